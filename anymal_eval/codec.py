@@ -1,0 +1,132 @@
+"""Strict reading and plain writing of records as JSON and TOML. The only place that imports pydantic."""
+
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anymal_eval.errors import BadData, BadDefinition
+
+T = TypeVar("T")
+
+
+def decode(of_type: type[T], data: object, where: str) -> T:
+    """Build a record from plain data; unknown keys, missing keys and wrong types are refused.
+
+    Args:
+        of_type: a dataclass, or any type that pydantic knows.
+        data: what ``json`` or ``tomllib`` gave.
+        where: the file, and the row in it, for the message.
+
+    Raises:
+        BadData: one line that names ``where``, the key and what it must be.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return typing.cast(T, _adapter(of_type).validate_python(data, strict=False))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise BadData(f"{where}: {key}: {first['msg']}{more}") from None
+
+
+def encode(record: object) -> dict[str, Any]:
+    """A dataclass as plain data, without the fields that are None or still at an empty default."""
+    if not dataclasses.is_dataclass(record) or isinstance(record, type):
+        raise TypeError(f"{record!r} is not a record")
+    return {
+        item.name: _plain(value)
+        for item in dataclasses.fields(record)
+        if (value := getattr(record, item.name)) is not None
+    }
+
+
+def read_json(file: Path) -> Any:
+    """A whole JSON file.
+
+    Raises:
+        BadData: it is truncated or no JSON; the message names the line.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise BadData(f"{file}: line {error.lineno}: {error.msg}; is the file whole?") from None
+    except UnicodeDecodeError as error:
+        raise BadData(f"{file}: byte {error.start} is not UTF-8; is the file whole?") from None
+
+
+def read_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a JSON-lines file with their line numbers, counted from 1. Empty lines are skipped.
+
+    Raises:
+        BadData: a line is no JSON; the message names it.
+    """
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise BadData(f"{file}: line {number}: {error}; is the file whole?") from None
+
+
+def read_toml(of_type: type[T], file: Path) -> T:
+    """A TOML file as a record.
+
+    Raises:
+        BadDefinition: it is no TOML, or does not hold what the record needs.
+    """
+    try:
+        return decode(of_type, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
+    except tomllib.TOMLDecodeError as error:
+        raise BadDefinition(f"{file}: {error}") from None
+    except BadData as error:
+        raise BadDefinition(str(error)) from None
+
+
+def write_json(data: object) -> str:
+    """One line of JSON with the keys in the order given, the same on every machine."""
+    return json.dumps(data, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return encode(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, frozenset | set):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+@cache
+def _adapter(of_type: type) -> Any:
+    from pydantic import TypeAdapter
+
+    _forbid_unknown_keys(of_type, set())
+    return TypeAdapter(of_type)
+
+
+def _forbid_unknown_keys(of_type: Any, seen: set[object]) -> None:
+    # A TypeAdapter over a plain dataclass drops unknown keys silently unless the class itself forbids them.
+    if of_type in seen:
+        return
+    seen.add(of_type)
+    for argument in typing.get_args(of_type):
+        if isinstance(argument, type) or typing.get_args(argument):
+            _forbid_unknown_keys(argument, seen)
+    if isinstance(of_type, type) and dataclasses.is_dataclass(of_type):
+        of_type.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+        for hint in typing.get_type_hints(of_type).values():
+            _forbid_unknown_keys(hint, seen)

@@ -1,0 +1,94 @@
+"""What a task file defines: a benchmark with its splits, where its rows come from, and its metrics."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from anymal_eval.errors import NotInCatalog
+from anymal_eval.records import AnswerKind, Example, MediaKind
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a benchmark. ``file`` is what the official files call it, where that differs.
+
+    ``expected`` is the official number of examples; ``labelled`` is False where no answers are public.
+    """
+
+    name: str
+    expected: int
+    labelled: bool = True
+    file: str = ""
+
+    @property
+    def in_files(self) -> str:
+        """The name that the official files use."""
+        return self.file or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One file or folder that a source reads, relative to ``DIR/<task>/``; ``origin`` says where it comes from."""
+
+    name: str
+    origin: str
+    needed: bool = True
+    is_folder: bool = False
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from. Rows are typed by the source; the task's ``to_example`` reads them."""
+
+    def files(self, split: Split) -> tuple[DataFile, ...]:
+        """What must lie where."""
+        ...
+
+    def rows(self, root: Path, split: Split) -> Iterator[Any]:
+        """The rows of a split, in the order of the files.
+
+        Args:
+            root: ``DIR/<task>``.
+
+        Raises:
+            MissingData, BadData: naming the file and the row.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A benchmark. The first split is the default one.
+
+    ``metrics`` are ``name@version``; ``headline`` is the one that papers report, over the examples for which
+    ``headline_group`` holds (all of them where it is empty). ``instruction`` is what every model must be told.
+    ``official`` and ``hub`` yield rows of the same type, which ``to_example`` reads.
+    """
+
+    name: str
+    version: int
+    kind: AnswerKind
+    media: MediaKind
+    splits: tuple[Split, ...]
+    official: Source
+    to_example: Callable[[Any], Example]
+    metrics: tuple[str, ...]
+    headline: str
+    headline_output: str = ""
+    headline_group: Mapping[str, str] = field(default_factory=dict)
+    extract: str = "letter"
+    instruction: str = ""
+    hub: Source | None = None
+
+    def split(self, name: str | None) -> Split:
+        """The split of that name, or the default one.
+
+        Raises:
+            NotInCatalog: the task has no such split; the message lists those it has.
+        """
+        for split in self.splits:
+            if name in (None, split.name):
+                return split
+        known = ", ".join(split.name for split in self.splits)
+        raise NotInCatalog(f"task {self.name} has no split {name!r}; it has {known}")
