@@ -111,7 +111,7 @@ def _plain(value: object) -> Any:
 
 
 @cache
-def _adapter(of_type: type) -> Any:
+def _adapter(of_type: Any) -> Any:
     from pydantic import TypeAdapter
 
     _forbid_unknown_keys(of_type, set())
