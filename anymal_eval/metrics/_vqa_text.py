@@ -2,7 +2,7 @@
 
 The punctuation list, number words and contractions are those of GT-Vision-Lab/VQA ``vqaEval.py`` (commit
 a013f00), which facebookresearch/mmf ``m4c_evaluators.py`` repeats; the ones with a curly apostrophe stand in
-a copy of the VizWiz API. Official tables give every wrong spelling on its own; here they are made from the right spellings.
+a copy of the VizWiz API. Official tables list every wrong spelling; here they are made from the right ones.
 """
 
 import re

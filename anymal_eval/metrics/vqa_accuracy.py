@@ -1,4 +1,4 @@
-"""VQA accuracy: min(matching annotators / 3, 1), averaged over leaving one annotator out, by the rules of four benchmarks."""
+"""VQA accuracy: min(matching annotators / 3, 1), averaged over leaving one out, by the rules of four benchmarks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from anymal_eval.errors import BadDefinition
 from anymal_eval.metrics import Metric, Output
 from anymal_eval.metrics._mean import weighted_mean
 from anymal_eval.metrics._vqa_text import (
-    normalise_m4c,
     normalise_curly,
+    normalise_m4c,
     normalise_vqa,
     one_line,
     strip_punctuation,

@@ -1,0 +1,121 @@
+"""Captions as all caption metrics see them: tokenised once, whichever metrics ask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal
+
+from anymal_eval.errors import BadDefinition
+from anymal_eval.records import Answer, Example
+
+Engine = Literal["python", "java"]
+
+_ENGINE: ContextVar[Engine] = ContextVar("ptb_engine", default="python")
+_REMEMBERED = 2_000_000  # texts an engine; beyond, the memory is emptied rather than let grow
+_TOKENS: dict[Engine, dict[str, str]] = {"python": {}, "java": {}}
+
+
+@dataclass(frozen=True)
+class Captions:
+    """N answers and the references of each, tokenised: words joined by single spaces."""
+
+    answers: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
+
+
+@contextmanager
+def use_ptb(engine: Engine) -> Iterator[None]:
+    """Tokenise captions with our own tokeniser or with Stanford's jar, inside the ``with`` block.
+
+    >>> with use_ptb("java"):
+    ...     ptb_context()
+    'ptb java'
+    >>> ptb_context()
+    ''
+    """
+    token = _ENGINE.set(engine)
+    try:
+        yield
+    finally:
+        _ENGINE.reset(token)
+
+
+def ptb_context() -> str:
+    """What the signature says of the tokeniser: nothing for ours, ``ptb java`` for the jar."""
+    return "" if _ENGINE.get() == "python" else f"ptb {_ENGINE.get()}"
+
+
+def tokenise(captions: Sequence[str], engine: Engine | None = None) -> list[str]:
+    """Each caption as the official PTBTokenizer gives it: lower case, words joined by spaces, no punctuation.
+
+    Equal texts are tokenised once, and remembered.
+
+    Args:
+        captions: Raw captions.
+        engine: Which tokeniser; by default the one that ``use_ptb`` selects.
+
+    Raises:
+        NeedsJava: the engine is ``java`` and there is none.
+    """
+    engine = engine or _ENGINE.get()
+    known = _TOKENS[engine]
+    new = list(dict.fromkeys(caption for caption in captions if caption not in known))
+    if new:
+        if engine == "java":
+            from anymal_eval.metrics._ptb_java import tokenise_all
+        else:
+            from anymal_eval.metrics._ptb import tokenise_all
+        if len(known) + len(new) > _REMEMBERED:
+            known.clear()
+            new = list(dict.fromkeys(captions))
+        known.update(zip(new, tokenise_all(new), strict=True))
+    return [known[caption] for caption in captions]
+
+
+def forget() -> None:
+    """Empty the memory of tokenised captions, so that a benchmark measures the whole work."""
+    for known in _TOKENS.values():
+        known.clear()
+
+
+def read_references(examples: Sequence[Example]) -> tuple[tuple[str, ...], ...]:
+    """The tokenised references of N examples.
+
+    Raises:
+        BadDefinition: an example has none.
+    """
+    flat: list[str] = []
+    for example in examples:
+        if not example.references:
+            raise BadDefinition(f"example {example.id!r} has no reference captions")
+        flat.extend(example.references)
+    tokens = iter(tokenise(flat))
+    return tuple(tuple(next(tokens) for _ in example.references or ()) for example in examples)
+
+
+def read_captions(examples: Sequence[Example], answers: Sequence[Answer]) -> Captions:
+    """Answers and references, tokenised.
+
+    Args:
+        examples: N examples with references.
+        answers: N answers, in the same order.
+
+    Raises:
+        BadDefinition: an example has no references.
+    """
+    if len(examples) != len(answers):
+        raise ValueError(f"{len(examples)} examples but {len(answers)} answers")
+    return Captions(tuple(tokenise([answer.text for answer in answers])), read_references(examples))
+
+
+def references_digest(examples: Sequence[Example]) -> str:
+    """The first 12 digits of a SHA-256 over all tokenised references, whatever the order of the examples.
+
+    Document frequencies follow from the references alone, so equal digests mean equal ones.
+    """
+    images = sorted("\n".join(sorted(captions)) for captions in read_references(examples))
+    return hashlib.sha256("\n\n".join(images).encode("utf-8", "surrogatepass")).hexdigest()[:12]
