@@ -1,0 +1,180 @@
+"""Reads the ``results.json`` of run folders, strictly."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from anymal_eval.codec import decode, read_json
+from anymal_eval.errors import BadData, MissingData
+from anymal_eval.records import State
+
+SCHEMA = 1
+FILE = "results.json"
+# What answers without looking at its input; its scores are a floor and no result.
+CHANCE_MODELS = frozenset({"constant", "chance"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A metric over a run, as ``results.json`` holds it.
+
+    Attributes:
+        value, ci_low, ci_high: in the metric's own unit: fractions in [0, 1], CIDEr as the official code gives it.
+        ci_method: how the 95 % interval was made; empty where there is none.
+        n: the examples that the value is over; errors are left out.
+        n_expected: the examples that the split officially has; None where that is not known (most groups).
+        states: how many of the examples asked are in which state; they sum to the examples asked.
+        group: the sub-set that it is over; None for the whole.
+        headline: the number that papers report for this task.
+    """
+
+    task: str
+    split: str
+    data: str
+    protocol: str
+    metric: str
+    version: str
+    output: str
+    signature: str
+    value: float
+    unit: Literal["fraction", "cider"]
+    better: Literal["higher", "lower"]
+    ci_low: float | None
+    ci_high: float | None
+    ci_method: str
+    n: int
+    n_expected: int | None
+    states: Mapping[State, int]
+    group: Mapping[str, str] | None
+    headline: bool
+
+    @property
+    def asked(self) -> int:
+        """How many examples were asked, those with errors included."""
+        return sum(self.states.values())
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is over the demo world, so that it is no result on the benchmark."""
+        return self.data == "demo"
+
+    @property
+    def rule(self) -> str:
+        """``metric@version``."""
+        return f"{self.metric}@{self.version}"
+
+    @property
+    def label(self) -> str:
+        """``metric@version``, and the output where the metric gives several."""
+        return self.rule if self.output in ("", self.metric) else f"{self.rule} {self.output}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotComputed:
+    """A metric that could not be computed, and why, in one line."""
+
+    task: str
+    metric: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a table says about the run itself.
+
+    Attributes:
+        name: what the user knows it by: the folder's name.
+        model: as typed after ``--model``, without the path of a checkpoint.
+        limit: what was typed after ``--limit``; None for all of the data.
+        ablate: ``none``, ``no-media`` or ``shuffled-media``.
+        fingerprint: of the model's weights and options.
+    """
+
+    name: str
+    model: str
+    limit: int | None = None
+    ablate: str = "none"
+    fingerprint: str = ""
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the model answers without looking."""
+        return self.model.partition(":")[0] in CHANCE_MODELS
+
+    @property
+    def label(self) -> str:
+        """The model's name in a table, with ``chance`` or the ablation, where that applies."""
+        marks = ["chance"] if self.is_chance else []
+        marks += [self.ablate] if self.ablate != "none" else []
+        return f"{self.model} ({', '.join(marks)})" if marks else self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """One ``results.json``."""
+
+    schema: int
+    run: RunFacts
+    measurements: tuple[Measurement, ...]
+    not_computed: tuple[NotComputed, ...] = ()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether any of it is over the demo world."""
+        return any(measurement.is_demo for measurement in self.measurements)
+
+
+def read_results(run: Path) -> Results:
+    """What a run measured.
+
+    Args:
+        run: a run folder, or its ``results.json``.
+
+    Raises:
+        MissingData: it holds no results.
+        BadData: they are truncated, of another or a newer schema, or contradict themselves.
+    """
+    file = run / FILE if run.is_dir() else run
+    if not file.is_file():
+        raise MissingData(f"{run} holds no {FILE}; is it a run folder, and is it scored? anymal-eval score {run}")
+    return parse_results(read_json(file), str(file))
+
+
+def parse_results(data: Any, where: str) -> Results:
+    """Plain data as ``Results``.
+
+    Args:
+        data: what ``json`` read.
+        where: the file, for the message.
+
+    Raises:
+        BadData: it is of another or a newer schema, or contradicts itself.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise BadData(f'{where}: it must be an object with a "schema" number')
+    if data["schema"] > SCHEMA:
+        raise BadData(f"{where}: schema {data['schema']} is newer than the {SCHEMA} that is known; update anymal_eval")
+    if data["schema"] != SCHEMA:
+        raise BadData(f"{where}: there is no schema {data['schema']}; this anymal_eval reads {SCHEMA}")
+    if isinstance(data.get("run"), str):
+        data = {**data, "run": {"name": data["run"], "model": data["run"]}}
+    results = decode(Results, data, where)
+    for at, measurement in enumerate(results.measurements):
+        _check(measurement, f"{where}: measurements.{at} ({measurement.task} {measurement.label})")
+    return results
+
+
+def _check(measurement: Measurement, where: str) -> None:
+    numbers = (measurement.value, measurement.ci_low, measurement.ci_high)
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise BadData(f"{where}: value and interval must be finite")
+    if (measurement.ci_low is None) != (measurement.ci_high is None):
+        raise BadData(f"{where}: an interval needs both ci_low and ci_high")
+    if measurement.ci_low is not None and measurement.ci_high is not None and measurement.ci_low > measurement.ci_high:
+        raise BadData(f"{where}: ci_low {measurement.ci_low} is above ci_high {measurement.ci_high}")
+    if any(count < 0 for count in measurement.states.values()):
+        raise BadData(f"{where}: a state cannot have a negative count")
+    if measurement.n != measurement.asked - measurement.states.get("error", 0):
+        raise BadData(f"{where}: n is {measurement.n}, but the states leave {measurement.asked} less the errors")

@@ -1,0 +1,196 @@
+"""One table, four formats with the same content: Markdown, LaTeX (booktabs), CSV, HTML."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Format = Literal["md", "latex", "csv", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES: Mapping[Format, str] = {"md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    # After the end of a row a bracket would be read as that row's optional argument.
+    "[": "{[}",
+    "]": "{]}",
+}
+# T1 has the glyphs of the names above and of accented letters; booktabs has the rules.
+LATEX_PREAMBLE = r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}"
+
+_HTML = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ table.title }}</title>
+<style>
+body { font-family: sans-serif; margin: 2em; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }
+caption { text-align: left; font-weight: bold; padding: 0.3em 0; }
+th { border-bottom: 1px solid; text-align: left; }
+th, td { padding: 0.15em 0.6em; vertical-align: top; }
+</style>
+</head>
+<body>
+<table>
+<caption>{{ table.title }}</caption>
+<thead><tr>{% for column in table.columns %}<th>{{ column }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>
+{%- if cell.bold %}<strong>{% endif %}{% if cell.italic %}<em>{% endif %}{% if cell.underline %}<u>{% endif -%}
+{{ cell.text }}
+{%- if cell.underline %}</u>{% endif %}{% if cell.italic %}</em>{% endif %}{% if cell.bold %}</strong>{% endif -%}
+</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+{% for note in table.notes %}<p>{{ note }}</p>
+{% endfor %}</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table, and how it is set off."""
+
+    text: str
+    bold: bool = False
+    italic: bool = False
+    underline: bool = False
+
+    def __post_init__(self) -> None:
+        """Keep the text on one line: a line break would start a new row in Markdown."""
+        object.__setattr__(self, "text", " ".join(self.text.split()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table before it has a format. The columns' names differ; ``notes`` stand below it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Keep title and notes on one line each, as the cells are."""
+        object.__setattr__(self, "title", " ".join(self.title.split()))
+        object.__setattr__(self, "notes", tuple(" ".join(note.split()) for note in self.notes))
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The texts as a pandas frame of strings."""
+        import pandas as pd
+
+        return pd.DataFrame([[cell.text for cell in row] for row in self.rows], columns=list(self.columns), dtype=str)
+
+
+def render(table: Table, format: Format) -> str:
+    """The table as text that ends with a line break.
+
+    Args:
+        table: what to show.
+        format: ``md`` for GitHub and terminals, ``latex`` with booktabs, ``csv`` with the title and the notes as
+            last rows, ``html`` as a page of its own that needs no network. What comes from names is escaped.
+    """
+    match format:
+        case "md":
+            return _markdown(table)
+        case "latex":
+            return _latex(table)
+        case "csv":
+            return _csv(table)
+        case "html":
+            return _html(table)
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it is.
+
+    >>> escape_latex("50% of a_b & {c}")
+    '50\\% of a\\_b \\& \\{c\\}'
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is; underscores inside a word need no escape and get none.
+
+    >>> escape_markdown("vqa_accuracy@2021 <b> a|b *x*")
+    'vqa_accuracy@2021 &lt;b&gt; a\\|b \\*x\\*'
+    """
+    text = re.sub(r"([\\`*|])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+    return text.replace("](", r"]\(")
+
+
+def _markdown(table: Table) -> str:
+    from tabulate import tabulate
+
+    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
+    headers = [escape_markdown(column) for column in table.columns]
+    grid = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    notes = [escape_markdown(note) for note in table.notes]
+    return "\n\n".join([f"**{escape_markdown(table.title)}**", grid, *notes]) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = escape_markdown(cell.text)
+    if not text:
+        return text
+    text = f"<u>{text}</u>" if cell.underline else text
+    text = f"*{text}*" if cell.italic else text
+    return f"**{text}**" if cell.bold else text
+
+
+def _latex(table: Table) -> str:
+    import pandas as pd
+
+    columns = [escape_latex(column) for column in table.columns]
+    frame = pd.DataFrame([[_latex_cell(cell) for cell in row] for row in table.rows], columns=columns, dtype=str)
+    grid = frame.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(columns))
+    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
+    caption = rf"\caption{{{escape_latex(table.title)}}}"
+    lines = [LATEX_PREAMBLE, r"\begin{table}", r"\centering", caption, grid.strip(), *notes, r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape_latex(cell.text)
+    if not text:
+        return text
+    text = rf"\underline{{{text}}}" if cell.underline else text
+    text = rf"\textit{{{text}}}" if cell.italic else text
+    return rf"\textbf{{{text}}}" if cell.bold else text
+
+
+def _csv(table: Table) -> str:
+    import pandas as pd
+
+    # As rows of full width the title and the notes leave the file one that every reader of CSV opens.
+    below = [[text, *[""] * (len(table.columns) - 1)] for text in (table.title, *table.notes)]
+    frame = pd.concat([table.frame, pd.DataFrame(below, columns=list(table.columns), dtype=str)])
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _html(table: Table) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(_HTML).render(table=table)

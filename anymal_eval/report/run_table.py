@@ -1,0 +1,102 @@
+"""The table that ``run`` prints and writes: every number with its interval, its n and its signature."""
+
+from collections.abc import Mapping
+
+from anymal_eval.report.measurements import Measurement, NotComputed, Results
+from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
+
+COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
+SCALE = 100.0
+WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
+
+
+def run_table(results: Results) -> Table:
+    """Headline rows first, in the order of the run; below them the other metrics and the groups of each task.
+
+    Args:
+        results: what ``read_results`` gave.
+    """
+    first = [item for item in results.measurements if item.headline]
+    rest = sorted(
+        (item for item in results.measurements if not item.headline),
+        key=lambda item: (_position(results, item.task), item.group is not None),
+    )
+    rows = [_row(item, results) for item in (*first, *rest)]
+    rows += [_not_computed(item, results) for item in results.not_computed]
+    return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results))
+
+
+def files_of(results: Results) -> Mapping[str, str]:
+    """File name -> text, as they stand in a run folder."""
+    table = run_table(results)
+    return {f"table{SUFFIXES[format]}": render(table, format) for format in WRITTEN}
+
+
+def size_label(measurement: Measurement, limit: int | None) -> str:
+    """``limit n of M`` or ``subset n/N`` where not all of the split was asked; empty otherwise.
+
+    Args:
+        measurement: over n examples of a split that officially has N.
+        limit: what the run was limited to, if it was.
+    """
+    expected, asked = measurement.n_expected, measurement.asked
+    if limit is not None:
+        return f"limit {asked:,} of {expected:,}" if expected is not None else f"limit {asked:,}"
+    if expected is not None and asked < expected:
+        return f"subset {asked:,}/{expected:,}"
+    return ""
+
+
+def _position(results: Results, task: str) -> int:
+    return next(at for at, item in enumerate(results.measurements) if item.task == task)
+
+
+def _title(results: Results) -> str:
+    demo = ", demo data" if results.is_demo else ""
+    return f"{results.run.name}: {results.run.label}{demo}"
+
+
+def _notes(results: Results) -> tuple[str, ...]:
+    notes = ["Values and intervals are the metric's x100. n of N: the examples scored of those asked."]
+    if results.run.is_chance:
+        notes.append("chance: this model answers without looking; its scores are a floor and no result.")
+    if results.is_demo:
+        notes.append("demo: over drawn pictures, sounds and clips; not comparable with any number on the benchmark.")
+    if any(item.states.get("error", 0) for item in results.measurements):
+        notes.append("Errors are left out of the value; the same command asks them again.")
+    return tuple(notes)
+
+
+def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
+    interval = "" if item.ci_low is None or item.ci_high is None else f"[{_x100(item.ci_low)}, {_x100(item.ci_high)}]"
+    states = ", ".join(f"{state} {count:,}" for state, count in item.states.items() if count)
+    marks = ("chance" if results.run.is_chance else "", size_label(item, results.run.limit))
+    texts = (
+        _task(item),
+        item.label,
+        _x100(item.value),
+        interval,
+        item.ci_method,
+        f"{item.n:,} of {item.asked:,}",
+        states,
+        "; ".join(mark for mark in marks if mark),
+        item.signature,
+    )
+    return tuple(Cell(text, bold=item.headline and at < 3) for at, text in enumerate(texts))
+
+
+def _not_computed(item: NotComputed, results: Results) -> tuple[Cell, ...]:
+    demo = any(known.is_demo for known in results.measurements if known.task == item.task)
+    texts = [f"{item.task} (demo)" if demo else item.task, item.metric, "not computed", *[""] * (len(COLUMNS) - 3)]
+    texts[COLUMNS.index("notes")] = f"not computed: {item.why}"
+    return tuple(Cell(text) for text in texts)
+
+
+def _task(item: Measurement) -> str:
+    split = f"{item.task} {item.split}"
+    group = "".join(f", {name}={value}" for name, value in (item.group or {}).items())
+    return f"{split}{group} (demo)" if item.is_demo else f"{split}{group}"
+
+
+def _x100(value: float) -> str:
+    return f"{SCALE * value:.2f}"
