@@ -1,0 +1,86 @@
+"""SPICE of captions, over the jar of pycocoevalcap and models from a folder that the user names."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anymal_eval.errors import NeedsExtra
+from anymal_eval.metrics import Metric, Output
+from anymal_eval.metrics._captions import Captions, ptb_context, read_captions
+from anymal_eval.metrics._java import jar_folder, run_java
+from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics._spice_models import missing_models, models_folder
+from anymal_eval.records import Answer, Example
+
+_LAST: list[tuple[Captions, NDArray[np.float64]]] = []  # parsing takes minutes, and SPIDEr asks for the same
+
+
+def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
+    """The F-score of the scene-graph tuples of each answer.
+
+    Args:
+        examples: N examples with references.
+        answers: N answers, in the same order.
+
+    Returns:
+        Shape (N, 1), each in [0, 1]; nan where the jar gives no number, as in the official code.
+
+    Raises:
+        BadDefinition: an example has no references.
+        NeedsJava: there is no Java runtime.
+        NeedsExtra: the models are not in the folder that ``ANYMAL_EVAL_SPICE`` names, or the jar failed.
+
+    Source:
+        salaniz/pycocoevalcap 1.2 ``spice/spice.py``, SPICE 1.0 with CoreNLP 3.6.0; its cache of parses is not used.
+    """
+    absent = missing_models()
+    folder = models_folder()
+    if absent or folder is None:
+        raise NeedsExtra(absent or "SPICE needs its models")
+    captions = read_captions(examples, answers)
+    if not _LAST or _LAST[0][0] != captions:
+        _LAST[:] = [(captions, _run(captions, folder.resolve()))]
+    return _LAST[0][1].copy()
+
+
+def _run(captions: Captions, models: Path) -> NDArray[np.float64]:
+    rows = [
+        {"image_id": row, "test": answer, "refs": list(references)}
+        for row, (answer, references) in enumerate(zip(captions.answers, captions.references, strict=True))
+    ]
+    scores = np.full((len(rows), 1), np.nan)
+    if not rows:
+        return scores
+    jars = jar_folder("spice")
+    classes = os.pathsep.join((str(jars / "spice-1.0.jar"), str(jars / "lib" / "*"), str(models / "*")))
+    with tempfile.TemporaryDirectory() as made:
+        asked, told = Path(made, "in.json"), Path(made, "out.json")
+        asked.write_text(json.dumps(rows), encoding="utf-8")
+        options = ("-out", str(told), "-subset", "-silent")
+        run_java(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(asked), *options), jars)
+        results = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else []
+    if len(results) != len(rows):
+        raise NeedsExtra(f"spice-1.0.jar gave {len(results)} scores to {len(rows)} captions")
+    for item in results:
+        value = item["scores"]["All"]["f"]
+        scores[int(item["image_id"]), 0] = np.nan if value is None else float(value)
+    return scores
+
+
+METRIC = Metric(
+    name="spice",
+    version="1",
+    outputs=(Output("spice"),),
+    statistics=statistics,
+    reduce=weighted_mean,
+    display=lambda stats: stats[:, 0],
+    is_mean=True,
+    needs=frozenset({"java", "spice_models"}),
+    context=lambda examples: ptb_context(),
+    source="salaniz/pycocoevalcap 1.2 spice (SPICE 1.0)",
+)
