@@ -112,7 +112,9 @@ def _tally(caption: Ints, grams: Ints, number: int, image: Ints) -> Counts:
     image_keys = image[reference] * max(size, 1) + gram[cut:]
     place = np.searchsorted(keys[:cut], image_keys)
     found = np.append(keys[:cut], -1)[place] == image_keys
-    documents = np.bincount(np.unique(image_keys) % max(size, 1), minlength=size)
+    once = np.sort(image_keys)  # np.unique without counts would hash, which is ten times slower here
+    once = once[np.append(True, once[1:] != once[:-1])[: len(once)]]
+    documents = np.bincount(once % max(size, 1), minlength=size)
     return Counts(
         size=size,
         answer=owner[:cut],
