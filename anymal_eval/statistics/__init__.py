@@ -3,6 +3,7 @@
 =================  ==============================================================================
 ``intervals``      a value with its interval, one run
 ``paired``         the difference between two runs on the same examples, tested
+``chance``         the tests under it, on bare numbers
 ``multiplicity``   Holm over the tasks of one check
 ``power``          the smallest difference that a comparison could have seen
 ``verdict``        better, same, worse or cannot tell

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DRAWS = 2_000
 
 # The largest score there is, by unit: CIDEr-D is ten times a cosine-like similarity.
-_SCALE = {"fraction": 1.0, "cider": 10.0}
+SCALE = {"fraction": 1.0, "cider": 10.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def _mean(scores: Floats, clustering: tuple[NDArray[np.intp], int], output: Outp
 def _bound(value: float, count: int, output: Output, level: float, method: str) -> Interval:
     from scipy.special import ndtri
 
-    scale = _SCALE[output.unit]
+    scale = SCALE[output.unit]
     low, high = wilson(min(max(value / scale, 0.0), 1.0), count, float(ndtri((1 + level) / 2)))
     return Interval(value=value, low=low * scale, high=high * scale, method=method)
 
@@ -178,4 +178,4 @@ def _bootstrap(
 
 
 def _clip(low: float, high: float, output: Output) -> tuple[float, float]:
-    return max(low, 0.0), min(high, _SCALE[output.unit])
+    return max(low, 0.0), min(high, SCALE[output.unit])

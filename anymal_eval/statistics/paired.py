@@ -1,0 +1,215 @@
+"""The difference between two runs on the same examples, its interval and its test.
+
+* **exact McNemar** - 0/1 scores, every example its own cluster: of the examples that changed, is one direction more
+  than a fair coin explains (McNemar 1947; for language models arXiv:2602.10144)? Interval: Bonett and Price 2012,
+  doi:10.1177/0962280211402548, which keeps its width where few examples changed.
+* **permutation** - other per-example scores, and 0/1 scores in clusters: under the null hypothesis the two runs can be
+  swapped in any cluster, so the clusters' summed differences get random signs (Pitman 1937; all 2^m sign patterns where
+  there are no more of them than draws). Interval: clustered t of the paired differences (Miller 2024, arXiv:2411.00640,
+  section 4.2).
+* **paired bootstrap** - corpus metrics (BLEU, AUC, means of types): both runs are reduced under the same resampled
+  clusters. Interval: percentile. p: how often the difference strays from its mean as far as the observed one lies
+  from zero (Efron and Tibshirani 1993, section 16.4).
+* **no score differs** - the runs are equal on every example: difference 0, p 1. No bound is put on examples that were
+  not asked: the question is whether this run changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from anymal_eval.metrics import Groups, Metric
+from anymal_eval.statistics import resample
+from anymal_eval.statistics.chance import DRAWS, NOTHING, UNKNOWN, PValues, bonett_price, mcnemar, permutation, tail
+from anymal_eval.statistics.intervals import SCALE, clustered_error, quantile, wilson
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anymal_eval.metrics import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One output of one metric, before and after, in the metric's own unit.
+
+    Attributes:
+        before, after, difference: the values, and after - before.
+        low, high: the interval of the difference.
+        error: its standard error.
+        p: two-sided; p_worse: one-sided, small where ``after`` is worse.
+        better: which direction is an improvement.
+        method: the test, as printed; ``no score differs`` where there was nothing to test.
+        n, clusters: examples and clusters compared.
+        changed: examples whose statistics differ.
+        risen, fallen: examples whose per-example score went up and down; both 0 where the metric has no such score.
+    """
+
+    before: float
+    after: float
+    difference: float
+    low: float
+    high: float
+    error: float
+    p: float
+    p_worse: float
+    better: Literal["higher", "lower"]
+    method: str
+    n: int
+    clusters: int
+    changed: int
+    risen: int
+    fallen: int
+
+    @property
+    def improvement(self) -> float:
+        """The difference, turned so that more than 0 is better."""
+        return self.difference if self.better == "higher" else -self.difference
+
+    @property
+    def improvement_low(self) -> float:
+        """The worst improvement in the interval."""
+        return self.low if self.better == "higher" else -self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairing:
+    metric: Metric
+    runs: tuple[Floats, Floats]
+    codes: NDArray[np.intp]
+    count: int
+    groups: Groups
+    level: float
+    draws: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    low: float
+    high: float
+    error: float
+    p: PValues
+    method: str
+
+
+def compare(
+    metric: Metric,
+    runs: tuple[Floats, Floats],
+    clusters: Sequence[str],
+    groups: Groups,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+) -> tuple[Comparison, ...]:
+    """Compare two runs over the same examples, row by row.
+
+    Args:
+        metric: what was measured.
+        runs: the statistics before and after, each (N, k), row i of both being example i.
+        clusters: (N,), the picture, clip or video of each row.
+        groups: (N,) labels by group name.
+        level: of the interval.
+        draws: sign patterns or resamples.
+
+    Returns:
+        One comparison for each of ``metric.outputs``.
+
+    Raises:
+        ValueError: the two runs or the clusters have different numbers of rows.
+    """
+    before, after = runs
+    if not before.shape == after.shape or len(before) != len(clusters):
+        raise ValueError(f"runs of {len(before)} and {len(after)} rows and {len(clusters)} clusters cannot be paired")
+    codes, count = resample.cluster_codes(clusters)
+    values = resample.value(metric, before, groups), resample.value(metric, after, groups)
+    changed = int((~np.isclose(before, after, rtol=0, atol=1e-12, equal_nan=True)).any(axis=1).sum())
+    if len(before) == 0:
+        tests = [_untested("no examples")] * len(values[0])
+    elif changed == 0:
+        tests = [_Test(low=0.0, high=0.0, error=0.0, p=NOTHING, method="no score differs")] * len(values[0])
+    else:
+        pairing = _Pairing(metric=metric, runs=runs, codes=codes, count=count, groups=groups, level=level, draws=draws)
+        tests = _tests(pairing)
+    shown = [metric.display(stats) for stats in runs] if metric.display is not None else [np.zeros(0)] * 2
+    step = np.sign(shown[1] - shown[0])
+    return tuple(
+        Comparison(
+            before=one,
+            after=other,
+            difference=other - one,
+            low=test.low,
+            high=test.high,
+            error=test.error,
+            p=test.p.two_sided,
+            p_worse=test.p.falls if output.better == "higher" else test.p.rises,
+            better=output.better,
+            method=test.method,
+            n=len(before),
+            clusters=count,
+            changed=changed,
+            risen=int((step > 0).sum()),
+            fallen=int((step < 0).sum()),
+        )
+        for output, test, one, other in zip(metric.outputs, tests, values[0].tolist(), values[1].tolist(), strict=True)
+    )
+
+
+def _tests(pairing: _Pairing) -> list[_Test]:
+    before, after = (resample.scores(pairing.metric, stats) for stats in pairing.runs)
+    if before is None or after is None:
+        return _bootstrap(pairing)
+    binary = bool(np.isin(before, (0.0, 1.0)).all() and np.isin(after, (0.0, 1.0)).all())
+    change = after - before
+    singles = pairing.count == len(change)
+    error = clustered_error(change, pairing.codes, pairing.count)
+    if binary and singles:
+        risen, fallen = int((change > 0).sum()), int((change < 0).sum())
+        low, high = bonett_price(risen, fallen, len(change), pairing.level)
+        return [_Test(low=low, high=high, error=error, p=mcnemar(risen, fallen), method="exact McNemar")]
+    sums = np.bincount(pairing.codes, weights=change, minlength=pairing.count).astype(np.float64)
+    p, everything = permutation(sums, pairing.draws)
+    low, high = _limits(pairing, change, error)
+    method = "exact permutation" if everything else f"permutation {pairing.draws:,}"
+    return [_Test(low=low, high=high, error=error, p=p, method=method if singles else f"{method} by cluster")]
+
+
+def _limits(pairing: _Pairing, change: Floats, error: float) -> tuple[float, float]:
+    from scipy.special import ndtri
+
+    mean, scale = float(change.mean()), SCALE[pairing.metric.outputs[0].unit]
+    if not error > 0:
+        # One cluster, or all alike: no spread is seen, so the widest that differences in [-scale, scale] can have.
+        low, high = wilson((mean / scale + 1) / 2, pairing.count, float(ndtri((1 + pairing.level) / 2)))
+        return (2 * low - 1) * scale, (2 * high - 1) * scale
+    width = quantile(pairing.codes, pairing.level) * error
+    return max(-scale, mean - width), min(scale, mean + width)
+
+
+def _bootstrap(pairing: _Pairing) -> list[_Test]:
+    def change(weights: Floats) -> Floats:
+        before, after = (resample.reduced(pairing.metric, stats, weights, pairing.groups) for stats in pairing.runs)
+        return after - before
+
+    drawn = np.concatenate(
+        [change(weights) for weights in resample.weightings(pairing.codes, pairing.count, pairing.draws)]
+    )
+    observed = change(np.ones((1, len(pairing.codes))))[0]
+    return [_bootstrap_test(float(one), draws, pairing.level) for one, draws in zip(observed, drawn.T, strict=True)]
+
+
+def _bootstrap_test(change: float, draws: Floats, level: float) -> _Test:
+    method, found = f"paired bootstrap {len(draws):,}", draws[np.isfinite(draws)]
+    if np.isnan(change) or len(found) < len(draws) / 2:
+        return _untested(method)
+    low, high = np.quantile(found, ((1 - level) / 2, (1 + level) / 2))
+    p = tail(found - found.mean(), change, 1e-12, 1)
+    return _Test(low=float(low), high=float(high), error=float(found.std(ddof=1)), p=p, method=method)
+
+
+def _untested(method: str) -> _Test:
+    nan = float("nan")
+    return _Test(low=nan, high=nan, error=nan, p=UNKNOWN, method=method)

@@ -1,0 +1,78 @@
+"""The smallest difference that a comparison could have seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anymal_eval.statistics.paired import Comparison
+
+if TYPE_CHECKING:
+    from anymal_eval.metrics import Floats
+
+
+def smallest_detectable(comparison: Comparison, *, tests: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The true difference that this comparison would find with probability ``power``, in the metric's unit, above 0.
+
+    How: with ``alpha / tests`` two-sided, which is Holm's hardest step. For McNemar exactly, from the binomial
+    distribution and the share of examples that changed (a difference cannot be larger than that share, so it grows
+    along where need be). Else (z_alpha + z_power) x the clustered standard error of the paired difference (Miller
+    2024, arXiv:2411.00640, section 5); but not below the McNemar figure at the size that changes have here, because
+    a handful of changed clusters can prove nothing however alike they are.
+
+    Returns:
+        NaN where nothing can be said: no score differs (unless the scores are 0/1) or there is one cluster only.
+    """
+    from scipy.special import ndtri
+
+    level = alpha / tests
+    if comparison.changed == 0 or not comparison.error > 0:
+        return float("nan")
+    if comparison.method == "exact McNemar":
+        return mcnemar_detectable(comparison.n, comparison.risen + comparison.fallen, alpha=level, power=power)
+    normal = float(ndtri(1 - level / 2) + ndtri(power)) * comparison.error
+    # error^2 = share changed x size^2 / clusters, solved for the size of a typical change.
+    changed = min(comparison.changed, comparison.clusters)
+    size = comparison.error * comparison.clusters / np.sqrt(changed)
+    return max(normal, float(size) * mcnemar_detectable(comparison.clusters, 0, alpha=level, power=power))
+
+
+def mcnemar_detectable(n: int, changed: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The difference of two paired shares that exact McNemar finds with ``power`` when ``changed`` of ``n`` change.
+
+    NaN where even ``n`` changes in one direction would not do.
+
+    >>> round(mcnemar_detectable(1_000, 100), 3)
+    0.029
+    >>> round(mcnemar_detectable(1_000, 0) * 1_000, 1)    # at least 6 must change, all one way; 7.9 expected do it
+    7.9
+    """
+    share = changed / n
+    low, high = 0.0, 1.0
+    if mcnemar_power(n, 1.0, 1.0, alpha) < power:
+        return float("nan")
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mcnemar_power(n, max(share, middle), middle, alpha) >= power else (middle, high)
+    return high
+
+
+def mcnemar_power(n: int, share: float, difference: float, alpha: float) -> float:
+    """How often exact McNemar rejects when a ``share`` of ``n`` changes and the difference is ``difference``.
+
+    Sums over how many of the ``n`` change (binomial), and the binomial tails beyond the critical value for each.
+
+    >>> mcnemar_power(100, 0.2, 0.0, 0.05) < 0.05      # exact tests keep below their level
+    True
+    """
+    from scipy.stats import binom
+
+    spread = 6 * np.sqrt(n * share * (1 - share)) + 10
+    counts = np.arange(max(0, int(n * share - spread)), min(n, int(n * share + spread)) + 1)
+    # The largest k with P(X <= k) <= alpha / 2; -1 where none is.
+    critical = binom.ppf(alpha / 2, counts, 0.5)
+    critical -= binom.cdf(critical, counts, 0.5) > alpha / 2
+    up = min(1.0, (1 + difference / share) / 2)
+    rejected: Floats = binom.cdf(critical, counts, up) + binom.cdf(critical, counts, 1 - up)
+    return float((binom.pmf(counts, n, share) * rejected).sum())

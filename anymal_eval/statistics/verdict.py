@@ -1,0 +1,104 @@
+"""Better, same, worse or cannot tell: what a comparison means for a model that is to be released.
+
+In plain words, with *limit* the largest fall that does not matter:
+
+* **worse** - the fall is more than chance (p after Holm below alpha) and larger than the limit.
+* **better** - the gain is more than chance and larger than the limit.
+* **same** - neither, and a fall beyond the limit is ruled out: the whole interval lies above it. So is a run in which
+  no score changed.
+* **cannot tell** - neither, and the interval still reaches beyond the limit: it takes more examples, or a wider limit.
+
+==================  ===========================  ==================================
+more than chance?   difference                   verdict
+==================  ===========================  ==================================
+yes                 fall beyond the limit        worse
+yes                 gain beyond the limit        better
+yes or no           interval above the limit     same
+yes or no           interval reaches beyond it   cannot tell
+no p                any                          cannot tell
+==================  ===========================  ==================================
+
+Where no limit is set, every fall that is more than chance is worse, and the smallest detectable effect stands in for
+the limit in *same*: no fall that this check was made to see. The noise of repeated runs widens any limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from anymal_eval.statistics.paired import Comparison
+
+Word = Literal["better", "same", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far a metric may fall before it matters.
+
+    Attributes:
+        absolute: in the metric's unit (0.005 is half a point of accuracy); None sets no such limit.
+        relative: as a share of the value before; None sets no such limit. Where both are set the tighter one holds.
+        noise: the largest difference between repeated runs of one model, from ``noise``.
+    """
+
+    absolute: float | None = None
+    relative: float | None = None
+    noise: float = 0.0
+
+    def at(self, before: float) -> float | None:
+        """The limit for a metric that was ``before``, or None where none is set.
+
+        >>> round(Limits(absolute=0.01, relative=0.01).at(0.5), 4)
+        0.005
+        >>> Limits().at(0.5) is None
+        True
+        """
+        limits = [] if self.absolute is None else [self.absolute]
+        limits += [] if self.relative is None else [self.relative * abs(before)]
+        if limits:
+            return max(min(limits), self.noise)
+        return self.noise or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The word, and in one sentence what it rests on (in the metric's own unit, not x 100)."""
+
+    word: Word
+    why: str
+
+
+def judge(
+    comparison: Comparison, p: float, *, limits: Limits | None = None, detectable: float, alpha: float = 0.05
+) -> Verdict:
+    """The verdict on one metric of one task.
+
+    Args:
+        comparison: before and after.
+        p: two-sided, after Holm over all that was compared.
+        limits: the largest fall that does not matter.
+        detectable: from ``power.smallest_detectable``; NaN where none is known.
+        alpha: what ``p`` must be below to be more than chance.
+    """
+    if comparison.changed == 0 and comparison.n > 0:
+        return Verdict(word="same", why="no score differs")
+    if not (p == p and comparison.low == comparison.low):
+        return Verdict(word="cannot tell", why="there is too little to test")
+    limit = (limits or Limits()).at(comparison.before)
+    change, low = comparison.improvement, comparison.improvement_low
+    if p < alpha and change < -(limit or 0.0):
+        return Verdict(word="worse", why=f"fell by {-change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
+    if p < alpha and change > (limit or 0.0):
+        return Verdict(word="better", why=f"rose by {change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
+    allowed = detectable if limit is None else limit
+    if low >= -allowed:
+        named = "smallest detectable effect" if limit is None else "limit"
+        return Verdict(word="same", why=f"a fall beyond the {named} of {allowed:.4g} is ruled out")
+    if limit is None:
+        return Verdict(word="cannot tell", why=f"no more than chance, but a fall of {-low:.4g} is possible")
+    return Verdict(word="cannot tell", why=f"a fall of {-low:.4g}, beyond the limit of {limit:.4g}, is possible")
+
+
+def _beyond(limit: float | None) -> str:
+    return "" if limit is None else f" and beyond the limit of {limit:.4g}"
