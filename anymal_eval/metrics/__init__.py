@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog
@@ -81,3 +81,19 @@ def get(name: str) -> Metric:
             return metric
     offered = " or ".join(metric.id for metric in versions)
     raise NotInCatalog(f"no metric named {name!r}; did you mean {offered}?")
+
+
+def as_evaluate(name: str, **options: Any) -> Any:
+    """The metric ``name`` or ``name@version`` as a module of Hugging Face ``evaluate``, importing that package.
+
+    Args:
+        name: As in a task file, ``vqa_accuracy@2021``.
+        options: What ``evaluate.Metric`` takes.
+
+    Raises:
+        NotInCatalog: no such metric.
+        NeedsExtra: it cannot be computed here; the message says why.
+    """
+    from anymal_eval.metrics import _evaluate
+
+    return _evaluate.as_evaluate(name, **options)

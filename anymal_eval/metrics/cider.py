@@ -66,7 +66,7 @@ def _similarity(ngrams: Ngrams, counts: Counts) -> NDArray[np.float64]:
     product = np.minimum(said[counts.match[shared]], meant) * meant
     dot = np.bincount(counts.reference[shared], weights=product, minlength=references)
     norms = said_norm[ngrams.image] * meant_norm
-    cosine: NDArray[np.float64] = np.divide(dot, norms, out=dot, where=norms != 0)
+    cosine: NDArray[np.float64] = np.divide(dot, norms, out=dot.astype(float), where=norms != 0)
     return cosine
 
 
