@@ -4,7 +4,7 @@ import dataclasses
 import json
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ def decode(of_type: type[T], data: object, where: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return typing.cast(T, _adapter(of_type).validate_python(data, strict=False))
+        return typing.cast(T, _adapter(typing.cast(Hashable, of_type)).validate_python(data))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -61,14 +61,22 @@ def read_json(file: Path) -> Any:
         raise BadData(f"{file}: byte {error.start} is not UTF-8; is the file whole?") from None
 
 
-def read_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, Any]]:
     """The rows of a JSON-lines file with their line numbers, counted from 1. Empty lines are skipped.
+
+    Args:
+        file: the file.
+        end: read no further than this byte, where a line must end.
 
     Raises:
         BadData: a line is no JSON; the message names it.
     """
+    read = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            read += len(line)
+            if end is not None and read > end:
+                return
             if not line.strip():
                 continue
             try:

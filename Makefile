@@ -1,0 +1,30 @@
+# Two commands for a stranger: `make demo` prints a table, `make test` proves the numbers. Both make .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV ?= .venv
+PYTEST_ARGS ?=
+# Torch with several threads in several processes crawls on small machines.
+export OMP_NUM_THREADS ?= 2
+export OMP_WAIT_POLICY ?= passive
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	@$(VENV)/bin/python benchmarks/demo_table.py
+
+test: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m mypy
+
+# The constraints are the exact set that was tested.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

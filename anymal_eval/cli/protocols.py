@@ -1,0 +1,31 @@
+"""``anymal-eval protocols``: lists the ways papers asked, or prints one's words."""
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def protocols(name: str | None, as_json: bool) -> None:
+    """List the ways papers asked, or print NAME's words for every task."""
+    from anymal_eval import catalog
+    from anymal_eval.cli._catalogs import list_or_show
+
+    list_or_show(catalog.protocols(), name, as_json, _details)
+
+
+def _details(name: str) -> dict[str, object]:
+    from anymal_eval import catalog
+    from anymal_eval import protocols as registry
+    from anymal_eval.codec import encode
+
+    protocol = registry.get(name)
+    found: dict[str, object] = {
+        "protocol": name,
+        "is": protocol.summary,
+        "paper": protocol.paper,
+        "file": str(catalog.protocols().file(name)),
+    }
+    for task, phrase in protocol.tasks.items():
+        found[task] = [f"{key}: {value!r}" for key, value in encode(phrase).items() if value not in ("", [], {})]
+    return found

@@ -1,0 +1,39 @@
+"""``anymal-eval run``: asks a model every question of some benchmarks, scores it, prints the table."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--tasks", required=True, help="Names, separated by commas; or all.")
+@click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; may be repeated.")
+@click.option("--data", type=click.Choice(["official", "hub", "demo"]), help="Where the examples come from.")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
+@click.option("--split", help="The split; by default the one that papers report.")
+@click.option("--limit", type=click.IntRange(min=1), help="Sample about N examples, by whole clusters.")
+@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="The size of the demo world.")
+@click.option("--protocol", default="plain", help="How to ask; see anymal-eval protocols.")
+@click.option("--ablate", type=click.Choice(["none", "no-media", "shuffled-media"]), default="none", help="Blind it.")
+@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose file is absent.")
+@click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="The model's number format.")
+@click.option("--quantize", type=click.Choice(["none", "int8", "nf4"]), help="The language model's quantisation.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, help="Requests asked at once.")
+@click.option("--threads", type=click.IntRange(min=1), default=4, help="Requests prepared at once.")
+@click.option("--ptb", type=click.Choice(["python", "java"]), default="python", help="The caption tokeniser.")
+@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option("--allow-environment-change", is_flag=True, help="Go on with other packages or another device.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command on it goes on.")
+def run(**given: Any) -> int:
+    """Ask a model every question of some benchmarks, score it, and print the table.
+
+    Interrupted or killed, the same command asks only what is missing.
+    """
+    from anymal_eval.cli._run import Plan, carry_out
+
+    return carry_out(Plan(**given))

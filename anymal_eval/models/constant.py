@@ -1,0 +1,53 @@
+"""Says the same thing every time: the chance baseline, and the tests' model."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anymal_eval.models import PLAIN_WORDING, Model, PlainText, Prepared
+from anymal_eval.protocols import Wording
+from anymal_eval.records import ALL_MEDIA, MediaKind, Request, Response
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``-o name=value`` may set."""
+
+    says: str = "yes"
+
+
+def accepts(options: Options) -> frozenset[MediaKind]:
+    """Every kind of medium: none is opened."""
+    del options
+    return ALL_MEDIA
+
+
+def load(options: Options) -> Model:
+    """Nothing to load."""
+    return _Constant(options.says)
+
+
+class _Constant:
+    opens_media = False
+
+    def __init__(self, says: str) -> None:
+        self._says = says
+        self.fingerprint = f"constant:{says}"
+        self.accepts = ALL_MEDIA
+        self.wording: Wording = PLAIN_WORDING
+
+    def prepare(self, request: Request) -> PlainText:
+        return PlainText(request)
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        return [self._respond(item.request) for item in batch]
+
+    def close(self) -> None:
+        pass
+
+    def _respond(self, request: Request) -> Response:
+        if not request.candidates:
+            return Response(id=request.id, answer=self._says, finish="stop")
+        # Candidates are equally likely: ranking them is a guess, and the first of equals is taken.
+        even = -math.log(len(request.candidates))
+        return Response(id=request.id, option_scores=(even,) * len(request.candidates), finish="ranked")

@@ -1,0 +1,232 @@
+"""Answers from a file: the published answers of a system, scored as if it had just given them."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from anymal_eval.codec import read_json, read_json_lines
+from anymal_eval.errors import BadData, MissingData
+from anymal_eval.models import PLAIN_WORDING, Model, PlainText, Prepared
+from anymal_eval.protocols import Phrase, Wording
+from anymal_eval.records import ALL_MEDIA, Failure, MediaKind, Request, Response
+
+NAMED = 5  # how many ids a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What ``-o name=value`` may set.
+
+    Attributes:
+        checkpoint: the file (``--model replay:FILE``).
+        field: which part of a ScienceQA result file is read.
+        subset: ``answered`` leaves out examples that the file has no answer to, instead of calling them errors.
+        extract: the rule that reads a choice out of text; empty: the rule of the file's own layout.
+    """
+
+    checkpoint: str
+    field: Literal["results", "outputs"] = "results"
+    subset: Literal["", "answered"] = ""
+    extract: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a file says of one example: a text, or option scores."""
+
+    id: str
+    answer: str | None = None
+    option_scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A file as read: what it says, and the rule that its layout sets for reading a choice."""
+
+    said: tuple[Said, ...]
+    extract: str = ""
+    where: str = field(default="")
+
+
+def accepts(options: Options) -> frozenset[MediaKind]:
+    """Every kind of medium: none is opened."""
+    del options
+    return ALL_MEDIA
+
+
+def load(options: Options) -> Model:
+    """Read the whole file.
+
+    Raises:
+        MissingData: there is no such file.
+        BadData: it is truncated, of no known layout, or holds an id twice.
+    """
+    return _Replay(read(Path(options.checkpoint), options), options)
+
+
+def read(file: Path, options: Options) -> Layout:
+    """Read a file of answers in any of the known layouts.
+
+    JSON lines with ``id`` and ``answer`` or ``option_scores``; VQA results; VizWiz results; COCO results; ScienceQA's
+    ``results``/``outputs``; NExT-QA's ``{id: {"prediction": index}}``; How2QA's ``{id: index}``.
+    """
+    if not file.is_file():
+        raise MissingData(f"--model replay:{file}: there is no such file")
+    if file.suffix in (".jsonl", ".jsonlines"):
+        rows = [(f"{file}: line {number}", row) for number, row in read_json_lines(file)]
+    else:
+        data = _read_whole(file)
+        if isinstance(data, dict):
+            return _unique(_read_mapping(file, data, options), file)
+        if not isinstance(data, list):
+            raise BadData(f"{file}: expected a list or an object of answers, found {type(data).__name__}")
+        rows = [(f"{file}: row {number}", row) for number, row in enumerate(data, 1)]
+    said = tuple(_read_row(where, row) for where, row in rows)
+    whole = bool(rows) and all(isinstance(_value(row), int) for _, row in rows)
+    return _unique(Layout(said=said, extract="index" if whole else ""), file)
+
+
+def _read_whole(file: Path) -> Any:
+    # A file of JSON lines may be called .json; its second line is then no part of the first value.
+    try:
+        return read_json(file)
+    except BadData as error:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            first, second = lines.readline(), lines.readline()
+        try:
+            is_lines = isinstance(json.loads(first), dict) and bool(second.strip())
+        except json.JSONDecodeError:
+            is_lines = False
+        if not is_lines:
+            raise error from None
+        return [row for _, row in read_json_lines(file)]
+
+
+def _value(row: object) -> object:
+    return row.get("answer") if isinstance(row, dict) and "id" in row else None
+
+
+def _read_row(where: str, row: object) -> Said:
+    if not isinstance(row, dict):
+        raise BadData(f"{where}: expected an object, found {type(row).__name__}")
+    for id_key, answer_key in LAYOUTS:
+        if id_key in row and (answer_key in row or (id_key == "id" and "option_scores" in row)):
+            return _said(where, row[id_key], row.get(answer_key), row.get("option_scores"))
+    known = "; ".join(f"{id_key}, {answer_key}" for id_key, answer_key in LAYOUTS)
+    raise BadData(f"{where}: keys {', '.join(sorted(map(str, row)))} are no known layout; known are: {known}")
+
+
+LAYOUTS = (("id", "answer"), ("question_id", "answer"), ("image", "answer"), ("image_id", "caption"))
+
+
+def _said(where: str, name: object, answer: object, scores: object = None) -> Said:
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise BadData(f"{where}: the id must be text or a whole number, not {name!r}")
+    if scores is not None:
+        return Said(id=str(name), option_scores=_scores(where, scores))
+    if isinstance(answer, bool) or not isinstance(answer, str | int):
+        raise BadData(f"{where}: the answer of {name} must be text or an index, not {answer!r}")
+    return Said(id=str(name), answer=str(answer))
+
+
+def _scores(where: str, scores: object) -> tuple[float, ...]:
+    if not isinstance(scores, list) or not scores:
+        raise BadData(f"{where}: option_scores must be a list of numbers")
+    for score in scores:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise BadData(f"{where}: option score {score!r} is not a finite number")
+    return tuple(float(score) for score in scores)
+
+
+def _read_mapping(file: Path, data: Mapping[str, Any], options: Options) -> Layout:
+    if "results" in data or "outputs" in data:
+        if options.field not in data:
+            raise BadData(f"{file}: it has no {options.field!r}; try -o field=results or -o field=outputs")
+        data = data[options.field]
+        if not isinstance(data, dict):
+            raise BadData(f"{file}: {options.field} must be an object of id to answer")
+        # The benchmark's own rule for its own outputs; an index needs none.
+        rule = "index" if options.field == "results" else "sqa-2022"
+        return Layout(said=tuple(_said(str(file), key, value) for key, value in data.items()), extract=rule)
+    said = []
+    for key, value in data.items():
+        if isinstance(value, dict):
+            if "prediction" not in value:
+                raise BadData(f"{file}: {key}: expected a key 'prediction'")
+            value = value["prediction"]
+        said.append(_said(f"{file}: {key}", key, value))
+    whole = all(_is_index(item) for item in data.values())
+    return Layout(said=tuple(said), extract="index" if whole else "")
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value.get("prediction") if isinstance(value, dict) else value, int)
+
+
+def _unique(layout: Layout, file: Path) -> Layout:
+    double = [name for name, count in Counter(item.id for item in layout.said).items() if count > 1]
+    if double:
+        raise BadData(f"{file}: {len(double)} ids stand in it more than once: {_some(double)}")
+    return Layout(said=layout.said, extract=layout.extract, where=str(file))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+class _Replay:
+    opens_media = False
+
+    def __init__(self, layout: Layout, options: Options) -> None:
+        from anymal_eval import fingerprint
+
+        self._said = {item.id: item for item in layout.said}
+        self._where = layout.where
+        self._subset = options.subset
+        self.fingerprint = f"replay:{fingerprint.of_file(Path(layout.where))}"
+        self.accepts = ALL_MEDIA
+        extract = options.extract or layout.extract
+        self.wording: Wording = {
+            kind: _read_by(phrase, extract if kind == "choice" else "") for kind, phrase in PLAIN_WORDING.items()
+        }
+
+    def expect(self, ids: Collection[str]) -> Collection[str]:
+        """Refuse a file that answers what is not in the data: it belongs to another benchmark, split or release."""
+        unknown = [name for name in self._said if name not in ids]
+        if unknown:
+            raise BadData(
+                f"{self._where}: {len(unknown)} of its {len(self._said)} ids are not in the data: {_some(unknown)}"
+            )
+
+        return self._said.keys() if self._subset == "answered" else ids
+
+    def prepare(self, request: Request) -> PlainText:
+        return PlainText(request)
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        return [self._respond(item.request) for item in batch]
+
+    def close(self) -> None:
+        pass
+
+    def _respond(self, request: Request) -> Response:
+        said = self._said.get(request.id)
+        if said is None:
+            failure = Failure(kind="missing", message=f"{self._where} has no answer to {request.id}")
+            return Response(id=request.id, failure=failure)
+        if said.option_scores is None:
+            return Response(id=request.id, answer=said.answer, finish="stop")
+        wanted = len(request.candidates)
+        if wanted and len(said.option_scores) != wanted:
+            message = f"{self._where}: {request.id} has {len(said.option_scores)} option scores for {wanted} options"
+            raise BadData(message)
+        return Response(id=request.id, option_scores=said.option_scores, finish="ranked")
+
+
+def _read_by(phrase: Phrase, extract: str) -> Phrase:
+    # The scores of a file are compared as they are: it does not say how many tokens its options had.
+    return replace(phrase, extract=extract, length_normalise=False)

@@ -1,0 +1,1 @@
+"""Responses to answers, answers to statistics, statistics to measurements."""

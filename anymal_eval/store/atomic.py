@@ -1,0 +1,47 @@
+"""Writes that are either whole or not there, and a full disk said in one line."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from anymal_eval.errors import StorageFull
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def full_disk_said(file: Path) -> Iterator[None]:
+    """Turn the operating system's 'no space left' into one line that says how to go on.
+
+    Raises:
+        StorageFull: the disk or the quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        message = f"{file}: no space left; nothing written so far is lost: make space and give the same command again"
+        raise StorageFull(message) from None
+
+
+def write_atomic(file: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+
+    Raises:
+        StorageFull: there is no space; the old content is untouched.
+    """
+    draft = file.with_name(f".{file.name}.draft")
+    data = content.encode() if isinstance(content, str) else content
+    with full_disk_said(file):
+        try:
+            with draft.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(file)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,119 @@
+"""The run folder, one process at a time: where its files lie and how they are written."""
+
+import fcntl
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from anymal_eval.codec import encode, read_json_lines, write_json
+from anymal_eval.errors import OtherRun
+from anymal_eval.store import manifest as manifests
+from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class RunFolder:
+    """A run on disk. Use it in a ``with`` statement to write: a second process is refused meanwhile."""
+
+    def __init__(self, root: Path) -> None:
+        """Name a folder; nothing is opened or made."""
+        self.root = root
+
+    def __enter__(self) -> Self:
+        """Make the folder and lock it.
+
+        Raises:
+            OtherRun: another process is writing to it, or the folder holds something that is no run.
+        """
+        strange = self.root.is_file() or (
+            self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "manifest.json").is_file()
+            and not (self.root / ".lock").is_file()
+        )  # fmt: skip
+        if strange:
+            raise OtherRun(f"{self.root} holds something that is no run; choose another --out")
+        with full_disk_said(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.root / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise OtherRun(f"{self.root}: another process is writing to this run; wait for it or stop it") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back; the operating system does so too when the process dies."""
+        self._lock.close()
+
+    @property
+    def manifest_file(self) -> Path:
+        """What the run is."""
+        return self.root / "manifest.json"
+
+    def manifest(self) -> Manifest:
+        """Read what the run is.
+
+        Raises:
+            OtherRun: the folder holds no run.
+        """
+        if not self.manifest_file.is_file():
+            raise OtherRun(f"{self.root} holds no run: it has no manifest.json")
+        return manifests.read(self.manifest_file)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write what the run is, whole or not at all."""
+        write_atomic(self.manifest_file, write_json_pretty(encode(manifest)))
+
+    def responses(self, task: str) -> Path:
+        """The responses to one task."""
+        return self.root / task / "responses.jsonl"
+
+    def scores(self, task: str) -> Path:
+        """The scores of one task, a row an example."""
+        return self.root / task / "scores.jsonl"
+
+    def statistics(self, task: str) -> Path:
+        """The metrics' statistics of one task."""
+        return self.root / task / "statistics.npz"
+
+    def write_scores(self, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the rows of one task."""
+        write_atomic(self.scores(task), "".join(write_json(row) + "\n" for row in rows))
+
+    def read_scores(self, task: str) -> list[dict[str, Any]]:
+        """The rows of one task."""
+        return [row for _, row in read_json_lines(self.scores(task))]
+
+    def write_statistics(self, task: str, arrays: Mapping[str, "NDArray[np.float64]"]) -> None:
+        """Write statistics by metric id; the same arrays give the same bytes."""
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+        write_atomic(self.statistics(task), buffer.getvalue())
+
+    def read_statistics(self, task: str) -> dict[str, "NDArray[np.float64]"]:
+        """Statistics by metric id. Opened without pickle."""
+        import numpy as np
+
+        with np.load(self.statistics(task), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write ``results.json``."""
+        write_atomic(self.root / "results.json", write_json_pretty(results))
+
+
+def write_json_pretty(data: Mapping[str, Any]) -> str:
+    """Indented JSON for files that people open."""
+    import json
+
+    return json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,164 @@
+"""What a run is: everything resolved that could change a number, and on what it ran."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from anymal_eval import __version__, fingerprint
+from anymal_eval.codec import decode, encode, read_json
+from anymal_eval.errors import BadData, OtherRun
+from anymal_eval.paths import PACKAGE
+
+SCHEMA = 1
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "pycocoevalcap",
+    "numpy",
+    "scipy",
+    "statsmodels",
+    "pillow",
+    "av",
+    "soundfile",
+    "soxr",
+)
+# Said in the manifest and not held against a run that goes on: it names no code that the wheel would not name too.
+RECORDED_ONLY = frozenset({"git"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry:
+    """One task of a run. ``prompts`` and ``examples`` are fingerprints; ``reading`` is how answers were read."""
+
+    version: int
+    split: str
+    data: str
+    examples: str
+    n: int
+    n_split: int
+    n_expected: int
+    labelled: bool
+    limit: int | None = None
+    subset: str = ""
+    protocol: str
+    prompts: str
+    reading: Mapping[str, Any]
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A run. ``identity`` may not change on resuming, ``environment`` only when that is allowed."""
+
+    schema: int = SCHEMA
+    run: str
+    identity: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
+
+    def with_task(self, name: str, entry: TaskEntry) -> "Manifest":
+        """The same run with one task more, or with the same one again.
+
+        Raises:
+            OtherRun: the run holds that task with other data, words or reading.
+        """
+        before = self.tasks.get(name)
+        if before is not None:
+            old, new = encode(before), encode(entry)
+            differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+            if differing:
+                raise OtherRun(
+                    f"the run folder holds {name} with another {', '.join(differing)}: "
+                    f"{_differences(old, new, differing)}; choose another --out"
+                )
+        return replace(self, tasks={**self.tasks, name: entry})
+
+
+def new(run_identity: Mapping[str, Any], label: str, environment: Mapping[str, Any]) -> Manifest:
+    """A manifest without tasks, named after what it is so that the same command finds it again."""
+    name = f"{label}-{fingerprint.of(dict(run_identity))[:8]}"
+    return Manifest(run=name, identity=dict(run_identity), environment=dict(environment))
+
+
+def read(file: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        BadData: it is damaged, or written by a newer version.
+    """
+    data = read_json(file)
+    if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+        raise BadData(
+            f"{file}: schema {data['schema']} is newer than this version knows ({SCHEMA}); update anymal_eval"
+        )
+    return decode(Manifest, data, str(file))
+
+
+def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:
+    """Refuse to go on with a run that was something else.
+
+    Raises:
+        OtherRun: naming every key that differs, with both values.
+    """
+    differing = _differing(before.identity, now.identity)
+    if differing:
+        raise OtherRun(
+            f"{file.parent}: the run there differs in {', '.join(differing)}: "
+            f"{_differences(before.identity, now.identity, differing)}; choose another --out"
+        )
+    differing = _differing(before.environment, now.environment)
+    if differing and not allow_environment:
+        raise OtherRun(
+            f"{file.parent}: the run there was begun with another {', '.join(differing)}: "
+            f"{_differences(before.environment, now.environment, differing)}; "
+            "give --allow-environment-change to go on all the same"
+        )
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = (before.keys() | now.keys()) - RECORDED_ONLY
+    return sorted(key for key in keys if before.get(key) != now.get(key))
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: list[str]) -> str:
+    return ", ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in keys)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Package versions, the machine's kind and the state of the checkout. Opens no package."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "anymal_eval": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+        "git": _git_state(),
+        **versions,
+    }
+
+
+def _git_state() -> str:
+    if not (PACKAGE.parent / ".git").exists():
+        return "no checkout"
+    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=PACKAGE.parent, env=quiet, capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return "unknown"
+    return said.stdout.strip() or "unknown"

@@ -1,0 +1,125 @@
+"""Responses on disk: whole after any crash, each id once, failures asked again."""
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.errors import BadData, OtherRun, StorageFull
+from anymal_eval.records import Failure, Response
+from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.folder import RunFolder
+from anymal_eval.store.responses import ResponseLog, read_responses
+
+ONE, TWO = Response(id="1", answer="yes\nno"), Response(id="2", option_scores=(-1.5, -0.25), finish="ranked")
+GONE = Response(id="3", failure=Failure(kind="media", message="3.jpg: not there"))
+
+
+def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "vqav2" / "responses.jsonl"
+    with ResponseLog(file) as log:
+        log.append([ONE])
+        assert read_responses(file) == {"1": ONE}
+        log.append([TWO])
+    assert read_responses(file) == {"1": ONE, "2": TWO}
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_line_cut_short_by_a_kill_is_asked_again(tmp_path: Path, cut: int) -> None:
+    file = tmp_path / "responses.jsonl"
+    with ResponseLog(file) as log:
+        log.append([ONE, TWO])
+    os.truncate(file, file.stat().st_size - cut)
+    assert set(read_responses(file)) <= {"1"}
+    with ResponseLog(file) as log:
+        assert "2" not in log.answered
+        log.append([item for item in (ONE, TWO) if item.id not in log.answered])
+    assert read_responses(file) == {"1": ONE, "2": TWO}
+
+
+def test_failures_are_asked_again_and_do_not_stay(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    with ResponseLog(file) as log:
+        log.append([ONE, GONE])
+    assert read_responses(file)["3"] == GONE
+    with ResponseLog(file) as log:
+        assert log.answered == {"1"}
+        log.append([Response(id="3", answer="a cat")])
+    assert read_responses(file)["3"].answer == "a cat"
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    file.write_text('{"id": "1", "answer": "a"}\n{"id": "1", "answer": "b"}\n')
+    with pytest.raises(BadData, match=r"line 2: 1 stands in it twice"):
+        read_responses(file)
+    file.write_text('{"id": "1", "answer": "a"}\nnonsense\n{"id": "2", "answer": "b"}\n')
+    with pytest.raises(BadData, match="line 2"):
+        read_responses(file)
+
+
+def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    write_atomic(file, "old")
+    with pytest.raises(StorageFull, match="make space"), full_disk_said(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="Input/output"), full_disk_said(file):
+        raise OSError(errno.EIO, "Input/output error")
+    assert file.read_text() == "old"
+
+
+def test_a_full_disk_loses_nothing_before_it(small_disk: Path) -> None:
+    file = small_disk / "responses.jsonl"
+    written = 0
+
+    def fill() -> None:
+        nonlocal written
+        with ResponseLog(file) as log:
+            for written in range(100_000):
+                log.append([Response(id=str(written), answer="x" * 500)])
+
+    with pytest.raises(StorageFull, match="no space left"):
+        fill()
+    whole = read_responses(file)
+    assert list(whole) == [str(number) for number in range(written)]
+    (small_disk / "filler").unlink()
+    with ResponseLog(file) as log:
+        assert len(log.answered) == written
+        log.append([Response(id="last", answer="after space was made")])
+    assert read_responses(file)["last"].answer == "after space was made"
+
+
+def test_two_writers_are_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run"), pytest.raises(OtherRun, match="another process"), RunFolder(tmp_path / "run"):
+        pass
+    with RunFolder(tmp_path / "run"):
+        pass
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(OtherRun, match="holds something that is no run"), RunFolder(tmp_path):
+        pass
+    with pytest.raises(OtherRun, match="no manifest"):
+        RunFolder(tmp_path / "nothing").manifest()
+
+
+def test_statistics_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> None:
+    import numpy as np
+
+    found = []
+    for name in "ab":
+        with RunFolder(tmp_path / name) as folder:
+            (folder.root / "coco").mkdir()
+            folder.write_statistics("coco", {"cider@1": np.arange(6.0).reshape(3, 2)})
+            found.append(folder.statistics("coco").read_bytes())
+            assert folder.read_statistics("coco")["cider@1"].shape == (3, 2)
+    assert found[0] == found[1]
+
+
+def test_the_small_disk_is_one(small_disk: Path) -> None:
+    said = subprocess.run(["df", "--output=size", small_disk], capture_output=True, text=True, check=True)
+    assert int(said.stdout.split()[1]) <= 2048
