@@ -12,8 +12,8 @@ from anymal_eval.records import AnswerKind, Decoding
 
 DEFAULT = "plain"
 
-Candidates = Literal["none", "options", "letters", "yes_no"]
-OptionStyle = Literal["lines", "inline", "text"]
+Candidates = Literal["none", "options", "letters", "yes_no", "yes_no_true_false"]
+OptionStyle = Literal["lines", "inline", "lower", "named", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,18 @@ class Phrase:
 
     Attributes:
         system, user, answer_prefix: the texts; the prefix begins the model's own turn.
-        options: ``lines`` is ``A. x`` a line, ``inline`` is ``(A) x (B) y``, ``text`` is ``x, y``.
+        options: ``lines`` is ``A. x`` a line, ``inline`` is ``(A) x (B) y``, ``lower`` is ``(a) x (b) y``, ``named`` is
+            ``Option A: x. Option B: y.``, ``text`` is ``x, y``.
         candidates: what is ranked by log-likelihood: nothing (text is generated), the options' texts, their
-            letters, or ``yes``/``no``.
+            letters, ``yes``/``no``, or those with ``true``/``false`` beside them.
         length_normalise: candidates are compared by log p a token instead of by their sums.
-        question: ``blip`` lower-cases it, strips some punctuation and cuts it at 50 words, as BLIP-2's code does.
+        question: ``blip`` lower-cases it, strips some punctuation and cuts it at 50 words, as BLIP-2's code does;
+            ``blip-caption`` puts spaces for the punctuation, as InstructBLIP's configurations do.
         frames: pictures taken from a clip.
         unwrap: ``json-caption`` takes the text out of ``{"caption": "..."}``.
         clean: a named cleaning of the answer before the metric.
         extract: a named rule that reads a choice out of text; empty: the task's own.
+        split: the split that the paper reports, by the task's own name for it; empty: not known, or the task's default.
         source: where it is printed, or the code it was read in.
         ours: what is our choice because the paper is silent.
     """
@@ -46,7 +49,7 @@ class Phrase:
     options: OptionStyle = "lines"
     candidates: Candidates = "none"
     length_normalise: bool = False
-    question: Literal["none", "blip"] = "none"
+    question: Literal["none", "blip", "blip-caption"] = "none"
     frames: int = 8
     decoding: Decoding = Decoding()
     unwrap: Literal["none", "json-caption"] = "none"

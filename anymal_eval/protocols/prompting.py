@@ -10,6 +10,8 @@ from anymal_eval.records import Example, Media, Message, Request
 from anymal_eval.task import Task
 
 YES_NO = ("no", "yes")
+# No and yes, each with the second word that InstructBLIP counts for it.
+YES_NO_TRUE_FALSE = ("no", "yes", "false", "true")
 # What an example may lack: the line of the template that asks for it is then left out.
 OPTIONAL = ("instruction", "hint", "ocr", "ocr_tokens")
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -72,6 +74,8 @@ def candidates(example: Example, phrase: Phrase) -> tuple[str, ...]:
             return tuple(string.ascii_uppercase[: len(example.options)])
         case "yes_no":
             return YES_NO
+        case "yes_no_true_false":
+            return YES_NO_TRUE_FALSE
 
 
 def render_options(options: tuple[str, ...], phrase: Phrase) -> str:
@@ -82,28 +86,43 @@ def render_options(options: tuple[str, ...], phrase: Phrase) -> str:
             return "\n".join(f"{letter}. {option}" for letter, option in lettered)
         case "inline":
             return " ".join(f"({letter}) {option}" for letter, option in lettered)
+        case "lower":
+            return " ".join(f"({letter.lower()}) {option}" for letter, option in lettered)
+        case "named":
+            return " ".join(f"Option {letter}: {option.removesuffix('.')}." for letter, option in lettered)
         case "text":
             return ", ".join(options)
 
 
 def _question(question: str, phrase: Phrase) -> str:
-    if phrase.question == "none":
-        return question
-    words = BLIP_STRIPPED.sub("", question.lower()).rstrip(" ").split(" ")
-    return " ".join(words[:BLIP_WORDS])
+    match phrase.question:
+        case "none":
+            return question
+        case "blip":
+            cleaned = BLIP_STRIPPED.sub("", question.lower()).rstrip(" ")
+        case "blip-caption":
+            cleaned = re.sub(r"\s{2,}", " ", BLIP_STRIPPED.sub(" ", question.lower())).rstrip("\n").strip(" ")
+    return " ".join(cleaned.split(" ")[:BLIP_WORDS])
 
 
 def _parts(template: str, values: Mapping[str, str], media: tuple[Media, ...], task: str) -> tuple[str | Media, ...]:
+    # Filled piece by piece and not by replacing in the whole text: a question may itself hold "{media}" or "{ocr}".
     parts: list[str | Media] = []
-    for piece in re.split(r"(\{media\})", "\n".join(_lines(template, values, task))):
-        if piece == "{media}":
-            parts.extend(media)
-        elif piece:
-            parts.append(piece)
-    return tuple(parts)
+    text = ""
+    for at, line in enumerate(_kept_lines(template, values, task)):
+        text += "\n" if at else ""
+        for index, piece in enumerate(PLACEHOLDER.split(line)):
+            if index % 2 == 0:
+                text += piece
+            elif piece == "media":
+                parts.extend([text, *media] if text else media)
+                text = ""
+            else:
+                text += values[piece]
+    return (*parts, text) if text else tuple(parts)
 
 
-def _lines(template: str, values: Mapping[str, str], task: str) -> list[str]:
+def _kept_lines(template: str, values: Mapping[str, str], task: str) -> list[str]:
     lines = []
     for line in template.split("\n"):
         names = [name for name in PLACEHOLDER.findall(line) if name != "media"]
@@ -112,5 +131,5 @@ def _lines(template: str, values: Mapping[str, str], task: str) -> list[str]:
             raise BadDefinition(f"the words for {task} name {{{unknown[0]}}}, which its examples do not have")
         if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]]:
             continue
-        lines.append(PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), line))
+        lines.append(line)
     return lines

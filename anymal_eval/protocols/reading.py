@@ -2,30 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Protocol, Wording
-from anymal_eval.protocols.extraction import RULES as EXTRACTION
-from anymal_eval.protocols.prompting import YES_NO, phrase_for
+from anymal_eval.protocols.cleaning import CLEANING, unavailable
+from anymal_eval.protocols.extraction import NAMES as EXTRACTION
+from anymal_eval.protocols.extraction import extract
+from anymal_eval.protocols.prompting import YES_NO, YES_NO_TRUE_FALSE, phrase_for
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.task import Task
-
-
-def clean_m4c_upload(text: str) -> str:
-    """The TextVQA (m4c) normal form, in which LLaVA and OpenFlamingo upload VQA answers."""
-    from anymal_eval.metrics._vqa_text import normalise_m4c
-
-    return normalise_m4c(text)
-
-
-CLEANING: Mapping[str, Callable[[str], str]] = {
-    "none": lambda text: text,
-    "strip": str.strip,
-    "m4c-upload": clean_m4c_upload,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +33,30 @@ class Reading:
 
 
 def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
-    """How this task is read: the entry of the protocol, else the model's words, else the protocol's or task's rule."""
+    """How this task is read: the entry of the protocol, else the model's words, else the protocol's or task's rule.
+
+    A cleaning that needs a package which is not installed becomes ``none``, so that the signature says what was
+    done; ``lacking`` says why.
+    """
     phrase = phrase_for(task, wording, protocol)
+    clean = _clean(phrase.clean, protocol)
     return Reading(
-        clean=phrase.clean if phrase.clean != "none" else protocol.clean,
+        clean="none" if unavailable(clean) else clean,
         extract=phrase.extract or protocol.extract or task.extract,
         unwrap=phrase.unwrap,
         length_normalise=phrase.length_normalise,
     )
+
+
+def lacking(task: Task, wording: Wording, protocol: Protocol) -> str:
+    """One line for the user where ``reading_for`` leaves out a cleaning that the protocol asks for; else empty."""
+    clean = _clean(phrase_for(task, wording, protocol).clean, protocol)
+    why = unavailable(clean)
+    return f"{task.name}: read without the cleaning {clean!r} of the protocol: {why}" if why else ""
+
+
+def _clean(named: str, protocol: Protocol) -> str:
+    return named if named != "none" else protocol.clean
 
 
 def read_response(response: Response, example: Example, reading: Reading) -> Answer:
@@ -72,7 +75,7 @@ def read_response(response: Response, example: Example, reading: Reading) -> Ans
     if not text.strip():
         return Answer(state="empty", text=text)
     if example.kind == "choice":
-        choice = EXTRACTION[reading.extract](text, len(example.options))
+        choice = extract(reading.extract, text, example.options)
         return Answer(state="unparsable" if choice is None else "ok", text=text, choice=choice)
     if example.kind == "yes_no":
         word = text.strip().rstrip(".").lower()
@@ -84,18 +87,27 @@ def read_response(response: Response, example: Example, reading: Reading) -> Ans
 
 def _read_scores(response: Response, example: Example, reading: Reading) -> Answer:
     scores = list(response.option_scores or ())
-    if len(scores) != len(example.options):
+    expected = (len(example.options), len(YES_NO_TRUE_FALSE) if example.kind == "yes_no" else len(example.options))
+    if len(scores) not in expected:
         message = f"{len(scores)} option scores for {len(example.options)} options"
         return Answer(state="error", text=message)
     if not all(math.isfinite(score) for score in scores):
         return Answer(state="error", text=f"option scores are not finite: {scores}")
     if reading.length_normalise and response.option_tokens is not None:
         scores = [score / max(tokens, 1) for score, tokens in zip(scores, response.option_tokens, strict=True)]
-    choice = scores.index(max(scores))
-    p_yes = None
-    if example.kind == "yes_no":
-        p_yes = 1.0 / (1.0 + sum(math.exp(min(other - scores[1], 700.0)) for other in scores[:1]))
+    if example.kind != "yes_no":
+        choice = scores.index(max(scores))
+        return Answer(state="ok", text=example.options[choice], choice=choice)
+    # The candidates alternate between no and yes; each side's words add up to its probability.
+    no, yes = _log_sum(scores[0::2]), _log_sum(scores[1::2])
+    choice = int(yes > no)
+    p_yes = 1.0 / (1.0 + math.exp(min(no - yes, 700.0)))
     return Answer(state="ok", text=example.options[choice], choice=choice, p_yes=p_yes)
+
+
+def _log_sum(scores: list[float]) -> float:
+    top = max(scores)
+    return top + math.log(sum(math.exp(score - top) for score in scores))
 
 
 def unwrap_json_caption(text: str) -> str:
@@ -115,11 +127,12 @@ def unwrap_json_caption(text: str) -> str:
     while start != -1:
         try:
             found, _ = json.JSONDecoder().raw_decode(text[start:])
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             end = text.find("}", start)
             found = _forgiving(text[start:end]) if end != -1 else None
         if isinstance(found, dict) and isinstance(found.get("caption"), str):
-            return str(found["caption"])
+            # JSON can escape half of a surrogate pair, which no file could hold.
+            return str(found["caption"]).encode("utf-8", "replace").decode("utf-8")
         start = text.find("{", start + 1)
     return text
 
@@ -127,5 +140,5 @@ def unwrap_json_caption(text: str) -> str:
 def _forgiving(opened: str) -> object:
     try:
         return json.loads(opened + '"}')
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
