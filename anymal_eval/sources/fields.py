@@ -1,0 +1,130 @@
+"""One row of a data file, read key by key: what is needed is checked, what is more is left alone.
+
+Official files carry more keys than we need and some copies lack optional ones, so a strict schema would refuse
+good data; and one over 214,354 rows of ten answers would take longer than reading the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.errors import BadData
+
+
+class Fields:
+    """The keys of one row; every complaint names the file, the row and the key.
+
+    >>> row = Fields({"id": 7, "label": "1"}, "dev_seen.jsonl", "line 1")
+    >>> row.name("id"), row.index("label", 2)
+    ('7', 1)
+    """
+
+    __slots__ = ("_data", "_file", "_row")
+
+    def __init__(self, data: object, file: Path | str, row: str) -> None:
+        """Take a row as ``json`` or ``csv`` gave it; ``row`` says where it stands in the file.
+
+        Raises:
+            BadData: it is no mapping.
+        """
+        self._file = file
+        self._row = row
+        if not isinstance(data, Mapping):
+            raise self.bad(f"expected an object, got {type(data).__name__}")
+        self._data: Mapping[str, Any] = data
+
+    def bad(self, message: str) -> BadData:
+        """A complaint about this row, to be raised."""
+        return BadData(f"{self._file}: {self._row}: {message}")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there and not null."""
+        return self._data.get(key) is not None
+
+    def raw(self, key: str) -> Any:
+        """The value as it stands.
+
+        Raises:
+            BadData: the key is not there.
+        """
+        try:
+            return self._data[key]
+        except KeyError:
+            raise self.bad(f"no key {key!r}; it has {', '.join(map(str, self._data)) or 'none'}") from None
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string; with ``default`` the key may be missing or null."""
+        value = self.raw(key) if default is None else self._data.get(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str):
+            raise self.bad(f"{key!r} must be a string, not {value!r:.80}")
+        return value
+
+    def name(self, key: str) -> str:
+        """An id: a string that is not empty, or a whole number, as a string."""
+        value = self.raw(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not value:
+            raise self.bad(f"{key!r} must be an id (a number or a string), not {value!r:.80}")
+        return value
+
+    def whole(self, key: str) -> int:
+        """A whole number, also one written as a string."""
+        value = self.raw(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+            return int(value)
+        raise self.bad(f"{key!r} must be a whole number, not {value!r:.80}")
+
+    def seconds(self, key: str) -> float:
+        """A time in seconds, from 0."""
+        value = self.raw(key)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if isinstance(value, bool) or not 0 <= number < float("inf"):
+            raise self.bad(f"{key!r} must be a time in seconds, not {value!r:.80}")
+        return number
+
+    def index(self, key: str, options: int) -> int:
+        """A label: an index into that many options."""
+        value = self.whole(key)
+        if not 0 <= value < options:
+            raise self.bad(f"{key!r} is {value}, outside its {options} options (0 to {options - 1})")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings."""
+        return tuple(self._strings(key, self.items(key)))
+
+    def items(self, key: str) -> Sequence[Any]:
+        """A list of anything."""
+        value = self.raw(key)
+        if not isinstance(value, list | tuple):
+            raise self.bad(f"{key!r} must be a list, not {value!r:.80}")
+        return value
+
+    def answers(self, key: str, inner: str = "answer", count: int = 10) -> tuple[str, ...]:
+        """The annotators' answers: objects that hold ``inner``, or bare strings, as many as ``count``.
+
+        Raises:
+            BadData: another number of them, or one is no string: the official rules are defined for ten.
+        """
+        items = self.items(key)
+        if len(items) != count:
+            raise self.bad(f"{key!r} holds {len(items)} answers; the rule is defined for {count}")
+        try:
+            found = [item if isinstance(item, str) else item[inner] for item in items]
+        except (TypeError, KeyError):
+            raise self.bad(f"every one of {key!r} must be an object with {inner!r}") from None
+        return tuple(self._strings(key, found))
+
+    def _strings(self, key: str, found: Sequence[Any]) -> Sequence[str]:
+        for value in found:
+            if not isinstance(value, str):
+                raise self.bad(f"{key!r} must hold strings, not {value!r:.80}")
+        return found

@@ -1,0 +1,119 @@
+"""``DIR/<task>``: the official files that must be there, and media below it that must not lead out of it."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from anymal_eval.errors import BadData, MissingData
+from anymal_eval.media.location import safe_path
+from anymal_eval.sources.fields import Fields
+from anymal_eval.task import DataFile
+
+SHOWN = 5
+
+
+def require(root: Path, files: Sequence[DataFile]) -> None:
+    """Make sure that the needed files (not folders: media may be absent) are there.
+
+    Raises:
+        MissingData: one line that names all that are missing and where each comes from.
+    """
+    lacking = [file for file in files if file.needed and not file.is_folder and not (root / file.name).is_file()]
+    if lacking:
+        raise missing(root, [f"{file.name} (from {file.origin})" for file in lacking])
+
+
+def missing(root: Path, what: Sequence[str]) -> MissingData:
+    """The complaint that ``what`` is not under ``root``, to be raised."""
+    return MissingData(
+        f"not in {root}: {', '.join(what)}; put it there, or name the folder above {root.name}/ with --data-root"
+        f" ('anymal-eval data describe {root.name}' tells more)"
+    )
+
+
+def medium(root: Path, folder: str, name: str, row: Fields) -> str:
+    """The absolute path of a medium that an annotation file names.
+
+    ``folder`` is fixed by the benchmark's layout and may itself be a link to where the pictures lie: that is
+    its owner's choice. ``name`` is the file's claim, and may not leave that folder.
+
+    Raises:
+        BadData: it is absolute, climbs out with ``..``, or is a link that leads out.
+    """
+    if not name or "\0" in name:
+        raise row.bad(f"{name!r} is no file name")
+    try:
+        return str(safe_path(root / folder, name))
+    except BadData as error:
+        raise row.bad(str(error)) from None
+
+
+def medium_within(root: Path, folder: str, path: str, row: Fields) -> str:
+    """The same where the annotation file names the folder too, as in ``img/08291.png``."""
+    inside = path.removeprefix(f"{folder}/")
+    return medium(root, folder if inside != path else ".", inside, row)
+
+
+def first_of(candidates: Sequence[str]) -> str:
+    """The first path that exists, or the first at all: a medium may be absent until it is opened."""
+    return next((path for path in candidates if Path(path).exists()), candidates[0])
+
+
+def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> None:
+    """Make sure that no id comes twice.
+
+    Raises:
+        BadData: some do; names the file and the ids.
+    """
+    doubles = [name for name, count in Counter(ids).items() if count > 1]
+    if doubles:
+        raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of many names, for a message.
+
+    >>> listed(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    """
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def read_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
+    """The rows of a CSV file with a header line.
+
+    Raises:
+        BadData: a column is not there, a row is shorter than the header, or the bytes are no UTF-8.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise BadData(f"{file}: line 1: no column {', '.join(lacking)}; it has {reader.fieldnames}")
+            for data in reader:
+                row = Fields(data, file, f"line {reader.line_num}")
+                if None in data or None in data.values():
+                    raise row.bad(f"expected {len(reader.fieldnames or ())} columns; is the file whole?")
+                yield row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadData(f"{file}: {error}; is the file whole?") from None
+
+
+def read_bare_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
+    """The rows of a CSV file without a header line, under the names given.
+
+    Raises:
+        BadData: a row has another number of columns, or the bytes are no UTF-8.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines, strict=True)
+            for values in reader:
+                if len(values) != len(columns):
+                    raise BadData(f"{file}: line {reader.line_num}: expected {len(columns)} columns, got {len(values)}")
+                yield Fields(dict(zip(columns, values, strict=True)), file, f"line {reader.line_num}")
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadData(f"{file}: {error}; is the file whole?") from None

@@ -1,0 +1,155 @@
+"""Rows to examples: the one place where a task's data is read, checked and given a fingerprint."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from anymal_eval import fingerprint, paths
+from anymal_eval.errors import BadData, WrongUse
+from anymal_eval.media.location import ROW
+from anymal_eval.records import Example, Media
+from anymal_eval.sources.folder import refuse_doubles
+from anymal_eval.sources.hub import Hub
+from anymal_eval.task import Source, Split, Task
+
+Kind = Literal["official", "hub", "demo"]
+DEMO_EXAMPLES = 200
+
+
+def load_examples(
+    task: Task,
+    split: Split,
+    kind: Kind,
+    root: Path,
+    *,
+    demo_examples: int = DEMO_EXAMPLES,
+    demo_seed: int = 0,
+) -> list[Example]:
+    """All examples of a split, in the order of the files.
+
+    Args:
+        task: the benchmark.
+        split: one of its splits.
+        kind: where rows come from: files under ``root``, the hub, or the demo world (made if it is not there).
+        root: ``DIR``, the folder above ``DIR/<task>``; used by ``official`` alone.
+        demo_examples: how many examples the demo world holds.
+        demo_seed: its seed.
+
+    Raises:
+        MissingData, BadData: one line that names the file, and the row or the ids.
+    """
+    source = source_of(task, kind)
+    folder = demo_folder(task, split, demo_examples, demo_seed) if kind == "demo" else root
+    examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
+    named = _name_of(source, folder / task.name, split)
+    if not examples:
+        raise BadData(f"{named}: no example in split {split.name}")
+    refuse_doubles((example.id for example in examples), named)
+    for example in examples:
+        if example.label is not None and not 0 <= example.label < len(example.options):
+            raise BadData(f"{named}: {example.id}: label {example.label} is outside its {len(example.options)} options")
+    return examples
+
+
+def source_of(task: Task, kind: Kind) -> Source:
+    """Where the rows of a task come from.
+
+    Raises:
+        WrongUse: the task has no hub source.
+    """
+    if kind != "hub":
+        return task.official
+    if task.hub is None:
+        raise WrongUse(f"task {task.name} has no copy on the hub; use --data official or --data demo")
+    return task.hub
+
+
+def with_hub_id(task: Task, hub_id: str) -> Task:
+    """The same task, read from another hub data set (or local folder) with the same columns.
+
+    Raises:
+        WrongUse: the task has no hub source.
+    """
+    source = source_of(task, "hub")
+    if not isinstance(source, Hub):
+        raise WrongUse(f"the hub source of task {task.name} takes no id")
+    return replace(task, hub=replace(source, id=hub_id))
+
+
+def data_root(task: Task, split: Split, kind: Kind, root: Path, demo: tuple[int, int] = (DEMO_EXAMPLES, 0)) -> Path:
+    """The folder that media names are relative to, in ``data_fingerprint``; ``demo`` is (examples, seed)."""
+    return (demo_folder(task, split, *demo) if kind == "demo" else root) / task.name
+
+
+def data_fingerprint(examples: Iterable[Example], root: Path) -> str:
+    """A short name for the content of the data: the same wherever the files lie.
+
+    It covers ids, clusters, questions, contexts, options, references, labels and media names relative to
+    ``root`` (``DIR/<task>``), in the order given; not the bytes of the media.
+    """
+    return fingerprint.of_lines(_lines(examples, str(root.absolute())))
+
+
+def missing_media(examples: Iterable[Example]) -> list[str]:
+    """The local media files that are not there, each once, in the order of the examples."""
+    names = dict.fromkeys(
+        medium.uri for example in examples for medium in example.media if not medium.uri.startswith(ROW)
+    )
+    return [name for name in names if not Path(name).is_file()]
+
+
+def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
+    """The folder above ``<task>`` where the demo world of that size and seed lies; it is written if it is not there.
+
+    It is written beside and then renamed, so that a broken one is never read.
+    """
+    from anymal_eval.demo import write_task
+
+    folder = paths.cache() / "demo" / f"{task.version}-{split.name}-{examples}-{seed}"
+    home = folder / task.name
+    if not home.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
+            write_task(task.name, Path(beside) / task.name, examples=examples, seed=seed)
+            try:
+                os.rename(Path(beside) / task.name, home)
+            except OSError:
+                # Another process was faster, and has written the same.
+                if not home.is_dir():
+                    raise
+    return folder
+
+
+def _lines(examples: Iterable[Example], root: str) -> Iterator[str]:
+    for example in examples:
+        yield json.dumps(
+            [
+                example.id,
+                example.cluster,
+                example.question,
+                dict(example.context),
+                example.options,
+                example.references,
+                example.label,
+                [_named(medium, root) for medium in example.media],
+            ],
+            sort_keys=True,
+        )
+
+
+def _named(medium: Media, root: str) -> list[object]:
+    # In a row's name, what stands before the revision may be a local folder: it says only where the data lies.
+    in_row = medium.uri.startswith(ROW)
+    name = medium.uri.rpartition("@")[2] if in_row else medium.uri.removeprefix(f"{root}/")
+    return [medium.kind, name, medium.start_s, medium.end_s]
+
+
+def _name_of(source: Source, root: Path, split: Split) -> str:
+    if isinstance(source, Hub):
+        return f"{source.id} {split.name}"
+    files: Sequence[Path] = [root / file.name for file in source.files(split) if not file.is_folder]
+    return str(next((file for file in files if file.is_file()), root))

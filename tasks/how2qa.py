@@ -1,0 +1,43 @@
+"""How2QA: questions about moments of instructional videos, four options each.
+
+Paper     Li et al. 2020, arXiv:2005.00200 (HERO); Li et al. 2021, arXiv:2106.04632 (VALUE)
+Split     val: 3,115 questions (VALUE's release); hero-val: 2,851 (HERO's); test: 3,094 without labels
+Reported  SeViLA on VALUE's val, Just-Ask and FrozenBiLM on HERO's: never beside each other
+Licence   annotations MIT; videos of HowTo100M, under the terms of YouTube
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import ClipRow, How2QAFiles
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: ClipRow) -> Example:
+    """One question; what it asks about lies between start and end of the 60-s clip."""
+    return Example(
+        id=row.row_id,
+        cluster=row.video,
+        kind="choice",
+        media=(Media(kind="video", uri=row.clip, start_s=row.start_s, end_s=row.end_s),),
+        question=row.question,
+        options=row.options,
+        references=None if row.answer is None else (row.options[row.answer],),
+        label=row.answer,
+    )
+
+
+TASK = Task(
+    name="how2qa",
+    version=1,
+    kind="choice",
+    media="video",
+    splits=(
+        Split("val", expected=3_115, file="how2qa_val_release.jsonl"),
+        Split("hero-val", expected=2_851, file="how2QA_val_release.csv"),
+        Split("test", expected=3_094, labelled=False, file="how2qa_test_public_release.jsonl"),
+    ),
+    official=How2QAFiles(),
+    to_example=to_example,
+    metrics=("choice_accuracy",),
+    headline="choice_accuracy",
+    extract="letter",
+)

@@ -1,0 +1,43 @@
+"""NExT-QA: why, how, when and what in home videos, with five options each.
+
+Paper     Xiao et al. 2021, arXiv:2105.08276
+Split     val: 4,996 questions about 570 videos; test: 8,564 about 1,000
+Reported  SeViLA on val; Flamingo's "NextQA" is the open-ended task and another number
+Licence   annotations MIT; videos of VidOR (YFCC100M)
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import ClipRow, NextQAFiles
+from anymal_eval.task import Split, Task
+
+CATEGORIES = {"C": "causal", "T": "temporal", "D": "descriptive"}
+
+
+def to_example(row: ClipRow) -> Example:
+    """One question; the official ``eval_mc.py`` counts type TP (previous) as TN (next)."""
+    kind = "TN" if row.type == "TP" else row.type
+    return Example(
+        id=row.row_id,
+        cluster=row.video,
+        kind="choice",
+        media=(Media(kind="video", uri=row.clip, start_s=row.start_s, end_s=row.end_s),),
+        question=row.question,
+        options=row.options,
+        references=None if row.answer is None else (row.options[row.answer],),
+        label=row.answer,
+        groups={"type": kind, "category": CATEGORIES[kind[0]]},
+    )
+
+
+TASK = Task(
+    name="nextqa",
+    version=1,
+    kind="choice",
+    media="video",
+    splits=(Split("val", expected=4_996), Split("test", expected=8_564)),
+    official=NextQAFiles(),
+    to_example=to_example,
+    metrics=("choice_accuracy",),
+    headline="choice_accuracy",
+    extract="letter",
+)

@@ -1,0 +1,41 @@
+"""OK-VQA: questions about COCO photographs whose answer the picture alone does not tell.
+
+Paper     Marino et al. 2019, arXiv:1906.00067
+Split     val: 5,046 questions (called val or test); five annotators, each answer written twice
+Reported  on val, with the official VQA rule over ``answer`` (stemmed), never over ``raw_answer``
+Licence   CC BY 4.0; v1.1 of the annotations: scores over v1.0 are not comparable
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import VQAFiles, VQARow
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: VQARow) -> Example:
+    """One question, whichever source it came from."""
+    return Example(
+        id=row.question_id,
+        cluster=row.image_id,
+        kind="short_answer",
+        media=(Media(kind="image", uri=row.image),),
+        question=row.question,
+        references=row.answers,
+        groups={"question_type": row.question_type},
+    )
+
+
+TASK = Task(
+    name="okvqa",
+    version=1,
+    kind="short_answer",
+    media="image",
+    splits=(Split("val", expected=5_046, file="val2014"),),
+    official=VQAFiles(
+        questions="OpenEnded_mscoco_{split}_questions.json",
+        annotations="mscoco_{split}_annotations.json",
+        origin="okvqa.allenai.org/download.html",
+    ),
+    to_example=to_example,
+    metrics=("vqa_accuracy@2021", "vqa_accuracy@2016"),
+    headline="vqa_accuracy@2021",
+)

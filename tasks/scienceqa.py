@@ -1,0 +1,49 @@
+"""ScienceQA: school questions with two to five choices, about half of them with a picture.
+
+Paper     Lu et al. 2022, arXiv:2209.09513
+Split     test: 4,241 problems, 2,017 of them with a picture
+Reported  AnyMAL (arXiv:2309.16058), InstructBLIP and LLaVA-1.5 on those with a picture; LLaVA on all
+Licence   CC BY-NC-SA 4.0
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import ScienceQAFiles, ScienceQARow
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: ScienceQARow) -> Example:
+    """One problem; the groups are those of the official ``evaluate_acc.py``."""
+    image, text = row.image is not None, bool(row.hint)
+    return Example(
+        id=row.problem_id,
+        cluster=row.problem_id,
+        kind="choice",
+        media=(Media(kind="image", uri=row.image),) if row.image is not None else (),
+        question=row.question,
+        context={"hint": row.hint},
+        options=row.choices,
+        references=None if row.answer is None else (row.choices[row.answer],),
+        label=row.answer,
+        groups={
+            "image": "yes" if image else "no",
+            "text": "yes" if text else "no",
+            "none": "no" if image or text else "yes",
+            "subject": row.subject,
+            "grade": "1-6" if row.grade <= 6 else "7-12",
+        },
+    )
+
+
+TASK = Task(
+    name="scienceqa",
+    version=1,
+    kind="choice",
+    media="image",
+    splits=(Split("test", expected=4_241), Split("val", expected=4_241)),
+    official=ScienceQAFiles(),
+    to_example=to_example,
+    metrics=("choice_accuracy",),
+    headline="choice_accuracy",
+    headline_group={"image": "yes"},
+    extract="letter",
+)

@@ -1,0 +1,40 @@
+"""STAR: situated reasoning in videos of daily life, four options each.
+
+Paper     Wu et al. 2021, arXiv:2405.09711
+Split     val: 7,098 questions; test: about 7,400 without labels
+Reported  SeViLA on val, Flamingo on test: the plain mean of the four types' accuracies, not the pooled one
+Licence   annotations Apache-2.0; videos of Charades, for non-commercial use
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import ClipRow, StarFiles
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: ClipRow) -> Example:
+    """One question; what it asks about lies between start and end."""
+    return Example(
+        id=row.row_id,
+        cluster=row.video,
+        kind="choice",
+        media=(Media(kind="video", uri=row.clip, start_s=row.start_s, end_s=row.end_s),),
+        question=row.question,
+        options=row.options,
+        references=None if row.answer is None else (row.options[row.answer],),
+        label=row.answer,
+        groups={"type": row.type},
+    )
+
+
+TASK = Task(
+    name="star",
+    version=1,
+    kind="choice",
+    media="video",
+    splits=(Split("val", expected=7_098), Split("test", expected=0, labelled=False)),
+    official=StarFiles(),
+    to_example=to_example,
+    metrics=("mean_type_accuracy", "choice_accuracy"),
+    headline="mean_type_accuracy",
+    extract="letter",
+)

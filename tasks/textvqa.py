@@ -1,0 +1,37 @@
+"""TextVQA: questions about the words in OpenImages photographs.
+
+Paper     Singh et al. 2019, arXiv:1904.08920
+Split     val: 5,000 questions, ten human answers each
+Reported  on val with the m4c rule; with or without OCR tokens in the prompt, which moves it by ten points
+Licence   CC BY 4.0
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import TextVQAFiles, VQARow
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: VQARow) -> Example:
+    """One question, whichever source it came from; ``ocr_tokens`` only where the source has them."""
+    return Example(
+        id=row.question_id,
+        cluster=row.image_id,
+        kind="short_answer",
+        media=(Media(kind="image", uri=row.image),),
+        question=row.question,
+        context={"ocr_tokens": ", ".join(row.ocr_tokens)} if row.ocr_tokens else {},
+        references=row.answers,
+    )
+
+
+TASK = Task(
+    name="textvqa",
+    version=1,
+    kind="short_answer",
+    media="image",
+    splits=(Split("val", expected=5_000),),
+    official=TextVQAFiles(),
+    to_example=to_example,
+    metrics=("vqa_accuracy@textvqa",),
+    headline="vqa_accuracy@textvqa",
+)

@@ -1,0 +1,41 @@
+"""VizWiz-VQA: questions that blind people asked about their own photographs.
+
+Paper     Gurari et al. 2018, arXiv:1802.08218
+Split     val: 4,319 questions, ten human answers each; test-dev: 8,000 without labels
+Reported  mostly on test-dev; constant "unanswerable" scores 52.12 on val, more than most zero-shot models
+Licence   CC BY 4.0
+"""
+
+from anymal_eval.records import Example, Media
+from anymal_eval.sources import VizWizFiles, VQARow
+from anymal_eval.task import Split, Task
+
+
+def to_example(row: VQARow) -> Example:
+    """One question, whichever source it came from. Each picture has one question, and is its id."""
+    return Example(
+        id=row.question_id,
+        cluster=row.image_id,
+        kind="short_answer",
+        media=(Media(kind="image", uri=row.image),),
+        question=row.question,
+        references=row.answers,
+        groups={"answer_type": row.answer_type} if row.answers else {},
+    )
+
+
+TASK = Task(
+    name="vizwiz",
+    version=1,
+    kind="short_answer",
+    media="image",
+    splits=(
+        Split("val", expected=4_319),
+        Split("test-dev", expected=8_000, labelled=False, file="test"),
+    ),
+    official=VizWizFiles(),
+    to_example=to_example,
+    metrics=("vqa_accuracy@vizwiz",),
+    headline="vqa_accuracy@vizwiz",
+    instruction="When the picture does not tell enough, answer 'unanswerable'.",
+)
