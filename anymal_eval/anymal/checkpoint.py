@@ -1,0 +1,169 @@
+"""A trained network on disk, without what was frozen.
+
+A folder with ``config.json`` (what it is made of, and the fingerprints of its frozen parts), ``projectors.safetensors``
+and, after instruction tuning, a PEFT folder ``lora/``. Backbones are found by the paths in ``config.json``,
+relative ones from the folder itself, and refused by name when they are not those it was trained with.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anymal_eval.anymal import lora
+from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
+from anymal_eval.anymal.llm import Loading
+from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.errors import BadCheckpoint
+
+FORMAT = 1
+CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
+
+
+def save(network: AnyMAL, folder: Path) -> None:
+    """Write a checkpoint; it appears whole or not at all, and an older one of that name is replaced.
+
+    Args:
+        network: what to write.
+        folder: where.
+    """
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        state = {name: value.detach().cpu().contiguous() for name, value in network.projectors.state_dict().items()}
+        save_file(state, draft / PROJECTORS)
+        if lora.is_attached(network.llm.model):
+            lora.save(network.llm.model, draft / ADAPTERS)
+        content = {
+            "format": FORMAT,
+            "network": write_config(_relative(network.config, folder)),
+            "frozen": fingerprints(network),
+        }
+        (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        draft.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(
+    folder: Path, loading: Loading, backbones: Mapping[str, str] | None = None, *, trainable: bool = False
+) -> AnyMAL:
+    """A network from a checkpoint.
+
+    Args:
+        folder: written by :func:`save`.
+        loading: precision, quantisation, device.
+        backbones: where they lie, by ``llm`` or medium, if not where ``config.json`` says.
+        trainable: whether the adapters take gradients.
+
+    Raises:
+        BadCheckpoint: a file is missing or of another network, or a backbone is not the one it was trained with.
+    """
+    config, frozen = read(folder)
+    if not (folder / PROJECTORS).exists():
+        raise BadCheckpoint(f"{folder} holds no {PROJECTORS}: the trained projectors are missing")
+    if config.lora is not None and not (folder / ADAPTERS / lora.WEIGHTS).exists():
+        raise BadCheckpoint(f"{folder / ADAPTERS} holds no {lora.WEIGHTS}; the adapters of this checkpoint are missing")
+    placed = with_paths(_absolute(config, folder), backbones or {})
+    bare = AnyMALConfig(llm=placed.llm, modalities=placed.modalities)
+    network = create(bare, loading)
+    _compare(frozen, network, placed)
+    _fill(network, folder / PROJECTORS)
+    if config.lora is not None:
+        network.llm.model = lora.load(network.llm.model, folder / ADAPTERS, trainable=trainable)
+    network.config = placed
+    return network.train(False)
+
+
+def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
+    """A checkpoint's config and the fingerprints of what was frozen. Loads no weights.
+
+    Raises:
+        BadCheckpoint: not a checkpoint of ours, or of another format.
+    """
+    file = folder / CONFIG
+    if not file.exists():
+        raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no AnyMAL checkpoint")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadCheckpoint(f"{file} is no JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "network" not in content:
+        raise BadCheckpoint(f"{file} is no AnyMAL checkpoint of format {FORMAT}")
+    frozen = {str(name): str(value) for name, value in content.get("frozen", {}).items()}
+    return read_config(content["network"], str(file)), frozen
+
+
+def fingerprints(network: AnyMAL) -> dict[str, str]:
+    """Of each frozen part, by ``llm`` or medium."""
+    found = {medium: network.encoder(medium).weights for medium in network.config.modalities}
+    return {"llm": network.llm.weights, **found}
+
+
+def _compare(frozen: Mapping[str, str], network: AnyMAL, config: AnyMALConfig) -> None:
+    """Refuse backbones that are not those the checkpoint was trained with."""
+    paths = {"llm": config.llm.path} | {medium: part.encoder.path for medium, part in config.modalities.items()}
+    for name, found in fingerprints(network).items():
+        if name in frozen and frozen[name] != found:
+            what = "language model" if name == "llm" else f"{name} encoder"
+            raise BadCheckpoint(
+                f"wrong {what}: this checkpoint was trained with weights {frozen[name][:12]}, "
+                f"{paths[name]} has {found[:12]}"
+            )
+
+
+def _fill(network: AnyMAL, file: Path) -> None:
+    """The projectors' weights, every one of them and no others."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(file)
+        network.projectors.load_state_dict(state)
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{file} does not fit this network: {' '.join(str(error).split())}") from error
+    for name, value in network.projectors.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise BadCheckpoint(f"{file}: {name} holds NaN or infinity")
+
+
+def _relative(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
+    """Backbones beside the checkpoint are named from it, so that the whole folder can be moved."""
+    home = folder.resolve().parent
+    return with_paths(
+        config,
+        {
+            name: os.path.relpath(path, folder.resolve())
+            for name, path in _paths(config).items()
+            if Path(path).exists() and Path(path).resolve().is_relative_to(home)
+        },
+    )
+
+
+def _absolute(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
+    """The inverse of :func:`_relative`."""
+    return with_paths(
+        config,
+        {
+            name: str((folder / path).resolve())
+            for name, path in _paths(config).items()
+            if not Path(path).is_absolute() and (folder / path).exists()
+        },
+    )
+
+
+def _paths(config: AnyMALConfig) -> dict[str, str]:
+    found = {str(medium): part.encoder.path for medium, part in config.modalities.items()}
+    return {"llm": config.llm.path, **found}

@@ -1,0 +1,183 @@
+"""What an AnyMAL network is made of: frozen dataclasses, and the presets, one TOML file each.
+
+A preset's file name is its name; adding one is adding a file.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from anymal_eval.anymal import encoders, projectors, strict
+from anymal_eval.anymal.encoders import EncoderOptions, Medium
+from anymal_eval.anymal.projectors import ProjectorOptions
+from anymal_eval.errors import BadDefinition, NotInCatalog
+
+Quantise = Literal["none", "int8", "nf4"]
+MEDIA: tuple[Medium, ...] = get_args(Medium)
+_PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMConfig:
+    """The language model.
+
+    ``chat``: ``template`` wraps the conversation in the tokenizer's own chat template, ``plain`` joins its texts by blank lines
+    (for base models). ``context``: how many positions may be used, the model's own number when None.
+    ``architecture``: ``model_type`` and sizes, used only to tell memory where ``path`` is not at hand.
+    """
+
+    path: str
+    chat: Literal["template", "plain"] = "template"
+    context: int | None = None
+    architecture: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters; r 64 and alpha 16 on all linear layers are AnyMAL's (arXiv:2309.16058, instruction tuning)."""
+
+    rank: int = 64
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("all-linear",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityConfig:
+    """One medium's way into the LLM."""
+
+    encoder: EncoderOptions
+    projector: ProjectorOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyMALConfig:
+    """The whole network. Precision and quantisation are how it is run, not what it is, and stand elsewhere."""
+
+    llm: LLMConfig
+    modalities: Mapping[Medium, ModalityConfig]
+    lora: LoraConfig | None = None
+
+
+def read_config(table: Mapping[str, object], where: str) -> AnyMALConfig:
+    """A config from plain data.
+
+    Args:
+        table: ``llm``, ``modalities`` and perhaps ``lora``.
+        where: the file, for errors.
+
+    Raises:
+        BadDefinition: an unknown key, encoder or projector, or a value of another type.
+    """
+    unknown = set(table) - {"llm", "modalities", "lora"}
+    if unknown:
+        raise BadDefinition(f"{where}: unknown key {sorted(unknown)[0]!r}; it may hold llm, lora, modalities")
+    modalities = _table(table, "modalities", where)
+    if not modalities:
+        raise BadDefinition(f"{where}: no [modalities.*] at all")
+    lora = _table(table, "lora", where) if "lora" in table else None
+    return AnyMALConfig(
+        llm=strict.read(LLMConfig, _table(table, "llm", where), f"{where}: llm"),
+        modalities={_medium(name, where): _modality(modalities, name, where) for name in modalities},
+        lora=None if lora is None else strict.read(LoraConfig, lora, f"{where}: lora"),
+    )
+
+
+def write_config(config: AnyMALConfig) -> dict[str, Any]:
+    """The inverse of :func:`read_config`."""
+    plain: dict[str, Any] = strict.write(config)
+    return plain
+
+
+def preset_names() -> list[str]:
+    """All presets, sorted."""
+    return sorted(file.stem for file in _PRESETS.glob("*.toml"))
+
+
+def preset(name: str) -> AnyMALConfig:
+    """A preset by its name.
+
+    Raises:
+        NotInCatalog: there is none of that name; the message offers the nearest.
+    """
+    if name not in preset_names():
+        near = difflib.get_close_matches(name, preset_names()) or preset_names()
+        raise NotInCatalog(f"no AnyMAL preset named {name!r}; did you mean {', '.join(near)}?")
+    return read_toml(_PRESETS / f"{name}.toml")
+
+
+def read_toml(file: Path) -> AnyMALConfig:
+    """A config from a TOML file.
+
+    Raises:
+        BadDefinition: it is no TOML, or not this config.
+    """
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadDefinition(f"{file}: {error}") from error
+    return read_config(table, str(file))
+
+
+def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:
+    """The same network with its backbones lying elsewhere.
+
+    Args:
+        config: what to change.
+        paths: by ``llm`` or by medium.
+
+    Raises:
+        BadDefinition: a name that is no part of this network.
+    """
+    unknown = set(paths) - {"llm", *config.modalities}
+    if unknown:
+        raise BadDefinition(f"{sorted(unknown)[0]!r} is no part of this network; it has llm, {', '.join(config.modalities)}")
+    modalities = {
+        medium: dataclasses.replace(part, encoder=dataclasses.replace(part.encoder, path=paths[medium]))
+        if medium in paths
+        else part
+        for medium, part in config.modalities.items()
+    }
+    llm = dataclasses.replace(config.llm, path=paths.get("llm", config.llm.path))
+    return dataclasses.replace(config, llm=llm, modalities=modalities)
+
+
+def _modality(table: Mapping[str, object], name: str, where: str) -> ModalityConfig:
+    """One ``[modalities.*]`` table; its ``kind`` says which options it may hold."""
+    here = f"{where}: modalities.{name}"
+    own = _table(table, name, where)
+    unknown = set(own) - {"encoder", "projector"}
+    if unknown:
+        raise BadDefinition(f"{here}: unknown key {sorted(unknown)[0]!r}; it may hold encoder, projector")
+    encoder, projector = _table(own, "encoder", here), _table(own, "projector", here)
+    encoder_type = encoders.options_of(_kind(encoder, f"{here}.encoder"))
+    projector_type = projectors.options_of(_kind(projector, f"{here}.projector"))
+    return ModalityConfig(
+        encoder=strict.read(encoder_type, encoder, f"{here}.encoder"),
+        projector=strict.read(projector_type, projector, f"{here}.projector"),
+    )
+
+
+def _kind(table: Mapping[str, object], where: str) -> str:
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        raise BadDefinition(f"{where}: 'kind' is missing")
+    return kind
+
+
+def _medium(name: str, where: str) -> Medium:
+    for medium in MEDIA:
+        if medium == name:
+            return medium
+    raise BadDefinition(f"{where}: no medium named {name!r}; there are {', '.join(MEDIA)}")
+
+
+def _table(table: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:
+    found = table.get(key)
+    if not isinstance(found, Mapping):
+        raise BadDefinition(f"{where}: the table [{key}] is missing")
+    return found

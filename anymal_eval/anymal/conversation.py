@@ -1,0 +1,191 @@
+"""Conversations with places for media in them, and how they become token ids.
+
+A text never becomes a place: places are :class:`Slot` objects, written into the tokenizer's chat template as markers
+that no user text may contain. ``<img>`` in a question stays a text.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from anymal_eval.anymal.encoders import Medium
+from anymal_eval.errors import BadCheckpoint, BadData
+
+_MARKER = "<|anymal-{}|>"
+_MARK = "<|anymal-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where the modality tokens of one medium go."""
+
+    medium: Medium
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One message; the order of its parts is meaning."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | Slot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Token ids with places between them: ``pieces[0] media[0] pieces[1] media[1] ... pieces[-1]``."""
+
+    pieces: tuple[tuple[int, ...], ...]
+    media: tuple[Medium, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.pieces) != len(self.media) + 1:
+            raise BadData(f"a prompt of {len(self.media)} media needs one piece of text more, has {len(self.pieces)}")
+
+    @property
+    def text_tokens(self) -> int:
+        """How many of its positions are text."""
+        return sum(map(len, self.pieces))
+
+    def split(self) -> tuple["Prompt", "Prompt"]:
+        """What ends with the last medium, and the text after it: the first half is what questions can share.
+
+        >>> [part.pieces for part in Prompt(pieces=((1, 2), (3,)), media=("image",)).split()]
+        [((1, 2), ()), ((3,),)]
+        """
+        head = Prompt(pieces=(*self.pieces[:-1], ()), media=self.media) if self.media else Prompt(pieces=((),))
+        return head, Prompt(pieces=(self.pieces[-1],))
+
+
+class Chat:
+    """A tokenizer with its own chat template. Safe in any thread."""
+
+    def __init__(self, tokenizer: Any, *, style: Literal["template", "plain"], media: Sequence[Medium]) -> None:
+        """Teach the tokenizer, in memory only, one marker per medium.
+
+        Raises:
+            BadCheckpoint: a template is asked for and the tokenizer has none.
+        """
+        from tokenizers import AddedToken
+
+        if style == "template" and not tokenizer.chat_template:
+            raise BadCheckpoint(
+                f"the tokenizer of {tokenizer.name_or_path} has no chat template; set chat = \"plain\" for a base model"
+            )
+        self.tokenizer = tokenizer
+        self._style = style
+        # A fast tokenizer borrows its Rust half mutably while it sets truncation: two threads at once would fail.
+        self._lock = threading.Lock()
+        self._plain_vocabulary = len(tokenizer)
+        markers: list[tuple[str, Medium]] = [(_MARKER.format(medium), medium) for medium in media]
+        tokenizer.add_tokens([AddedToken(marker, special=True, normalized=False) for marker, _ in markers])
+        self._medium_of = {tokenizer.convert_tokens_to_ids(marker): medium for marker, medium in markers}
+
+    def prompt(self, turns: Sequence[Turn], answer_prefix: str = "") -> Prompt:
+        """The conversation up to where the model is to go on.
+
+        Args:
+            turns: system and user messages.
+            answer_prefix: what the model has already said.
+
+        Raises:
+            BadData: a text holds one of our markers, or the template takes no such conversation.
+        """
+        return self._cut(self._encode(self._render(turns, answer_prefix or None)))
+
+    def options(
+        self, turns: Sequence[Turn], options: Sequence[str], answer_prefix: str = ""
+    ) -> tuple[Prompt, tuple[tuple[int, ...], ...]]:
+        """One prefix and the token ids that each option adds to it.
+
+        The whole conversation is tokenised with every option as the model's answer, so that spaces and merges at
+        the seam are those of the template. The prefix is what all of them, and the prompt without an answer, begin with.
+
+        Raises:
+            BadData: an option that adds nothing, or one that changes what stands before a medium.
+        """
+        whole = [self._encode(self._render(turns, _join(answer_prefix, option))) for option in options]
+        bare = self._encode(self._render(turns, answer_prefix or None))
+        shared = min((_common(bare, ids) for ids in whole), default=len(bare))
+        prefix = self._cut(bare[:shared])
+        if len(prefix.media) != sum(token in self._medium_of for token in bare):
+            raise BadData("the chat template writes what stands before the media anew for each answer; it cannot rank")
+        tails = tuple(tuple(ids[shared:]) for ids in whole)
+        for option, tail in zip(options, tails, strict=True):
+            if not tail or any(token in self._medium_of for token in tail):
+                raise BadData(f"option {option!r} adds no token of its own to the prompt")
+        return prefix, tails
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What the model said, without special tokens."""
+        with self._lock:
+            said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return said
+
+    def _render(self, turns: Sequence[Turn], answer: str | None) -> str:
+        """The conversation as one text, with markers; open for the model's answer, or cut right after ``answer``."""
+        messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
+        if self._style == "plain":
+            text = "\n\n".join(message["content"] for message in messages)
+            return text if answer is None else _join(text, answer)
+        from jinja2.exceptions import TemplateError
+
+        opened = answer is None
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+        try:
+            rendered: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=opened, continue_final_message=not opened
+            )
+        except (TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise BadData(f"the chat template of {self.tokenizer.name_or_path} refuses {roles}: {error}") from error
+        return rendered
+
+    def _content(self, turn: Turn) -> str:
+        parts = []
+        for part in turn.parts:
+            if isinstance(part, Slot):
+                if part.medium not in self._medium_of.values():
+                    known = ", ".join(self._medium_of.values())
+                    raise BadData(f"the prompt has a place for {part.medium}; this network takes {known}")
+                parts.append(_MARKER.format(part.medium))
+            elif _MARK in part:
+                raise BadData(f"the text holds {_MARK!r}, which is kept for the places of media")
+            else:
+                parts.append(part)
+        return "".join(parts)
+
+    def _encode(self, text: str) -> list[int]:
+        with self._lock:
+            # A template writes its own first token; a plain text needs the tokenizer's.
+            ids: list[int] = self.tokenizer(text, add_special_tokens=self._style == "plain")["input_ids"]
+        if self._style == "plain" and ids and ids[-1] == self.tokenizer.eos_token_id:
+            ids = ids[:-1]  # a tokenizer that closes every text would end the answer before it began
+        return ids
+
+    def _cut(self, ids: Sequence[int]) -> Prompt:
+        pieces: list[list[int]] = [[]]
+        media = []
+        for token in ids:
+            if token in self._medium_of:
+                media.append(self._medium_of[token])
+                pieces.append([])
+            else:
+                pieces[-1].append(token)
+        return Prompt(pieces=tuple(map(tuple, pieces)), media=tuple(media))
+
+
+def _join(text: str, answer: str) -> str:
+    """Text and answer with one space between, where none is there."""
+    if not text or text[-1].isspace() or answer[:1].isspace():
+        return text + answer
+    return f"{text} {answer}"
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return index
+    return min(len(left), len(right))

@@ -1,0 +1,151 @@
+"""Frozen encoders, one file each; the file's name is the encoder's name, and nothing else lists them.
+
+A file defines ``Options`` (what a preset's ``[modalities.*.encoder]`` may say) and ``build(options, source)``.
+
+Shapes, here and in every encoder:  w windows (of one clip, or of many stacked) · n tokens of a window · e width
+"""
+
+import hashlib
+import importlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anymal_eval.anymal.weights import Source, fingerprint, freeze, resolve
+from anymal_eval.errors import BadDefinition, MediaError
+
+Medium = Literal["image", "audio", "video", "imu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """What every encoder's options hold.
+
+    ``architecture``: ``model_type`` and sizes, used only to tell memory where ``path`` is not at hand.
+    """
+
+    kind: str
+    path: str
+    architecture: Mapping[str, Any] | None = None
+
+
+class Encoder(nn.Module, ABC):
+    """Media to features. Frozen; its weights are never saved with a checkpoint, only their fingerprint.
+
+    Attributes:
+        medium: what it takes.
+        width: e.
+        window_shape: one window as ``preprocess`` gives it, without the leading w.
+        windows_of: how many windows a plain medium gives (frames of a video for the image-on-frames encoder).
+        layer: which of its outputs it gives, in words; part of a feature's key.
+        weights: the fingerprint of what it was loaded from.
+    """
+
+    medium: Medium
+    width: int
+    window_shape: tuple[int, ...]
+    windows_of: int = 1
+    layer: str
+    weights: str
+
+    @abstractmethod
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """An array as the decoder gives it -> (w, \\*window_shape) on the CPU. Safe in any thread.
+
+        Raises:
+            MediaError: the array is not of this medium's form.
+        """
+
+    @abstractmethod
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, \\*window_shape) -> (w, n, e)."""
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> str:
+        """Everything ``preprocess`` depends on, as text; part of a feature's key."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What its features depend on besides the media: weights, preprocessing, layer, type."""
+        dtype = str(next(self.parameters()).dtype)
+        parts = [type(self).__name__, self.weights, self.preprocessing, self.layer, dtype]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def names() -> list[str]:
+    """All encoders, sorted. Imports none."""
+    return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def options_of(kind: str) -> type[EncoderOptions]:
+    """The options one kind takes.
+
+    Raises:
+        BadDefinition: no encoder has that name.
+    """
+    found: type[EncoderOptions] = _module(kind).Options
+    return found
+
+
+def build(options: EncoderOptions, source: Source) -> Encoder:
+    """An encoder with its weights (or shapes), frozen."""
+    encoder: Encoder = _module(options.kind).build(options, source)
+    if not hasattr(encoder, "weights"):
+        encoder.weights = fingerprint(resolve(options.path)) if source.weights else "shapes only"
+    freeze(encoder)
+    return encoder
+
+
+def _module(kind: str) -> Any:
+    if kind not in names():
+        raise BadDefinition(f"no encoder named {kind!r}; there are {', '.join(names())}")
+    return importlib.import_module(f"anymal_eval.anymal.encoders.{kind}")
+
+
+def check_form(media: NDArray[Any], medium: Medium) -> None:
+    """Refuse an array that a decoder of this medium cannot have made.
+
+    Raises:
+        MediaError: another shape or type, nothing in it, or numbers that are not finite.
+    """
+    forms = {
+        "image": (np.uint8, 3, "uint8 (H, W, 3)", media.ndim == 3 and media.shape[-1] == 3),
+        "audio": (np.float32, 1, "float32 (samples,)", media.ndim == 1),
+        "video": (np.uint8, 4, "uint8 (k, H, W, 3)", media.ndim == 4 and media.shape[-1] == 3),
+        "imu": (np.float32, 2, "float32 (6, samples)", media.ndim == 2 and media.shape[0] == 6),
+    }
+    dtype, _, wanted, right = forms[medium]
+    if not right or media.dtype != dtype or media.size == 0:
+        raise MediaError(f"{medium}: expected {wanted}, got {media.dtype} {media.shape}")
+    if dtype == np.float32 and not np.isfinite(media).all():
+        raise MediaError(f"{medium}: holds NaN or infinity")
+
+
+def cut(samples: Tensor, size: int) -> Tensor:
+    """A clip as windows that together hold all of it.
+
+    Args:
+        samples: (..., t).
+        size: samples in a window.
+
+    Returns:
+        (w, ..., size): windows side by side from the start; the last one ends with the clip and overlaps the one
+        before, so that no window is padded and nothing is dropped. A clip of up to one window comes back as it is.
+
+    >>> cut(torch.arange(10), 4).tolist()
+    [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]]
+    """
+    length = samples.shape[-1]
+    if length <= size:
+        return samples[None]
+    starts = [*range(0, length - size, size), length - size]
+    return torch.stack([samples[..., start : start + size] for start in starts])

@@ -1,0 +1,119 @@
+"""What the image encoders share: a vision transformer of transformers, its processor, the choice of a layer."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form
+from anymal_eval.anymal.weights import Source, backbone, quiet, resolve
+from anymal_eval.errors import BadCheckpoint, BadDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTOptions(EncoderOptions):
+    """``layer``: -1 is the model's last hidden state (after its final norm where it has one), others count as in
+    transformers' ``hidden_states``. ``class_token``: whether it stays in front of the patches.
+    """
+
+    layer: int = -1
+    class_token: bool = False
+
+
+class ViT(Encoder):
+    """Pixels to patch features.
+
+    Shapes:  w images · h height and width in pixels · n patches (+ class token) · e width
+    """
+
+    medium = "image"
+
+    def __init__(self, model: Any, processor: Any, options: ViTOptions, *, leading: int) -> None:
+        """``leading``: class and register tokens in front of the patches."""
+        super().__init__()
+        self.model = model
+        self.width = int(model.config.hidden_size)
+        self.window_shape = (3, int(model.config.image_size), int(model.config.image_size))
+        self.layer = f"layer {options.layer}, {'with' if options.class_token else 'no'} class token"
+        self._processor = processor
+        self._skip = 0 if options.class_token else leading
+
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """(H, W, 3) uint8 -> (1, 3, h, h)."""
+        check_form(media, "image")
+        return self.pixels([media])
+
+    def pixels(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """w pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
+        out = self._processor(list(frames), return_tensors="pt", input_data_format="channels_last")
+        pixels: Tensor = out["pixel_values"].float()
+        if tuple(pixels.shape[1:]) != self.window_shape:
+            raise BadCheckpoint(
+                f"the image processor gives {tuple(pixels.shape[1:])}, the encoder takes {self.window_shape}: "
+                "preprocessor_config.json belongs to another checkpoint"
+            )
+        return pixels
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, 3, h, h) -> (w, n, e)."""
+        dtype = next(self.model.parameters()).dtype
+        hidden: Tensor = self.model(pixel_values=windows.to(dtype)).last_hidden_state
+        return hidden[:, self._skip :]
+
+    @property
+    def preprocessing(self) -> str:
+        """The processor's own settings."""
+        return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
+
+
+def processor(options: EncoderOptions, source: Source) -> Any:
+    """The checkpoint's image processor, without torchvision; None when only shapes are wanted.
+
+    Raises:
+        BadCheckpoint: it has no preprocessor_config.json.
+    """
+    if not source.weights:
+        return None
+    from transformers import AutoImageProcessor
+
+    folder = resolve(options.path)
+    try:
+        with quiet():
+            return AutoImageProcessor.from_pretrained(folder, backend="pil")
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{folder} has no usable preprocessor_config.json: {error}") from error
+
+
+def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str | None) -> None:
+    """Cut the layers above the wanted one: they would only cost time and memory.
+
+    Args:
+        model: what is called.
+        layers: its transformer layers.
+        options: says which hidden state is wanted.
+        norm: the attribute of ``model`` that normalises the last hidden state; inner ones are taken as they are.
+
+    Raises:
+        BadDefinition: there is no such layer.
+    """
+    if options.layer == -1:
+        return
+    keep = options.layer if options.layer >= 0 else len(layers) + 1 + options.layer
+    if not 0 < keep <= len(layers):
+        raise BadDefinition(f"{options.path}: layer {options.layer} of {len(layers)} does not exist")
+    del layers[keep:]
+    if norm is not None:
+        setattr(model, norm, nn.Identity())
+
+
+def load(name: str, options: EncoderOptions, source: Source) -> Any:
+    """The named class of transformers, filled."""
+    import transformers
+
+    with torch.no_grad():
+        return backbone(getattr(transformers, name), options.path, options.architecture, source)

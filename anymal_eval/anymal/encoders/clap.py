@@ -1,0 +1,123 @@
+"""CLAP's audio tower (HTSAT) at 48 kHz; a clip longer than its window is heard in several, none of it is dropped.
+
+The features are the tower's time steps (32 for its 10 s window, which is AnyMAL's number of audio tokens), averaged
+over frequency; or its one pooled vector.
+
+The log-mel is our own: ``ClapFeatureExtractor`` draws a random crop of a long clip, and takes 112 ms where ``torch.stft``
+takes 6 for the same numbers (filter bank and padding are its own; compared in the tests).
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
+from anymal_eval.anymal.encoders._vit import load
+from anymal_eval.anymal.weights import Source, resolve
+from anymal_eval.errors import BadCheckpoint, MediaError
+
+_FLOOR = 1e-10  # power under this is silence: -100 dB, as in transformers' power_to_db
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(EncoderOptions):
+    """``output``: the time steps, or one pooled vector a window."""
+
+    output: Literal["steps", "pooled"] = "steps"
+
+
+class Clap(Encoder):
+    """A sound to features.
+
+    Shapes:  w windows of 10 s · f mel frames · m mel bins · n time steps (1 when pooled) · e width
+    """
+
+    medium = "audio"
+
+    def __init__(self, model: Any, extractor: Any, options: Options) -> None:
+        super().__init__()
+        self.model = model
+        config = model.config
+        self.width = int(config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1))
+        self.layer = options.output
+        self._extractor = extractor
+        self._pooled = options.output == "pooled"
+        seconds, rate, hop = (extractor.max_length_s, extractor.sampling_rate, extractor.hop_length)
+        self.window_shape = (1, int(seconds * rate) // hop + 1, int(config.num_mel_bins))
+
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """(samples,) at any rate -> (w, 1, f, m) log-mel in dB."""
+        check_form(media, "audio")
+        rate = int(self._extractor.sampling_rate)
+        if sample_rate is None:
+            raise MediaError("audio: its sample rate is not known")
+        if sample_rate != rate:
+            import soxr
+
+            media = np.asarray(soxr.resample(media, sample_rate, rate), dtype=np.float32)
+        windows = cut(torch.from_numpy(np.array(media)), int(self._extractor.nb_max_samples))
+        return torch.stack([self._log_mel(self._fill(window)) for window in windows])[:, None]
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, 1, f, m) -> (w, n, e)."""
+        dtype = next(self.model.parameters()).dtype
+        out = self.model(input_features=windows.to(dtype))
+        if self._pooled:
+            pooled: Tensor = out.pooler_output
+            return pooled[:, None]
+        steps: Tensor = out.last_hidden_state  # (w, e, frequencies, n)
+        return steps.mean(dim=2).transpose(1, 2)
+
+    @property
+    def preprocessing(self) -> str:
+        """The extractor's settings, and how we cut."""
+        return "windows side by side, slaney; " + json.dumps(self._extractor.to_dict(), sort_keys=True, default=str)
+
+    def _fill(self, samples: Tensor) -> Tensor:
+        """A short clip filled to a whole window, as the extractor's ``padding`` says."""
+        size, have = int(self._extractor.nb_max_samples), samples.shape[-1]
+        if have < size and self._extractor.padding == "repeatpad":
+            samples = samples.repeat(size // have)
+        if have < size and self._extractor.padding == "repeat":
+            samples = samples.repeat(size // have + 1)[:size]
+        return torch.nn.functional.pad(samples, (0, size - samples.shape[-1]))
+
+    def _log_mel(self, samples: Tensor) -> Tensor:
+        """(size,) -> (f, m). In float64, as the extractor's own arithmetic is."""
+        size = int(self._extractor.fft_window_size)
+        spectrum = torch.stft(
+            samples.double(),
+            n_fft=size,
+            hop_length=int(self._extractor.hop_length),
+            window=torch.hann_window(size, periodic=True, dtype=torch.float64),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power = spectrum.abs().square()  # (bins, f)
+        mel = torch.from_numpy(self._extractor.mel_filters_slaney).T @ power  # (m, f)
+        return (10.0 * mel.clamp(min=_FLOOR).log10()).T.float()
+
+
+def build(options: Options, source: Source) -> Clap:
+    """Load it from its own checkpoint or from that of both towers.
+
+    Raises:
+        BadCheckpoint: a checkpoint with feature fusion, whose crops are random by design.
+    """
+    from transformers import ClapFeatureExtractor
+
+    model = load("ClapAudioModel", options, source)
+    if model.config.enable_fusion:
+        raise BadCheckpoint(f"{options.path} fuses random crops of long clips; take an unfused CLAP checkpoint")
+    if not source.weights:
+        return Clap(model, ClapFeatureExtractor(feature_size=model.config.num_mel_bins), options)
+    try:
+        return Clap(model, ClapFeatureExtractor.from_pretrained(resolve(options.path)), options)
+    except OSError as error:
+        raise BadCheckpoint(f"{options.path} has no preprocessor_config.json: {error}") from error

@@ -1,0 +1,24 @@
+"""CLIP's vision tower: OpenAI's ViT-L/14 at 336 pixels, and OpenCLIP's bigG in its transformers port.
+
+AnyMAL (arXiv:2309.16058) takes ViT-L and "ViT-G"; the layer is not stated, -2 without the class token is LLaVA's choice
+and ours.
+"""
+
+from dataclasses import dataclass
+
+from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.weights import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ViTOptions):
+    """CLIP has no norm over its last hidden state, so every layer is given as it is."""
+
+    layer: int = -2
+
+
+def build(options: Options, source: Source) -> ViT:
+    """Load it from its own checkpoint or from that of both towers."""
+    model = load("CLIPVisionModel", options, source)
+    stop_at(model, model.encoder.layers, options, norm=None)
+    return ViT(model, processor(options, source), options, leading=1)

@@ -1,0 +1,24 @@
+"""DINOv2 (with or without registers), self-supervised image features."""
+
+from dataclasses import dataclass
+
+from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.weights import Source, architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ViTOptions):
+    """``image_size``: what the processor crops to; DINOv2's positions are interpolated from the 518 of training."""
+
+    image_size: int = 224
+
+
+def build(options: Options, source: Source) -> ViT:
+    """Load it; the registers, where it has some, are no patches and are left out with the class token."""
+    registers = int(getattr(architecture(options.path, options.architecture), "num_register_tokens", 0))
+    name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
+    model = load(name, options, source)
+    stop_at(model, model.encoder.layer, options, norm="layernorm")
+    encoder = ViT(model, processor(options, source), options, leading=1 + registers)
+    encoder.window_shape = (3, options.image_size, options.image_size)
+    return encoder

@@ -1,0 +1,140 @@
+"""IMU2CLIP's motion encoder (Moon et al. 2022, arXiv:2210.14395): 6 channels at 200 Hz, windows of 5 s.
+
+Written from the architecture as the papers describe it; the names of its parts are those of the released state dict
+(``net.0`` ... ``net.5``), so that it loads. Two things follow from the released network and are kept on purpose: 1000 samples
+shrink to exactly 32, and the GRU then walks over the 32 *channels* with the 32 time steps as its features. A window
+must therefore be exactly 5 s; shorter motions are padded with zeros at the end, longer ones take several windows.
+"""
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
+from anymal_eval.anymal.weights import Source
+from anymal_eval.errors import BadCheckpoint
+
+CHANNELS, RATE, SECONDS, STEPS = 6, 200, 5, 32
+_LAST = "net.5.weight_hh_l0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(EncoderOptions):
+    """``path``: the file with the state dict (.safetensors, or a .pt that holds tensors only).
+
+    ``output``: the GRU's 32 states, or the last one (what IMU2CLIP itself compares with CLIP).
+    ``width``: the GRU's, where there is no file to read it from (memory).
+    """
+
+    output: Literal["states", "last"] = "states"
+    width: int = 512
+
+
+class _Block(nn.Module):
+    """Convolution and pooling, under the released names."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv1d(channels, STEPS, kernel, dilation=2, bias=False), nn.MaxPool1d(3))
+
+    def forward(self, motion: Tensor) -> Tensor:
+        """(w, c, t) -> (w, 32, t')."""
+        out: Tensor = self.net(motion)
+        return out
+
+
+class IMU2CLIP(Encoder):
+    """A motion to features.
+
+    Shapes:  w windows · t = 1000 samples · n = 32 states (1 for the last alone) · e GRU width
+    """
+
+    medium = "imu"
+
+    def __init__(self, options: Options, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.GroupNorm(2, CHANNELS),
+            _Block(CHANNELS, 10),
+            _Block(STEPS, 5),
+            _Block(STEPS, 5),
+            nn.GroupNorm(4, STEPS),
+            nn.GRU(input_size=STEPS, hidden_size=width, batch_first=True),
+        )
+        self.width = width
+        self.window_shape = (CHANNELS, RATE * SECONDS)
+        self.layer = options.output
+        self._last = options.output == "last"
+
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """(6, samples) at 200 Hz -> (w, 6, 1000)."""
+        check_form(media, "imu")
+        windows = cut(torch.from_numpy(np.array(media)), RATE * SECONDS)
+        return nn.functional.pad(windows, (0, RATE * SECONDS - windows.shape[-1]))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, 6, 1000) -> (w, n, e)."""
+        states, _ = self.net(windows.to(next(self.parameters()).dtype))
+        out: Tensor = states[:, -1:] if self._last else states
+        return out
+
+    @property
+    def preprocessing(self) -> str:
+        """Fixed."""
+        return f"{CHANNELS} x {RATE} Hz, {SECONDS} s windows side by side, zeros at the end"
+
+
+def build(options: Options, source: Source) -> IMU2CLIP:
+    """Load the released state dict, whatever prefix its trainer put before the names."""
+    if not source.weights:
+        with torch.device("meta"):
+            return IMU2CLIP(options, options.width).to(source.dtype)
+    state = _own(_read(Path(options.path).expanduser()), options.path)
+    encoder = IMU2CLIP(options, state[_LAST].shape[1])
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())
+        raise BadCheckpoint(f"{options.path} is no IMU2CLIP encoder: {first}") from error
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f"{name} {tuple(state[name].shape)}".encode() + state[name].float().numpy().tobytes())
+    encoder.weights = digest.hexdigest()
+    return encoder.to(source.dtype)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The tensors of a file; a folder with one such file will do."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if file.is_dir():
+        found = [*file.glob("*.safetensors"), *file.glob("*.pt"), *file.glob("*.ckpt")]
+        if len(found) != 1:
+            raise BadCheckpoint(f"{file} must hold exactly one .safetensors, .pt or .ckpt file, has {len(found)}")
+        file = found[0]
+    if not file.exists():
+        raise BadCheckpoint(f"{file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise BadCheckpoint(f"{file} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+    return dict(content.get("state_dict", content))
+
+
+def _own(content: dict[str, Any], path: str) -> dict[str, Tensor]:
+    """The motion encoder's tensors out of a trainer's checkpoint, without the prefix."""
+    prefixes = {name.removesuffix(_LAST) for name in content if name.endswith(_LAST)}
+    if len(prefixes) != 1:
+        raise BadCheckpoint(f"{path} holds {len(prefixes)} tensors named *{_LAST}; an IMU2CLIP encoder has one")
+    prefix = prefixes.pop()
+    return {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix + "net.")}

@@ -1,0 +1,21 @@
+"""SigLIP's vision tower; it has no class token."""
+
+from dataclasses import dataclass
+
+from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.weights import Source
+from anymal_eval.errors import BadDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ViTOptions):
+    """As for every vision transformer."""
+
+
+def build(options: Options, source: Source) -> ViT:
+    """Load it from its own checkpoint or from that of both towers."""
+    if options.class_token:
+        raise BadDefinition("siglip: there is no class token to keep")
+    model = load("SiglipVisionModel", options, source)
+    stop_at(model, model.encoder.layers, options, norm="post_layernorm")
+    return ViT(model, processor(options, source), options, leading=0)

@@ -1,0 +1,71 @@
+"""Video encoders of the VideoMAE family.
+
+AnyMAL takes InternVideo at 8 frames. InternVideo's masked-video branch is a VideoMAE transformer: its weights, renamed
+to transformers' ``VideoMAEModel`` keys and saved as a folder (``config.json`` with ``num_frames``, safetensors,
+``preprocessor_config.json``), load here like any other checkpoint of the family. No public folder in that
+layout is known to us, so the presets name VideoMAE's own.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anymal_eval.anymal.encoders import Encoder, check_form
+from anymal_eval.anymal.encoders._vit import ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.encoders.frames import pick
+from anymal_eval.anymal.weights import Source
+from anymal_eval.errors import BadDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ViTOptions):
+    """The number of frames is the checkpoint's own."""
+
+
+class VideoMAE(Encoder):
+    """A clip to tubelet features.
+
+    Shapes:  w clips · k frames · h height and width · n = (k / tubelet) (h / patch)^2 · e width
+    """
+
+    medium = "video"
+
+    def __init__(self, model: Any, processor: Any, options: Options) -> None:
+        super().__init__()
+        config = model.config
+        self.model = model
+        self.width = int(config.hidden_size)
+        self.window_shape = (int(config.num_frames), 3, int(config.image_size), int(config.image_size))
+        self.layer = f"layer {options.layer}"
+        self._processor = processor
+
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames taken evenly or repeated to the encoder's k."""
+        check_form(media, "video")
+        frames = [media[i] for i in pick(len(media), self.window_shape[0])]
+        out = self._processor(frames, return_tensors="pt", input_data_format="channels_last")
+        pixels: Tensor = out["pixel_values"].float()
+        return pixels.reshape(1, *self.window_shape)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, k, 3, h, h) -> (w, n, e)."""
+        dtype = next(self.model.parameters()).dtype
+        out: Tensor = self.model(pixel_values=windows.to(dtype)).last_hidden_state
+        return out
+
+    @property
+    def preprocessing(self) -> str:
+        """The processor's own settings."""
+        return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
+
+
+def build(options: Options, source: Source) -> VideoMAE:
+    """Load it from its own checkpoint or from one with a head."""
+    if options.class_token:
+        raise BadDefinition("videomae: there is no class token to keep")
+    model = load("VideoMAEModel", options, source)
+    stop_at(model, model.encoder.layer, options, norm=None if model.layernorm is None else "layernorm")
+    return VideoMAE(model, processor(options, source), options)

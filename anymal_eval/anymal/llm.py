@@ -1,0 +1,123 @@
+"""The language model: any causal LM that transformers loads, with its tokenizer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anymal_eval.anymal import lora
+from anymal_eval.anymal.config import LLMConfig, LoraConfig, Quantise
+from anymal_eval.anymal.conversation import Chat
+from anymal_eval.anymal.encoders import Medium
+from anymal_eval.anymal.quantise import quantisation
+from anymal_eval.anymal.weights import Source, backbone, fingerprint, freeze, quiet, resolve
+from anymal_eval.errors import BadCheckpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a network is run: its numbers' type, its quantisation, its device."""
+
+    precision: torch.dtype = torch.float32
+    quantise: Quantise = "none"
+    device: str = "cpu"
+
+    @property
+    def source(self) -> Source:
+        """For the frozen parts."""
+        return Source(dtype=self.precision)
+
+
+class LLM(nn.Module):
+    """A frozen causal LM.
+
+    Shapes:  b batch · t positions · d width · v vocabulary
+
+    Attributes:
+        context: how many positions it takes.
+        width: d.
+        weights: the fingerprint of what it was loaded from.
+        ends: the ids that end an answer.
+    """
+
+    def __init__(self, model: Any, chat: Chat, *, context: int, weights: str) -> None:
+        super().__init__()
+        self.model = model
+        self.chat = chat
+        self.context = context
+        self.weights = weights
+        self.width = int(model.get_input_embeddings().weight.shape[1])
+        self.ends, self.pad = _endings(model, chat.tokenizer)
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """t ids -> (t, d)."""
+        table = self.model.get_input_embeddings()
+        found: Tensor = table(torch.tensor(ids, dtype=torch.long, device=table.weight.device))
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its embeddings, and so of what it takes."""
+        found: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        found: torch.device = self.model.get_input_embeddings().weight.device
+        return found
+
+    def forward(self, **inputs: Any) -> Any:
+        """Straight to transformers' forward."""
+        return self.model(**inputs)
+
+
+def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapters: LoraConfig | None) -> LLM:
+    """Load, quantise where asked, freeze, and put fresh adapters on.
+
+    Raises:
+        BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = resolve(config.path)
+    extra: dict[str, Any] = {}
+    settings = quantisation(loading.quantise, loading.precision)
+    if settings is not None:
+        extra = {"quantization_config": settings, "device_map": {"": loading.device}}
+    weights = fingerprint(folder)
+    model = backbone(AutoModelForCausalLM, str(folder), None, loading.source, **extra)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{folder} has no tokenizer: {error}") from error
+    freeze(model)
+    chat = Chat(tokenizer, style=config.chat, media=media)
+    context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
+    _plain_generation(model)
+    if adapters is not None:
+        model = lora.attach(model, adapters)
+    return LLM(model, chat, context=context, weights=weights)
+
+
+def _plain_generation(model: Any) -> None:
+    """Drop the checkpoint's own sampling settings, which ``generate`` would silently fill in, and keep what ends an answer."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id)
+
+
+def _endings(model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
+    """All ids that end an answer, the model's and the tokenizer's; and one to pad with."""
+    own = model.generation_config.eos_token_id
+    found = [own] if isinstance(own, int) else list(own or [])
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:
+        found.append(tokenizer.eos_token_id)
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = found[0] if found else 0
+    return tuple(found), int(pad)

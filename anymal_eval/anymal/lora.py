@@ -1,0 +1,59 @@
+"""LoRA adapters on the language model, through peft."""
+
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.anymal.config import LoraConfig
+from anymal_eval.anymal.weights import quiet
+from anymal_eval.errors import BadCheckpoint
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def attach(model: Any, config: LoraConfig) -> Any:
+    """Fresh adapters (they change nothing until trained), the rest frozen.
+
+    Args:
+        model: a causal LM, quantised or not.
+        config: rank, alpha, where.
+    """
+    import peft
+
+    targets = config.targets[0] if config.targets == ("all-linear",) else list(config.targets)
+    settings = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    with quiet():
+        return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+
+
+def load(model: Any, folder: Path, *, trainable: bool) -> Any:
+    """Adapters from a PEFT folder.
+
+    Raises:
+        BadCheckpoint: no safetensors there, or they do not fit this language model.
+    """
+    import peft
+
+    if not (folder / WEIGHTS).exists():
+        raise BadCheckpoint(f"{folder} holds no {WEIGHTS}; the adapters of this checkpoint are missing")
+    try:
+        with quiet():
+            return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable, autocast_adapter_dtype=False)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadCheckpoint(f"the adapters in {folder} do not fit this language model: {first}") from error
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write the adapters alone, as safetensors."""
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+
+
+def is_attached(model: Any) -> bool:
+    """Whether the model carries adapters."""
+    return hasattr(model, "peft_config")

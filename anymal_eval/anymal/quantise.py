@@ -1,0 +1,92 @@
+"""int8 and nf4 through bitsandbytes (CUDA and CPU), and what tensors really weigh.
+
+The language model's linear layers are quantised, its embeddings and output head are not, nor are encoders and projectors.
+nf4 uses double quantisation, as QLoRA (arXiv:2305.14314) does; AnyMAL says only "4 and 8 bits".
+On a CPU this saves memory and never time (a decode step takes 8 times as long as in fp32).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anymal_eval.errors import NeedsExtra
+
+BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a scale
+
+
+def quantisation(kind: str, dtype: torch.dtype) -> Any:
+    """The configuration transformers wants, None for ``none``.
+
+    Args:
+        kind: ``none``, ``int8`` or ``nf4``.
+        dtype: what is computed in.
+
+    Raises:
+        NeedsExtra: bitsandbytes is not installed.
+    """
+    if kind == "none":
+        return None
+    import logging
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise NeedsExtra(f"--quantize {kind} needs bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    # It would say once per matrix product that it casts fp32 inputs.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def stored(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
+    """Every tensor a module keeps, quantisation scales and codes included, each storage once.
+
+    Yields:
+        Its name, the precision it is kept in (``fp32``, ``bf16``, ``int8``, ``nf4``, ``scales``, ``other``), itself.
+    """
+    seen: set[int] = set()
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        for label, precision, part in _parts(name, tensor):
+            if part.untyped_storage().data_ptr() not in seen:
+                seen.add(part.untyped_storage().data_ptr())
+                yield label, precision, part
+
+
+def weight_bytes(module: nn.Module) -> dict[str, int]:
+    """Bytes really kept, by precision."""
+    total: dict[str, int] = {}
+    for _, precision, tensor in stored(module):
+        total[precision] = total.get(precision, 0) + tensor.nbytes
+    return total
+
+
+def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, str, Tensor]]:
+    state = getattr(tensor, "quant_state", None)
+    if state is not None:  # bitsandbytes' Params4bit: two weights in a byte
+        yield name, "nf4", tensor
+        for label, scale in _scales(state):
+            yield f"{name}.{label}", "scales", scale
+        return
+    if tensor.dtype == torch.int8:
+        yield name, "int8", tensor
+        scale = getattr(tensor, "SCB", None)
+        if scale is not None:
+            yield f"{name}.SCB", "scales", scale
+        return
+    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(tensor.dtype, "other")
+    yield name, precision, tensor
+
+
+def _scales(state: Any) -> Iterator[tuple[str, Tensor]]:
+    yield "absmax", state.absmax
+    yield "code", state.code
+    if state.nested:
+        yield "offset", state.offset
+        yield "nested absmax", state.state2.absmax
+        yield "nested code", state.state2.code

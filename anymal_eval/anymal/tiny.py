@@ -1,0 +1,138 @@
+"""Writes the ``tiny`` preset's backbones, filled with noise, and a checkpoint over them: an untrained toy network.
+
+It shows that everything runs, from a picture to a score, without a download. What it says means nothing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig, preset, with_paths
+from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
+from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
+from anymal_eval.anymal.llm import Loading
+from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.weights import quiet
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '<|answer|> ' + message['content'] + eos_token }}"
+    "{% else %}{{ '<|' + message['role'] + '|> ' + message['content'] + '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|answer|>' }}{% endif %}"
+)
+_CORPUS = [
+    "yes no a cat a dog the answer is a man riding a wave on top of a surfboard",
+    "what color is the picture of the sound in the video the person is walking running describe the motion",
+]
+
+
+def write(folder: Path, seed: int = 0) -> Path:
+    """Backbones under ``folder/backbones`` and a checkpoint at ``folder/checkpoint``, the same for a seed.
+
+    Returns:
+        The checkpoint.
+    """
+    backbones = folder / "backbones"
+    config = preset("tiny")
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        write_llm(backbones / "llm", config.llm)
+        for part in config.modalities.values():
+            write_encoder(backbones / part.encoder.path, part)
+        network = network_of(config, backbones)
+        checkpoint.save(network, folder / "checkpoint")
+    return folder / "checkpoint"
+
+
+def network_of(config: AnyMALConfig, backbones: Path, loading: Loading | None = None) -> AnyMAL:
+    """The network of a config whose paths are names under ``backbones``."""
+    paths = {"llm": str(backbones / config.llm.path)}
+    paths |= {medium: str(backbones / part.encoder.path) for medium, part in config.modalities.items()}
+    return create(with_paths(config, paths), loading or Loading())
+
+
+def write_llm(folder: Path, config: LLMConfig) -> None:
+    """A random causal LM with :func:`tokenizer`'s tokenizer.
+
+    Args:
+        folder: where.
+        config: with an ``architecture``.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    own = tokenizer()
+    settings = AutoConfig.for_model(
+        **{"tie_word_embeddings": False, **(config.architecture or {})},
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+    )
+    model = AutoModelForCausalLM.from_config(settings)
+    _spread(model)
+    model.save_pretrained(folder, safe_serialization=True)
+    own.save_pretrained(folder)
+
+
+def write_encoder(path: Path, part: ModalityConfig) -> None:
+    """A random encoder with its processor, from the ``architecture`` of its options."""
+    import transformers
+
+    options = part.encoder
+    if isinstance(options, IMUOptions):
+        from safetensors.torch import save_file
+
+        save_file(IMU2CLIP(options, options.width).state_dict(), path)
+        return
+    classes = {
+        "clip": ("CLIPVisionModel", "CLIPImageProcessorPil"),
+        "dinov2": ("Dinov2Model", "BitImageProcessorPil"),
+        "siglip": ("SiglipVisionModel", "SiglipImageProcessorPil"),
+        "videomae": ("VideoMAEModel", "VideoMAEImageProcessorPil"),
+        "clap": ("ClapAudioModel", "ClapFeatureExtractor"),
+    }
+    model_class, processor_class = (getattr(transformers, name) for name in classes[options.kind])
+    settings = transformers.AutoConfig.for_model(**(options.architecture or {}))
+    model_class(settings).save_pretrained(path, safe_serialization=True)
+    _processor(processor_class, settings, options.kind).save_pretrained(path)
+
+
+def tokenizer() -> Any:
+    """A byte-level tokenizer with a few merges and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    fast = Tokenizer(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    fast.train_from_iterator(_CORPUS, trainer)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=fast, pad_token="<pad>", bos_token="<s>", eos_token="</s>"  # noqa: S106 - tokens of text
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def _processor(cls: Any, settings: Any, kind: str) -> Any:
+    if kind == "clap":
+        return cls(feature_size=settings.num_mel_bins, max_length_s=1, truncation="rand_trunc")
+    size = int(settings.image_size)
+    if kind == "siglip":
+        return cls(size={"height": size, "width": size})
+    return cls(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def _spread(model: Any) -> None:
+    """Larger weights than transformers' 0.02: with those all next tokens are equally likely and every test would pass."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(std=1.0 if "embed" in name else 2.0 * parameter.shape[1] ** -0.5)
