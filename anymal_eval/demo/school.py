@@ -1,0 +1,87 @@
+"""School questions in ScienceQA's manner: on a picture, on a picture and a hint, on a hint alone, or on neither."""
+
+from random import Random
+from typing import Literal
+
+from anymal_eval.demo.chance import Split
+from anymal_eval.demo.drawing import COLORS, SHAPES
+from anymal_eval.demo.pictures import COUNTS, Picture, describe, plural
+from anymal_eval.demo.questions import FACTS, Question, others, with_options
+from anymal_eval.demo.wordings import ask
+
+Source = Literal["picture", "hint", "neither"]
+
+CORNERS = {"square": "4", "triangle": "3", "star": "10", "cross": "12", "diamond": "4"}
+FRIENDS = ("Ana", "Ben", "Eva", "Max", "Tom")
+
+
+def _choice(random: Random, topic: str, split: Split, pick: tuple[str, tuple[str, ...]], **slots: str) -> Question:
+    """A question with two to five choices; ``hint`` among the slots becomes the context."""
+    hint = slots.pop("hint", "")
+    text, wording = ask(random, topic, split, **slots)
+    answer, wrong = pick
+    count = min(random.choice((2, 2, 3, 4, 5)), len(wrong) + 1)
+    options, label = with_options(random, answer, wrong, count)
+    return Question(
+        task="scienceqa",
+        topic=topic,
+        text=text,
+        wording=wording,
+        answer=answer,
+        options=options,
+        label=label,
+        context={"hint": hint},
+    )
+
+
+def ask_school_picture(random: Random, picture: Picture, split: Split) -> Question:
+    """A question that takes the picture, and in half of the cases shows a hint; for friends it takes both."""
+    group = picture.groups[0]
+    topic = random.choice(("school color", "school shape", "school caption", "school friend"))
+    if topic == "school color":
+        hint = random.choice(("", "The picture shows shapes of one color."))
+        return _choice(random, topic, split, (group.color, others(COLORS, group.color)), hint=hint)
+    if topic == "school shape":
+        hint = random.choice(("", "The picture shows shapes of one kind."))
+        return _choice(random, topic, split, (group.shape, others(SHAPES, group.shape)), hint=hint)
+    if topic == "school caption":
+        wrong = _wrong_captions(random, picture)
+        return _choice(random, topic, split, (describe(group), wrong))
+    friends = random.sample(FRIENDS, 2)
+    colors = [group.color, random.choice(others(COLORS, group.color))]
+    told = [f"{friend} likes {color} shapes." for friend, color in zip(friends, colors, strict=True)]
+    random.shuffle(told)
+    return _choice(random, topic, split, (friends[0], (friends[1],)), hint=" ".join(told))
+
+
+def _wrong_captions(random: Random, picture: Picture) -> tuple[str, ...]:
+    """Four captions that each miss the number, the colour or the shape."""
+    group = picture.groups[0]
+    color, shape = random.choice(others(COLORS, group.color)), random.choice(others(SHAPES, group.shape))
+    number = random.choice([k for k in range(1, 5) if k != group.count])
+
+    def told(count: int, color: str, shape: str) -> str:
+        return f"{COUNTS[count - 1]} {color} {plural(shape) if count > 1 else shape}"
+
+    return (
+        told(group.count, color, group.shape),
+        told(group.count, group.color, shape),
+        told(number, group.color, group.shape),
+        told(number, color, shape),
+    )
+
+
+def ask_school_text(random: Random, split: Split, source: Source) -> Question:
+    """A question without a picture: on a hint alone, or on what one knows."""
+    if source == "hint":
+        color, shape = random.choice(COLORS), random.choice(SHAPES)
+        hint = f"A box holds {random.choice(COUNTS[1:])} {color} {plural(shape)}."
+        return _choice(random, "school box", split, (color, others(COLORS, color)), hint=hint)
+    if random.randrange(2):
+        shape = random.choice(sorted(CORNERS))
+        wrong = others(("3", "4", "5", "10", "12"), CORNERS[shape])
+        return _choice(random, "school corners", split, (CORNERS[shape], wrong), shape=shape)
+    color = random.choice(COLORS)
+    stems = tuple(stem for _, stem in FACTS["fruit"].values())
+    answer = FACTS["fruit"][color][1]
+    return _choice(random, "school fruit", split, (answer, others(stems, answer)), color=color)

@@ -1,0 +1,108 @@
+"""Write one task's official layout into a folder: whole or not at all, once, safely from several processes."""
+
+import json
+import os
+import shutil
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from anymal_eval import paths
+from anymal_eval.demo.chance import Split
+from anymal_eval.demo.files import write_json
+from anymal_eval.demo.plan import Plan
+from anymal_eval.errors import MissingData, WrongUse
+
+WORLD = 1  # raised whenever the same arguments give other files
+NOTE = "DEMO.txt"
+GROUPS = "demo_groups.json"
+_TEXT = """Generated demo data of anymal_eval, in the layout of the benchmark {task!r}. Not the benchmark's own data:
+a number measured on it says nothing about the benchmark. Pictures are PNG whatever their names end in (without loss),
+clips are lossless H.264 in RGB. {groups} is no part of the official layout: it tells the wordings that training
+never saw. The next line is how a complete folder is known again.
+"""
+
+
+def tasks() -> tuple[str, ...]:
+    """The tasks the demo world can write: one for each file in ``layouts``.
+
+    >>> "vqav2" in tasks(), len(tasks())
+    (True, 13)
+    """
+    folder = Path(__file__).parent / "layouts"
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
+
+
+def default_root(*, examples: int = 200, seed: int = 0, split: Split = "eval") -> Path:
+    """The folder in the user's cache that belongs to these arguments, so that no two kinds of demo data meet."""
+    return paths.cache() / "demo" / f"world{WORLD}-{split}-{examples}-seed{seed}"
+
+
+def write_task(task: str, root: Path, *, examples: int = 200, seed: int = 0, split: Split = "eval") -> Path:
+    """Write ``root/<task>`` in the benchmark's official layout and return it; a complete one is left as it is.
+
+    Raises:
+        WrongUse: no such task, no example asked for, or the folder holds something else (real data, another size).
+    """
+    if task not in tasks():
+        raise WrongUse(f"the demo world has no task {task!r}: it has {', '.join(tasks())}")
+    if examples < 1 or split not in ("eval", "train"):
+        raise WrongUse(f"demo data needs at least one example of split eval or train, not {examples} of {split!r}")
+    plan = Plan(task=task, examples=examples, seed=seed, split=split)
+    target = root / task
+    if target.exists():
+        return _checked(target, plan)
+    root.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{task}-", dir=root))
+    try:
+        _fill(draft, plan)
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            return _checked(target, plan)  # another process was first; its files are the same
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _fill(folder: Path, plan: Plan) -> None:
+    folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would shut others out of a shared cache
+    groups = import_module(f"anymal_eval.demo.layouts.{plan.task}").write(folder, plan)
+    write_json(folder / GROUPS, groups)
+    stamp = json.dumps({**_stamp(plan), "files": _count(folder) + 1})
+    (folder / NOTE).write_text(_TEXT.format(task=plan.task, groups=GROUPS) + stamp + "\n", encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _stamp(plan: Plan) -> dict[str, object]:
+    return {"world": WORLD, **vars(plan)}
+
+
+def _count(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _checked(folder: Path, plan: Plan) -> Path:
+    """The folder, if it is this plan's and no file of it is gone."""
+    note = folder / NOTE
+    if not note.is_file():
+        raise WrongUse(f"{folder} is there and is not demo data: name another folder")
+    try:
+        stamp = cast("dict[str, object]", json.loads(note.read_text(encoding="utf-8").splitlines()[-1]))
+        files = stamp.pop("files")
+    except (ValueError, KeyError, AttributeError, IndexError):
+        raise WrongUse(f"{note} is damaged: remove {folder} and ask again") from None
+    if stamp != _stamp(plan):
+        raise WrongUse(f"{folder} holds demo data of other arguments ({stamp}): name another folder or remove it")
+    found = _count(folder)
+    if found != files:
+        raise MissingData(f"{folder} holds {found} files of {files}: remove it, and the demo data is written again")
+    return folder
