@@ -94,7 +94,8 @@ def _count(captions: Captions) -> Ngrams:
 
 
 def _word_ids(words: list[str]) -> Ints:
-    vocabulary = {word: at for at, word in enumerate(dict.fromkeys(words))}
+    # Sorted, so that sums over a caption's n-grams run in an order that no other caption changes.
+    vocabulary = {word: at for at, word in enumerate(sorted(set(words)))}
     return np.fromiter(map(vocabulary.__getitem__, words), np.int64, len(words))
 
 
