@@ -5,29 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval.metrics import Groups, Metric, Output
-from anymal_eval.metrics._mean import weighted_mean
 from anymal_eval.statistics import resample
 from anymal_eval.statistics.intervals import interval
-
-
-def _root_mean_square(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    del groups
-    squares: NDArray[np.float64] = np.sqrt(weights @ stats**2 / weights.sum(axis=1, keepdims=True))
-    return squares
-
-
-MEAN = Metric(
-    name="mean", version="1", outputs=(Output("mean"),), statistics=lambda *_: np.zeros((0, 1)),
-    reduce=weighted_mean, display=lambda stats: stats[:, 0], is_mean=True,
-)  # fmt: skip
-CIDER = Metric(
-    name="cider", version="1", outputs=(Output("cider", "cider"),), statistics=lambda *_: np.zeros((0, 1)),
-    reduce=weighted_mean, display=lambda stats: stats[:, 0], is_mean=True,
-)  # fmt: skip
-CORPUS = Metric(
-    name="corpus", version="1", outputs=(Output("first"), Output("second")), statistics=lambda *_: np.zeros((0, 2)),
-    reduce=_root_mean_square,
-)  # fmt: skip
 
 
 def _names(sizes: list[int]) -> list[str]:
@@ -35,24 +14,25 @@ def _names(sizes: list[int]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("metric", "scores", "sizes", "method"),
+    ("name", "scores", "sizes", "method"),
     [
-        (MEAN, [0.0, 1, 1, 0], [1, 1, 1, 1], "Wilson"),
-        (MEAN, [1.0, 1, 1, 1], [1, 1, 1, 1], "Wilson"),
-        (MEAN, [1.0], [1], "Wilson"),
-        (MEAN, [0.0, 1, 1, 0], [1, 2, 1], "clustered Wilson"),
-        (MEAN, [1.0, 1, 1, 1], [2, 2], "Wilson bound"),
-        (MEAN, [1.0, 0, 1, 0], [2, 2], "Wilson bound"),  # the clusters' means are equal
-        (MEAN, [1.0, 0.3, 1, 0], [4], "Wilson bound"),
-        (MEAN, [0.3, 0.6, 1.0, 0.9], [1, 2, 1], "clustered t"),
-        (MEAN, [0.3, 0.6, 1.0, 0.9], [1, 1, 1, 1], "t"),
-        (CIDER, [0.3, 1.6, 2.0, 0.9], [1, 1, 1, 1], "t"),
-        (CIDER, [0.0, 0.0, 0.0, 0.0], [1, 1, 1, 1], "Wilson bound"),
-        (CIDER, [0.0, 1.0, 0.0, 1.0], [1, 1, 1, 1], "t"),
-        (MEAN, [], [], "no examples"),
+        ("mean", [0.0, 1, 1, 0], [1, 1, 1, 1], "Wilson"),
+        ("mean", [1.0, 1, 1, 1], [1, 1, 1, 1], "Wilson"),
+        ("mean", [1.0], [1], "Wilson"),
+        ("mean", [0.0, 1, 1, 0], [1, 2, 1], "clustered Wilson"),
+        ("mean", [1.0, 1, 1, 1], [2, 2], "Wilson bound"),
+        ("mean", [1.0, 0, 1, 0], [2, 2], "Wilson bound"),  # the clusters' means are equal
+        ("mean", [1.0, 0.3, 1, 0], [4], "Wilson bound"),
+        ("mean", [0.3, 0.6, 1.0, 0.9], [1, 2, 1], "clustered t"),
+        ("mean", [0.3, 0.6, 1.0, 0.9], [1, 1, 1, 1], "t"),
+        ("cider", [0.3, 1.6, 2.0, 0.9], [1, 1, 1, 1], "t"),
+        ("cider", [0.0, 0.0, 0.0, 0.0], [1, 1, 1, 1], "Wilson bound"),
+        ("cider", [0.0, 1.0, 0.0, 1.0], [1, 1, 1, 1], "t"),
+        ("mean", [], [], "no examples"),
     ],
 )
-def test_method(metric: Metric, scores: list[float], sizes: list[int], method: str) -> None:
+def test_method(request: pytest.FixtureRequest, name: str, scores: list[float], sizes: list[int], method: str) -> None:
+    metric: Metric = request.getfixturevalue(name)
     (found,) = interval(metric, np.array(scores).reshape(-1, 1), _names(sizes), {})
     assert found.method == method
     if scores:
@@ -60,26 +40,26 @@ def test_method(metric: Metric, scores: list[float], sizes: list[int], method: s
         assert found.low < found.high
         assert found.low <= found.value <= found.high
         assert found.low >= 0
-        assert found.high <= (1 if metric is MEAN else 10)
+        assert found.high <= (1 if name == "mean" else 10)
     else:
         assert np.isnan([found.value, found.low, found.high]).all()
 
 
-def test_corpus_metrics_have_an_interval_an_output() -> None:
+def test_corpus_metrics_have_an_interval_an_output(corpus: Metric) -> None:
     stats = np.random.default_rng(0).random((40, 2))
-    first, second = interval(CORPUS, stats, _names([2] * 20), {})
+    first, second = interval(corpus, stats, _names([2] * 20), {})
     for found, column in ((first, stats[:, 0]), (second, stats[:, 1])):
         assert found.value == pytest.approx(np.sqrt((column**2).mean()))
         assert found.low < found.value < found.high
         assert found.method == "cluster bootstrap 2,000"
 
 
-def test_order_of_examples_does_not_matter() -> None:
+def test_order_of_examples_does_not_matter(corpus: Metric) -> None:
     generator = np.random.default_rng(1)
     stats, clusters = generator.random((30, 2)), _names([3] * 10)
     order = generator.permutation(30)
-    shuffled = interval(CORPUS, stats[order], [clusters[row] for row in order], {})
-    for one, other in zip(interval(CORPUS, stats, clusters, {}), shuffled, strict=True):
+    shuffled = interval(corpus, stats[order], [clusters[row] for row in order], {})
+    for one, other in zip(interval(corpus, stats, clusters, {}), shuffled, strict=True):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
 
 
@@ -93,10 +73,10 @@ def test_memory_is_bounded_and_chunks_do_not_change_the_draws(monkeypatch: pytes
     assert (whole[:, [0, 3, 4]] == whole[:, [1, 4, 5]]).all(), "a cluster is drawn whole"
 
 
-def test_a_class_that_is_missing_gives_no_value() -> None:
+def test_a_class_that_is_missing_gives_no_value(mean: Metric) -> None:
     def undefined(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
         return np.full((len(weights), 1), np.nan)
 
-    auc = Metric(name="auc", version="1", outputs=(Output("auc"),), statistics=MEAN.statistics, reduce=undefined)
+    auc = Metric(name="auc", version="1", outputs=(Output("auc"),), statistics=mean.statistics, reduce=undefined)
     (found,) = interval(auc, np.ones((5, 1)), _names([1] * 5), {})
     assert np.isnan([found.value, found.low, found.high]).all()
