@@ -1,0 +1,200 @@
+"""Puts published numbers and measurements under the same columns, each with what a reader must know of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from anymal_eval.published import FLAGS, Column, Paper, PaperTable
+from anymal_eval.report.measurements import Measurement, Results
+from anymal_eval.report.run_table import SCALE, size_label
+
+# Our outputs for what papers call their metrics; "accuracy" is the task's headline.
+OUTPUTS: Mapping[str, str] = {
+    "CIDEr": "cider",
+    "SPICE": "spice",
+    "SPIDEr": "spider",
+    "ROUGE-L": "rouge_l",
+    "ROC AUC": "roc_auc",
+}
+NOT_STATED = ("", "not stated")
+NO_FIRSTS: Mapping[str, "Measurement"] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One number under a column, x100.
+
+    Attributes:
+        value: None for what could not be computed.
+        interval: of a measurement.
+        comparable: whether it may be the best of its column.
+        is_demo: whether it is over the demo world, so that no gain may be taken from it.
+        footnotes: whole sentences without their end.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    comparable: bool = True
+    better: Literal["higher", "lower"] = "higher"
+    is_demo: bool = False
+    footnotes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row of a table before it has a form."""
+
+    label: str
+    origin: str
+    is_published: bool
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+
+def published_lines(paper: Paper, table: PaperTable) -> list[Line]:
+    """The rows of a paper's table. A flagged number is comparable only where the whole column bears its flags."""
+    shared = {column.key: _shared_flags(table, column.key) for column in table.columns}
+    lines = []
+    for row in table.rows:
+        places = {}
+        for column in table.columns:
+            number = paper.number(table, row, column)
+            if number is None:
+                continue
+            notes = (*(FLAGS[flag] for flag in number.flags), *([number.note] if number.note else []))
+            comparable = set(number.flags) <= shared[column.key]
+            places[column.key] = Place(value=number.value, comparable=comparable, footnotes=notes)
+        lines.append(Line(label=row.model, origin=table.where, is_published=True, places=places))
+    return lines
+
+
+def measured_lines(
+    runs: Sequence[Results], columns: Sequence[Column], firsts: Mapping[str, Measurement] = NO_FIRSTS
+) -> list[Line]:
+    """One line a run; runs that would bear the same name bear the run's beside it.
+
+    Args:
+        runs: what was measured.
+        columns: where it goes.
+        firsts: what set a column, by its key; a measurement of the same data and size may be compared with it.
+    """
+    labels = [run.run.label for run in runs]
+    lines = []
+    for run, label in zip(runs, labels, strict=True):
+        shown = f"{label}, {run.run.name}" if labels.count(label) > 1 else label
+        found = {column.key: measured_place(run, column, firsts.get(column.key)) for column in columns}
+        protocols = sorted({item.protocol for item in run.measurements})
+        lines.append(
+            Line(
+                label=f"{shown} (demo data)" if run.is_demo else shown,
+                origin=", ".join(["measured", *protocols]),
+                is_published=False,
+                places={key: place for key, place in found.items() if place is not None},
+            )
+        )
+    return lines
+
+
+def measured_place(run: Results, column: Column, first: Measurement | None = None) -> Place | None:
+    """What a run has for a column; None where it did not measure that task."""
+    found = find(run, column)
+    if found is None:
+        output = OUTPUTS.get(column.metric, column.metric)
+        for missing in run.not_computed:
+            if missing.task == column.our_task and missing.metric.partition("@")[0] == output:
+                return Place(value=None, comparable=False, footnotes=(f"not computed: {missing.why}",))
+        return None
+    differs, footnotes = _differences(found, column, run)
+    interval = None if found.ci_low is None or found.ci_high is None else (SCALE * found.ci_low, SCALE * found.ci_high)
+    if first is None:
+        differs = differs or found.is_demo or bool(size_label(found, run.run.limit))
+    else:
+        differs = differs or _data_of(found) != _data_of(first)
+    looked = not run.run.is_chance and run.run.ablate == "none"
+    return Place(
+        value=SCALE * found.value,
+        interval=interval,
+        comparable=looked and not differs,
+        better=found.better,
+        is_demo=found.is_demo,
+        footnotes=footnotes,
+    )
+
+
+def find(run: Results, column: Column) -> Measurement | None:
+    """The measurement that belongs under a column: by the paper's rule where it is there, else the headline."""
+    output = OUTPUTS.get(column.metric)
+    candidates = [
+        item
+        for item in run.measurements
+        if item.task == column.our_task
+        and (item.headline or item.group is None)
+        and ((item.output or item.metric) == output if output else item.headline or is_rule(item, column.rules))
+    ]
+    candidates.sort(key=lambda item: (not is_rule(item, column.rules), not item.headline))
+    return candidates[0] if candidates else None
+
+
+def is_rule(item: Measurement, rules: Iterable[str]) -> bool:
+    """Whether a measurement was made by one of ``rules``, each ``name`` or ``name@version``."""
+    return any(rule in (item.metric, item.rule) for rule in rules)
+
+
+def first_of_each(runs: Sequence[Results]) -> Mapping[str, Measurement]:
+    """The first headline of each task that any run measured, by the task's name, sorted."""
+    firsts: dict[str, Measurement] = {}
+    for run in runs:
+        for item in run.measurements:
+            if item.headline:
+                firsts.setdefault(item.task, item)
+    return dict(sorted(firsts.items()))
+
+
+def columns_of(firsts: Mapping[str, Measurement]) -> tuple[Column, ...]:
+    """A column for each task; the first measurement sets its rule and split."""
+    return tuple(
+        Column(
+            key=task,
+            task=task,
+            metric=item.label,
+            split=item.split,
+            same_splits=(item.split,),
+            rules=(item.rule,),
+        )
+        for task, item in firsts.items()
+    )
+
+
+def _differences(item: Measurement, column: Column, run: Results) -> tuple[bool, tuple[str, ...]]:
+    """Whether rule or split are not the column's, and all that a reader must know."""
+    size = size_label(item, run.run.limit)
+    other_rule = bool(column.rules) and not is_rule(item, column.rules)
+    other_split = item.split not in column.same_splits and column.split not in NOT_STATED
+    notes = []
+    if item.is_demo:
+        notes.append("demo data, not the benchmark")
+    elif item.data != "official":
+        notes.append(f"data: {item.data}")
+    if not column.rules:
+        notes.append(f"measured by {item.rule}; the published rule is {column.rule_note or 'not stated'}")
+    elif other_rule:
+        notes.append(f"measured by {item.rule}, the column by {' or '.join(column.rules)}")
+    if other_split:
+        notes.append(f"measured on {item.split}, the column on {column.split}")
+    elif item.split not in column.same_splits:
+        notes.append(f"measured on {item.split}; the published split is not stated")
+    if size:
+        notes.append(f"{item.task}: {size}")
+    errors = item.states.get("error", 0)
+    if errors:
+        notes.append(f"{item.task}: {errors:,} of {item.asked:,} are errors and left out")
+    return other_rule or other_split, tuple(notes)
+
+
+def _data_of(item: Measurement) -> tuple[str, str, int, int | None]:
+    return item.data, item.split, item.asked, item.n_expected
+
+
+def _shared_flags(table: PaperTable, key: str) -> frozenset[str]:
+    """The flags that every number of a column bears."""
+    flags = [frozenset(row.flags.get(key, ())) for row in table.rows if key in row.values]
+    return frozenset.intersection(*flags) if flags else frozenset()
