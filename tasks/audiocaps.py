@@ -7,7 +7,7 @@ Licence   captions for academic use; sounds under the terms of YouTube
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import AudioCapsFiles, CaptionRow
+from anymal_eval.sources import AudioCapsFiles, CaptionRow, Hub, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -29,6 +29,13 @@ TASK = Task(
     media="audio",
     splits=(Split("test", expected=975), Split("val", expected=495)),
     official=AudioCapsFiles(),
+    hub=Hub(
+        id="OpenSound/AudioCaps",
+        splits={"test": "test", "val": "validation"},
+        read=hub_rows.audiocaps,
+        media="audio",
+        large=True,
+    ),
     to_example=to_example,
     metrics=("cider", "bleu", "rouge_l", "meteor", "spice", "spider"),
     headline="cider",

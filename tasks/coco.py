@@ -7,7 +7,7 @@ Licence   captions CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, CocoFiles
+from anymal_eval.sources import CaptionRow, CocoFiles, Hub, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -29,6 +29,11 @@ TASK = Task(
     media="image",
     splits=(Split("test", expected=5_000), Split("val", expected=5_000)),
     official=CocoFiles(),
+    hub=Hub(
+        id="yerevann/coco-karpathy",
+        splits={"test": "test", "val": "validation"},
+        read=hub_rows.coco,
+    ),
     to_example=to_example,
     metrics=("cider", "bleu", "rouge_l", "meteor", "spice"),
     headline="cider",

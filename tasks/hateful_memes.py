@@ -7,7 +7,7 @@ Licence   Hateful Memes licence: no redistribution; the words are offensive
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import HatefulMemesFiles, MemeRow
+from anymal_eval.sources import HatefulMemesFiles, Hub, MemeRow, hub_rows
 from anymal_eval.task import Split, Task
 
 OPTIONS = ("no", "yes")
@@ -40,6 +40,12 @@ TASK = Task(
         Split("test_unseen", expected=2_000),
     ),
     official=HatefulMemesFiles(),
+    hub=Hub(
+        id="neuralcatcher/hateful_memes",
+        splits={name: f"{name}.jsonl" for name in ("dev_seen", "test_seen", "dev_unseen", "test_unseen")},
+        read=hub_rows.hateful_memes,
+        media="img",
+    ),
     to_example=to_example,
     metrics=("roc_auc",),
     headline="roc_auc",

@@ -7,7 +7,7 @@ Licence   annotations MIT; videos of HowTo100M, under the terms of YouTube
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, How2QAFiles
+from anymal_eval.sources import ClipRow, How2QAFiles, Hub, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -36,6 +36,12 @@ TASK = Task(
         Split("test", expected=3_094, labelled=False, file="how2qa_test_public_release.jsonl"),
     ),
     official=How2QAFiles(),
+    hub=Hub(
+        id="",
+        splits={"val": "validation", "test": "test"},
+        read=hub_rows.how2qa,
+        media="video",
+    ),
     to_example=to_example,
     metrics=("choice_accuracy",),
     headline="choice_accuracy",

@@ -7,7 +7,7 @@ Licence   Ego4D licence: by agreement only
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, OwnLines
+from anymal_eval.sources import CaptionRow, Hub, OwnLines, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -30,6 +30,12 @@ TASK = Task(
     media="imu",
     splits=(Split("test", expected=0),),
     official=OwnLines(medium="imu"),
+    hub=Hub(
+        id="",
+        splits={"test": "test"},
+        read=hub_rows.own("imu"),
+        media="imu",
+    ),
     to_example=to_example,
     metrics=("cider", "rouge_l"),
     headline="cider",

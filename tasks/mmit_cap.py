@@ -6,7 +6,7 @@ Reported  AnyMAL reports CIDEr; over other pictures it is another number
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, OwnLines
+from anymal_eval.sources import CaptionRow, Hub, OwnLines, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -29,6 +29,12 @@ TASK = Task(
     media="image",
     splits=(Split("test", expected=0),),
     official=OwnLines(medium="image"),
+    hub=Hub(
+        id="",
+        splits={"test": "test"},
+        read=hub_rows.own("image"),
+        media="image",
+    ),
     to_example=to_example,
     metrics=("cider", "rouge_l"),
     headline="cider",

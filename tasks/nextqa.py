@@ -7,7 +7,7 @@ Licence   annotations MIT; videos of VidOR (YFCC100M)
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, NextQAFiles
+from anymal_eval.sources import ClipRow, Hub, NextQAFiles, hub_rows
 from anymal_eval.task import Split, Task
 
 CATEGORIES = {"C": "causal", "T": "temporal", "D": "descriptive"}
@@ -36,6 +36,12 @@ TASK = Task(
     media="video",
     splits=(Split("val", expected=4_996), Split("test", expected=8_564)),
     official=NextQAFiles(),
+    hub=Hub(
+        id="lmms-lab/NExTQA",
+        splits={"test": "test"},
+        read=hub_rows.nextqa,
+        config="MC",
+    ),
     to_example=to_example,
     metrics=("choice_accuracy",),
     headline="choice_accuracy",

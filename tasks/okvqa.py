@@ -7,7 +7,7 @@ Licence   CC BY 4.0; v1.1 of the annotations: scores over v1.0 are not comparabl
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import VQAFiles, VQARow
+from anymal_eval.sources import Hub, VQAFiles, VQARow, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -34,6 +34,13 @@ TASK = Task(
         questions="OpenEnded_mscoco_{split}_questions.json",
         annotations="mscoco_{split}_annotations.json",
         origin="okvqa.allenai.org/download.html",
+    ),
+    hub=Hub(
+        id="lmms-lab/OK-VQA",
+        splits={"val": "val2014"},
+        read=hub_rows.okvqa,
+        media="image",
+        large=True,
     ),
     to_example=to_example,
     metrics=("vqa_accuracy@2021", "vqa_accuracy@2016"),

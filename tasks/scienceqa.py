@@ -7,7 +7,7 @@ Licence   CC BY-NC-SA 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ScienceQAFiles, ScienceQARow
+from anymal_eval.sources import Hub, ScienceQAFiles, ScienceQARow, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -41,6 +41,12 @@ TASK = Task(
     media="image",
     splits=(Split("test", expected=4_241), Split("val", expected=4_241)),
     official=ScienceQAFiles(),
+    hub=Hub(
+        id="derek-thomas/ScienceQA",
+        splits={"test": "test", "val": "validation"},
+        read=hub_rows.scienceqa,
+        media="image",
+    ),
     to_example=to_example,
     metrics=("choice_accuracy",),
     headline="choice_accuracy",

@@ -7,7 +7,7 @@ Licence   annotations Apache-2.0; videos of Charades, for non-commercial use
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, StarFiles
+from anymal_eval.sources import ClipRow, Hub, StarFiles, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -33,6 +33,12 @@ TASK = Task(
     media="video",
     splits=(Split("val", expected=7_098), Split("test", expected=0, labelled=False)),
     official=StarFiles(),
+    hub=Hub(
+        id="",
+        splits={"val": "validation", "test": "test"},
+        read=hub_rows.star,
+        media="video",
+    ),
     to_example=to_example,
     metrics=("mean_type_accuracy", "choice_accuracy"),
     headline="mean_type_accuracy",

@@ -7,7 +7,7 @@ Licence   CC BY 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import TextVQAFiles, VQARow
+from anymal_eval.sources import Hub, TextVQAFiles, VQARow, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -31,6 +31,13 @@ TASK = Task(
     media="image",
     splits=(Split("val", expected=5_000),),
     official=TextVQAFiles(),
+    hub=Hub(
+        id="lmms-lab/textvqa",
+        splits={"val": "validation"},
+        read=hub_rows.textvqa,
+        media="image",
+        large=True,
+    ),
     to_example=to_example,
     metrics=("vqa_accuracy@textvqa",),
     headline="vqa_accuracy@textvqa",

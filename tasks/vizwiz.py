@@ -7,7 +7,7 @@ Licence   CC BY 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import VizWizFiles, VQARow
+from anymal_eval.sources import Hub, VizWizFiles, VQARow, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -34,6 +34,13 @@ TASK = Task(
         Split("test-dev", expected=8_000, labelled=False, file="test"),
     ),
     official=VizWizFiles(),
+    hub=Hub(
+        id="lmms-lab/VizWiz-VQA",
+        splits={"val": "val", "test-dev": "test"},
+        read=hub_rows.vizwiz,
+        media="image",
+        large=True,
+    ),
     to_example=to_example,
     metrics=("vqa_accuracy@vizwiz",),
     headline="vqa_accuracy@vizwiz",

@@ -7,7 +7,7 @@ Licence   annotations CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import VQAFiles, VQARow
+from anymal_eval.sources import Hub, VQAFiles, VQARow, hub_rows
 from anymal_eval.task import Split, Task
 
 
@@ -39,6 +39,13 @@ TASK = Task(
         annotations="v2_mscoco_{split}_annotations.json",
         folders={"test-dev2015": "test2015"},
         origin="visualqa.org/download.html",
+    ),
+    hub=Hub(
+        id="lmms-lab/VQAv2",
+        splits={"val": "validation", "test-dev": "testdev", "test": "test"},
+        read=hub_rows.vqav2,
+        media="image",
+        large=True,
     ),
     to_example=to_example,
     metrics=("vqa_accuracy@2021", "vqa_accuracy@2016"),

@@ -3,6 +3,7 @@
 Task files take what they need from here; nothing heavy is imported.
 """
 
+from anymal_eval.sources import hub_rows
 from anymal_eval.sources.captions import AudioCapsFiles, CocoFiles, OwnLines
 from anymal_eval.sources.clips import How2QAFiles, NextQAFiles, StarFiles
 from anymal_eval.sources.hateful_memes import HatefulMemesFiles
@@ -29,4 +30,5 @@ __all__ = [
     "VQAFiles",
     "VQARow",
     "VizWizFiles",
+    "hub_rows",
 ]

@@ -15,6 +15,8 @@ from anymal_eval.task import DataFile, Split
 
 NEXTQA_OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 HOW2QA_OPTIONS = ("a0", "a1", "a2", "a3")
+NEXTQA_TYPES = ("CW", "CH", "TN", "TP", "TC", "DC", "DL", "DO")
+STAR_TYPES = ("Interaction", "Sequence", "Prediction", "Feasibility")
 HERO_COLUMNS = ("vid_id", "ts", "wrong1", "wrong2", "wrong3", "question", "right")
 
 
@@ -46,15 +48,7 @@ class NextQAFiles:
         for row in read_csv(root / files[0].name, ("video", "question", "answer", "qid", "type", *NEXTQA_OPTIONS)):
             video = row.name("video")
             names = [f"{name}.mp4" for name in (paths.get(video, video), video)]
-            yield ClipRow(
-                row_id=f"{video}_{row.name('qid')}",
-                video=video,
-                clip=first_of([medium(root, "videos", name, row) for name in names]),
-                question=row.text("question"),
-                options=tuple(row.text(key) for key in NEXTQA_OPTIONS),
-                answer=row.index("answer", len(NEXTQA_OPTIONS)) if split.labelled else None,
-                type=row.text("type"),
-            )
+            yield nextqa_row(row, first_of([medium(root, "videos", name, row) for name in names]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +136,20 @@ class How2QAFiles:
             yield hero_row(row, number, medium(root, "videos", f"{video}.mp4", row))
 
 
+def nextqa_row(row: Fields, clip: str) -> ClipRow:
+    """A question of NExT-QA."""
+    video = row.name("video")
+    return ClipRow(
+        row_id=f"{video}_{row.name('qid')}",
+        video=video,
+        clip=clip,
+        question=row.text("question"),
+        options=tuple(row.text(key) for key in NEXTQA_OPTIONS),
+        answer=row.index("answer", len(NEXTQA_OPTIONS)),
+        type=_known(row, row.text("type"), NEXTQA_TYPES),
+    )
+
+
 def star_row(row: Fields, clip: str, labelled: bool) -> ClipRow:
     """A question of STAR; the type is what stands before the first ``_`` of its id."""
     name = row.text("question_id")
@@ -159,7 +167,7 @@ def star_row(row: Fields, clip: str, labelled: bool) -> ClipRow:
         question=row.text("question"),
         options=options,
         answer=max(n for n, option in enumerate(options) if option == answer) if labelled else None,
-        type=name.partition("_")[0],
+        type=_known(row, name.partition("_")[0], STAR_TYPES),
     )
 
 
@@ -220,6 +228,12 @@ def video_names(mapping: Path) -> Mapping[str, str]:
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data.values()):
         raise BadData(f"{mapping}: the whole must be an object of names by video")
     return data
+
+
+def _known(row: Fields, type_: str, types: tuple[str, ...]) -> str:
+    if type_ not in types:
+        raise row.bad(f"type {type_!r} is none of {', '.join(types)}")
+    return type_
 
 
 def _is_hero(split: Split) -> bool:

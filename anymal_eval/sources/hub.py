@@ -1,25 +1,231 @@
-"""Copies on the hub, read through ``datasets``."""
+"""Copies on the hub, read through ``datasets``: rows in their order, media left where they are.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+The revision is resolved to a commit before anything is read, and stands in the name of every medium:
+``row:ID@REVISION/CONFIG/SPLIT/COLUMN#ROW``, which ``hub_media.open_media`` opens. Media are never decoded by
+``datasets`` (sound would need torchcodec) and never gathered in memory. Large copies are streamed without their
+media columns. ``HF_HUB_OFFLINE`` is honoured: rows then come from the cache.
+"""
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.errors import WrongUse
+from anymal_eval.errors import BadData, MissingData, WrongUse
+from anymal_eval.media.location import ROW
+from anymal_eval.sources.fields import Fields
 from anymal_eval.task import DataFile, Split
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+NO_CONFIG = "-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubRow:
+    """One row of a copy. ``medium`` is None where the row holds none; media may then lie under ``root``."""
+
+    fields: Fields
+    number: int
+    split: Split
+    medium: str | None
+    root: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hub:
-    """A data set on the hub, or a local folder of the same columns."""
+    """A data set on the hub, or a local folder with the same columns.
+
+    ``splits`` says what our splits are called there; a name with an ending is a file of the repository.
+    ``read`` makes the benchmark's rows of its columns. ``media`` is the column that holds bytes, if one does.
+    ``large`` copies are streamed. ``pinned`` is the revision to read; empty means the newest.
+    """
 
     id: str
+    splits: Mapping[str, str]
+    read: Callable[[Iterator[HubRow]], Iterator[Any]] = field(repr=False)
+    media: str = ""
+    config: str = ""
+    large: bool = False
+    pinned: str = ""
+
+    @property
+    def revision(self) -> str:
+        """The commit that is read, or a digest of the names and sizes in a local folder.
+
+        Raises:
+            WrongUse: no id is known or given.
+            MissingData: it cannot be found, or is not in the cache while ``HF_HUB_OFFLINE`` is set.
+        """
+        if not self.id:
+            raise WrongUse("no hub copy of this task is known; give one of the official columns with --hub-id")
+        return resolve(self.id, self.pinned)
 
     def files(self, split: Split) -> tuple[DataFile, ...]:
-        """Nothing: rows come from the hub's cache."""
+        """Nothing need lie under ``DIR``, but for media that the copy does not hold."""
         del split
         return ()
 
     def rows(self, root: Path, split: Split) -> Iterator[Any]:
-        """The rows of a split."""
-        raise WrongUse("the hub source is not there yet")
+        """The rows of a split, in the order of the copy.
+
+        Raises:
+            MissingData, BadData: naming the data set, the row and the column.
+        """
+        return self.read(self._hub_rows(root, split))
+
+    def _hub_rows(self, root: Path, split: Split) -> Iterator[HubRow]:
+        theirs = self.splits.get(split.name)
+        if theirs is None:
+            raise WrongUse(f"the hub copy {self.id} has no split {split.name}; it has {', '.join(self.splits)}")
+        config = self.config or NO_CONFIG
+        place = f"{self.id}@{self.revision}/{config}/{theirs}"
+        if self.large and not cached_only(self.id):
+            rows, columns = _streamed(place, self.media)
+        else:
+            rows = load(place)
+            columns = rows.column_names
+        prefix = f"{ROW}{place}/{self.media}#" if self.media in columns else ""
+        for number, data in enumerate(rows):
+            held = prefix and (self.media not in data or data[self.media] is not None)
+            yield HubRow(
+                fields=Fields(data, f"{self.id} {theirs}", f"row {number}"),
+                number=number,
+                split=split,
+                medium=f"{prefix}{number}" if held else None,
+                root=root,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One split of one data set at one revision, taken apart."""
+
+    id: str
+    revision: str
+    config: str
+    split: str
+
+    @classmethod
+    def parse(cls, place: str) -> "Place":
+        """Read ``ID@REVISION/CONFIG/SPLIT``."""
+        name, _, rest = place.rpartition("@")
+        revision, config, split = rest.split("/", 2)
+        return cls(id=name, revision=revision, config=config, split=split)
+
+    def arguments(self) -> dict[str, Any]:
+        """What ``datasets.load_dataset`` and its builder are to be given, but for the split."""
+        config = None if self.config == NO_CONFIG else self.config
+        found: dict[str, Any] = {"path": self.id, "name": config}
+        if "." in self.split:
+            found["data_files"] = {"part": self.split}
+        if COMMIT.fullmatch(self.revision) and not cached_only(self.id):
+            found["revision"] = self.revision
+        return found
+
+    @property
+    def part(self) -> str:
+        """The split's name for ``datasets``."""
+        return "part" if "." in self.split else self.split
+
+
+@functools.lru_cache(maxsize=8)
+def load(place: str) -> Any:
+    """A split as a memory-mapped ``datasets.Dataset``, its media undecoded.
+
+    Raises:
+        MissingData: it cannot be had; says why.
+    """
+    import datasets
+
+    where = Place.parse(place)
+    return undecoded(_asked(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
+
+
+def undecoded(rows: Any) -> Any:
+    """The same rows with every column of pictures, sounds or clips as it is stored."""
+    for name, feature in (rows.features or {}).items():
+        if hasattr(feature, "decode"):
+            rows = rows.cast_column(name, type(feature)(decode=False))
+    return rows
+
+
+def data_files(place: str) -> list[str]:
+    """The files (local paths or ``hf://`` addresses) that a split is made of, in order."""
+    import datasets
+
+    where = Place.parse(place)
+    builder = _asked(where, lambda: datasets.load_dataset_builder(**where.arguments()))
+    return [str(file) for file in (builder.config.data_files or {}).get(where.part, [])]
+
+
+def cached_only(name: str) -> bool:
+    """Whether the hub may not be asked: ``HF_HUB_OFFLINE`` is set, and it is no local folder."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE) and not Path(name).is_dir()
+
+
+@functools.cache
+def resolve(name: str, pinned: str) -> str:
+    """The commit of a data set on the hub, or in the cache; a digest of a local folder's names and sizes.
+
+    Raises:
+        MissingData: there is none.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        lines = "".join(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n" for file in files)
+        return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
+    if COMMIT.fullmatch(pinned):
+        return pinned
+    if cached_only(name):
+        return _cached_commit(name)
+    from huggingface_hub import HfApi
+
+    info = _asked(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
+    return str(info.sha)
+
+
+def _cached_commit(name: str) -> str:
+    # ``datasets`` keeps what it prepared under ORG___NAME/CONFIG/VERSION/COMMIT, and offline takes the newest.
+    from datasets import config
+
+    home = Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    found = [folder for folder in home.glob("*/*/*") if COMMIT.fullmatch(folder.name)]
+    if not found:
+        raise MissingData(f"{name} is not in the cache ({home}) and HF_HUB_OFFLINE is set; load it once without")
+    return max(found, key=lambda folder: os.stat(folder).st_mtime).name
+
+
+def _streamed(place: str, media: str) -> tuple[Any, list[str]]:
+    import datasets
+
+    where = Place.parse(place)
+    rows = _asked(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part, streaming=True))
+    columns = list(rows.column_names or rows.features or [])
+    kept = [name for name in columns if name != media]
+    # Asking the files for some columns, and not dropping the others afterwards, is what leaves media unread.
+    if data_files(place) and all(file.endswith(".parquet") for file in data_files(place)):
+        arguments = {**where.arguments(), "columns": kept}
+        return _asked(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
+    return undecoded(rows).select_columns(kept), columns
+
+
+def _asked(what: Place | str, ask: Callable[[], Any]) -> Any:
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its bases are OSError and the root of whichever HTTP library this version of the hub's client uses.
+    network = HfHubHTTPError.__bases__
+    name, split = (what.id, f" {what.split}") if isinstance(what, Place) else (what, "")
+    try:
+        return ask()
+    except (DatasetsError, *network, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        kind = BadData if Path(name).is_dir() else MissingData
+        raise kind(f"hub data set {name}{split} cannot be loaded: {reason:.300}") from error

@@ -1,14 +1,13 @@
 """Rows to examples: the one place where a task's data is read, checked and given a fingerprint."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from anymal_eval import fingerprint, paths
+from anymal_eval import fingerprint
+from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
@@ -52,7 +51,7 @@ def load_examples(
     for example in examples:
         if example.label is not None and not 0 <= example.label < len(example.options):
             raise BadData(f"{named}: {example.id}: label {example.label} is outside its {len(example.options)} options")
-    return examples
+    return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
 
 
 def source_of(task: Task, kind: Kind) -> Source:
@@ -103,25 +102,26 @@ def missing_media(examples: Iterable[Example]) -> list[str]:
 
 
 def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
-    """The folder above ``<task>`` where the demo world of that size and seed lies; it is written if it is not there.
+    """The folder above ``<task>`` where the demo world of that size and seed lies; written if it is not there.
 
-    It is written beside and then renamed, so that a broken one is never read.
+    Raises:
+        WrongUse: the demo world has only the default split of every task.
     """
-    from anymal_eval.demo import write_task
+    from anymal_eval.demo import default_root, write_task
 
-    folder = paths.cache() / "demo" / f"{task.version}-{split.name}-{examples}-{seed}"
-    home = folder / task.name
-    if not home.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
-            write_task(task.name, Path(beside) / task.name, examples=examples, seed=seed)
-            try:
-                os.rename(Path(beside) / task.name, home)
-            except OSError:
-                # Another process was faster, and has written the same.
-                if not home.is_dir():
-                    raise
+    if split.name != task.splits[0].name:
+        raise WrongUse(f"the demo world has no split {split.name} of {task.name}; it has {task.splits[0].name}")
+    folder = default_root(examples=examples, seed=seed)
+    write_task(task.name, folder, examples=examples, seed=seed)
     return folder
+
+
+def _with_demo_groups(examples: list[Example], folder: Path) -> list[Example]:
+    # Which wordings training never saw is told beside the official layout, which has no place for it.
+    from anymal_eval.demo import GROUPS
+
+    groups = read_json(folder / GROUPS)
+    return [replace(item, groups={**item.groups, **groups.get(item.id, {})}) for item in examples]
 
 
 def _lines(examples: Iterable[Example], root: str) -> Iterator[str]:
