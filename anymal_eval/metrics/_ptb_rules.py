@@ -1,0 +1,194 @@
+"""The rules of the Penn Treebank tokenizer as the program of version 3.4.1 applies them.
+
+Each rule was worked out from the Treebank conventions and from the answers of the program, by asking
+it about all short strings of each kind of character. At every place of the text all rules are tried,
+and the one that reaches furthest wins, counting what it only looks at; of two that reach equally far,
+the first in this list. Where a pattern has a group, the group is the token and the rest is looked at.
+"""
+
+import re
+from dataclasses import dataclass
+
+from anymal_eval.metrics import _ptb_words as words
+from anymal_eval.metrics._ptb_letters import DIGITS, LETTERS
+
+_ASCII = "A-Za-z0-9"
+_ACCENT_ENTITY = r"&[aeiouAEIOU](?:[aA][cC][uU][tT][eE]|[gG][rR][aA][vV][eE]|[uU][mM][lL]);"
+_L = rf"[{LETTERS}\xad]"
+_W = rf"[{LETTERS}{DIGITS}\xad]"
+_L_ENTITY = f"(?:{_L}|{_ACCENT_ENTITY})"
+_WORD = f"{_L_ENTITY}(?:{_W}|{_ACCENT_ENTITY})*"
+_DOTTED = rf"{_WORD}(?:[.!?]{_WORD})+"
+_APOSTROPHE = "(?:['’]|&apos;)"
+_ANY_APOSTROPHE = "(?:['’‘`]|&apos;)"
+_CLITIC = "(?:[sdmSDM]|[rR][eE]|[vV][eE]|[lL][lL])"
+_BLANK = r"[ \t\n\xa0]"
+_WIDE_BLANK = r"[ \t\n\x85\xa0\u2000-\u200a\u3000]"
+_NAMED = f"(?:(?:[dDlLoO]{_ANY_APOSTROPHE}{_W})?{_W}+)"
+_HYPHENATED = f"{_NAMED}(?:[-_]{_NAMED})*"
+_INITIALS = r"[A-Za-z]\.(?:[A-Za-z]\.)+"
+_HYPHENATED_AFTER_STOPS = rf"[{_ASCII}][{_ASCII}.,]*(?:-(?:{_INITIALS}|[{_ASCII}]+))+"
+_AMPERSAND = r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+"
+
+_URL_CHARACTER = r"[^ \t\n\"<>|(){}]"
+_URL_LAST = r"[^ \t\n\"<>|(){}.,!?-]"
+_PATH = rf"/[^ \t\n\"<>|()]+{_URL_LAST}"
+_HOST = r"[^ \t\n\"<>|(){}.,!?]"
+_DOMAIN_CHARACTER = "[#%&*+a-z~\x7f-\uffff]"
+_TOP_LEVEL = words.one_of([words.any_case(w) for w in ("com", "edu", "net", "org")])
+_EMAIL_CHARACTER = r"[^ \t\n\"<>|(){}\xa0]"
+_EMAIL_DOMAIN = r"[^ \t\n\"<>|(){}.\xa0]+"
+_ATTRIBUTE = r"[A-Za-z][A-Za-z0-9_:.\-]*(?: *= *(?:'[^'\n]*'|\"[^\"\n]*\"))?"
+_DECLARATION = r"<[!?][A-Za-z\-][^>\n]*>"
+_TAG = rf"<[A-Za-z][A-Za-z0-9_:.\-]*(?: +{_ATTRIBUTE})* */?>"
+_END_TAG = r"</[A-Za-z][A-Za-z0-9_:.\-]*>"
+_FACE = "['<>=^x~-]"
+
+_starter = words.one_of([*map(words.capitalised, words.SENTENCE_STARTERS), _DECLARATION, _TAG, _END_TAG])
+_title = words.one_of([words.any_case(w) for w in words.TITLES] + ["[Mm]f[Gg]", "[Mm]t[Gg]"])
+_closer = words.one_of(
+    [words.any_case(w) for w in words.CLOSERS]
+    + [words.capitalised(w) for w in words.CAPITAL_CLOSERS]
+    + ["[Pp][Pp]?[Tt][ey][Ss]?", r"(?:[Pp][Hh]|[Ee][Dd])\.[Dd]"]
+)
+_before_number = words.one_of([words.any_case(w) for w in words.BEFORE_NUMBER])
+_extension = words.one_of([words.any_case(w) for w in words.FILE_EXTENSIONS])
+_merged = "|".join(f"({words.any_case(a)}){words.any_case(b)}" for a, b in words.MERGED)
+_inside = words.one_of([words.any_case(w).replace("'", _ANY_APOSTROPHE) for w in words.WITH_APOSTROPHE])
+_in_front = words.one_of([words.any_case(w).replace("'", _APOSTROPHE) for w in words.APOSTROPHE_FIRST])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of token.
+
+    Attributes:
+        name: what it is, in a word or two.
+        pattern: what it matches; its group, if it has one, is the token.
+        starts: the characters it can start with: L letters of ASCII, D digits of ASCII, N anything
+            beyond ASCII, other characters for themselves.
+        example: a caption that needs the rule.
+        tokens: what the program makes of it.
+    """
+
+    name: str
+    pattern: str
+    starts: str
+    example: str
+    tokens: str
+
+
+RULES = (
+    Rule("blank", r"(?:[\x00-\x20\x7f\xa0]|&nbsp;|&NBSP;)+", "\x00&N", "a\t&nbsp; b", "a b"),
+    Rule("declaration", _DECLARATION, "<", "a <!-- b --> c", "a <!--\xa0b\xa0--> c"),
+    Rule("tag", _TAG, "<", "<br /> x", "<br\xa0/> x"),
+    Rule("end tag", _END_TAG, "<", "a</b>", "a </b>"),
+    Rule("closer", rf"({_closer}\.)(?:[^{LETTERS}0-9]?[^\n]|)", "L", "Acme Inc.-x", "acme inc. x"),
+    Rule("before clitic", f"((?:{_W}|{_ACCENT_ENTITY})+|{_DOTTED}){_APOSTROPHE}{_CLITIC}", "LDN&", "O'll", "o 'll"),
+    Rule("merged", _merged, "L", "cannot", "can not"),
+    Rule("word", f"{_WORD}|{_NAMED}", "LDN&", "Caf&eacute; d'or 3rd", "caf&eacute; d'or 3rd"),
+    Rule("hyphenated", _HYPHENATED, "LDN", "hors-d'oeuvre x_y", "hors-d'oeuvre x_y"),
+    Rule("hyphen after stops", _HYPHENATED_AFTER_STOPS, "LD", "St.-John 1.5-inch", "st.-john 1.5-inch"),
+    Rule("initials", rf"(?:[{_ASCII}]+-)*{_INITIALS}(?:-(?:{_INITIALS}|[{_ASCII}]+))*", "LD", "non-U.S.", "non-u.s."),
+    Rule(
+        "slash",
+        rf"[{_ASCII}]+(?:-[A-Za-z]+){{0,2}}(?:\\?/[{_ASCII}]+(?:-[A-Za-z]+){{0,2}}){{1,2}}",
+        "LD",
+        "and/or 24/7",
+        "and/or 24/7",
+    ),
+    Rule("dotted", _DOTTED, "LN&", "word.Word Yahoo!x", "word.word yahoo!x"),
+    Rule("acronym", r"[A-Za-z](?:\.[A-Za-z])+\.?", "L", "U.S.", "u.s."),
+    Rule("single letter", rf"[A-Za-z]\.(?!{_WIDE_BLANK}+{_starter}{_WIDE_BLANK})", "L", "C. x C. The x", "c. x c the x"),
+    Rule("title", rf"{_title}\.", "L", "Mr. Smith", "mr. smith"),
+    Rule("before number", rf"({_before_number}\.){_WIDE_BLANK}?[0-9]", "L", "No. 5 no.", "no. 5 no"),
+    Rule(
+        "stop before comma",
+        rf"((?:{_WORD}|{_HYPHENATED}|{_HYPHENATED_AFTER_STOPS}|{_DOTTED}|{_AMPERSAND})\.)[,:;]",
+        "LDN&",
+        "folle., x",
+        "folle. x",
+    ),
+    Rule("before not", rf"([A-Za-z]*[A-MO-Za-mo-z])[nN]{_ANY_APOSTROPHE}[tT]", "L", "isn't", "is n't"),
+    Rule("not", rf"[nN]{_ANY_APOSTROPHE}[tT]", "L", "n’t", "n't"),
+    Rule("name", rf"[A-HJ-XZdlno]{_ANY_APOSTROPHE}{_L}{_L}+", "L", "O'Brien", "o'brien"),
+    Rule("between vowels", rf"{_L}+[aeiouyAEIOUY]{_ANY_APOSTROPHE}[aeiouA-Z]{_L}*", "LN", "Hawai'i", "hawai'i"),
+    Rule("apostrophe inside", _inside, "L", "ol' cap'n", "ol' cap'n"),
+    Rule("apostrophe first", _in_front, "'’&", "get 'em", "get 'em"),
+    Rule(
+        "and",
+        rf"{_APOSTROPHE}[nN]['’]|(?:’|&apos;)[nN]|'[nN](?={_BLANK})",
+        "'’&",
+        "rock'n'roll",
+        "rock 'n' roll",
+    ),
+    Rule("elision", rf"[dDjJlL]{_APOSTROPHE}", "L", "j' x", "j' x"),
+    Rule("you", rf"([yY]{_APOSTROPHE})(?!{_CLITIC}){_L}", "L", "y'all", "y' all"),
+    Rule("clitic", rf"(?:’|&apos;){_CLITIC}|'{_CLITIC}(?![A-Za-z])", "'’&", "it’s", "it 's"),
+    Rule("it", r"('[tT])(?:[iI][sS]|[wW][aA][sS])", "'", "'twas", "'t was"),
+    Rule("years", rf"['’](?:[0-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’", "the '90s", "the '90s"),
+    Rule("number", r"[+-]?(?:[0-9]*(?:[.:,]\xad?[0-9]+)+|[0-9]+)", "D+-.,:", "-1,000.50", "-1,000.50"),
+    Rule(
+        "fraction", r"(?:[0-9]{1,4}[- \xa0])?[0-9]{1,4}(?:\\?/|⁄)[0-9]{1,4}", "D", "3 1/2 cups", "3\xa01/2 cups"
+    ),
+    Rule("date", r"[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}", "D", "1/2-2014", "1/2-2014"),
+    Rule(
+        "telephone",
+        r"(?:\([0-9]{2,3}\)[ \xa0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])[0-9]{3,4}[- \xa0]?[0-9]{3,5}",
+        "D(+",
+        "(555) 123-4567",
+        "-lrb-555-rrb-\xa0123-4567",
+    ),
+    Rule("address", rf"[hH][tT][tT][pP][sS]?://{_URL_CHARACTER}+{_URL_LAST}", "L", "http://x.y/z.", "http://x.y/z"),
+    Rule("page", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}{_PATH}", "L", "www.x.y.com/ab", "www.x.y.com/ab"),
+    Rule("host", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}", "L", "www.a_b.com", "www.a_b.com"),
+    Rule("domain", rf"(?:{_DOMAIN_CHARACTER}+\.)+{_TOP_LEVEL}(?:{_PATH})?", "LN#%&*+~\x00", "ab.com/xy", "ab.com/xy"),
+    Rule("file", rf"({_W}+(?:\.{_W}+)*\.{_extension})(?:{_WIDE_BLANK}(?<!\n)|[.,?!])", "LDN", "1.jpg x", "1.jpg x"),
+    Rule(
+        "e-mail",
+        rf"(?:<|&lt;)?[{_ASCII}]{_EMAIL_CHARACTER}*@(?:{_EMAIL_DOMAIN}\.)*{_EMAIL_DOMAIN}>?",
+        "LD<&",
+        "a.b@c.org.",
+        "a.b@c.org",
+    ),
+    Rule("at name", r"@[A-Za-z_][A-Za-z_0-9]*", "@", "@a_b", "@a_b"),
+    Rule("hashtag", rf"#{_L_ENTITY}+", "#", "#café #1", "#café # 1"),
+    Rule("currency", r"[A-Z]+\$", "L", "US$5", "us$ 5"),
+    Rule("language", r"[cC]\+\+|[cCfF]#", "L", "C++ F#", "c++ f#"),
+    Rule("ampersand", _AMPERSAND, "L", "AT&T", "at&t"),
+    Rule("smiley", r"[<>]?[:;=]['*o-]?[()@DdOPp\[\]\\{|](?![A-Za-z0-9])", "<>:;=", "x :-)", "x :--rrb-"),
+    Rule("face", rf"\({_FACE}[-._]?{_FACE}\)|{_FACE}_{_FACE}", "(" + _FACE[1:-1] + "L", "^_^", "^_^"),
+    Rule("entity", r"&(?:ht|lr|qc|ql|qr|tl|ur|cdq|odq|QUOT|#[0-9]+);", "&", "&#39;", "&#39;"),
+    Rule("read entity", words.one_of(list(words.ENTITIES)), "&", "&lt; &amp;", "< &"),
+    Rule("bracket", r"-[LRlr][RSCrsc][Bb]-", "-", "-LRB-", "-lrb-"),
+    Rule("run", r"#+|@+|\*+|(?:\\\*)+|_+|-+|\.{3,}|[?!]{2,}|<<|>>|''", "#@*\\_-.?!<>'", "what?! ----", "what ?!"),
+    Rule("quotes", r"[`‘-‟‹›«»\x91-\x94]{1,2}", "`N", "“’x", "``' x"),
+    Rule("superscript", "[⁰¹²³⁴-⁹]+", "N", "m²³ x", "m ²³ x"),
+    Rule("other", r"[^\n]", "", "a = b", "a = b"),
+)
+
+ABBREVIATIONS = frozenset(
+    w for group in (words.TITLES, words.CLOSERS, words.CAPITAL_CLOSERS, words.BEFORE_NUMBER) for w in group
+) | {"mfg", "mtg", "pte", "ptes", "pty", "ptys", "ppte", "pptes", "ppty", "pptys"}
+"""Lower-case words whose period may belong to them; a caption that ends in another word needs no rules."""
+
+
+def _can_start(rule: Rule, character: str) -> bool:
+    if not rule.starts:
+        return True
+    if character > "\x7f":
+        return "N" in rule.starts or character in rule.starts
+    if character.isalpha():
+        return "L" in rule.starts
+    if character.isdigit():
+        return "D" in rule.starts
+    if character <= " " or character == "\x7f":
+        return "\x00" in rule.starts
+    return character in rule.starts
+
+
+_COMPILED = tuple((rule, re.compile(rule.pattern).match) for rule in RULES)
+BY_FIRST = {chr(c): tuple((r.name, m) for r, m in _COMPILED if _can_start(r, chr(c))) for c in range(128)}
+"""Rules to try at an ASCII character, as (name, match function)."""
+BEYOND_ASCII = tuple((r.name, m) for r, m in _COMPILED if _can_start(r, "é") or "’" in r.starts)
+"""Rules to try at any other character."""

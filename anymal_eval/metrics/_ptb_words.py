@@ -1,0 +1,81 @@
+"""The closed word lists of the Penn Treebank tokenizer, by how the word behaves.
+
+Every list was found by asking the program: all letter strings of up to five letters, the words of
+English word lists, and hand-made candidates were put through the jar in sentences that tell one
+behaviour from another, and what behaved differently from a common word was kept.
+"""
+
+TITLES = (
+    "adj adm adv alex asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft gen gov govs "
+    "hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof profs pvt rep reps rev sen "
+    "sens sfc sgt spc st ste supt supts treas vs wm"
+).split()
+"""Keep their period always: ``Mr. Smith``."""
+
+CLOSERS = (
+    "al ala apr ariz assn assoc aug bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc ext feb fla "
+    "fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct okla penn plc rd "
+    "rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo"
+).split()
+"""Keep their period and may also close a sentence: ``Acme Inc. The`` has a second, separate period."""
+
+CAPITAL_CLOSERS = "ark az del ill la mass miss ore pa tex wash".split()
+"""As CLOSERS, when they start with a capital (``Pa.`` is a state, ``pa.`` ends a sentence)."""
+
+BEFORE_NUMBER = "art ca fig figs no nos op pp prop".split()
+"""Keep their period before a number only: ``No. 5``, but ``no .``"""
+
+SENTENCE_STARTERS = (
+    "a about according additionally after an as at but earlier he her here however if in it last many more now once one "
+    "other our she since so some such that the their then there these they this we what when while yet you"
+).split()
+"""After a single letter or an acronym with periods, these words with a capital start a sentence: ``vitamin C . The``."""
+
+MERGED = (("can", "not"), ("gim", "me"), ("gon", "na"), ("got", "ta"), ("lem", "me"), ("wan", "na"))
+"""Two words written as one, cut in two: ``gon na``."""
+
+WITH_APOSTROPHE = "c'est c'mon cap'n dunkin' e'er ev'ry li'l nat'l nor'easter o'o ol' s'mores somethin'".split()
+"""Kept whole, whatever letters follow: ``c'mon``."""
+
+APOSTROPHE_FIRST = "'cause 'em 'til 'till".split()
+"""As WITH_APOSTROPHE: ``'til``."""
+
+FILE_EXTENSIONS = (
+    "bat bmp c cgi class cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py sql "
+    "tar txt wav x xml zip"
+).split()
+"""Before a blank or a stop they end the name of a file: ``12.jpg x``."""
+
+ENTITIES = {
+    "&amp;": "&", "&AMP;": "&", "&lt;": "<", "&Lt;": "<", "&lT;": "<", "&LT;": "<", "&gt;": ">", "&Gt;": ">",
+    "&gT;": ">", "&GT;": ">", "&quot;": "''", "&apos;": "'", "&mdash;": "--", "&ndash;": "--", "&MDASH;": "--",
+    "&NDASH;": "--", "&md;": "--", "&MD;": "--",
+}  # fmt: skip
+"""Entities that are read."""
+
+
+def any_case(word: str) -> str:
+    """A pattern for the word in any mixture of cases.
+
+    >>> any_case("o'o")
+    "[oO]'[oO]"
+    """
+    return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word)
+
+
+def capitalised(word: str) -> str:
+    """A pattern for the word with a capital, the rest in any mixture of cases.
+
+    >>> capitalised("in")
+    'I[nN]'
+    """
+    return word[0].upper() + any_case(word[1:])
+
+
+def one_of(patterns: list[str]) -> str:
+    """A group that tries the longer patterns first.
+
+    >>> one_of(["a", "ab"])
+    '(?:ab|a)'
+    """
+    return "(?:" + "|".join(sorted(patterns, key=len, reverse=True)) + ")"
