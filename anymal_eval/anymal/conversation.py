@@ -104,6 +104,8 @@ class Chat:
         Raises:
             BadData: an option that adds nothing, or one that changes what stands before a medium.
         """
+        if not all(option.strip() for option in options):
+            raise BadData(f"one of the options {list(options)} is empty; it cannot be ranked")
         whole = [self._encode(self._render(turns, _join(answer_prefix, option))) for option in options]
         bare = self._encode(self._render(turns, answer_prefix or None))
         shared = min((_common(bare, ids) for ids in whole), default=len(bare))

@@ -17,7 +17,8 @@ def attach(model: Any, config: LoraConfig) -> Any:
         model: a causal LM, quantised or not.
         config: rank, alpha, where.
     """
-    import peft
+    with quiet():
+        import peft
 
     targets = config.targets[0] if config.targets == ("all-linear",) else list(config.targets)
     settings = peft.LoraConfig(
@@ -37,7 +38,8 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
     Raises:
         BadCheckpoint: no safetensors there, or they do not fit this language model.
     """
-    import peft
+    with quiet():
+        import peft
 
     if not (folder / WEIGHTS).exists():
         raise BadCheckpoint(f"{folder} holds no {WEIGHTS}; the adapters of this checkpoint are missing")

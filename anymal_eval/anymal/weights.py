@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging as python_logging
 import mmap
 import warnings
 from collections.abc import Mapping
@@ -157,6 +158,10 @@ class quiet:  # noqa: N801 - used as a statement
         self._warnings.__enter__()
         # peft 0.21 asks transformers 5.23 by the old name
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        # bitsandbytes looks for an optional kernel when imported, and says so when it is not there
+        self._bitsandbytes = python_logging.getLogger("bitsandbytes")
+        self._own_level = self._bitsandbytes.level
+        self._bitsandbytes.setLevel(python_logging.ERROR)
         self._level = logging.get_verbosity()
         self._bars = logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
@@ -166,6 +171,7 @@ class quiet:  # noqa: N801 - used as a statement
         from transformers.utils import logging
 
         self._warnings.__exit__(None, None, None)
+        self._bitsandbytes.setLevel(self._own_level)
         logging.set_verbosity(self._level)
         if self._bars:
             logging.enable_progress_bar()

@@ -1,7 +1,9 @@
 """Tiny random models on disk, made once a session and loaded by from_pretrained."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,17 +38,17 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def picture(rng: np.random.Generator, height: int = 40, width: int = 48) -> NDArray[np.uint8]:
-    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+@pytest.fixture
+def draw(rng: np.random.Generator) -> Callable[..., NDArray[Any]]:
+    """An array of a medium as the decoders give it, of any size: ``draw("audio", seconds=2.5)``."""
 
+    def drawn(medium: str, seconds: float | None = None, frames: int = 4) -> NDArray[Any]:
+        if medium == "image":
+            return rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        if medium == "video":
+            return rng.integers(0, 256, (frames, 36, 44, 3), dtype=np.uint8)
+        if medium == "audio":
+            return rng.normal(0, 0.1, int(48_000 * (seconds or 1.0))).astype(np.float32)
+        return rng.normal(0, 1.0, (6, int(200 * (seconds or 5.0)))).astype(np.float32)
 
-def sound(rng: np.random.Generator, seconds: float = 1.0, rate: int = 48_000) -> NDArray[np.float32]:
-    return rng.normal(0, 0.1, int(seconds * rate)).astype(np.float32)
-
-
-def clip(rng: np.random.Generator, frames: int = 4) -> NDArray[np.uint8]:
-    return rng.integers(0, 256, (frames, 36, 44, 3), dtype=np.uint8)
-
-
-def motion(rng: np.random.Generator, seconds: float = 5.0) -> NDArray[np.float32]:
-    return rng.normal(0, 1.0, (6, int(200 * seconds))).astype(np.float32)
+    return drawn

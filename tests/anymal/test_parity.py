@@ -36,7 +36,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> tuple[transformers.LlavaF
     )
     model = transformers.LlavaForConditionalGeneration(config).eval()
     tiny._spread(model.model.language_model)
-    torch.nn.init.normal_(model.lm_head.weight, std=0.2)
+    torch.nn.init.normal_(model.lm_head.weight, std=0.1)
     with transformers_parts(folder, model) as parts:
         network = parts
     first, second = model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2
@@ -93,7 +93,7 @@ def test_clip_and_mlp_with_llavas_weights_give_llavas_logits(
             worst = (ours[row, -len(theirs) :] - theirs).abs().max()
             print(f"largest difference of logits {worst:.2e}, of size {theirs.abs().max():.2f}")
             assert worst < 1e-5
-            assert theirs.std() > 0.5
+            assert theirs.std() > 0.3
 
 
 def test_llava_generates_the_same(
