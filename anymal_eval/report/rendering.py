@@ -26,13 +26,18 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     # After the end of a row a bracket would be read as that row's optional argument.
     "[": "{[}",
     "]": "{]}",
 }
-# T1 has the glyphs of the names above and of accented letters; booktabs has the rules.
-LATEX_PREAMBLE = r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}"
+# Letters up to here print in every LaTeX; what lies beyond would need fonts that the reader may not have.
+_LAST_LATIN = "\u017f"
+# Without booktabs the table still compiles, with plain rules.
+LATEX_PREAMBLE = r"""% best with \usepackage{booktabs}
+\providecommand{\toprule}{\hline}
+\providecommand{\midrule}{\hline}
+\providecommand{\bottomrule}{\hline}"""
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -76,7 +81,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Keep the text on one line: a line break would start a new row in Markdown."""
-        object.__setattr__(self, "text", " ".join(self.text.split()))
+        object.__setattr__(self, "text", one_line(self.text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +95,8 @@ class Table:
 
     def __post_init__(self) -> None:
         """Keep title and notes on one line each, as the cells are."""
-        object.__setattr__(self, "title", " ".join(self.title.split()))
-        object.__setattr__(self, "notes", tuple(" ".join(note.split()) for note in self.notes))
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "notes", tuple(one_line(note) for note in self.notes))
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -120,13 +125,24 @@ def render(table: Table, format: Format) -> str:
             return _html(table)
 
 
+def one_line(text: str) -> str:
+    r"""Text without line breaks and without characters that a terminal or a font would act upon.
+
+    >>> one_line("a\n b\x1b[31m")
+    'a b?[31m'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it is.
+    r"""Text that LaTeX prints as it is; a character beyond the Latin ones by its number.
 
     >>> escape_latex("50% of a_b & {c}")
     '50\\% of a\\_b \\& \\{c\\}'
+    >>> escape_latex("\u6a21")
+    'U+6A21'
     """
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) if letter <= _LAST_LATIN else f"U+{ord(letter):04X}" for letter in text)
 
 
 def escape_markdown(text: str) -> str:

@@ -1,5 +1,13 @@
 """Hostile names stay text in every format."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.report.gains import gains_table
+from anymal_eval.report.paper_table import paper_table
 from anymal_eval.report.rendering import Cell, Table, escape_latex, escape_markdown, render
 
 HOSTILE = '<script>alert("x")</script> & 100% $a_b^c~{d}\\end | [x](javascript:y) *z*\nnext'
@@ -19,7 +27,7 @@ def test_html_escapes_names_titles_and_notes() -> None:
 def test_latex_escapes_every_special_character() -> None:
     assert escape_latex('\\ { } & % $ # _ ~ ^ < > | " [ ]') == (
         r"\textbackslash{} \{ \} \& \% \$ \# \_ \textasciitilde{} \textasciicircum{} "
-        r"\textless{} \textgreater{} \textbar{} \textquotedbl{} {[} {]}"
+        r"\textless{} \textgreater{} \textbar{} '' {[} {]}"
     )
     page = render(table(Cell(HOSTILE), Cell("1", bold=True, italic=True, underline=True)), "latex")
     assert r"\textbf{\textit{\underline{1}}}" in page
@@ -44,3 +52,26 @@ def test_a_table_without_rows_renders() -> None:
     assert "model" in render(empty, "latex")
     assert render(empty, "csv") == "model,value\nt,\n"
     assert "<th>value</th>" in render(empty, "html")
+
+
+PDFLATEX = shutil.which("pdflatex")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-base)")
+def test_the_latex_compiles(tmp_path: Path) -> None:
+    hostile = table(Cell(f"[{HOSTILE}] \u6a21\u578b \u00e9\u00df \x1b", bold=True), Cell("1", underline=True))
+    tables = [hostile, paper_table([], "anymal-2023/4"), gains_table("anymal-2023")]
+    body = "\n".join(render(each, "latex") for each in tables)
+    file = tmp_path / "tables.tex"
+    file.write_text(f"\\documentclass{{article}}\n\\begin{{document}}\n{body}\\end{{document}}\n", encoding="utf-8")
+    done = subprocess.run(
+        [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", file.name],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "tables.pdf").is_file()
+
+
+def test_nothing_in_a_name_acts_on_a_terminal() -> None:
+    page = render(table(Cell("a\x1b[31mb\x00\ud800"), Cell("1")), "md")
+    assert "a?[31mb??" in page
