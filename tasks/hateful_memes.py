@@ -2,7 +2,7 @@
 
 Paper     Kiela et al. 2020, arXiv:2005.04790
 Split     dev_seen: 500 memes (247 hateful); also test_seen, dev_unseen, test_unseen; the two dev splits share 400
-Reported  Flamingo on test_seen; InstructBLIP, Kosmos-1 and AnyMAL on dev_seen ("validation")
+Reported  Flamingo on test_seen; InstructBLIP and Kosmos-1 on dev_seen ("validation")
 Licence   Hateful Memes licence: no redistribution; the words are offensive
 """
 

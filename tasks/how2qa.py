@@ -3,7 +3,7 @@
 Paper     Li et al. 2020, arXiv:2005.00200 (HERO); Li et al. 2021, arXiv:2106.04632 (VALUE)
 Split     val: 3,115 questions (VALUE's release); hero-val: 2,851 (HERO's); test: 3,094 without labels
 Reported  SeViLA on VALUE's val, Just-Ask and FrozenBiLM on HERO's: never beside each other
-Licence   annotations MIT; videos of HowTo100M, under the terms of YouTube
+Licence   see the two releases; videos of HowTo100M, under the terms of YouTube
 """
 
 from anymal_eval.records import Example, Media

@@ -3,7 +3,7 @@
 Paper     Marino et al. 2019, arXiv:1906.00067
 Split     val: 5,046 questions (called val or test); five annotators, each answer written twice
 Reported  on val, with the official VQA rule over ``answer`` (stemmed), never over ``raw_answer``
-Licence   CC BY 4.0; v1.1 of the annotations: scores over v1.0 are not comparable
+Licence   see okvqa.allenai.org; v1.1 of the annotations: scores over v1.0 are not comparable
 """
 
 from anymal_eval.records import Example, Media

@@ -3,7 +3,7 @@
 Paper     Wu et al. 2021, arXiv:2405.09711
 Split     val: 7,098 questions; test: about 7,400 without labels
 Reported  SeViLA on val, Flamingo on test: the plain mean of the four types' accuracies, not the pooled one
-Licence   annotations Apache-2.0; videos of Charades, for non-commercial use
+Licence   see bobbywu.com/STAR; videos of Charades, for non-commercial use
 """
 
 from anymal_eval.records import Example, Media

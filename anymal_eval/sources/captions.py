@@ -151,16 +151,13 @@ class AudioCapsFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnLines:
-    """Our own JSON lines, for data that was never released. One object a line.
+    """Our own JSON lines, for data that was never released.
 
-
-    ::
+    One object a line. ``medium`` is the key that names the file, relative to the folder of the lines; the keys
+    question, start_s, end_s and origin (what it was cut from: one cluster) are optional::
 
         {"id": "7", "image": "images/7.jpg", "question": "...", "references": ["..."]}
         {"id": "w1", "imu": "windows/a.npy", "start_s": 0.0, "end_s": 5.0, "origin": "video-a", "references": ["..."]}
-
-    ``medium`` is the key that names the file, relative to the folder of the lines. ``question``, ``start_s``,
-    ``end_s`` and ``origin`` (what it was cut from: one cluster) are optional.
     """
 
     medium: str

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from anymal_eval.sources.clips import nextqa_row, star_row, value_row
+from anymal_eval.sources.clips import nextqa_row, star_row
 from anymal_eval.sources.folder import medium
 from anymal_eval.sources.hateful_memes import LABELS, meme_id
+from anymal_eval.sources.how2qa import value_row
 from anymal_eval.sources.hub import HubRow
 from anymal_eval.sources.rows import CaptionRow, ClipRow, MemeRow, ScienceQARow, VQARow
 from anymal_eval.sources.scienceqa import grade

@@ -1,0 +1,108 @@
+"""``anymal-eval data``: which files a benchmark needs, and whether those on disk are whole."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from anymal_eval.records import Media
+    from anymal_eval.task import Task
+
+TASKS_DIR = click.option(
+    "--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files."
+)
+
+
+@click.group()
+def data() -> None:
+    """Which files a benchmark needs, and whether those on disk are whole."""
+
+
+@data.command()
+@click.argument("task")
+@TASKS_DIR
+def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
+    """Say which files of TASK go where, and where they come from. Nothing is fetched."""
+    from anymal_eval import catalog
+    from anymal_eval.task import Task
+
+    known = catalog.tasks(tasks_dir)
+    found = known.get(task, "TASK", Task)
+    click.echo((known.module(task).__doc__ or "").strip())
+    for split in found.splits:
+        labels = "" if split.labelled else ", no labels: responses and an export, no value"
+        expected = f"{split.expected:,}" if split.expected else "any number of"
+        click.echo(f"\nsplit {split.name}: {expected} examples{labels}")
+        for file in found.official.files(split):
+            optional = "" if file.needed else "optional; " if not file.is_folder else "media; "
+            click.echo(f"  DIR/{found.name}/{file.name}\n      {optional}from {file.origin}")
+    layout = _layout(found)
+    if layout:
+        click.echo(f"\n{layout}")
+    hub_id = getattr(found.hub, "id", "")
+    click.echo(f"\n--data hub: {hub_id or 'no copy is known; give one of the same columns with --hub-id ID'}")
+
+
+@data.command()
+@click.argument("task")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--split", help="The split; by default the one that papers report.")
+@click.option("--media", "decode", is_flag=True, help="Decode every picture, sound, clip and motion.")
+@click.option("--annotations", is_flag=True, help="Look at the annotation files only, not for media.")
+@TASKS_DIR
+def check(
+    *, task: str, data_root: Path, split: str | None, decode: bool, annotations: bool, tasks_dir: tuple[Path, ...]
+) -> int:
+    """Compare the files of TASK with its official counts; name what is missing, unreadable or double.
+
+    Exits with 1 when something is wrong. Fewer examples than officially are no error: they are called a subset.
+    """
+    from anymal_eval import catalog
+    from anymal_eval.sources.check import count_line, media_findings
+    from anymal_eval.sources.load import load_examples
+    from anymal_eval.task import Task
+
+    found = catalog.tasks(tasks_dir).get(task, "TASK", Task)
+    chosen = found.split(split)
+    examples = load_examples(found, chosen, "official", data_root)
+    click.echo(f"{found.name} {chosen.name}: {count_line(len(examples), chosen)}")
+    wrong = bool(chosen.expected) and len(examples) > chosen.expected
+    if annotations:
+        return int(wrong)
+    clusters = len({example.cluster for example in examples})
+    with _decoder(found, decode) as decoder:
+        findings = list(media_findings(examples, decoder))
+    for finding in findings:
+        click.echo(f"  {found.media}: {finding}")
+    if not findings:
+        click.echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
+    return int(wrong or bool(findings))
+
+
+@contextmanager
+def _decoder(task: "Task", decode: bool) -> "Iterator[Callable[[Media], object] | None]":
+    if not decode:
+        yield None
+        return
+    from anymal_eval.media.reader import MediaReader
+
+    with MediaReader() as reader:
+        readers: dict[str, Callable[[Media], object]] = {
+            "image": reader.image,
+            "audio": lambda medium: reader.audio(medium, 16_000),
+            "video": lambda medium: reader.video(medium, 1),
+            "imu": reader.imu,
+        }
+        yield readers[task.media]
+
+
+def _layout(task: "Task") -> str:
+    # Only our own format needs telling: the others are told by the benchmarks themselves.
+    import inspect
+
+    from anymal_eval.sources import OwnLines
+
+    return inspect.getdoc(OwnLines) or "" if isinstance(task.official, OwnLines) else ""
