@@ -39,8 +39,8 @@ def test_every_model_says_what_it_takes() -> None:
 def test_near_names_are_offered() -> None:
     with pytest.raises(NotInCatalog, match="did you mean vqav2"):
         catalog.tasks().get("vqa2", "TASK", Task)
-    with pytest.raises(NotInCatalog, match="no split 'test'"):
-        catalog.tasks().get("vqav2", "TASK", Task).split("test")
+    with pytest.raises(NotInCatalog, match="no split 'tset'"):
+        catalog.tasks().get("vqav2", "TASK", Task).split("tset")
 
 
 def test_a_users_own_file_comes_first_and_broken_ones_are_named(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anymal_eval.store.folder import RunFolder
     from anymal_eval.store.manifest import Manifest, TaskEntry
 
+NAMED = 5  # how many ids a message names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -52,22 +54,6 @@ class Plan:
     allow_environment_change: bool
     out: Path | None
 
-    def model_options(self) -> dict[str, str]:
-        """``-o`` as a mapping.
-
-        Raises:
-            WrongUse: one has no equals sign, or a key comes twice.
-        """
-        found: dict[str, str] = {}
-        for each in self.options:
-            key, equals, value = each.partition("=")
-            if not equals or not key:
-                raise WrongUse(f"-o {each}: write KEY=VALUE")
-            if key in found:
-                raise WrongUse(f"-o {key} is given twice")
-            found[key] = value
-        return found
-
     def common_options(self) -> dict[str, str]:
         """Device, precision and quantisation, where they were given."""
         named = {"device": self.device, "precision": self.precision, "quantize": self.quantize}
@@ -89,6 +75,23 @@ class Plan:
             raise WrongUse(f"--max-errors {self.max_errors}: write a number or a percentage, such as 1%") from None
 
 
+def typed_options(given: Sequence[str]) -> dict[str, str]:
+    """``-o KEY=VALUE`` as a mapping.
+
+    Raises:
+        WrongUse: one has no equals sign, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals or not key:
+            raise WrongUse(f"-o {each}: write KEY=VALUE")
+        if key in found:
+            raise WrongUse(f"-o {key} is given twice")
+        found[key] = value
+    return found
+
+
 def carry_out(plan: Plan) -> int:
     """Run the plan.
 
@@ -103,7 +106,7 @@ def carry_out(plan: Plan) -> int:
 
     if plan.model is None:
         raise WrongUse("--model is needed: constant, replay:FILE, or another of anymal-eval models")
-    spec = choose(plan.model, plan.model_options(), plan.common_options())
+    spec = choose(plan.model, typed_options(plan.options), plan.common_options())
     tasks, skipped = flow.choose_tasks(plan.tasks, spec, plan.tasks_dir)
     if plan.hub_id is not None and len(tasks) > 1:
         raise WrongUse("--hub-id goes with one task")
@@ -230,18 +233,24 @@ def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded],
     folder.write_results(written)
     click.echo(flow.write_tables(folder, written))
     click.echo(f"written to {folder.root}", err=True)
-    return _say_errors(folder, scored)
+    return _say_errors(loaded, scored)
 
 
-def _say_errors(folder: RunFolder, scored: Mapping[str, Scores]) -> int:
+def _say_errors(loaded: Sequence[flow.Loaded], scored: Mapping[str, Scores]) -> int:
     code = 0
-    for name, scores in scored.items():
-        errors = [answer for answer in scores.answers if answer.state == "error"]
+    for one in loaded:
+        answers = scored[one.task.name].answers
+        errors = [
+            (example.id, answer.text)
+            for example, answer in zip(one.examples, answers, strict=True)
+            if answer.state == "error"
+        ]
         if errors:
             code = 2
+            named = ", ".join(name for name, _ in errors[:NAMED]) + (", ..." if len(errors) > NAMED else "")
             click.echo(
-                f"{name}: {len(errors)} of {len(scores.answers)} answers are errors and are left out of the value; "
-                f"the first: {errors[0].text}; the same command asks them again",
+                f"{one.task.name}: {len(errors)} of {len(answers)} answers are errors and are left out of the value: "
+                f"{named}; the first: {errors[0][1]}; the same command asks them again",
                 err=True,
             )
     sys.stdout.flush()

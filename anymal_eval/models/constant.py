@@ -1,6 +1,7 @@
 """Says the same thing every time: the chance baseline, and the tests' model."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,15 @@ from anymal_eval.records import ALL_MEDIA, MediaKind, Request, Response
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What ``-o name=value`` may set."""
+    """What ``-o name=value`` may set.
+
+    Attributes:
+        says: the answer.
+        seconds: how long it takes over a batch, for trying out what a slow model is like.
+    """
 
     says: str = "yes"
+    seconds: float = 0.0
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -24,15 +31,16 @@ def accepts(options: Options) -> frozenset[MediaKind]:
 
 def load(options: Options) -> Model:
     """Nothing to load."""
-    return _Constant(options.says)
+    return _Constant(options)
 
 
 class _Constant:
     opens_media = False
 
-    def __init__(self, says: str) -> None:
-        self._says = says
-        self.fingerprint = f"constant:{says}"
+    def __init__(self, options: Options) -> None:
+        self._says = options.says
+        self._seconds = options.seconds
+        self.fingerprint = f"constant:{options.says}"
         self.accepts = ALL_MEDIA
         self.wording: Wording = PLAIN_WORDING
 
@@ -40,6 +48,8 @@ class _Constant:
         return PlainText(request)
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        if self._seconds:
+            time.sleep(self._seconds)
         return [self._respond(item.request) for item in batch]
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ def _measure(
     clusters = np.array([example.cluster for example in kept], dtype=np.str_)
     groups = {name: np.array([example.groups[name] for example in kept], dtype=np.str_) for name in _names(kept)}
     context = metric.context(examples) if metric.context is not None else ""
-    written = signature(metric, entry, context)
+    written = signature(metric, task, entry, context)
     headline = metrics.get(task.headline)
     wanted = task.headline_output or headline.outputs[0].name
     for group in _groups(kept, stated=dict(task.headline_group)):
