@@ -211,8 +211,14 @@ def picture_captions(picture: Picture) -> tuple[str, ...]:
         )
     what = " and ".join(f"{describe(group)} {place(group.side)}" for group in picture.groups)
     if picture.sign is not None:
-        group = picture.groups[0]
-        what = f"the word {picture.sign.word} and {describe(group)}"
+        word, shape = f"the word {picture.sign.word}", describe(picture.groups[0])
+        return (
+            f"{word} and {shape}",
+            f"a picture of {word} and {shape}",
+            f"we see {word} and {shape}",
+            f"{word} is written beside {shape}",
+            f"{word} and {shape} on a pale ground",
+        )
     return (
         what,
         f"there {'is' if what.startswith('one') else 'are'} {what}",
@@ -239,7 +245,7 @@ def _five(body: str) -> tuple[str, ...]:
     return (
         f"the picture shows {body}",
         f"in this picture we see {body}",
-        f"the picture shows {body} of a small picture",
+        f"the picture shows {body}, and nothing else",
         f"this is a picture that shows {body}",
         f"on a pale ground the picture shows {body}",
     )

@@ -1,5 +1,6 @@
 """School questions in ScienceQA's manner: on a picture, on a picture and a hint, on a hint alone, or on neither."""
 
+from itertools import product
 from random import Random
 from typing import Literal
 
@@ -55,20 +56,19 @@ def ask_school_picture(random: Random, picture: Picture, split: Split) -> Questi
 
 
 def _wrong_captions(random: Random, picture: Picture) -> tuple[str, ...]:
-    """Four captions that each miss the number, the colour or the shape."""
+    """Seven captions with another number, colour or shape in all combinations.
+
+    With the right one they are all corners of a cube, so that nothing in the options' text tells which one is right.
+    """
     group = picture.groups[0]
-    color, shape = random.choice(others(COLORS, group.color)), random.choice(others(SHAPES, group.shape))
-    number = random.choice([k for k in range(1, 5) if k != group.count])
-
-    def told(count: int, color: str, shape: str) -> str:
-        return f"{COUNTS[count - 1]} {color} {plural(shape) if count > 1 else shape}"
-
-    return (
-        told(group.count, color, group.shape),
-        told(group.count, group.color, shape),
-        told(number, group.color, group.shape),
-        told(number, color, shape),
-    )
+    counts = (group.count, random.choice([k for k in range(1, 5) if k != group.count]))
+    colors = (group.color, random.choice(others(COLORS, group.color)))
+    shapes = (group.shape, random.choice(others(SHAPES, group.shape)))
+    told = [
+        f"{COUNTS[count - 1]} {color} {plural(shape) if count > 1 else shape}"
+        for count, color, shape in product(counts, colors, shapes)
+    ]
+    return tuple(told[1:])
 
 
 def ask_school_text(random: Random, split: Split, source: Source) -> Question:

@@ -58,7 +58,7 @@ def pairs(modality: MediaKind, *, count: int, seed: int = 0, split: Split = "tra
 def _image(random: Random, split: Split) -> Pair:
     kinds: tuple[PictureKind, ...] = (*(("group",) * 12), "two groups", *(("sign",) * 5), *(("meme",) * 2))
     kind = random.choice(kinds)
-    spoilt: Spoilt = random.choice(SPOILT) if kind in ("group", "sign") and random.randrange(8) == 0 else ""
+    spoilt: Spoilt = random.choice(SPOILT) if kind in ("group", "sign") and random.randrange(6) == 0 else ""
     picture, array = draw_for(split, lambda: pictures.draw_picture(random, kind, spoilt), pictures.render_picture)
     captions = (TOO_BAD,) * 5 if spoilt else pictures.picture_captions(picture)
     return Pair(

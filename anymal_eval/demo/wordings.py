@@ -182,6 +182,7 @@ def ask(random: Random, topic: str, split: Split, **slots: str) -> tuple[str, Wo
     return template.format(**slots), "held-out" if held else "seen"
 
 
+@cache
 def wording_of(question: str) -> Wording:
     """Whether training knows this way of asking; upper and lower case are one.
 
