@@ -1,0 +1,81 @@
+"""Presets and configs are read strictly."""
+
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.anymal import config, encoders, projectors
+from anymal_eval.errors import BadDefinition, NotInCatalog
+
+
+@pytest.mark.parametrize("name", config.preset_names())
+def test_every_preset_is_read_and_written_back(name: str) -> None:
+    found = config.preset(name)
+    assert config.read_config(config.write_config(found), name) == found
+
+
+def test_the_presets_are_the_papers() -> None:
+    assert config.preset_names() == [
+        "13b-image", "13b-video", "70b-image-dinov2", "70b-image-vit-g", "70b-image-vit-l", "70b-video", "7b-audio",
+        "7b-imu", "tiny",
+    ]  # fmt: skip
+    lora = config.preset("70b-image-vit-l").lora
+    assert lora is not None
+    assert (lora.rank, lora.alpha, lora.targets) == (64, 16, ("all-linear",))
+
+
+def test_every_file_is_an_encoder_or_a_projector() -> None:
+    assert encoders.names() == ["clap", "clip", "dinov2", "frames", "imu2clip", "siglip", "videomae"]
+    assert projectors.names() == ["linear", "mlp", "perceiver"]
+    for name in encoders.names():
+        assert issubclass(encoders.options_of(name), encoders.EncoderOptions)
+    for name in projectors.names():
+        assert issubclass(projectors.options_of(name), projectors.ProjectorOptions)
+
+
+WHOLE = """
+[llm]
+path = "x"
+[modalities.image.encoder]
+kind = "clip"
+path = "y"
+[modalities.image.projector]
+kind = "mlp"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (WHOLE + "[extra]\n", "unknown key 'extra'"),
+        (WHOLE.replace('path = "y"', 'path = "y"\nlayers = 2'), "modalities.image.encoder: unknown key 'layers'"),
+        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = "last"'), "layer: expected int, got 'last'"),
+        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = true'), "layer: expected int, got True"),
+        (WHOLE.replace('path = "x"', ""), "llm: 'path' is missing"),
+        (WHOLE.replace('kind = "mlp"', ""), "projector: 'kind' is missing"),
+        (WHOLE.replace('kind = "mlp"', 'kind = "linear"\nreading = "both"'), "'both' is none of 'pool', 'expand'"),
+        (WHOLE.replace("modalities.image", "modalities.smell"), "no medium named 'smell'"),
+        (WHOLE.replace('kind = "clip"', 'kind = "vit"'), "no encoder named 'vit'"),
+        ("[llm]\npath=", "Invalid value"),
+        ('[llm]\npath = "x"\n', r"\[modalities\] is missing"),
+    ],
+)
+def test_what_is_not_understood_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    with pytest.raises(BadDefinition, match=message):
+        config.read_toml(file)
+
+
+def test_an_unknown_preset_offers_the_nearest() -> None:
+    with pytest.raises(NotInCatalog, match="13b-image"):
+        config.preset("13b-imagee")
+
+
+def test_paths_can_be_replaced_by_name() -> None:
+    moved = config.with_paths(config.preset("tiny"), {"llm": "/a", "audio": "/b"})
+    assert moved.llm.path == "/a"
+    assert moved.modalities["audio"].encoder.path == "/b"
+    assert moved.modalities["image"] == config.preset("tiny").modalities["image"]
+    with pytest.raises(BadDefinition, match="'text' is no part"):
+        config.with_paths(moved, {"text": "/c"})
