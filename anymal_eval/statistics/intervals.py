@@ -10,7 +10,8 @@ Which one, and why:
 * **clustered t** - other means (VQA accuracy, ROUGE-L, CIDEr): mean +- t x the clustered standard error of Miller 2024
   (arXiv:2411.00640, section 2.2) times sqrt(C / (C - 1)), the usual CR1 correction for C clusters. The degrees of
   freedom are the effective number of clusters less one, N^2 / sum of squared cluster sizes - 1: with many clusters
-  that is the normal quantile, with few or very unequal ones it is wider. Without clusters it is plainly **t**.
+  that is the normal quantile, with few or very unequal ones it is wider (30 clusters of log-normal size, sigma 1.5:
+  coverage 93 % where C - 1 gives 83 %). Without clusters it is plainly **t**.
 * **cluster bootstrap 2,000** - everything that is no mean (BLEU, AUC, means of types), through ``Metric.reduce``.
 * **Wilson bound** - where every score is the same, so that no spread can be seen. A score in [0, 1] with mean p varies
   at most as p (1 - p), which makes Wilson with the number of clusters an honest bound; never an interval of no width.

@@ -50,7 +50,7 @@ def test_intervals_cover(benchmark: ModuleType, kind: str) -> None:
 
 
 def test_equal_models_are_not_called_worse(benchmark: ModuleType) -> None:
-    worse, one_sided = benchmark.false_alarms(DRAWS, resamples=500)
+    worse, one_sided = benchmark.false_alarms(DRAWS, resamples=400)
     assert worse <= 0.05 + 2 * _error(0.05)
     assert one_sided <= 0.05 + 2 * _error(0.05)
 
