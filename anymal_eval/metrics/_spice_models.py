@@ -5,7 +5,9 @@ from pathlib import Path
 
 VARIABLE = "ANYMAL_EVAL_SPICE"
 FILES = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
-ORIGIN = "both are in http://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
+ORIGIN = "SPICE reads {} and {} from http://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip".format(
+    *FILES
+)
 
 
 def models_folder() -> Path | None:
@@ -15,11 +17,16 @@ def models_folder() -> Path | None:
 
 
 def missing_models() -> str | None:
-    """What is missing before SPICE can run, and where it comes from; None when nothing is."""
+    """What is missing before SPICE can run, short enough for a table; None when nothing is.
+
+    >>> import pytest
+    >>> with pytest.MonkeyPatch.context() as patch:
+    ...     patch.delenv(VARIABLE, raising=False)
+    ...     missing_models()
+    "SPICE's models are not there: name their folder in ANYMAL_EVAL_SPICE"
+    """
     folder = models_folder()
     if folder is None:
-        return f"SPICE needs {FILES[0]} and {FILES[1]}: name their folder in {VARIABLE} ({ORIGIN})"
+        return f"SPICE's models are not there: name their folder in {VARIABLE}"
     absent = [name for name in FILES if not (folder / name).is_file()]
-    if absent:
-        return f"{folder} ({VARIABLE}) lacks {' and '.join(absent)}; {ORIGIN}"
-    return None
+    return f"{folder} ({VARIABLE}) lacks {' and '.join(absent)}" if absent else None

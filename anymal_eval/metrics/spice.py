@@ -14,7 +14,7 @@ from anymal_eval.metrics import Metric, Output
 from anymal_eval.metrics._captions import Captions, ptb_context, read_captions
 from anymal_eval.metrics._java import jar_folder, run_java
 from anymal_eval.metrics._mean import weighted_mean
-from anymal_eval.metrics._spice_models import missing_models, models_folder
+from anymal_eval.metrics._spice_models import ORIGIN, missing_models, models_folder
 from anymal_eval.records import Answer, Example
 
 _LAST: list[tuple[Captions, NDArray[np.float64]]] = []  # parsing takes minutes, and SPIDEr asks for the same
@@ -38,10 +38,9 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     Source:
         salaniz/pycocoevalcap 1.2 ``spice/spice.py``, SPICE 1.0 with CoreNLP 3.6.0; its cache of parses is not used.
     """
-    absent = missing_models()
-    folder = models_folder()
+    absent, folder = missing_models(), models_folder()
     if absent or folder is None:
-        raise NeedsExtra(absent or "SPICE needs its models")
+        raise NeedsExtra(f"{absent}; {ORIGIN}")
     captions = read_captions(examples, answers)
     if not _LAST or _LAST[0][0] != captions:
         _LAST[:] = [(captions, _run(captions, folder.resolve()))]
