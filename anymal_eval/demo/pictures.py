@@ -104,8 +104,9 @@ def _draw_group(random: Random, *, color: str, shape: str, side: str) -> Group:
     radius = (random.randrange(9, 13), random.randrange(8, 11), random.randrange(7, 9), 6)[count - 1]
     across = random.randrange(radius + 3, 18)  # distance from the picture's edge
     step = 2 * radius + 3
-    slack = SIDE - count * step - 3
-    lead = 2 + random.randrange(slack + 1) if count > 1 else random.randrange(14, 51) - radius
+    # Near the middle of its side: in a corner nobody could tell which of two sides is meant.
+    sway = min(8, (SIDE - count * step) // 2)
+    lead = (SIDE - count * step) // 2 + 1 + random.randrange(-sway, sway + 1)
     along = [lead + radius + k * step for k in range(count)]
     near = across if side in ("left", "top") else SIDE - 1 - across
     wobble = [near + random.randrange(-1, 2) for _ in range(count)]
