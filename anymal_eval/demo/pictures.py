@@ -233,11 +233,9 @@ def detailed_captions(picture: Picture) -> tuple[str, ...]:
     """Five longer descriptions of a picture, for instructions that ask for detail."""
     if picture.sign is not None and not picture.groups:
         sign = picture.sign
-        body = f"a {sign.board} sign on a grey post, and the word on the sign is {sign.word}"
-        return _five(body)
+        return _five(f"a {sign.board} sign on a grey post, and the word on the sign is {sign.word}")
     group = picture.groups[0]
-    are = "are" if group.count > 1 else "is"
-    they = "they are" if group.count > 1 else "it is"
+    are, they = ("are", "they are") if group.count > 1 else ("is", "it is")
     body = f"{COUNTS[group.count - 1]} {group.noun} that {are} {group.color}, and {they} {place(group.side)}"
     return _five(body)
 
