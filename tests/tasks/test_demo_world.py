@@ -1,0 +1,31 @@
+"""The demo world comes through the official source of every task, whole and the same each time."""
+
+from pathlib import Path
+
+import pytest
+
+from anymal_eval import catalog
+from anymal_eval.errors import WrongUse
+from anymal_eval.sources.load import data_fingerprint, data_root, load_examples, missing_media
+from anymal_eval.task import Task
+
+
+@pytest.mark.parametrize("name", catalog.tasks().names())
+def test_demo_data_is_read_as_official_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = catalog.tasks().get(name, "TASK", Task)
+    prints = []
+    for cache in ("one", "two"):
+        monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path / cache))
+        found = load_examples(task, task.split(None), "demo", tmp_path, demo_examples=24)
+        prints.append(data_fingerprint(found, data_root(task, task.split(None), "demo", tmp_path, (24, 0))))
+    assert len(found) == 24
+    assert missing_media(found) == []
+    assert all(example.references for example in found)
+    assert {example.groups["wording"] for example in found} <= {"seen", "held-out"}
+    assert prints[0] == prints[1]
+
+
+def test_demo_has_no_other_split(tmp_path: Path) -> None:
+    task = catalog.tasks().get("vqav2", "TASK", Task)
+    with pytest.raises(WrongUse, match="no split test-dev of vqav2"):
+        load_examples(task, task.split("test-dev"), "demo", tmp_path)
