@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anymal_eval.models import Model
     from anymal_eval.models._load import Spec
     from anymal_eval.protocols import Protocol
+    from anymal_eval.report.measurements import Measurement
     from anymal_eval.scoring.score import Scores
     from anymal_eval.sources.load import Kind
     from anymal_eval.store.folder import RunFolder
@@ -293,7 +294,7 @@ def results(folder: RunFolder, manifest: Manifest, scored: Mapping[str, Scores])
 
 
 def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
-    """Write the tables in all formats and give the short one for the screen: no groups of many values."""
+    """Write the tables in all formats and give the short one for the screen: of the groups only the headline's."""
     from collections import Counter
     from dataclasses import replace
 
@@ -305,13 +306,18 @@ def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
     found = parse_results(written, str(folder.root / "results.json"))
     for name, text in files_of(found).items():
         write_atomic(folder.root / name, text)
+    main = {(row.task, row.rule, row.output) for row in found.measurements if row.headline}
     sizes = Counter((row.task, row.rule, row.output, name) for row in found.measurements for name in row.group or {})
     shown = tuple(
         row
         for row in found.measurements
-        if row.headline or all(sizes[row.task, row.rule, row.output, name] <= SHOWN_GROUPS for name in row.group or {})
+        if row.headline or row.group is None or ((row.task, row.rule, row.output) in main and _few(row, sizes))
     )
     return render(run_table(replace(found, measurements=shown)), "md")
+
+
+def _few(row: Measurement, sizes: Mapping[tuple[str, str, str, str], int]) -> bool:
+    return all(sizes[row.task, row.rule, row.output, name] <= SHOWN_GROUPS for name in row.group or {})
 
 
 def protocol_of(name: str) -> tuple[str, Protocol]:

@@ -149,11 +149,18 @@ def _measure(
                 "unit": output.unit,
                 "better": output.better,
                 "n": int(rows.sum()),
-                "n_expected": (entry.n_expected or entry.n_split) if not group else sum(states.values()),
+                "n_expected": _expected(entry, group, states),
                 "states": states,
                 "group": group or None,
                 "headline": is_headline,
             }
+
+
+def _expected(entry: "TaskEntry", group: Mapping[str, str], states: Mapping[str, int]) -> int | None:
+    if not group:
+        return entry.n_expected or entry.n_split
+    # How many of a group the whole split holds is known only where the whole split is here.
+    return sum(states.values()) if entry.n == (entry.n_expected or entry.n_split) else None
 
 
 def _numbers(one: Interval) -> dict[str, Any]:
