@@ -33,7 +33,7 @@ def run_java(arguments: Sequence[str], folder: Path, text: str = "") -> str:
     if java is None:
         raise NeedsJava("no Java runtime is on the PATH; install one (Debian: apt-get install default-jre-headless)")
     command = [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *arguments]
-    done = subprocess.run(command, cwd=folder, input=text.encode(), capture_output=True, check=False)
+    done = subprocess.run(command, cwd=folder, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise NeedsExtra(f"{folder.name}: java ended with {done.returncode}: {said[-1] if said else 'no message'}")
