@@ -11,7 +11,7 @@ from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import LLMConfig, LoraConfig, Quantise
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.anymal.quantise import quantisation
+from anymal_eval.anymal.quantise import keep_layout, quantisation
 from anymal_eval.anymal.weights import Source, backbone, fingerprint, freeze, quiet, resolve
 from anymal_eval.errors import BadCheckpoint
 
@@ -95,6 +95,7 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     except (OSError, ValueError) as error:
         raise BadCheckpoint(f"{folder} has no tokenizer: {error}") from error
     freeze(model)
+    keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)
     context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
     _plain_generation(model)

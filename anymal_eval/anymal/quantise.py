@@ -44,6 +44,17 @@ def quantisation(kind: str, dtype: torch.dtype) -> Any:
     )
 
 
+def keep_layout(model: nn.Module) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights for processors with AVX512-BF16.
+
+    It would do so at the first forward without gradients, for good, and the repacked product has no backward: a network
+    that has answered once could no longer be trained, and only a warning would say so.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
 def stored(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     """Every tensor a module keeps, quantisation scales and codes included, each storage once.
 

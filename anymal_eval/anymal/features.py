@@ -1,0 +1,241 @@
+"""The frozen encoders' outputs on disk: after a projector or an adapter is retrained, nothing is encoded again.
+
+One safetensors file an entry, named by what its content depends on: the media's bytes, and the encoder's fingerprint (its
+weights, preprocessing, layer and type). Entries appear whole by renaming, so any number of processes may fill one folder;
+each carries a checksum, and one that does not match is said, removed and made anew.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from anymal_eval.anymal.encoders import Encoder, Medium
+from anymal_eval.anymal.model import AnyMAL
+
+_LOG = logging.getLogger(__name__)
+_ABANDONED_S = 3600.0  # a draft this old belongs to a process that died
+_ROOM = 0.9  # pruning goes this far below the limit, so that it is not done at every entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One medium: the digest of its bytes and of how it was cut, and how to get it preprocessed if that is needed."""
+
+    digest: str
+    load: Callable[[], Tensor]
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """What happened since the cache was opened."""
+
+    hits: int = 0
+    misses: int = 0
+    corrupt: list[str] = field(default_factory=list)
+    not_stored: int = 0
+
+
+class FeatureCache:
+    """A folder of features.
+
+    Attributes:
+        counts: hits, misses, entries found corrupt.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
+        """``limit_bytes``: how large the folder may grow; the entries not used for longest go first."""
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self.counts = Counts()
+        self._bytes: int | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str) -> Tensor | None:
+        """The entry, or None where there is none or only a corrupt one, which is removed."""
+        file = self._file(key)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            self.counts.misses += 1
+            return None
+        found = _open(content, key)
+        if found is None:
+            self.counts.corrupt.append(key)
+            self.counts.misses += 1
+            _LOG.warning("features: %s is corrupt (its checksum does not match); it is removed and made anew", file)
+            file.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read has no order of use
+            os.utime(file)
+        self.counts.hits += 1
+        return found
+
+    def put(self, key: str, features: Tensor) -> None:
+        """Store an entry. A full disk is said and costs only the entry."""
+        content = _pack(features, key)
+        file = self._file(key)
+        try:
+            self._write(file, content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.counts.not_stored += 1
+            _LOG.warning("features: no space for %s; going on without it", file)
+            return
+        self._grew(len(content))
+
+    def verify(self) -> list[Path]:
+        """Read every entry; corrupt ones are removed and returned."""
+        bad = []
+        for file in self._entries():
+            try:
+                content = file.read_bytes()
+            except FileNotFoundError:
+                continue  # pruned by another process meanwhile
+            if _open(content, file.stem) is None:
+                bad.append(file)
+                file.unlink(missing_ok=True)
+        return bad
+
+    def prune(self, limit_bytes: int) -> int:
+        """Remove what was not used for longest until the folder takes at most so much; other processes may go on.
+
+        Returns:
+            How many bytes were freed.
+        """
+        freed = 0
+        with self._lock():
+            for draft in self.folder.glob("*/*.draft"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - draft.stat().st_mtime > _ABANDONED_S:
+                        draft.unlink()
+            facts = []
+            for file in self._entries():
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    facts.append((stat.st_mtime_ns, stat.st_size, file))
+            total = sum(size for _, size, _ in facts)
+            for _, size, file in sorted(facts):
+                if total - freed <= limit_bytes:
+                    break
+                file.unlink(missing_ok=True)
+                freed += size
+            self._bytes = total - freed
+        return freed
+
+    def size(self) -> int:
+        """Bytes of all entries."""
+        total = 0
+        for file in self._entries():
+            with contextlib.suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._entries())
+
+    def _file(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def _entries(self) -> Iterator[Path]:
+        yield from sorted(self.folder.glob("??/*.safetensors"))
+
+    def _write(self, file: Path, content: bytes) -> None:
+        file.parent.mkdir(exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".draft", dir=file.parent)
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(draft, file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _grew(self, by: int) -> None:
+        if self.limit_bytes is None:
+            return
+        self._bytes = self.size() if self._bytes is None else self._bytes + by
+        if self._bytes > self.limit_bytes:
+            self.prune(int(self.limit_bytes * _ROOM))
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One process prunes at a time."""
+        with (self.folder / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def feature_key(encoder: Encoder, digest: str) -> str:
+    """What an entry depends on, as a name."""
+    return hashlib.sha256(json.dumps([digest, encoder.fingerprint]).encode()).hexdigest()
+
+
+def encode_through(
+    network: AnyMAL, medium: Medium, items: Sequence[Item], cache: FeatureCache | None
+) -> list[Tensor]:
+    """Features of a batch's media, from the cache where it has them.
+
+    Args:
+        network: whose encoder is asked for the rest.
+        medium: which.
+        items: what is wanted; equal digests are encoded once. ``load`` is called only for what is missing.
+        cache: where to look, and to leave what was made; None to do without.
+
+    Returns:
+        (n_i, e) for each item.
+    """
+    encoder = network.encoder(medium)
+    found: dict[str, Tensor] = {}
+    missing: dict[str, Item] = {}
+    for item in items:
+        if item.digest in found or item.digest in missing:
+            continue
+        have = cache.get(feature_key(encoder, item.digest)) if cache is not None else None
+        if have is None:
+            missing[item.digest] = item
+        else:
+            found[item.digest] = have
+    made = network.encode(medium, [item.load() for item in missing.values()])
+    for digest, features in zip(missing, made, strict=True):
+        found[digest] = features
+        if cache is not None:
+            cache.put(feature_key(encoder, digest), features)
+    return [found[item.digest] for item in items]
+
+
+def _pack(features: Tensor, key: str) -> bytes:
+    from safetensors.torch import save
+
+    plain = features.detach().cpu().contiguous()
+    bare: bytes = save({"features": plain})
+    # one metadata field: safetensors writes several in no fixed order, and _open compares bytes
+    entry = json.dumps({"key": key, "sha256": hashlib.sha256(bare).hexdigest()})
+    packed: bytes = save({"features": plain}, metadata={"entry": entry})
+    return packed
+
+
+def _open(content: bytes, key: str) -> Tensor | None:
+    """An entry's tensor, None when a single byte of it is not what was written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensor: Tensor = load(content)["features"]
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError):
+        return None
+    # packing it again gives the same bytes, checksum included, only if none of them has changed
+    return tensor if _pack(tensor, key) == content else None
