@@ -272,14 +272,14 @@ def results(folder: RunFolder, manifest: Manifest, scored: Mapping[str, Scores])
     from anymal_eval.codec import read_json
 
     file = folder.root / "results.json"
-    before = read_json(file) if file.is_file() else {"measurements": [], "not_computed": []}
-    rows: dict[str, list[Any]] = {"measurements": [], "not_computed": []}
+    before = read_json(file) if file.is_file() else {}
+    rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
     for task in manifest.tasks:
         for key, kept in rows.items():
             if task in scored:
                 kept.extend(getattr(scored[task], key))
             else:
-                kept.extend(row for row in before[key] if row["task"] == task)
+                kept.extend(row for row in before.get(key, []) if row["task"] == task)
     return {
         "schema": 1,
         "run": {

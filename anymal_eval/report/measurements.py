@@ -81,6 +81,18 @@ class NotComputed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chance:
+    """What guessing gives under a task's headline: a ``uniform`` draw, or always the ``majority`` answer (``says``)."""
+
+    task: str
+    metric: str
+    output: str
+    how: Literal["uniform", "majority"]
+    says: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What a table says about the run itself.
 
@@ -119,6 +131,7 @@ class Results:
     run: RunFacts
     measurements: tuple[Measurement, ...]
     not_computed: tuple[NotComputed, ...] = ()
+    chance: tuple[Chance, ...] = ()
 
     @property
     def is_demo(self) -> bool:

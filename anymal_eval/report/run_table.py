@@ -21,7 +21,8 @@ def run_table(results: Results) -> Table:
         (item for item in results.measurements if not item.headline),
         key=lambda item: (_position(results, item.task), item.group is not None),
     )
-    rows = [_row(item, results) for item in (*first, *rest)]
+    rows = [row for item in first for row in (_row(item, results), *_chance(item, results))]
+    rows += [_row(item, results) for item in rest]
     rows += [_not_computed(item, results) for item in results.not_computed]
     return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results))
 
@@ -83,6 +84,18 @@ def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
         item.signature,
     )
     return tuple(Cell(text, bold=item.headline and at < 3) for at, text in enumerate(texts))
+
+
+def _chance(headline: Measurement, results: Results) -> list[tuple[Cell, ...]]:
+    """What guessing gives, right below the number it is the floor of."""
+    rows = []
+    for item in results.chance:
+        if (item.task, item.metric, item.output) == (headline.task, headline.rule, headline.output):
+            texts = [""] * len(COLUMNS)
+            texts[:3] = [_task(headline), f"chance, {item.how}", _x100(item.value)]
+            texts[COLUMNS.index("notes")] = f"always {item.says!r}" if item.says else "drawn evenly"
+            rows.append(tuple(Cell(text, italic=True) for text in texts))
+    return rows
 
 
 def _not_computed(item: NotComputed, results: Results) -> tuple[Cell, ...]:

@@ -16,6 +16,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.metrics._needs import missing
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Answer, Example, Response
+from anymal_eval.scoring.chance import chance
 from anymal_eval.scoring.signature import signature
 from anymal_eval.statistics.intervals import Interval, interval
 from anymal_eval.task import Task
@@ -38,6 +39,7 @@ class Scores:
         scored: (N,), False for errored answers.
         measurements: rows for ``results.json``.
         not_computed: ``{"task", "metric", "why"}``, for the table.
+        chance: ``{"task", "metric", "output", "how", "says", "value"}``: what guessing gives under the headline.
     """
 
     answers: tuple[Answer, ...]
@@ -46,6 +48,7 @@ class Scores:
     scored: NDArray[np.bool_]
     measurements: tuple[dict[str, Any], ...]
     not_computed: tuple[dict[str, str], ...]
+    chance: tuple[dict[str, Any], ...] = ()
 
 
 def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response]) -> Scores:
@@ -99,6 +102,30 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         scored=scored,
         measurements=tuple(rows),
         not_computed=tuple(left_out),
+        chance=_chance(task, examples, scored, headline_measured=bool(rows)),
+    )
+
+
+def _chance(
+    task: Task, examples: Sequence[Example], scored: NDArray[np.bool_], *, headline_measured: bool
+) -> tuple[dict[str, Any], ...]:
+    metric = metrics.get(task.headline)
+    inside = [dict(task.headline_group).items() <= dict(example.groups).items() for example in examples]
+    kept = scored & np.array(inside, dtype=np.bool_)
+    if not headline_measured or not kept.any():
+        return ()
+    output = task.headline_output or metric.outputs[0].name
+    return tuple(
+        {
+            "task": task.name,
+            "metric": metric.id,
+            "output": output,
+            "how": row["how"],
+            "says": row["says"],
+            "value": row["values"][output],
+        }
+        for row in chance(metric, examples, kept)
+        if math.isfinite(row["values"][output])
     )
 
 
