@@ -1,0 +1,199 @@
+"""Processes that decode clips, replaced when they hang or crash."""
+
+import json
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anymal_eval.errors import MediaError, MediaTimeout
+from anymal_eval.records import Media
+
+SCRIPT = Path(__file__).with_name("decoder.py")
+START_S = 120.0
+"""How long a decoder may take to start: a second on an idle machine, far more where the disk or CPU is taken."""
+
+
+class Worker:
+    """One decoder process and the line to it. Used by one thread at a time; ``kill`` from any."""
+
+    def __init__(self) -> None:
+        self.line, theirs = Pipe()
+        # A script of its own instead of multiprocessing's spawn: spawn imports the user's main module again,
+        # torch and all, and a main module without a guard would start the evaluation once more.
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(SCRIPT), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self.overdue = False
+        self._waiting = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Wait until the decoder takes jobs.
+
+        Raises:
+            EOFError: it died; its traceback is on stderr.
+        """
+        with self.deadline(START_S):
+            self.line.recv_bytes()
+
+    def ask(self, job: dict[str, Any], content: bytes | None) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """Send a job and wait for its reply: the head, and the array unless the head tells of an error.
+
+        Raises:
+            EOFError, OSError: the process is gone; ``overdue`` says whether it was killed for its time.
+        """
+        with self.deadline(job["timeout_s"]):
+            self.line.send_bytes(json.dumps(job).encode())
+            if content is not None:
+                self.line.send_bytes(content)
+            head = json.loads(self.line.recv_bytes())
+            if "error" in head:
+                return head, None
+            result = np.empty(head["shape"], head["dtype"])
+            if result.nbytes:
+                self.line.recv_bytes_into(result.reshape(-1).view(np.uint8).data)
+            else:
+                self.line.recv_bytes()
+            return head, result
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Kill the process after ``seconds``, which ends whatever waits on it."""
+        timer = threading.Timer(seconds, self.expire)
+        timer.daemon = True
+        self._waiting = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            with self._lock:  # a timer that fires now must find that nobody waits, and leave the process alone
+                self._waiting = False
+
+    def expire(self) -> None:
+        """Kill the process for its time."""
+        with self._lock:
+            if self._waiting:
+                self.overdue = True
+                self.process.kill()
+
+    def kill(self) -> int:
+        """End the process and reap it: its exit status."""
+        self.process.kill()
+        return self.process.wait()
+
+
+class DecoderPool:
+    """At most ``processes`` decoders, started when first needed. Thread safe.
+
+    ``timeout_s`` bounds one clip in its decoder, the reading of its file included; waiting for a free decoder
+    does not count.
+    """
+
+    def __init__(self, *, timeout_s: float, max_pixels: int, processes: int) -> None:
+        if not timeout_s > 0 or processes < 1:
+            raise ValueError(f"a pool of {processes} decoders with {timeout_s} s each cannot be")
+        self.timeout_s, self.max_pixels = timeout_s, max_pixels
+        self._free = threading.BoundedSemaphore(processes)
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
+        self._closed = False
+        self._finalizer = weakref.finalize(self, kill_all, self._all)
+
+    def video(self, media: Media, frames: int, content: bytes | None) -> NDArray[np.uint8]:
+        """Frames of a clip; see ``load_video``."""
+        _, pictures = self._do(media, content, {"kind": "video", "frames": frames})
+        return pictures
+
+    def audio(self, media: Media, content: bytes | None) -> tuple[NDArray[np.float32], int]:
+        """The window of a sound as FFmpeg reads it, mono at its own rate, and that rate in Hz."""
+        head, sound = self._do(media, content, {"kind": "audio"})
+        return sound, int(head["rate"])
+
+    def close(self) -> None:
+        """Kill all decoders; threads that wait on one get a MediaError. May be called again."""
+        with self._lock:
+            self._closed = True
+            kill_all(self._all)
+            for worker in self._idle:
+                worker.line.close()
+            self._all.difference_update(self._idle)
+            self._idle.clear()
+
+    def _do(self, media: Media, content: bytes | None, what: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
+        job = what | {
+            "path": media.uri if content is None else None,
+            "start_s": media.start_s,
+            "end_s": media.end_s,
+            "max_pixels": self.max_pixels,
+            "timeout_s": self.timeout_s,
+        }
+        with self._free:
+            worker = self._take(media)
+            whole = False
+            try:
+                head, result = worker.ask(job, content)
+                whole = True
+            except (EOFError, OSError) as error:
+                raise self._lost(media, worker) from error
+            finally:
+                self._give(worker, whole)
+        if result is None:
+            kind = "clip" if what["kind"] == "video" else "sound"
+            raise MediaError(f"{media.uri}: the {kind} cannot be decoded: {' '.join(head['error'].split())}")
+        return head, result
+
+    def _take(self, media: Media) -> Worker:
+        with self._lock:
+            if self._closed:
+                raise MediaError(f"{media.uri}: the reader was closed")
+            if self._idle:
+                return self._idle.pop()
+            worker = Worker()
+            self._all.add(worker)
+        try:
+            worker.start()
+        except (EOFError, OSError) as error:
+            failure = self._lost(media, worker)
+            self._give(worker, False)
+            raise failure from error
+        return worker
+
+    def _give(self, worker: Worker, whole: bool) -> None:
+        with self._lock:
+            if whole and not self._closed:
+                self._idle.append(worker)
+                return
+            self._all.discard(worker)
+        worker.kill()
+        worker.line.close()
+
+    def _lost(self, media: Media, worker: Worker) -> MediaError:
+        status = worker.kill()
+        if worker.overdue:
+            return MediaTimeout(
+                f"{media.uri}: the decoder was killed: it did not come back within {self.timeout_s:g} s"
+            )
+        if self._closed:
+            return MediaError(f"{media.uri}: the reader was closed")
+        return MediaError(f"{media.uri}: the decoder process died on it (status {status})")
+
+
+def kill_all(workers: set[Worker]) -> None:
+    """End every process of a pool."""
+    for worker in list(workers):
+        worker.kill()

@@ -1,0 +1,72 @@
+"""The one object through which models see media."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anymal_eval.media.audio import load_audio
+from anymal_eval.media.image import MAX_PIXELS, load_image
+from anymal_eval.media.imu import load_imu
+from anymal_eval.media.location import Opener, digest, read_bytes
+from anymal_eval.media.pool import DecoderPool
+from anymal_eval.media.video import load_video
+from anymal_eval.records import Media
+
+
+class MediaReader:
+    """Opens media lazily; thread safe. Close it, or use it in a ``with``, to end the decoder processes.
+
+    ``opener`` gives the bytes of media inside data set rows (``row:SOURCE#ROW``). ``timeout_s`` bounds one clip
+    in its decoder process, of which there are at most ``processes``, the first started at the first clip.
+    Pictures and frames of more than ``max_pixels`` pixels are refused.
+
+    Every method raises MediaError, with a line that names the file, for whatever is wrong with a medium;
+    ``video`` and ``audio`` raise MediaTimeout, which is one, for a decoder that was killed.
+    """
+
+    def __init__(
+        self,
+        opener: Opener | None = None,
+        *,
+        timeout_s: float = 60.0,
+        max_pixels: int = MAX_PIXELS,
+        processes: int = 1,
+    ) -> None:
+        self._opener = opener
+        self._max_pixels = max_pixels
+        self._pool = DecoderPool(timeout_s=timeout_s, max_pixels=max_pixels, processes=processes)
+
+    def image(self, media: Media) -> NDArray[np.uint8]:
+        """uint8 (height, width, 3) RGB; see ``load_image``."""
+        return load_image(media, self._opener, max_pixels=self._max_pixels)
+
+    def audio(self, media: Media, sample_rate: int) -> NDArray[np.float32]:
+        """float32 (samples,) in [-1, 1], mono at ``sample_rate`` Hz; see ``load_audio``."""
+        return load_audio(media, sample_rate, self._pool, self._opener)
+
+    def video(self, media: Media, frames: int) -> NDArray[np.uint8]:
+        """uint8 (frames, height, width, 3) RGB; see ``load_video``."""
+        return load_video(media, frames, self._pool, self._opener)
+
+    def imu(self, media: Media) -> NDArray[np.float32]:
+        """float32 (6, samples) at 200 Hz; see ``load_imu``."""
+        return load_imu(media, self._opener)
+
+    def read_bytes(self, media: Media) -> bytes:
+        """The medium's bytes, at least one."""
+        return read_bytes(media, self._opener)
+
+    def digest(self, media: Media) -> str:
+        """SHA-256 of the medium's bytes in hex; the window is no part of it."""
+        return digest(media, self._opener)
+
+    def close(self) -> None:
+        """End the decoder processes; clips asked for afterwards are refused. May be called again."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
