@@ -15,7 +15,7 @@ def limit(examples: Sequence[Example], n: int) -> list[Example]:
 
     >>> ten = [Example(id=str(i), cluster=str(i // 2), kind="caption") for i in range(10)]
     >>> [example.id for example in limit(ten, 3)]
-    ['4', '8', '9']
+    ['6', '8', '9']
     """
     clusters: dict[str, list[int]] = {}
     for place, example in enumerate(examples):

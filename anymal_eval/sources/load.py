@@ -1,7 +1,9 @@
 """Rows to examples: the one place where a task's data is read, checked and given a fingerprint."""
 
+import gc
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -43,7 +45,8 @@ def load_examples(
     """
     source = source_of(task, kind)
     folder = demo_folder(task, split, demo_examples, demo_seed) if kind == "demo" else root
-    examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
+    with _collector_resting():
+        examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
     named = _name_of(source, folder / task.name, split)
     if not examples:
         raise BadData(f"{named}: no example in split {split.name}")
@@ -114,6 +117,18 @@ def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
     folder = default_root(examples=examples, seed=seed)
     write_task(task.name, folder, examples=examples, seed=seed)
     return folder
+
+
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    # Millions of small objects come and none of them is a cycle: looking for some takes half of the time.
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _with_demo_groups(examples: list[Example], folder: Path) -> list[Example]:

@@ -55,7 +55,16 @@ class VQAFiles:
             row = Fields(data, question_file, f"questions[{number}]")
             image_id, question_id = row.whole("image_id"), row.name("question_id")
             seen[question_id] = seen.get(question_id, 0) + 1
-            yield _vqa_row(row, f"{prefix}{image_id:012d}.jpg", _labels(row, question_id, answers, noted))
+            labels = _labels(row, question_id, answers, noted)
+            yield VQARow(
+                question_id=question_id,
+                image_id=str(image_id),
+                image=f"{prefix}{image_id:012d}.jpg",
+                question=row.text("question"),
+                answers=labels.answers("answers") if labels else None,
+                answer_type=labels.text("answer_type") if labels else "",
+                question_type=labels.text("question_type") if labels else "",
+            )
         _refuse_unmatched(question_file, seen, answers, noted)
 
     def _folder(self, split: Split) -> str:
@@ -196,18 +205,6 @@ def _labels(row: Fields, question_id: str, answers: Mapping[str, Fields] | None,
     if labels.has("image_id") and labels.name("image_id") != row.name("image_id"):
         raise labels.bad(f"image_id {labels.name('image_id')} contradicts the question's {row.name('image_id')}")
     return labels
-
-
-def _vqa_row(row: Fields, image: str, labels: Fields | None) -> VQARow:
-    return VQARow(
-        question_id=row.name("question_id"),
-        image_id=row.name("image_id"),
-        image=image,
-        question=row.text("question"),
-        answers=labels.answers("answers") if labels else None,
-        answer_type=labels.text("answer_type") if labels else "",
-        question_type=labels.text("question_type") if labels else "",
-    )
 
 
 def _refuse_unmatched(
