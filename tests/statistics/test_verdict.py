@@ -116,8 +116,10 @@ def test_smallest_detectable_effect_grows_with_tests_and_changes() -> None:
     assert restless > one
     # (1.96 + 0.84) x error is what the exact figure comes down to.
     assert one == pytest.approx(2.8016 * np.sqrt(0.1 / 1_000), rel=0.06)
-    permuted = replace(COMPARISON, method="permutation 10,000")
-    assert smallest_detectable(permuted) == pytest.approx(2.8016 * 0.01, rel=1e-3)
+    resampled = replace(COMPARISON, method="paired bootstrap 10,000")
+    assert smallest_detectable(resampled) == pytest.approx(2.8016 * 0.01, rel=1e-3)
+    permuted = smallest_detectable(replace(COMPARISON, method="permutation 10,000"))
+    assert permuted**2 == pytest.approx(2.8016**2 * (0.01**2 + permuted * 0.001 / 4), rel=1e-3)
 
 
 def test_a_handful_of_changes_can_prove_nothing() -> None:
