@@ -196,6 +196,7 @@ class _Replay:
 
     def expect(self, ids: Collection[str]) -> Collection[str]:
         """Refuse a file that answers what is not in the data: it belongs to another benchmark, split or release."""
+        self._said = _under_their_names(self._said, ids, self._where)
         unknown = [name for name in self._said if name not in ids]
         if unknown:
             raise BadData(
@@ -225,6 +226,18 @@ class _Replay:
             message = f"{self._where}: {request.id} has {len(said.option_scores)} option scores for {wanted} options"
             raise BadData(message)
         return Response(id=request.id, option_scores=said.option_scores, finish="ranked")
+
+
+def _under_their_names(said: Mapping[str, Said], ids: Collection[str], where: str) -> dict[str, Said]:
+    """Answers under the data's ids: copies of some benchmarks write ``08291`` where others write ``8291``."""
+    found: dict[str, Said] = {}
+    for name, item in said.items():
+        bare = name.lstrip("0")
+        known = bare if name not in ids and name.isdigit() and bare in ids else name
+        if known in found:
+            raise BadData(f"{where}: {known} stands in it twice, once with leading zeros")
+        found[known] = item
+    return found
 
 
 def _read_by(phrase: Phrase, extract: str) -> Phrase:

@@ -95,6 +95,20 @@ def test_ids_that_are_not_in_the_data_are_refused(tmp_path: Path) -> None:
     assert set(some.expect({"1", "2", "99"})) == {"1", "99"}
 
 
+def test_zero_padded_ids_are_the_same_ids(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"id": "08291", "answer": "yes"}\n{"id": "17", "answer": "no"}\n')
+    model = load(Options(checkpoint=str(file)))
+    assert isinstance(model, Expecting)
+    model.expect({"8291", "17"})
+    assert ask(model, "8291").answer == "yes"  # type: ignore[attr-defined]
+    file.write_text('{"id": "08291", "answer": "yes"}\n{"id": "8291", "answer": "no"}\n')
+    twice = load(Options(checkpoint=str(file)))
+    assert isinstance(twice, Expecting)
+    with pytest.raises(BadData, match="8291 stands in it twice"):
+        twice.expect({"8291"})
+
+
 def test_a_missing_answer_is_a_failure_that_names_the_id(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     file.write_text('{"id": "1", "answer": ""}\n{"id": "2", "option_scores": [-1.0, -2.0]}\n')
