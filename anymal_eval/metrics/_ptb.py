@@ -1,4 +1,27 @@
-"""The Stanford PTBTokenizer 3.4.1 as pycocoevalcap 1.2 drives it, without Java."""
+"""The Stanford PTBTokenizer 3.4.1 as pycocoevalcap 1.2 drives it, without Java.
+
+That is ``-preserveLines -lowerCase``, one caption a line, and then the removal of punctuation tokens.
+The rules were worked out from the Penn Treebank conventions and from what the program answers when
+asked; its sources were not read.
+
+Kept on purpose, because scores hang on them:
+
+* Brackets stay, as ``-lrb-`` and so on: the list of removed punctuation has them in capitals.
+* ``?!``, ``!!`` and runs of five and more dashes stay: only single marks are on that list.
+* Some tokens hold a hard space: ``3 1/2``, telephone numbers, tags.
+* A caption that ends in a single letter and a period depends on the next line of the file: ``Vitamin C.``
+  has the token ``c`` before a line that starts with ``The``, and ``c.`` before other lines. So does one
+  that ends in ``no.``, before a number. The last line of a file, without a line break, has tokens of its
+  own for a few endings (``'90``, ``'n``, ``1.jpg``). ``tokenise_all`` takes the captions as one file.
+
+Where the answers differ, beyond Latin text:
+
+* ``soft hyphen``: one that stands beside a digit, a hyphen or an apostrophe.
+* ``capital sigma``: one that ends a part of a hyphenated word, or stands beside a digit, may be
+  lower-cased to the other of the two small letters.
+
+And in Latin text, at one place: a file whose last line ends in an abbreviation and one digit (``Oct.5``).
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,88 +29,157 @@ from collections.abc import Sequence
 from anymal_eval.metrics._ptb_rules import ABBREVIATIONS, BEYOND_ASCII, BY_FIRST
 from anymal_eval.metrics._ptb_words import ENTITIES, MERGED
 
-_DROPPED = frozenset("'' ' `` ` . ? ! , : - -- ... ;".split())
+_REMOVED = frozenset((".", "?", "!", ",", ":", ";", "'", "''", "`", "``", "-", "--", "..."))
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
-_READ = dict(zip("(){}[]", "-lrb- -rrb- -lcb- -rcb- -lsb- -rsb-".split(), strict=True)) | {
+_SYMBOLS = dict(zip("(){}[]", ("-lrb-", "-rrb-", "-lcb-", "-rcb-", "-lsb-", "-rsb-"), strict=True)) | {
     '"': "''", "¢": "cents", "£": "#", "¤": "$", "₠": "$", "€": "$", "\x80": "$",
     "¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3",
     "…": "...", "\x85": "...", "–": "--", "—": "--", "―": "--", "\x96": "--", "\x97": "--",
 }  # fmt: skip
 _QUOTES = str.maketrans(
-    dict.fromkeys("‘‛‹\x91", "`") | dict.fromkeys("’›\x92", "'")
-    | dict.fromkeys("“«\x93", "``") | dict.fromkeys("”»\x94", "''")
+    dict.fromkeys("‘‛‹\x91", "`")
+    | dict.fromkeys("’›\x92", "'")
+    | dict.fromkeys("“«\x93", "``")
+    | dict.fromkeys("”»\x94", "''")
 )
-_HARD_SPACE = {"declaration", "tag", "telephone", "fraction"}
-_MERGED = frozenset(a + b for a, b in MERGED)
+_UNSEEN = frozenset({"blank", "unknown"})
+_WITH_HARD_SPACES = frozenset({"declaration", "tag", "telephone", "fraction"})
+_WITH_BRACKETS = frozenset({"smiley", "face", "telephone"})
+_WITH_SOFT_HYPHENS = frozenset({"hashtag", "e-mail", "address", "page"})
+_MERGED = frozenset(first + second for first, second in MERGED)
+
+# Most captions are words, spaces, commas and a last period, and need no rules; most words of the others neither.
+_PLAIN_CAPTION = re.compile(r" *(?:[A-Za-z]+,? +)*([A-Za-z]+)( *\.)? *").fullmatch
 _PLAIN_WORD = re.compile(r"([A-Za-z]+),? +").match
-_LAST_WORD = re.compile(r"([A-Za-z]+)( *\.)? *$").match
-_SEES_NEXT = re.compile(r"(?:^|[^A-Za-z])[A-Za-z]{1,4}\.\s*$")
+_HAS_MERGED = re.compile(r"\b(?:" + "|".join(_MERGED) + r")\b").search
+_SEES_NEXT_LINE = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,4}\.\s*$").search
 
 
-def _read(name: str, token: str) -> str:
-    if name == "other":
-        return _READ.get(token, token)
-    if name in _HARD_SPACE:
-        token = token.replace(" ", "\xa0")
-    if name in ("smiley", "face", "telephone"):
-        return token.replace("(", "-lrb-").replace(")", "-rrb-")
-    if name == "read entity":
-        return ENTITIES[token]
-    if name == "ampersand":
-        return token.replace("&amp;", "&")
-    if name in ("clitic", "not"):
-        return token.replace("&apos;", "'").replace("’", "'").replace("‘", "`")
-    if name == "quotes":
-        return token.translate(_QUOTES)
-    if name == "run":
-        if token[0] == "-" and len(token) < 5:
-            return "--"
-        if token[0] == ".":
-            return "..."
-    return token
+def tokenise(caption: str) -> str:
+    """The tokens of one caption, lower-cased, without punctuation, joined by spaces.
+
+    Args:
+        caption: any text. A line break in it counts as a space.
+
+    Returns:
+        What the official tokenizer gives when a line of lower-case words follows.
+
+    Source:
+        salaniz/pycocoevalcap 1.2 ``tokenizer/ptbtokenizer.py``, asked as a black box.
+
+    >>> tokenise("A dog's bowl (empty) isn't here!")
+    "a dog 's bowl -lrb- empty -rrb- is n't here"
+    """
+    line = caption.translate(_LINE_BREAKS)
+    plain = _plain(line)
+    return _scan(line + "\n", len(line)) if plain is None else plain
+
+
+def tokenise_all(captions: Sequence[str]) -> list[str]:
+    """The tokens of each caption, as the official tokenizer gives for all of them in one file.
+
+    Args:
+        captions: N captions, in the order of the file.
+
+    Returns:
+        N token strings, see ``tokenise``.
+
+    >>> tokenise_all(["Vitamin C.", "The fruit", "Vitamin C.", "two fruits"])
+    ['vitamin c', 'the fruit', 'vitamin c.', 'two fruits']
+    """
+    lines = [caption.translate(_LINE_BREAKS) for caption in captions]
+    known: dict[str, str] = {}
+    tokenised = []
+    for number, line in enumerate(lines):
+        tokens = known.get(line) if number + 1 < len(lines) else None
+        if tokens is None:
+            tokens = _plain(line)
+            if tokens is None:
+                following = _following(lines, number)
+                tokens = _scan(line + following, len(line))
+                if following != "\n":
+                    tokenised.append(tokens)
+                    continue
+            known[line] = tokens
+        tokenised.append(tokens)
+    return tokenised
+
+
+def _plain(line: str) -> str | None:
+    """The tokens, if it takes no rule to find them."""
+    found = _PLAIN_CAPTION(line)
+    if found is None:
+        return None
+    lower = line.lower()
+    if _HAS_MERGED(lower):
+        return None
+    if found[2]:
+        last = found[1].lower()
+        if len(found[2]) == 1 and (len(last) == 1 or last in ABBREVIATIONS):
+            return None
+        lower = lower.replace(".", "")
+    return " ".join(lower.replace(",", "").split())
+
+
+def _following(lines: Sequence[str], number: int) -> str:
+    """What of the file after a line decides about the line's tokens."""
+    if number + 1 == len(lines):
+        return ""
+    if not _SEES_NEXT_LINE(lines[number]):
+        return "\n"
+    following = "\n"
+    for later in range(number + 1, len(lines)):
+        following += lines[later] + ("\n" if later + 1 < len(lines) else "")
+        if lines[later].strip():
+            break
+    return following
 
 
 def _scan(text: str, end: int) -> str:
-    position, tokens = 0, []
+    """The tokens of ``text[:end]``; what comes after is only looked at."""
+    tokens = []
+    position, kept = 0, False
     while position < end:
         plain = _PLAIN_WORD(text, position)
-        if plain is not None:
-            word = plain[1].lower()
-            if word not in _MERGED:
-                tokens.append(word)
-                position = plain.end()
-                continue
+        if plain is not None and plain[1].lower() not in _MERGED:
+            tokens.append(plain[1].lower())
+            position, kept = plain.end(), True
+            continue
         reach = stop = position
         name = ""
         for rule, match in BY_FIRST.get(text[position], BEYOND_ASCII):
             found = match(text, position)
             if found is not None and found.end() > reach:
-                reach, name = found.end(), rule
+                name, reach = rule, found.end()
                 stop = found.end(found.lastindex) if found.lastindex else reach
         token, position = text[position:stop], stop
-        if name != "blank":
-            token = _read(name, token).lower().replace("\xad", "")
-            if token not in _DROPPED:
+        if name not in _UNSEEN:
+            token = _read(name, token).lower()
+            kept = bool(token) and token not in _REMOVED
+            if kept:
                 tokens.append(token)
-    return " ".join(tokens)
+    joined = " ".join(tokens)
+    return joined.rstrip() if kept else joined
 
 
-def tokenise(caption: str, following: str = "") -> str:
-    """The tokens of one caption, lower-cased, without punctuation, joined by spaces.
-
-    >>> tokenise("A dog's bowl isn't here!")
-    "a dog 's bowl is n't here"
-    """
-    caption = caption.translate(_LINE_BREAKS)
-    return _scan(f"{caption}\n{following}\n", len(caption))
-
-
-def tokenise_all(captions: Sequence[str]) -> list[str]:
-    """The tokens of each caption of one file, in order."""
-    out = []
-    for i, c in enumerate(captions):
-        f = ""
-        if _SEES_NEXT.search(c):
-            f = "\n".join(captions[i + 1 : i + 4])
-        out.append(tokenise(c, f))
-    return out
+def _read(name: str, token: str) -> str:
+    """What the program prints for a token of the named rule."""
+    if name == "symbol":
+        return _SYMBOLS.get(token, token)
+    if name in _WITH_HARD_SPACES:
+        token = token.replace(" ", "\xa0")
+    if name in _WITH_BRACKETS:
+        return token.replace("(", "-lrb-").replace(")", "-rrb-")
+    if name == "read entity":
+        return ENTITIES[token]
+    if name == "ampersand":
+        return re.sub("&amp;", "&", token, flags=re.IGNORECASE)
+    if name in ("clitic", "not"):
+        return token.replace("&apos;", "'").translate(_QUOTES)
+    if name == "quotes":
+        return token.translate(_QUOTES)
+    if name == "run" and token[0] == ".":
+        return "..."
+    if name == "run" and token[0] == "-" and len(token) < 5:
+        return "--"
+    return token if name in _WITH_SOFT_HYPHENS else token.replace("\xad", "")

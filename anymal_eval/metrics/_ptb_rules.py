@@ -10,25 +10,30 @@ import re
 from dataclasses import dataclass
 
 from anymal_eval.metrics import _ptb_words as words
-from anymal_eval.metrics._ptb_letters import DIGITS, LETTERS
+from anymal_eval.metrics._ptb_letters import DIGITS, HYPHENS, LETTERS, MARKS, SYMBOLS
 
 _ASCII = "A-Za-z0-9"
 _ACCENT_ENTITY = r"&[aeiouAEIOU](?:[aA][cC][uU][tT][eE]|[gG][rR][aA][vV][eE]|[uU][mM][lL]);"
 _L = rf"[{LETTERS}\xad]"
+_L_MARK = rf"[{LETTERS}{MARKS}\xad]"
 _W = rf"[{LETTERS}{DIGITS}\xad]"
-_L_ENTITY = f"(?:{_L}|{_ACCENT_ENTITY})"
-_WORD = f"{_L_ENTITY}(?:{_W}|{_ACCENT_ENTITY})*"
+_W_MARK = rf"[{LETTERS}{MARKS}{DIGITS}\xad]"
+_L_ENTITY = f"(?:{_L_MARK}|{_ACCENT_ENTITY})"
+_WORD = f"{_L_ENTITY}(?:{_W_MARK}|{_ACCENT_ENTITY})*"
+_NUMERAL = rf"[{DIGITS}](?:\xad?[{DIGITS}])*"
 _DOTTED = rf"{_WORD}(?:[.!?]{_WORD})+"
-_APOSTROPHE = "(?:['’]|&apos;)"
-_ANY_APOSTROPHE = "(?:['’‘`]|&apos;)"
-_CLITIC = "(?:[sdmSDM]|[rR][eE]|[vV][eE]|[lL][lL])"
+_APOS = "&[aA][pP][oO][sS];"
+_APOSTROPHE = f"(?:['’\x92]|{_APOS})"
+_ANY_APOSTROPHE = f"(?:['’\x92‘‛\x91`]|{_APOS})"
+_LONG_CLITIC = "(?:[rR][eE]|[vV][eE]|[lL][lL])"
+_CLITIC = f"(?:[sdmSDM]|{_LONG_CLITIC})"
 _BLANK = r"[ \t\n\xa0]"
 _WIDE_BLANK = r"[ \t\n\x85\xa0\u2000-\u200a\u3000]"
 _NAMED = f"(?:(?:[dDlLoO]{_ANY_APOSTROPHE}{_W})?{_W}+)"
-_HYPHENATED = f"{_NAMED}(?:[-_]{_NAMED})*"
+_HYPHENATED = f"{_NAMED}(?:[-_{HYPHENS}]{_NAMED})*"
 _INITIALS = r"[A-Za-z]\.(?:[A-Za-z]\.)+"
 _HYPHENATED_AFTER_STOPS = rf"[{_ASCII}][{_ASCII}.,]*(?:-(?:{_INITIALS}|[{_ASCII}]+))+"
-_AMPERSAND = r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+"
+_AMPERSAND = r"[A-Z]+(?:(?:[+&]|&[aA][mM][pP];)[A-Z]+)+"
 
 _URL_CHARACTER = r"[^ \t\n\"<>|(){}]"
 _URL_LAST = r"[^ \t\n\"<>|(){}.,!?-]"
@@ -44,7 +49,7 @@ _TAG = rf"<[A-Za-z][A-Za-z0-9_:.\-]*(?: +{_ATTRIBUTE})* */?>"
 _END_TAG = r"</[A-Za-z][A-Za-z0-9_:.\-]*>"
 _FACE = "['<>=^x~-]"
 
-_starter = words.one_of([*map(words.capitalised, words.SENTENCE_STARTERS), _DECLARATION, _TAG, _END_TAG])
+_starter = words.one_of([*map(words.capitalised, words.SENTENCE_STARTERS), r"M[rRsS]\.", _DECLARATION, _TAG, _END_TAG])
 _title = words.one_of([words.any_case(w) for w in words.TITLES] + ["[Mm]f[Gg]", "[Mm]t[Gg]"])
 _closer = words.one_of(
     [words.any_case(w) for w in words.CLOSERS]
@@ -54,7 +59,11 @@ _closer = words.one_of(
 _before_number = words.one_of([words.any_case(w) for w in words.BEFORE_NUMBER])
 _extension = words.one_of([words.any_case(w) for w in words.FILE_EXTENSIONS])
 _merged = "|".join(f"({words.any_case(a)}){words.any_case(b)}" for a, b in words.MERGED)
-_inside = words.one_of([words.any_case(w).replace("'", _ANY_APOSTROPHE) for w in words.WITH_APOSTROPHE])
+_inside = words.one_of(
+    [words.any_case(w).replace("'", _APOSTROPHE) for w in words.WITH_APOSTROPHE]
+    + [words.any_case(w) for w in words.WITH_STRAIGHT_APOSTROPHE]
+    + [f"[oO]{_ANY_APOSTROPHE}[oO]"]
+)
 _in_front = words.one_of([words.any_case(w).replace("'", _APOSTROPHE) for w in words.APOSTROPHE_FIRST])
 
 
@@ -79,11 +88,11 @@ class Rule:
 
 
 RULES = (
-    Rule("blank", r"(?:[\x00-\x20\x7f\xa0]|&nbsp;|&NBSP;)+", "\x00&N", "a\t&nbsp; b", "a b"),
+    Rule("blank", r"(?:[\x00-\x20\x7f\xa0]|&[nN][bB][sS][pP];)+", "\x00&N", "a\t&nbsp; b", "a b"),
     Rule("declaration", _DECLARATION, "<", "a <!-- b --> c", "a <!--\xa0b\xa0--> c"),
     Rule("tag", _TAG, "<", "<br /> x", "<br\xa0/> x"),
     Rule("end tag", _END_TAG, "<", "a</b>", "a </b>"),
-    Rule("closer", rf"({_closer}\.)(?:[^{LETTERS}0-9]?[^\n]|)", "L", "Acme Inc.-x", "acme inc. x"),
+    Rule("closer", rf"({_closer}\.)(?:.[^{LETTERS}0-9]|[^{LETTERS}0-9]?.|)", "L", "Acme Inc.-x", "acme inc. x"),
     Rule("before clitic", f"((?:{_W}|{_ACCENT_ENTITY})+|{_DOTTED}){_APOSTROPHE}{_CLITIC}", "LDN&", "O'll", "o 'll"),
     Rule("merged", _merged, "L", "cannot", "can not"),
     Rule("word", f"{_WORD}|{_NAMED}", "LDN&", "Caf&eacute; d'or 3rd", "caf&eacute; d'or 3rd"),
@@ -99,7 +108,7 @@ RULES = (
     ),
     Rule("dotted", _DOTTED, "LN&", "word.Word Yahoo!x", "word.word yahoo!x"),
     Rule("acronym", r"[A-Za-z](?:\.[A-Za-z])+\.?", "L", "U.S.", "u.s."),
-    Rule("single letter", rf"[A-Za-z]\.(?!{_WIDE_BLANK}+{_starter}{_WIDE_BLANK})", "L", "C. x C. The x", "c. x c the x"),
+    Rule("single letter", rf"[A-Za-z]\.(?!{_WIDE_BLANK}+{_starter}{_WIDE_BLANK})", "L", "C. x C. The", "c. x c the"),
     Rule("title", rf"{_title}\.", "L", "Mr. Smith", "mr. smith"),
     Rule("before number", rf"({_before_number}\.){_WIDE_BLANK}?[0-9]", "L", "No. 5 no.", "no. 5 no"),
     Rule(
@@ -117,20 +126,30 @@ RULES = (
     Rule("apostrophe first", _in_front, "'’&", "get 'em", "get 'em"),
     Rule(
         "and",
-        rf"{_APOSTROPHE}[nN]['’]|(?:’|&apos;)[nN]|'[nN](?={_BLANK})",
+        rf"{_APOSTROPHE}[nN]{_APOSTROPHE}|(?:[’\x92]|{_APOS})[nN]|'[nN](?={_BLANK}|\Z)",
         "'’&",
         "rock'n'roll",
         "rock 'n' roll",
     ),
     Rule("elision", rf"[dDjJlL]{_APOSTROPHE}", "L", "j' x", "j' x"),
     Rule("you", rf"([yY]{_APOSTROPHE})(?!{_CLITIC}){_L}", "L", "y'all", "y' all"),
-    Rule("clitic", rf"(?:’|&apos;){_CLITIC}|'{_CLITIC}(?![A-Za-z])", "'’&", "it’s", "it 's"),
-    Rule("it", r"('[tT])(?:[iI][sS]|[wW][aA][sS])", "'", "'twas", "'t was"),
-    Rule("years", rf"['’](?:[0-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’", "the '90s", "the '90s"),
-    Rule("number", r"[+-]?(?:[0-9]*(?:[.:,]\xad?[0-9]+)+|[0-9]+)", "D+-.,:", "-1,000.50", "-1,000.50"),
     Rule(
-        "fraction", r"(?:[0-9]{1,4}[- \xa0])?[0-9]{1,4}(?:\\?/|⁄)[0-9]{1,4}", "D", "3 1/2 cups", "3\xa01/2 cups"
+        "clitic",
+        rf"(?:[’\x92]|{_APOS}){_CLITIC}|'[sdmSDM](?![A-Za-z])|'{_LONG_CLITIC}(?=[^A-Za-z])",
+        "'’&",
+        "it’s",
+        "it 's",
     ),
+    Rule("it", r"('[tT])(?:[iI][sS]|[wW][aA][sS])", "'", "'twas", "'t was"),
+    Rule("years", rf"{_APOSTROPHE}(?:[0-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’&", "the '90s", "the '90s"),
+    Rule(
+        "number",
+        rf"[+-]?(?:(?:{_NUMERAL})?(?:[.:,٫٬]\xad?{_NUMERAL})+|{_NUMERAL})",
+        "DN+-.,:",
+        "-1,000.50",
+        "-1,000.50",
+    ),
+    Rule("fraction", r"(?:[0-9]{1,4}[- \xa0])?[0-9]{1,4}(?:\\?/|⁄)[0-9]{1,4}", "D", "3 1/2 cups", "3\xa01/2 cups"),
     Rule("date", r"[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}", "D", "1/2-2014", "1/2-2014"),
     Rule(
         "telephone",
@@ -139,11 +158,14 @@ RULES = (
         "(555) 123-4567",
         "-lrb-555-rrb-\xa0123-4567",
     ),
+    Rule(
+        "long telephone", r"\+\+?(?:[0-9]{2,4}\.){2}[0-9]{3,4}\.[0-9]{3,5}", "+", "++44.20.794.0958", "++44.20.794.0958"
+    ),
     Rule("address", rf"[hH][tT][tT][pP][sS]?://{_URL_CHARACTER}+{_URL_LAST}", "L", "http://x.y/z.", "http://x.y/z"),
     Rule("page", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}{_PATH}", "L", "www.x.y.com/ab", "www.x.y.com/ab"),
     Rule("host", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}", "L", "www.a_b.com", "www.a_b.com"),
     Rule("domain", rf"(?:{_DOMAIN_CHARACTER}+\.)+{_TOP_LEVEL}(?:{_PATH})?", "LN#%&*+~\x00", "ab.com/xy", "ab.com/xy"),
-    Rule("file", rf"({_W}+(?:\.{_W}+)*\.{_extension})(?:{_WIDE_BLANK}(?<!\n)|[.,?!])", "LDN", "1.jpg x", "1.jpg x"),
+    Rule("file", rf"({_W}+(?:\.{_W}+)*\.{_extension})(?:{_WIDE_BLANK}|[.,?!])", "LDN", "1.jpg x", "1.jpg x"),
     Rule(
         "e-mail",
         rf"(?:<|&lt;)?[{_ASCII}]{_EMAIL_CHARACTER}*@(?:{_EMAIL_DOMAIN}\.)*{_EMAIL_DOMAIN}>?",
@@ -156,15 +178,18 @@ RULES = (
     Rule("currency", r"[A-Z]+\$", "L", "US$5", "us$ 5"),
     Rule("language", r"[cC]\+\+|[cCfF]#", "L", "C++ F#", "c++ f#"),
     Rule("ampersand", _AMPERSAND, "L", "AT&T", "at&t"),
-    Rule("smiley", r"[<>]?[:;=]['*o-]?[()@DdOPp\[\]\\{|](?![A-Za-z0-9])", "<>:;=", "x :-)", "x :--rrb-"),
+    Rule("smiley", r"([<>]?[:;=]['*o-]?[()@DdOPp\[\]\\{|])[^A-Za-z0-9]", "<>:;=", "x :-)", "x :--rrb-"),
     Rule("face", rf"\({_FACE}[-._]?{_FACE}\)|{_FACE}_{_FACE}", "(" + _FACE[1:-1] + "L", "^_^", "^_^"),
-    Rule("entity", r"&(?:ht|lr|qc|ql|qr|tl|ur|cdq|odq|QUOT|#[0-9]+);", "&", "&#39;", "&#39;"),
     Rule("read entity", words.one_of(list(words.ENTITIES)), "&", "&lt; &amp;", "< &"),
+    Rule(
+        "entity", r"&(?:ht|lr|qc|ql|qr|tl|ur|cdq|odq|[qQ][uU][oO][tT]|[aA][pP][oO][sS]|#[0-9]+);", "&", "&#39;", "&#39;"
+    ),
     Rule("bracket", r"-[LRlr][RSCrsc][Bb]-", "-", "-LRB-", "-lrb-"),
     Rule("run", r"#+|@+|\*+|(?:\\\*)+|_+|-+|\.{3,}|[?!]{2,}|<<|>>|''", "#@*\\_-.?!<>'", "what?! ----", "what ?!"),
     Rule("quotes", r"[`‘-‟‹›«»\x91-\x94]{1,2}", "`N", "“’x", "``' x"),
-    Rule("superscript", "[⁰¹²³⁴-⁹]+", "N", "m²³ x", "m ²³ x"),
-    Rule("other", r"[^\n]", "", "a = b", "a = b"),
+    Rule("superscript", "[⁰¹²³⁴-⁹]+|[₀-₉]+", "N", "m²³ x", "m ²³ x"),
+    Rule("symbol", rf"[!-/:-@\[-`{{-~\x80\x85\x96\x97{SYMBOLS}…–—―¢£¤₠€¼-¾⅓⅔]", "", "a = ©", "a = ©"),
+    Rule("unknown", r"[^\n]", "", "a 😀 b", "a b"),
 )
 
 ABBREVIATIONS = frozenset(

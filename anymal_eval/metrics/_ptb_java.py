@@ -1,0 +1,74 @@
+"""The official tokenizer itself: Stanford PTBTokenizer 3.4.1 from the jar that pycocoevalcap 1.2 brings."""
+
+import importlib.util
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from anymal_eval.errors import BadData, NeedsExtra, NeedsJava
+
+_JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
+_REMOVED = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
+_LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
+
+
+def tokenise_all(captions: Sequence[str]) -> list[str]:
+    """The tokens of each caption, asked from Java, all captions as one file.
+
+    The official code replaces only the line feed in a caption; the other line breaks add a line to the answer
+    and shift every later caption. All of them become spaces here.
+
+    Args:
+        captions: N captions.
+
+    Returns:
+        N strings of tokens joined by spaces, lower-cased and without punctuation, as pycocoevalcap gives.
+
+    Raises:
+        NeedsJava: there is no ``java``.
+        NeedsExtra: pycocoevalcap is not installed.
+        BadData: the answer has another number of lines.
+
+    Source:
+        salaniz/pycocoevalcap 1.2 ``tokenizer/ptbtokenizer.py``.
+    """
+    if not captions:
+        return []
+    java = shutil.which("java")
+    if java is None:
+        raise NeedsJava("the official tokenizer needs a Java runtime, and there is no 'java' on PATH")
+    text = "\n".join(caption.translate(_LINE_BREAKS) for caption in captions)
+    with tempfile.TemporaryDirectory(prefix="ptb-") as folder:
+        file = Path(folder) / "captions.txt"
+        # What Java cannot read (half of a surrogate pair) becomes a question mark, as in Java itself.
+        file.write_bytes(text.encode("utf-8", errors="replace"))
+        options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8"]
+        command = [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", str(jar())]
+        done = subprocess.run(
+            [*command, "edu.stanford.nlp.process.PTBTokenizer", *options, str(file)],
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise BadData(f"the Java tokenizer failed: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    lines = done.stdout.decode("utf-8").split("\n")
+    if lines[-1] == "" and len(lines) == len(captions) + 1:
+        lines.pop()
+    if len(lines) != len(captions):
+        raise BadData(f"the Java tokenizer gave {len(lines)} lines for {len(captions)} captions")
+    return [" ".join(token for token in line.rstrip().split(" ") if token not in _REMOVED) for line in lines]
+
+
+def jar() -> Path:
+    """Where the tokenizer's jar lies.
+
+    Raises:
+        NeedsExtra: pycocoevalcap is not installed.
+    """
+    package = importlib.util.find_spec("pycocoevalcap")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        if (Path(folder) / _JAR).is_file():
+            return Path(folder) / _JAR
+    raise NeedsExtra("pycocoevalcap 1.2, which brings the official tokenizer, is not here: pip install pycocoevalcap")
