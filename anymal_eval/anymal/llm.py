@@ -42,14 +42,15 @@ class LLM(nn.Module):
         ends: the ids that end an answer.
     """
 
-    def __init__(self, model: Any, chat: Chat, *, context: int, weights: str) -> None:
+    def __init__(self, model: Any, chat: Chat, *, context: int, weights: str, endings: tuple[tuple[int, ...], int]) -> None:
+        """``endings``: the ids that end an answer, and the one to pad with."""
         super().__init__()
         self.model = model
         self.chat = chat
         self.context = context
         self.weights = weights
         self.width = int(model.get_input_embeddings().weight.shape[1])
-        self.ends, self.pad = _endings(model, chat.tokenizer)
+        self.ends, self.pad = endings
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """t ids -> (t, d)."""
@@ -99,9 +100,10 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     chat = Chat(tokenizer, style=config.chat, media=media)
     context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
     _plain_generation(model)
+    endings = _endings(model, tokenizer)
     if adapters is not None:
         model = lora.attach(model, adapters)
-    return LLM(model, chat, context=context, weights=weights)
+    return LLM(model, chat, context=context, weights=weights, endings=endings)
 
 
 def _plain_generation(model: Any) -> None:

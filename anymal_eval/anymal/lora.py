@@ -29,7 +29,7 @@ def attach(model: Any, config: LoraConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet():
-        return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+        return peft.get_peft_model(model, settings)
 
 
 def load(model: Any, folder: Path, *, trainable: bool) -> Any:
@@ -45,7 +45,7 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
         raise BadCheckpoint(f"{folder} holds no {WEIGHTS}; the adapters of this checkpoint are missing")
     try:
         with quiet():
-            return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable, autocast_adapter_dtype=False)
+            return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise BadCheckpoint(f"the adapters in {folder} do not fit this language model: {first}") from error

@@ -5,6 +5,7 @@ nf4 uses double quantisation, as QLoRA (arXiv:2305.14314) does; AnyMAL says only
 On a CPU this saves memory and never time (a decode step takes 8 times as long as in fp32).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from anymal_eval.errors import NeedsExtra
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a scale
+_FLOAT = 4
 
 
 def quantisation(kind: str, dtype: torch.dtype) -> Any:
@@ -44,6 +46,29 @@ def quantisation(kind: str, dtype: torch.dtype) -> Any:
     )
 
 
+def expected_bytes(kind: str, rows: int, columns: int) -> tuple[int, int]:
+    """What a quantised linear layer will weigh.
+
+    Args:
+        kind: ``int8`` or ``nf4``.
+        rows: outputs.
+        columns: inputs.
+
+    Returns:
+        Bytes of the weights and of their scales and codes.
+    """
+    if kind == "int8":
+        return rows * columns, rows * _FLOAT
+    blocks = math.ceil(rows * columns / BLOCK)
+    nested = math.ceil(blocks / NESTED_BLOCK) * _FLOAT + 256 * _FLOAT + _FLOAT  # absmax, code, offset
+    return math.ceil(rows * columns / 2), blocks + 16 * _FLOAT + nested
+
+
+def is_quantised(name: str, module: nn.Module) -> bool:
+    """Whether bitsandbytes replaces this layer of a causal LM: every linear one but the output head and adapters."""
+    return isinstance(module, nn.Linear) and "lora_" not in name and not name.endswith(("lm_head", "embed_out"))
+
+
 def keep_layout(model: nn.Module) -> None:
     """Forbid bitsandbytes to repack 4-bit weights for processors with AVX512-BF16.
 
@@ -64,8 +89,9 @@ def stored(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     seen: set[int] = set()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         for label, precision, part in _parts(name, tensor):
-            if part.untyped_storage().data_ptr() not in seen:
-                seen.add(part.untyped_storage().data_ptr())
+            storage = part.untyped_storage()._cdata  # the storage object itself: tensors of shapes alone have no address
+            if storage not in seen:
+                seen.add(storage)
                 yield label, precision, part
 
 

@@ -10,6 +10,8 @@ import torch
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig, preset, with_paths
+from anymal_eval.anymal.encoders import EncoderOptions
+from anymal_eval.anymal.encoders.clap import Options as ClapOptions
 from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
 from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
 from anymal_eval.anymal.llm import Loading
@@ -95,7 +97,7 @@ def write_encoder(path: Path, part: ModalityConfig) -> None:
     model_class, processor_class = (getattr(transformers, name) for name in classes[options.kind])
     settings = transformers.AutoConfig.for_model(**(options.architecture or {}))
     model_class(settings).save_pretrained(path, safe_serialization=True)
-    _processor(processor_class, settings, options.kind).save_pretrained(path)
+    _processor(processor_class, settings, options).save_pretrained(path)
 
 
 def tokenizer() -> Any:
@@ -121,11 +123,11 @@ def tokenizer() -> Any:
     return made
 
 
-def _processor(cls: Any, settings: Any, kind: str) -> Any:
-    if kind == "clap":
-        return cls(feature_size=settings.num_mel_bins, max_length_s=1, truncation="rand_trunc")
+def _processor(cls: Any, settings: Any, options: EncoderOptions) -> Any:
+    if isinstance(options, ClapOptions):
+        return cls(feature_size=settings.num_mel_bins, max_length_s=options.seconds, truncation="rand_trunc")
     size = int(settings.image_size)
-    if kind == "siglip":
+    if options.kind == "siglip":
         return cls(size={"height": size, "width": size})
     return cls(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 

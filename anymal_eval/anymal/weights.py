@@ -117,7 +117,7 @@ def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, source: Sourc
             (transformers would fill them with noise and go on).
     """
     if not source.weights:
-        with torch.device("meta"):
+        with torch.device("meta"), quiet():
             config = _part(architecture(path, given), cls)
             make = cls.from_config if hasattr(cls, "from_config") else cls._from_config
             return make(config, dtype=source.dtype)

@@ -9,6 +9,7 @@ takes 6 for the same numbers (filter bank and padding are its own; compared in t
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,9 +27,13 @@ _FLOOR = 1e-10  # power under this is silence: -100 dB, as in transformers' powe
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EncoderOptions):
-    """``output``: the time steps, or one pooled vector a window."""
+    """``output``: the time steps, or one pooled vector a window.
+
+    ``seconds``: its window, used only to tell memory where ``path`` is not at hand.
+    """
 
     output: Literal["steps", "pooled"] = "steps"
+    seconds: int = 10
 
 
 class Clap(Encoder):
@@ -115,8 +120,9 @@ def build(options: Options, source: Source) -> Clap:
     model = load("ClapAudioModel", options, source)
     if model.config.enable_fusion:
         raise BadCheckpoint(f"{options.path} fuses random crops of long clips; take an unfused CLAP checkpoint")
-    if not source.weights:
-        return Clap(model, ClapFeatureExtractor(feature_size=model.config.num_mel_bins), options)
+    if not source.weights and not Path(options.path).expanduser().is_dir():
+        plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
+        return Clap(model, plain, options)
     try:
         return Clap(model, ClapFeatureExtractor.from_pretrained(resolve(options.path)), options)
     except OSError as error:

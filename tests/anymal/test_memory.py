@@ -1,0 +1,136 @@
+"""What memory.py says beforehand is what real tensors then take."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from anymal_eval.anymal import checkpoint, memory
+from anymal_eval.anymal.config import MEDIA, AnyMALConfig, Quantise, preset, preset_names
+from anymal_eval.anymal.conversation import Prompt
+from anymal_eval.anymal.decoding import Decoding, generate
+from anymal_eval.anymal.live_bytes import LiveBytes
+from anymal_eval.anymal.llm import Loading
+from anymal_eval.anymal.memory import Workload, estimate
+from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.quantise import stored
+from anymal_eval.anymal.splice import Batch
+
+TOLERANCE = 0.02
+LENGTHS, NEW = (90, 61, 75), 7
+
+
+@pytest.fixture(scope="module")
+def config(tiny_folder: Path) -> AnyMALConfig:
+    return checkpoint._absolute(checkpoint.read(tiny_folder / "checkpoint")[0], tiny_folder / "checkpoint")
+
+
+def batch(network: AnyMAL, *, answers: bool, lengths: tuple[int, ...] = LENGTHS) -> Batch:
+    """Every medium, then a text; all media encoded and projected first."""
+    tokens: dict[str, list[Tensor]] = {}
+    for medium in MEDIA:
+        windows = [torch.randn(1, *network.encoder(medium).window_shape) for _ in lengths]
+        tokens[medium] = network.project(medium, network.encode(medium, windows))
+    prompts = [Prompt(pieces=((), (), (), (), (5,) * length), media=MEDIA) for length in lengths]
+    media = [[tokens[medium][row] for medium in MEDIA] for row in range(len(lengths))]
+    return network.rows(prompts, media, [(6,) * NEW] * len(lengths) if answers else None)
+
+
+def near(said: int, counted: int, what: str) -> None:
+    print(f"{what}: said {said}, counted {counted}, {100 * (said / max(counted, 1) - 1):+.2f} %")
+    assert abs(said - counted) <= TOLERANCE * counted
+
+
+@pytest.mark.parametrize(
+    ("precision", "quantise"),
+    [(torch.float32, "none"), (torch.bfloat16, "none"), (torch.float32, "int8"), (torch.float32, "nf4")],
+)
+def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dtype, quantise: Quantise) -> None:
+    loading = Loading(precision=precision, quantise=quantise)
+    said = estimate(config, loading, Workload(rows=1, text_tokens=4, new_tokens=0)).weights
+    network = create(config, loading)
+    counted: dict[str, dict[str, int]] = {}
+    parts = {"llm": network.llm.model, "projectors": network.projectors}
+    parts |= {f"{medium} encoder": network.encoder(medium) for medium in MEDIA}
+    for part, module in parts.items():
+        for name, kind, tensor in stored(module):
+            own = counted.setdefault("lora" if "lora_" in name else part, {})
+            own[kind] = own.get(kind, 0) + tensor.nbytes
+    assert {part: sorted(kinds) for part, kinds in said.items()} == {p: sorted(k) for p, k in counted.items()}
+    for part, kinds in counted.items():
+        for kind, size in kinds.items():
+            near(said[part][kind], size, f"{part} {kind}")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_training_step(config: AnyMALConfig, padded: bool) -> None:
+    lengths = LENGTHS if padded else (LENGTHS[0],) * 3
+    work = Workload(rows=3, text_tokens=max(lengths), new_tokens=NEW, train=True, padded=padded)
+    said = estimate(config, Loading(), work)
+    network = create(config, Loading()).train()
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*network.parameters(), *network.buffers()]}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    # the autograd engine's own word for what it keeps, not our counter
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network.loss(batch(network, answers=True, lengths=lengths))
+    near(said.activations, sum(kept.values()), "activations")
+    trained = [value for value in network.parameters() if value.requires_grad]
+    with LiveBytes([*network.parameters(), *network.buffers()]) as live:
+        live_before = sum(kept.values())
+        loss.backward()  # type: ignore[no-untyped-call]
+    gradients = sum(value.grad.nbytes for value in trained if value.grad is not None)
+    assert live.peak + live_before > said.gradients
+    near(said.gradients, gradients, "gradients")
+    optimiser = torch.optim.AdamW(trained)
+    optimiser.step()
+    states = sum(
+        value.nbytes for state in optimiser.state.values() for value in state.values() if value.ndim
+    )
+    near(said.optimiser, states, "optimiser")
+
+
+def test_the_peak_of_a_training_step(config: AnyMALConfig) -> None:
+    said = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True))
+    network = create(config, Loading()).train()
+    with LiveBytes([*network.parameters(), *network.buffers()]) as live:
+        network.loss(batch(network, answers=True)).backward()  # type: ignore[no-untyped-call]
+        near(said.gradients, sum(v.grad.nbytes for v in network.parameters() if v.grad is not None), "gradients")
+    near(said.activations + said.working + said.gradients, live.peak, "peak of activations and gradients")
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
+    said = estimate(
+        config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams)
+    )
+    with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
+        rows = batch(network, answers=False)
+        shared = network.prefill(rows)
+        peak = live.peak - shared.nbytes
+        if beams == 1:
+            near(said.activations, peak, "activations of a forward pass")
+        del shared
+    positions = rows.embeds.shape[1] + NEW - 1
+    text = network.llm.model.config
+    size = 3 * beams * positions * text.num_hidden_layers * 2 * text.num_key_value_heads * text.head_dim * 4
+    near(said.kv_cache, size, "kv cache")
+    with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
+        generate(network.llm, batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams))
+    whole = said.activations + said.kv_cache
+    print(f"generate, {beams} beams: said {whole}, counted {live.peak}")
+    assert abs(whole - live.peak) < 0.1 * live.peak, "generate keeps scores and sequences besides"
+
+
+def test_the_presets_are_told_without_their_weights() -> None:
+    for name, parameters, projector in [("13b-image", 13.0e9, 93e6), ("7b-imu", 6.74e9, 2.1e6)]:
+        said = estimate(preset(name), Loading(precision=torch.bfloat16), Workload(new_tokens=1))
+        assert said.weights["llm"]["bf16"] / 2 == pytest.approx(parameters, rel=0.01)
+        assert said.weights["projectors"]["fp32"] / 4 == pytest.approx(projector, rel=0.02)
+    assert all(memory.skeleton(preset(name), Loading()).llm.width for name in preset_names() if name.startswith("7b"))
