@@ -11,7 +11,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 
 demo: $(VENV)/.installed
 	@echo "Published systems' real answers (200 each), scored by our command line and by the official code:"
-	@$(VENV)/bin/python benchmarks/parity.py
+	@$(VENV)/bin/python -m benchmarks.parity
 	@echo
 	@echo "The demo world, which needs no download, and a model that does not look:"
 	@$(VENV)/bin/python -m anymal_eval run --tasks vqav2,audiocaps --data demo --model constant

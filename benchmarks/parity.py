@@ -1,6 +1,6 @@
 """Score published systems' real answers with the command line, and print them beside what the official code says.
 
-    python benchmarks/parity.py
+    python -m benchmarks.parity
 
 The answers are the licensed slices of tests/golden/slices: 200 examples a benchmark, with values made by the official
 code or an independent transcription of it, never by ours.
