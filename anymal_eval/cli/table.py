@@ -11,7 +11,10 @@ import click
 @click.option("--gains", metavar="PAPER", help="Recompute the gains that a paper claims, as anymal-2023.")
 @click.option("--against", metavar="ROW", help="Show relative gains over the row of that name.")
 @click.option("--format", type=click.Choice(["md", "latex", "csv", "html"]), default="md", show_default=True)
-def table(runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str) -> None:
+@click.option("--accepted", is_flag=True, help="Write results/tables/ anew from results/accepted/.")
+def table(
+    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str, accepted: bool
+) -> None:
     """Print RUNS as rows and their tasks as columns.
 
     Measured rows stand below the published ones of --like and look different; footnotes say where a rule, a split,
@@ -24,9 +27,26 @@ def table(runs: tuple[Path, ...], like: str | None, gains: str | None, against: 
     from anymal_eval.report.measurements import read_results
     from anymal_eval.report.paper_table import paper_table
     from anymal_eval.report.rendering import Format, render
+    from anymal_eval.store import digests
 
+    if accepted:
+        if runs or like is not None or gains is not None or against is not None:
+            raise WrongUse("--accepted writes the tables of all accepted runs: leave out everything else")
+        _write_accepted()
+        return
     if gains is not None and (like is not None or against is not None):
         raise WrongUse("--gains is a table of its own: leave out --like and --against")
     measured = [read_results(run) for run in runs]
-    made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against)
+    for run in runs:
+        if (run / digests.FILE).is_file():
+            digests.verify(run, only=["results.json"])
+    made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against, runs)
     click.echo(render(made, cast(Format, format)), nl=False)
+
+
+def _write_accepted() -> None:
+    from anymal_eval.report.accepted_tables import TABLES, write_tables
+    from anymal_eval.store.accepted import ACCEPTED
+
+    for file in write_tables(ACCEPTED, TABLES):
+        click.echo(str(file))

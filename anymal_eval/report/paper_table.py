@@ -2,6 +2,8 @@
 
 import string
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anymal_eval import published
 from anymal_eval.errors import NotInCatalog, WrongUse
@@ -17,16 +19,27 @@ from anymal_eval.report.comparison import (
 from anymal_eval.report.measurements import Results
 from anymal_eval.report.rendering import Cell, Table
 
+if TYPE_CHECKING:
+    from anymal_eval.report.run_gains import Paired
+    from anymal_eval.statistics.gain import Gain
+    from anymal_eval.statistics.intervals import Interval
+
 LETTERS = string.ascii_lowercase
 
 
-def paper_table(runs: Sequence[Results], like: str | None = None, against: str | None = None) -> Table:
+def paper_table(
+    runs: Sequence[Results],
+    like: str | None = None,
+    against: str | None = None,
+    folders: Sequence[Path] | None = None,
+) -> Table:
     """The table of some runs, or a paper's table with the runs below its rows.
 
     Args:
         runs: what was measured; may be empty with ``like``.
         like: ``anymal-2023/4``: that paper's columns, rows and order.
         against: a row's name; the others show their relative gain over it.
+        folders: where the runs lie; with it the gain of one run over another is paired by example.
 
     Raises:
         NotInCatalog: there is no such paper, table or row.
@@ -45,7 +58,12 @@ def paper_table(runs: Sequence[Results], like: str | None = None, against: str |
         title = f"{paper.source}, {table.where}: {table.title}"
     lines += measured_lines(runs, columns, firsts)
     demo = ", with demo data" if any(run.is_demo for run in runs) else ""
-    return _table(f"{title}{demo}", columns, lines, against)
+    paired: Paired = {}
+    if against is not None and folders is not None:
+        from anymal_eval.report.run_gains import paired_gains
+
+        paired = paired_gains(folders, runs, against, columns)
+    return _table(f"{title}{demo}", columns, lines, against, paired)
 
 
 def named_table(like: str) -> tuple[Paper, PaperTable]:
@@ -65,7 +83,10 @@ def header(column: Column) -> str:
 
 
 def gain(place: Place, base: Place) -> tuple[float, tuple[float, float] | None] | None:
-    """The relative gain in percent, and its interval where ``base`` is taken as exact.
+    """The relative gain in percent, with its interval.
+
+    A published ``base`` is taken as exact; two measured places as two samples of their own, which is too wide where
+    they are over the same examples (``run_gains`` pairs those).
 
     Returns:
         None where either is missing, over demo data, or the base is not above zero.
@@ -74,9 +95,22 @@ def gain(place: Place, base: Place) -> tuple[float, tuple[float, float] | None] 
         return None
     share = 100.0 / base.value
     interval = None
+    if place.interval is not None and base.interval is not None:
+        from anymal_eval.statistics.gain import independent
+
+        found = independent(_interval(place.value, place.interval), _interval(base.value, base.interval))
+        if found.low == found.low:
+            interval = (100.0 * found.low, 100.0 * found.high)
     if place.interval is not None and base.interval is None:
         interval = (share * place.interval[0] - 100.0, share * place.interval[1] - 100.0)
     return share * place.value - 100.0, interval
+
+
+def _interval(value: float, limits: tuple[float, float]) -> "Interval":
+    # Imported here: a table without such gains does without numpy.
+    from anymal_eval.statistics.intervals import Interval
+
+    return Interval(value=value, low=limits[0], high=limits[1], method="")
 
 
 def gain_text(found: tuple[float, tuple[float, float] | None]) -> str:
@@ -89,7 +123,9 @@ def gain_text(found: tuple[float, tuple[float, float] | None]) -> str:
     return f"{value:+.1f} %" + (f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else "")
 
 
-def _table(title: str, columns: Sequence[Column], lines: Sequence[Line], against: str | None) -> Table:
+def _table(
+    title: str, columns: Sequence[Column], lines: Sequence[Line], against: str | None, paired: "Paired"
+) -> Table:
     base = _base(lines, against)
     best = {column.key: _ranks(lines, column.key) for column in columns}
     marks: dict[str, str] = {}
@@ -102,17 +138,19 @@ def _table(title: str, columns: Sequence[Column], lines: Sequence[Line], against
                 cells.append(Cell(""))
                 continue
             over = base.places.get(column.key) if base is not None and base is not line else None
+            found = _paired_gain(paired.get((line.label, column.key))) if over is not None else None
+            found = found or (gain(place, over) if over is not None else None)
             first, second = best[column.key]
             cells.append(
                 Cell(
-                    _text(place, over, line.is_published, marks),
+                    _text(place, found, line.is_published, marks),
                     bold=place.comparable and place.value == first,
                     underline=place.comparable and place.value == second,
                     italic=line.is_published,
                 )
             )
         rows.append(tuple(cells))
-    notes = _notes(lines, against, marks)
+    notes = _notes(lines, base, marks)
     return Table(title=title, columns=("model", "from", *map(header, columns)), rows=tuple(rows), notes=notes)
 
 
@@ -135,7 +173,16 @@ def _ranks(lines: Sequence[Line], key: str) -> tuple[float | None, float | None]
     return ordered[0], ordered[1] if len(ordered) > 1 else None
 
 
-def _text(place: Place, over: Place | None, is_published: bool, marks: dict[str, str]) -> str:
+def _paired_gain(found: "Gain | None") -> tuple[float, tuple[float, float] | None] | None:
+    if found is None or found.value != found.value:
+        return None
+    interval = (100.0 * found.low, 100.0 * found.high) if found.low == found.low else None
+    return 100.0 * found.value, interval
+
+
+def _text(
+    place: Place, found: tuple[float, tuple[float, float] | None] | None, is_published: bool, marks: dict[str, str]
+) -> str:
     if place.value is None:
         text = "not computed"
     else:
@@ -144,7 +191,6 @@ def _text(place: Place, over: Place | None, is_published: bool, marks: dict[str,
             text += f" [{place.interval[0]:.1f}, {place.interval[1]:.1f}]"
         elif not is_published:
             text += " [no interval]"
-    found = gain(place, over) if over is not None else None
     if found is not None:
         text += f" {gain_text(found)}"
     letters = [marks.setdefault(note, _letter(len(marks))) for note in place.footnotes]
@@ -156,12 +202,17 @@ def _letter(at: int) -> str:
     return LETTERS[at] if at < len(LETTERS) else _letter(at // len(LETTERS) - 1) + LETTERS[at % len(LETTERS)]
 
 
-def _notes(lines: Sequence[Line], against: str | None, marks: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(lines: Sequence[Line], base: Line | None, marks: Mapping[str, str]) -> tuple[str, ...]:
     notes = ["Values x100. Bold: the best, underlined: the second, among rows that may be compared."]
     if any(line.is_published for line in lines):
         notes.append("Italic: as published. Upright, with a 95 % interval: measured here.")
     else:
         notes.append("In brackets: 95 % intervals.")
-    if against is not None:
-        notes.append(f"Percent: relative gain over {against}; its interval takes that row's published number as exact.")
+    if base is not None and base.is_published:
+        notes.append(f"Percent: relative gain over {base.label}; its interval takes that published number as exact.")
+    elif base is not None:
+        notes.append(
+            f"Percent: relative gain over {base.label}; its interval is paired by example where both runs hold the "
+            "same ones by the same rule, else made from both rows' intervals."
+        )
     return (*notes, *(f"({letter}) {note}." for note, letter in marks.items()))

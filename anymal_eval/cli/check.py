@@ -1,0 +1,118 @@
+"""``anymal-eval check``: fails when a run is worse than its accepted baseline."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anymal_eval.report.noise_floor import Floor
+    from anymal_eval.report.policy import Policy
+    from anymal_eval.store.stored import StoredRun
+
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
+ACCEPTED = Path("results") / "accepted"
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--against", metavar="BASE", help="A run folder, or the model of an accepted run; by default RUN's own.")
+@click.option("--noise", is_flag=True, help="Say how much repeated runs of one model differ.")
+@click.option("--policy", type=OUTPUT, help="A TOML file: tiers, limits, allowed missing, noise floor.")
+@click.option("--junit", type=OUTPUT, help="Write JUnit XML.")
+@click.option("--markdown", type=OUTPUT, help="Write Markdown for a pull request.")
+@click.option("--json", "as_json", type=OUTPUT, help="Write JSON, every changed example included.")
+@click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
+def check(
+    runs: tuple[Path, ...],
+    against: str | None,
+    noise: bool,
+    policy: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    as_json: Path | None,
+    accepted: Path,
+) -> None:
+    """Compare RUN with another run of the same tasks, example by example; a verdict a task.
+
+    Exits with 0 when nothing is worse, 3 when a task is worse by more than chance and more than its limit, 4 when it
+    cannot tell, 1 when the runs may not be compared. With --noise: what RUNS of one model differ by.
+    """
+    from anymal_eval.errors import WrongUse
+    from anymal_eval.store.stored import open_run
+
+    if noise:
+        if against is not None or policy is not None or junit is not None:
+            raise WrongUse("--noise takes runs, --json and --markdown; leave out --against, --policy and --junit")
+        _noise([open_run(run) for run in runs], markdown, as_json)
+        return
+    if len(runs) != 1:
+        raise WrongUse("check takes one RUN; --noise takes several")
+    chosen, floors = _policy(policy)
+    run = open_run(runs[0])
+    name, bases = _bases(run, against, accepted)
+    _check(run, (name, bases), (chosen, floors), {"junit": junit, "markdown": markdown, "json": as_json})
+
+
+def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
+    from anymal_eval.report.noise_floor import read_floors
+    from anymal_eval.report.policy import Policy, read_policy
+
+    if file is None:
+        return Policy(), {}
+    chosen = read_policy(file)
+    return chosen, read_floors(Path(chosen.noise)) if chosen.noise else {}
+
+
+def _bases(run: "StoredRun", against: str | None, accepted: Path) -> "tuple[str, Mapping[str, StoredRun]]":
+    from anymal_eval.store.accepted import find
+    from anymal_eval.store.stored import open_run
+
+    if against is not None and Path(against).exists():
+        base = open_run(Path(against))
+        return against, dict.fromkeys(base.manifest.tasks, base)
+    name = against if against is not None else str(run.manifest.identity["model"])
+    return name, find(name, run.manifest, accepted)
+
+
+def _check(
+    run: "StoredRun",
+    base: "tuple[str, Mapping[str, StoredRun]]",
+    rules: "tuple[Policy, Mapping[str, Floor]]",
+    files: "Mapping[str, Path | None]",
+) -> None:
+    from anymal_eval.report import check_texts
+    from anymal_eval.report.junit import junit
+    from anymal_eval.report.regression import check as compare
+    from anymal_eval.store.folder import write_json_pretty
+
+    found = compare(run, base[1], base[0], *rules)
+    click.echo(check_texts.terminal(found), nl=False)
+    _write(files["markdown"], lambda: check_texts.markdown(found))
+    _write(files["junit"], lambda: junit(found))
+    _write(files["json"], lambda: write_json_pretty(check_texts.as_data(found)))
+    error = found.error()
+    if error is not None:
+        raise error
+
+
+def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None) -> None:
+    from anymal_eval.report.noise_floor import measure, noise_json, noise_table
+    from anymal_eval.report.rendering import render
+
+    found = measure(runs)
+    text = render(noise_table(found), "md")
+    click.echo(text, nl=False)
+    _write(markdown, lambda: text)
+    _write(as_json, lambda: noise_json(found))
+
+
+def _write(file: Path | None, make: Callable[[], str]) -> None:
+    from anymal_eval.store.atomic import write_atomic
+
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, make())

@@ -1,0 +1,61 @@
+"""The examples on which two runs differ, with both answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anymal_eval.report.pairing import Pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip:
+    """One example whose score changed; ``before`` and ``after`` are None for a metric without such scores."""
+
+    id: str
+    cluster: str
+    answer_before: str
+    answer_after: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float:
+        """After less before."""
+        return (self.after or 0.0) - (self.before or 0.0)
+
+
+def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
+    """Every example whose score changed, the deepest falls first.
+
+    Where the metric gives no score an example (an area under a curve), every example whose answer changed.
+
+    Args:
+        pairs: the matched rows.
+        metric: its id, as ``scores.jsonl`` writes it.
+    """
+    found = []
+    for before, after in zip(*pairs.rows, strict=True):
+        old, new = before["scores"].get(metric), after["scores"].get(metric)
+        texts = _answer(before), _answer(after)
+        changed = abs(new - old) > 1e-12 if old is not None and new is not None else texts[0] != texts[1]
+        if changed:
+            found.append(
+                Flip(
+                    id=before["id"],
+                    cluster=before["cluster"],
+                    answer_before=texts[0],
+                    answer_after=texts[1],
+                    before=old,
+                    after=new,
+                )
+            )
+    return tuple(sorted(found, key=lambda flip: flip.change))
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+    if row["state"] != "ok":
+        return f"({row['state']}) {row['raw'] if isinstance(row['raw'], str) else row['answer']}".strip()
+    text = str(row["answer"])
+    return f"{text} (P(yes) {row['p_yes']:.3f})".strip() if "p_yes" in row else text

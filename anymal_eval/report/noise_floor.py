@@ -1,0 +1,158 @@
+"""How much repeated runs of one model differ: measured by ``check --noise``, taken as a floor by a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anymal_eval import metrics
+from anymal_eval.codec import decode, encode, read_json
+from anymal_eval.errors import BadDefinition, MissingData, OtherRun, WrongUse
+from anymal_eval.report.measurements import Measurement, parse_results
+from anymal_eval.report.pairing import TaskRun, differences, listed, pair, said, task_run
+from anymal_eval.report.rendering import Cell, Table
+from anymal_eval.report.run_table import SCALE
+from anymal_eval.statistics.noise import noise
+from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.stored import StoredRun
+
+SCHEMA = 1
+COLUMNS = ("task", "metric", "values x100", "spread x100", "deviation x100", "scores changed", "answers changed", "n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """One task's noise, in the metric's own unit; ``scores`` and ``answers`` are shares of examples in [0, 1]."""
+
+    task: str
+    metric: str
+    signature: str
+    values: tuple[float, ...]
+    spread: float
+    deviation: float
+    scores: float
+    answers: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floors:
+    """A noise file: what ``check --noise ... --json FILE`` writes."""
+
+    schema: int = SCHEMA
+    runs: tuple[str, ...]
+    differs: tuple[str, ...]
+    noise: tuple[Floor, ...]
+
+
+def measure(runs: Sequence[StoredRun]) -> Floors:
+    """What repeated runs of one model differ by, for every task that all of them hold.
+
+    Raises:
+        WrongUse: fewer than two runs.
+        OtherRun: they differ in more than batch, order, workers, device or seed, or hold errors; says in what.
+    """
+    if len(runs) < 2:
+        raise WrongUse("--noise needs two or more runs of one model")
+    models = sorted({str(run.manifest.identity["model"]) for run in runs})
+    if len(models) > 1 and not all(model.startswith("replay") for model in models):
+        raise OtherRun(f"--noise takes runs of one model, these are of {', '.join(models)}")
+    read = [parse_results(run.results, str(run.root / "results.json")) for run in runs]
+    tasks = [task for task in runs[0].manifest.tasks if all(task in run.manifest.tasks for run in runs)]
+    if not tasks:
+        raise OtherRun("--noise: these runs have no task in common")
+    found = []
+    for task in tasks:
+        items = [task_run(run, results, task) for run, results in zip(runs, read, strict=True)]
+        found.append(_floor(items, [str(run.root) for run in runs]))
+    return Floors(runs=tuple(run.manifest.run for run in runs), differs=_differs(runs), noise=tuple(found))
+
+
+def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
+    first, headline = items[0], items[0].headline
+    for item, name in zip(items, names, strict=True):
+        found = differences(first, item)
+        if found:
+            raise OtherRun(f"{first.name}: {name} may not stand beside {names[0]}: {said(found)}")
+        if item.errors:
+            raise OtherRun(f"{first.name}: {item.errors:,} answers of {name} are errors; run it again")
+        if item.headline is None or headline is None:
+            raise OtherRun(f"{first.name}: {name} has no headline number: {item.why_not}")
+    assert headline is not None  # noqa: S101  # refused in the loop
+    pairs = [pair(first, item) for item in items[1:]]
+    for each, name in zip(pairs, names[1:], strict=True):
+        alone = [*each.only_before, *each.only_after]
+        if alone:
+            raise OtherRun(
+                f"{first.name}: {len(alone):,} examples are not in both of {names[0]}, {name}: {listed(alone)}"
+            )
+    return _made(headline, first, [pairs[0].stats[0], *(each.stats[1] for each in pairs)], pairs)
+
+
+def _made(headline: Measurement, first: TaskRun, stats: Sequence, pairs: Sequence) -> Floor:  # type: ignore[type-arg]
+    metric = metrics.get(headline.rule)
+    at = [output.name for output in metric.outputs].index(headline.output or metric.outputs[0].name)
+    one = noise(metric, stats, pairs[0].groups)[at]
+    changed = {
+        row["id"]
+        for each in pairs
+        for row, other in zip(*each.rows, strict=True)
+        if (row["state"], row["answer"]) != (other["state"], other["answer"])
+    }
+    return Floor(
+        task=first.name,
+        metric=headline.label,
+        signature=headline.signature,
+        values=one.values,
+        spread=one.spread,
+        deviation=one.deviation,
+        scores=one.changed,
+        answers=len(changed) / len(pairs[0].rows[0]),
+        n=len(pairs[0].rows[0]),
+    )
+
+
+def noise_table(found: Floors) -> Table:
+    """The noise as people read it."""
+    rows = []
+    for item in found.noise:
+        values = ", ".join(f"{SCALE * value:.2f}" for value in item.values)
+        texts = (item.task, item.metric, values, f"{SCALE * item.spread:.3f}", f"{SCALE * item.deviation:.3f}",
+                 f"{item.scores:.2%}", f"{item.answers:.2%}", f"{item.n:,}")  # fmt: skip
+        rows.append(tuple(Cell(text) for text in texts))
+    differs = "; ".join(found.differs) or "nothing that the manifests know of"
+    notes = ("Spread: largest less smallest; a policy takes it as floor.", f"These runs differ in: {differs}.")
+    title = f"Noise over {len(found.runs)} runs"
+    return Table(title=title, columns=COLUMNS, rows=tuple(rows), notes=notes)
+
+
+def noise_json(found: Floors) -> str:
+    """The noise file."""
+    from anymal_eval.store.folder import write_json_pretty
+
+    return write_json_pretty(encode(found))
+
+
+def read_floors(file: Path) -> Mapping[str, Floor]:
+    """The floors of a noise file, by task.
+
+    Raises:
+        MissingData: there is no such file.
+        BadDefinition, BadData: it is not what ``check --noise`` wrote.
+    """
+    if not file.is_file():
+        raise MissingData(f"{file}: there is no such noise file; check --noise RUN RUN --json {file} makes it")
+    data = read_json(file)
+    if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
+        raise BadDefinition(f"{file}: schema {data['schema']} is newer than {SCHEMA}; update anymal_eval")
+    return {item.task: item for item in decode(Floors, data, str(file)).noise}
+
+
+def _differs(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    found = []
+    for what in ("identity", "environment"):
+        parts = [getattr(run.manifest, what) for run in runs]
+        keys = sorted(set().union(*parts) - RECORDED_ONLY)
+        found += [key for key in keys if len({str(part.get(key)) for part in parts}) > 1]
+    return tuple(found)

@@ -1,0 +1,197 @@
+"""One task of two runs, example by example: whether they may be compared, and which rows belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anymal_eval.codec import encode
+from anymal_eval.errors import BadData
+from anymal_eval.report.measurements import Measurement, Results
+from anymal_eval.store.manifest import TaskEntry
+from anymal_eval.store.stored import StoredRun
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anymal_eval.metrics import Floats, Groups
+
+# What says where the data lie or how many were asked; whether these are the same data is told by other keys.
+NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled"})
+# What differs of necessity when one run holds fewer examples, and is looked at by example instead.
+BY_SUBSET = frozenset({"n", "subset", "prompts"})
+SHOWN = 5  # how many ids a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """One task of one run.
+
+    Attributes:
+        rows: of ``scores.jsonl``, in the order of the data.
+        statistics: by metric id, the rows of errored answers left out.
+        headline: the number that papers report; None where it was not computed.
+    """
+
+    name: str
+    entry: TaskEntry
+    identity: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    statistics: Mapping[str, Floats]
+    headline: Measurement | None
+    why_not: str = ""
+
+    @property
+    def errors(self) -> int:
+        """How many answers are errors."""
+        return sum(row["state"] == "error" for row in self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The matched rows of two runs, within the headline's group.
+
+    Attributes:
+        stats: of the headline's metric, before and after, each (N, k).
+        rows: of ``scores.jsonl``, before and after.
+        matched: how many examples both runs have, those outside the headline's group too.
+        only_before, only_after: ids that the other run lacks, of the whole task.
+    """
+
+    stats: tuple[Floats, Floats]
+    rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+    clusters: Sequence[str]
+    groups: Groups
+    matched: int
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+    @property
+    def missing(self) -> float:
+        """The share of all examples that only one run has, in [0, 1]."""
+        alone = len(self.only_before) + len(self.only_after)
+        return alone / (alone + self.matched) if alone else 0.0
+
+
+def task_run(run: StoredRun, results: Results, task: str) -> TaskRun:
+    """Read one task of a run.
+
+    Raises:
+        BadData: scores and statistics do not belong together.
+    """
+    rows = run.scores(task)
+    statistics = run.statistics(task)
+    scored = sum(row["state"] != "error" for row in rows)
+    for name, stats in statistics.items():
+        if len(stats) != scored:
+            raise BadData(f"{run.root / task}: {len(stats)} rows of {name}, but {scored} examples are scored")
+    headline = next((item for item in results.measurements if item.task == task and item.headline), None)
+    why = next((item.why for item in results.not_computed if item.task == task), "it has no headline number")
+    return TaskRun(
+        name=task,
+        entry=run.manifest.tasks[task],
+        identity=run.manifest.identity,
+        rows=rows,
+        statistics=statistics,
+        headline=headline,
+        why_not="" if headline is not None else why,
+    )
+
+
+def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> dict[str, tuple[Any, Any]]:
+    """Each key in which two runs differ and that could change a number without any change of the model.
+
+    Args:
+        before, after: the same task of two runs.
+        by_subset: leave out what differs because one run holds fewer examples.
+
+    Returns:
+        Before and after by key (``reading.clean``), in a fixed order; empty where they may be compared.
+    """
+    one, other = _conditions(before), _conditions(after)
+    left_out = NOT_COMPARED | (BY_SUBSET if by_subset else frozenset())
+    found = {
+        key: (one.get(key), other.get(key))
+        for key in dict.fromkeys((*one, *other))
+        if key not in left_out and one.get(key) != other.get(key)
+    }
+    if not found and before.headline is not None and after.headline is not None:
+        # Whatever the keys above have no word for (CIDEr's document frequencies) the signature has.
+        signed = [_signature(item.headline.signature, by_subset) for item in (before, after) if item.headline]
+        if signed[0] != signed[1]:
+            found["signature"] = tuple(" | ".join(p for p in parts if p not in signed[1 - at])
+                                       for at, parts in enumerate(signed))  # type: ignore[assignment]  # fmt: skip
+    return found
+
+
+def said(found: Mapping[str, tuple[Any, Any]]) -> str:
+    """Differing keys with both values, for a message.
+
+    >>> said({"prompts": ("a1", "b2")})
+    "prompts was 'a1', is 'b2'"
+    """
+    return ", ".join(f"{key} was {one!r}, is {other!r}" for key, (one, other) in found.items())
+
+
+def pair(before: TaskRun, after: TaskRun) -> Pairs:
+    """Match two runs by example id. Both must hold a headline and no errors."""
+    headline = before.headline
+    assert headline is not None  # noqa: S101  # the caller has refused such a run
+    group = headline.group or {}
+    places = [_places(item, group) for item in (before, after)]
+    both = [name for name in places[0] if name in places[1]]
+    everything = [{row["id"]: None for row in item.rows} for item in (before, after)]
+    index = [np.fromiter((place[name] for name in both), dtype=np.intp, count=len(both)) for place in places]
+    rows = tuple([item.rows[at] for at in found] for item, found in zip((before, after), index, strict=True))
+    return Pairs(
+        stats=(before.statistics[headline.rule][index[0]], after.statistics[headline.rule][index[1]]),
+        rows=(rows[0], rows[1]),
+        clusters=[row["cluster"] for row in rows[0]],
+        groups=groups_of(rows[0]),
+        matched=len(everything[0].keys() & everything[1].keys()),
+        only_before=tuple(name for name in everything[0] if name not in everything[1]),
+        only_after=tuple(name for name in everything[1] if name not in everything[0]),
+    )
+
+
+def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
+    """The labels (N,) of every group that all rows have."""
+    names = set(rows[0].get("groups", {})) if rows else set()
+    for row in rows:
+        names &= row.get("groups", {}).keys()
+    return {name: np.array([row["groups"][name] for row in rows], dtype=np.str_) for name in sorted(names)}
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ids, and how many more.
+
+    >>> listed(["1", "2", "3", "4", "5", "6", "7"])
+    '1, 2, 3, 4, 5 and 2 more'
+    """
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _conditions(run: TaskRun) -> dict[str, Any]:
+    entry = encode(run.entry)
+    reading = entry.pop("reading")
+    found = {**entry, **{f"reading.{key}": value for key, value in sorted(reading.items())}}
+    found |= {key: run.identity.get(key) for key in ("ablate", "ptb")}
+    if run.headline is not None:
+        found |= {"metric": run.headline.label, "group": run.headline.group}
+    return found
+
+
+def _signature(signature: str, by_subset: bool) -> list[str]:
+    return [part for part in signature.split(" | ") if not (by_subset and part.startswith("subset "))]
+
+
+def _places(run: TaskRun, group: Mapping[str, str]) -> dict[str, int]:
+    return {
+        row["id"]: at
+        for at, row in enumerate(run.rows)
+        if all(row.get("groups", {}).get(key) == value for key, value in group.items())
+    }

@@ -1,0 +1,247 @@
+"""Is this run worse than that one? A verdict a task, over examples matched by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Any, Literal
+
+from anymal_eval import metrics
+from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression
+from anymal_eval.report.flips import Flip, flips
+from anymal_eval.report.measurements import Results, parse_results
+from anymal_eval.report.noise_floor import Floor
+from anymal_eval.report.pairing import Pairs, TaskRun, differences, listed, pair, said, task_run
+from anymal_eval.report.policy import Policy, TierName
+from anymal_eval.statistics import gain as gains
+from anymal_eval.statistics.gain import Gain
+from anymal_eval.statistics.multiplicity import holm
+from anymal_eval.statistics.paired import Comparison, compare
+from anymal_eval.statistics.power import smallest_detectable
+from anymal_eval.statistics.verdict import Limits, judge
+from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.stored import StoredRun
+
+Word = Literal["better", "same", "worse", "cannot tell", "refused", "not compared"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCheck:
+    """What was found for one task, in the metric's own unit.
+
+    Attributes:
+        word: ``refused`` where the runs may not be compared, ``not compared`` where only one of them has the task.
+        why: what the word rests on, in one sentence.
+        base: the run folder that it was compared with.
+        p: two-sided, after Holm over all tasks of the check; NaN where nothing was tested.
+        detectable: the smallest difference that this comparison would find with probability 0.8; NaN if unknown.
+        limit: the largest fall that does not matter; None where none is set.
+        by_policy: whether a change that is more than chance lies within that limit.
+    """
+
+    task: str
+    tier: TierName
+    word: Word
+    why: str
+    base: str = ""
+    metric: str = ""
+    unit: str = ""
+    signature: str = ""
+    group: Mapping[str, str] | None = None
+    comparison: Comparison | None = None
+    p: float = nan
+    detectable: float = nan
+    gain: Gain | None = None
+    limit: float | None = None
+    by_policy: bool = False
+    only_before: tuple[str, ...] = ()
+    only_after: tuple[str, ...] = ()
+    flips: tuple[Flip, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A whole check: the run, its tasks, and what else differs between it and its base (versions, device, weights)."""
+
+    run: str
+    model: str
+    against: str
+    is_demo: bool
+    alpha: float
+    tasks: tuple[TaskCheck, ...]
+    also_differs: tuple[str, ...]
+
+    def named(self, word: Word, tier: TierName | None = None) -> list[str]:
+        """The tasks with that verdict."""
+        return [item.task for item in self.tasks if item.word == word and tier in (None, item.tier)]
+
+    def error(self) -> AnyMALEvalError | None:
+        """What ends the command: a refusal before a regression before what cannot be told; None where all is well."""
+        refused = [item for item in self.tasks if item.word == "refused"]
+        if refused:
+            return OtherRun("; ".join(f"{item.task}: refused: {item.why}" for item in refused))
+        worse, unsure = self.named("worse", "blocking"), self.named("cannot tell", "blocking")
+        if worse:
+            return ScoreRegression(f"worse than {self.against}: {', '.join(worse)}")
+        if unsure:
+            return CannotTell(f"too little to tell whether it is worse than {self.against}: {', '.join(unsure)}")
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tested:
+    """A task that was tested, before Holm."""
+
+    before: TaskRun
+    pairs: Pairs
+    comparison: Comparison
+    gain: Gain
+
+
+def check(
+    run: StoredRun, against: Mapping[str, StoredRun], name: str, policy: Policy, floors: Mapping[str, Floor]
+) -> Check:
+    """Compare a run with its base, task by task.
+
+    Args:
+        run: the new run, as ``open_run`` gives it.
+        against: by task, what to compare with; tasks that only one side has are listed and not compared.
+        name: what the user called the base.
+        policy: tiers and limits.
+        floors: by task, what repeated runs differ by.
+
+    Raises:
+        OtherRun: the two have no task in common.
+        BadData: a file contradicts itself.
+    """
+    mine = run.manifest.tasks
+    shared = [task for task in mine if task in against]
+    if not shared:
+        raise OtherRun(
+            f"{run.root} holds {', '.join(mine)} and {name} holds {', '.join(against)}: there is no task to compare"
+        )
+    read: dict[Path, Results] = {}
+    for each in (run, *against.values()):
+        if each.root not in read:
+            read[each.root] = parse_results(each.results, str(each.root / "results.json"))
+    found: dict[str, _Tested | TaskCheck] = {}
+    for task in shared:
+        base = against[task]
+        both = task_run(base, read[base.root], task), task_run(run, read[run.root], task)
+        found[task] = _test(both, policy, floors.get(task), str(base.root))
+    tested = {task: item for task, item in found.items() if isinstance(item, _Tested)}
+    adjusted = dict(zip(tested, holm([item.comparison.p for item in tested.values()]), strict=True))
+    checks = [
+        item if isinstance(item, TaskCheck) else _judged(item, adjusted, policy, floors.get(task), against[task])
+        for task, item in found.items()
+    ]
+    lone = {**{task: "only this run has it" for task in mine if task not in against},
+            **{task: f"only {name} has it" for task in against if task not in mine}}  # fmt: skip
+    lone |= {task: "the policy names it, and neither run has it" for task in sorted(policy.named - {*mine, *against})}
+    checks += [_lone(task, why, policy) for task, why in lone.items()]
+    return Check(
+        run=run.manifest.run,
+        model=read[run.root].run.label,
+        against=name,
+        is_demo=read[run.root].is_demo,
+        alpha=policy.alpha,
+        tasks=tuple(checks),
+        also_differs=_also_differs(run, list({base.root: base for base in against.values()}.values())),
+    )
+
+
+def _test(both: tuple[TaskRun, TaskRun], policy: Policy, floor: Floor | None, base: str) -> _Tested | TaskCheck:
+    """Refuse, or test."""
+    before, after = both
+    task, tier = before.name, policy.tier(before.name)
+
+    def refused(why: str, pairs: Pairs | None = None) -> TaskCheck:
+        alone = (pairs.only_before, pairs.only_after) if pairs else ((), ())
+        return TaskCheck(
+            task=task, tier=tier, word="refused", why=why, base=base, only_before=alone[0], only_after=alone[1]
+        )
+
+    if any(not item.rows for item in both):
+        return refused("a run holds no example")
+    for which, item in (("base", before), ("run", after)):
+        if item.errors:
+            return refused(f"{item.errors:,} of {len(item.rows):,} answers of the {which} are errors; run it again")
+    subsets = before.entry.n != after.entry.n or before.entry.subset != after.entry.subset
+    found = differences(before, after, by_subset=subsets)
+    if found:
+        return refused(said(found))
+    for which, item in (("base", before), ("run", after)):
+        if item.headline is None:
+            return refused(f"the {which} has no headline number: {item.why_not}")
+    pairs = pair(before, after)
+    if pairs.missing > policy.allowed_missing:
+        alone = [f"{len(names):,} examples only in the {which} ({listed(names)})"
+                 for which, names in (("base", pairs.only_before), ("run", pairs.only_after)) if names]  # fmt: skip
+        allowed = f"{pairs.missing:.2%} are missing, allowed_missing is {policy.allowed_missing:.2%}"
+        return refused(f"{' and '.join(alone)}: {allowed}", pairs)
+    if not pairs.rows[0]:
+        return refused("no example is in both runs", pairs)
+    headline = before.headline
+    assert headline is not None  # noqa: S101  # refused above
+    if floor is not None and floor.signature != headline.signature:
+        return refused(f"its noise was measured as {floor.signature!r}, the runs as {headline.signature!r}", pairs)
+    metric = metrics.get(headline.rule)
+    at = [output.name for output in metric.outputs].index(headline.output or metric.outputs[0].name)
+    return _Tested(
+        before=before,
+        pairs=pairs,
+        comparison=compare(metric, pairs.stats, pairs.clusters, pairs.groups)[at],
+        gain=gains.paired(metric, pairs.stats, pairs.clusters, pairs.groups)[at],
+    )
+
+
+def _judged(
+    item: _Tested, adjusted: Mapping[str, float], policy: Policy, floor: Floor | None, base: StoredRun
+) -> TaskCheck:
+    task, comparison = item.before.name, item.comparison
+    headline = item.before.headline
+    assert headline is not None  # noqa: S101  # refused before
+    allowed = policy.allowed(task)
+    limits = Limits(absolute=allowed.absolute, relative=allowed.relative, noise=floor.spread if floor else 0.0)
+    detectable = smallest_detectable(comparison, tests=len(adjusted), alpha=policy.alpha)
+    verdict = judge(comparison, adjusted[task], limits=limits, detectable=detectable, alpha=policy.alpha)
+    return TaskCheck(
+        task=task,
+        tier=policy.tier(task),
+        word=verdict.word,
+        why=verdict.why,
+        base=str(base.root),
+        metric=headline.label,
+        unit=headline.unit,
+        signature=headline.signature,
+        group=headline.group,
+        comparison=comparison,
+        p=adjusted[task],
+        detectable=detectable,
+        gain=item.gain,
+        limit=limits.at(comparison.before),
+        by_policy=verdict.word == "same" and adjusted[task] < policy.alpha,
+        only_before=item.pairs.only_before,
+        only_after=item.pairs.only_after,
+        flips=flips(item.pairs, headline.rule),
+    )
+
+
+def _lone(task: str, why: str, policy: Policy) -> TaskCheck:
+    # What the policy names must be there: a task that is left out must not pass for one that is well.
+    needed = task in policy.blocking.tasks
+    return TaskCheck(task=task, tier=policy.tier(task), word="refused" if needed else "not compared", why=why)
+
+
+def _also_differs(run: StoredRun, bases: Sequence[StoredRun]) -> tuple[str, ...]:
+    """What may differ between a model and its retrained self, for the reader: weights, versions, device."""
+    found = []
+    for base in bases:
+        for what in ("identity", "environment"):
+            old: Mapping[str, Any] = getattr(base.manifest, what)
+            new: Mapping[str, Any] = getattr(run.manifest, what)
+            keys = sorted((old.keys() | new.keys()) - RECORDED_ONLY - {"limit", "split"})
+            found += [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+    return tuple(dict.fromkeys(found))
