@@ -223,6 +223,7 @@ def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded],
         0, or 2 where answers are errors.
     """
     from anymal_eval.metrics._captions import use_ptb
+    from anymal_eval.store import digests
 
     scored: dict[str, Scores] = {}
     with use_ptb(ptb):
@@ -231,6 +232,7 @@ def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded],
             scored[one.task.name] = flow.score_task(folder, one, entry)
     written = flow.results(folder, manifest, scored)
     folder.write_results(written)
+    digests.write(folder.root, manifest.tasks)
     click.echo(flow.write_tables(folder, written))
     click.echo(f"written to {folder.root}", err=True)
     return _say_errors(loaded, scored)
