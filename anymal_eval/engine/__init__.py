@@ -15,13 +15,13 @@ class Settings:
     """How a model is asked; none of it may change an answer in fp32.
 
     Attributes:
-        batch_size: requests a call of ``answer``.
+        batch_size: requests a call of ``answer``; None finds out what fits.
         threads: how many requests are prepared at once.
         ahead_bytes: how much prepared data may wait, in bytes.
         max_errors: stop when more responses than this are failures; None never stops.
     """
 
-    batch_size: int = 16
+    batch_size: int | None = 16
     threads: int = 4
     ahead_bytes: int = 1 << 30
     max_errors: int | None = None

@@ -3,39 +3,71 @@
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from anymal_eval.engine import Settings, Sink
+from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, Limits
+from anymal_eval.engine.clock import Clock
+from anymal_eval.engine.ordering import ordered
 from anymal_eval.errors import IncompleteRun, OutOfMemory, RequestFailed
 from anymal_eval.models import Model, Prepared
 from anymal_eval.records import Failure, Request, Response
 
 AHEAD_BATCHES = 4
+FAILED_AT_ONCE = 16  # requests that could not be prepared are written when there are so many, if not before
 
 
-def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Settings) -> None:
-    """Ask every request once and give the responses to ``sink`` as they come.
+def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Settings, clock: Clock | None = None) -> None:
+    """Ask every request once and give the responses to ``sink`` as they come, in any order.
 
     Requests that cannot be prepared or answered become failures. An error that is none of the requests' own
     (a fault of ours or of the model) is raised; what ``sink`` has taken is kept.
 
+    Args:
+        requests: what to ask.
+        model: whom.
+        sink: takes the responses, a batch at a time.
+        settings: how.
+        clock: counts where the time went, also when this ends early.
+
     Raises:
         IncompleteRun: more than ``max_errors`` failures.
     """
-    failures = 0
-    for batch, failed in _batches(requests, model, settings):
-        responses = [*failed, *answer(model, batch)]
-        sink(responses)
-        failures += sum(response.failure is not None for response in responses)
-        if settings.max_errors is not None and failures > settings.max_errors:
-            last = next(item.failure for item in reversed(responses) if item.failure is not None)
+    clock = clock or Clock()
+    limits = Limits(settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS))
+    timings: Mapping[str, float] = getattr(model, "timings", {})
+    count = ErrorCount(settings.max_errors)
+    for batch, failures in _batches(requests, model, settings, (limits, clock)):
+        with clock.answering(timings):
+            responses = [*failures, *answer(model, batch, limits)]
+        with clock.measure("writing"):
+            sink(responses)
+        count.add(responses)
+
+
+class ErrorCount:
+    """Counts failures and stops a run that goes wrong."""
+
+    def __init__(self, most: int | None) -> None:
+        """``most``: how many are allowed; None for any number."""
+        self._most, self._count = most, 0
+
+    def add(self, responses: Sequence[Response]) -> None:
+        """Look at responses that are written.
+
+        Raises:
+            IncompleteRun: there are more failures than allowed.
+        """
+        failures = [response.failure for response in responses if response.failure is not None]
+        self._count += len(failures)
+        if self._most is not None and failures and self._count > self._most:
             raise IncompleteRun(
-                f"stopped: {failures} errors are more than --max-errors allows; the last one: {last.message}"
+                f"stopped: {self._count} errors are more than --max-errors allows; the last one: {failures[-1].message}"
             )
 
 
-def answer(model: Model, batch: Sequence[Prepared]) -> list[Response]:
+def answer(model: Model, batch: Sequence[Prepared], limits: Limits) -> list[Response]:
     """Answer a batch, in halves where it does not fit into memory.
 
     Raises:
@@ -43,17 +75,23 @@ def answer(model: Model, batch: Sequence[Prepared]) -> list[Response]:
     """
     if not batch:
         return []
+    # The halves are asked outside of ``except``: the error's traceback would keep the whole batch in memory.
+    message: str
     try:
         responses = list(model.answer(batch))
     except OutOfMemory as error:
-        if len(batch) == 1:
-            return [failed(batch[0].request, error)]
-        half = len(batch) // 2
-        return [*answer(model, batch[:half]), *answer(model, batch[half:])]
-    asked = [item.request.id for item in batch]
-    if [response.id for response in responses] != asked:
-        raise RuntimeError(f"the model answered {[response.id for response in responses]} when asked {asked}")
-    return responses
+        message = str(error)
+    else:
+        limits.fitted(batch)
+        asked = [item.request.id for item in batch]
+        if [response.id for response in responses] != asked:
+            raise RuntimeError(f"the model answered {[response.id for response in responses]} when asked {asked}")
+        return responses
+    limits.too_large(batch)
+    if len(batch) == 1:
+        return [failed(batch[0].request, OutOfMemory(message))]
+    half = len(batch) // 2
+    return [*answer(model, batch[:half], limits), *answer(model, batch[half:], limits)]
 
 
 def failed(request: Request, error: RequestFailed) -> Response:
@@ -62,35 +100,42 @@ def failed(request: Request, error: RequestFailed) -> Response:
 
 
 def _batches(
-    requests: Sequence[Request], model: Model, settings: Settings
+    requests: Sequence[Request], model: Model, settings: Settings, kept: tuple[Limits, Clock]
 ) -> Iterator[tuple[list[Prepared], list[Response]]]:
-    batch: list[Prepared] = []
+    batcher = Batcher(kept[0])
     failures: list[Response] = []
-    for item in _prepared(requests, model, settings):
+    at_once = min(FAILED_AT_ONCE, settings.batch_size or FAILED_AT_ONCE)
+    for item in _prepared(ordered(requests), model, settings, kept[1]):
+        batch: list[Prepared] = []
         if isinstance(item, Response):
             failures.append(item)
         else:
-            batch.append(item)
-        if len(batch) + len(failures) >= settings.batch_size:
+            batch = batcher.add(item)
+        if batch or len(failures) >= at_once:
             yield batch, failures
-            batch, failures = [], []
+            failures = []
+    batch = batcher.rest()
     if batch or failures:
         yield batch, failures
 
 
-def _prepared(requests: Sequence[Request], model: Model, settings: Settings) -> Iterator[Prepared | Response]:
+def _prepared(
+    requests: Sequence[Request], model: Model, settings: Settings, clock: Clock
+) -> Iterator[Prepared | Response]:
     """Prepare ahead in threads, in order, while less than ``ahead_bytes`` wait."""
     window = _Window(settings.ahead_bytes)
     waiting: deque[Future[Prepared | Response]] = deque()
     todo = enumerate(requests)
+    ahead = AHEAD_BATCHES * (settings.batch_size or MOST_ROWS)
     pool = ThreadPoolExecutor(max_workers=settings.threads, thread_name_prefix="prepare")
     try:
         while True:
-            for place, request in itertools.islice(todo, AHEAD_BATCHES * settings.batch_size - len(waiting)):
+            for place, request in itertools.islice(todo, ahead - len(waiting)):
                 waiting.append(pool.submit(_prepare, model, request, window, place))
             if not waiting:
                 return
-            item = waiting.popleft().result()
+            with clock.measure("waiting"):
+                item = waiting.popleft().result()
             window.taken(item)
             yield item
     finally:

@@ -1,0 +1,57 @@
+"""Where the time of a run went, in seconds of the thread that asks."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+# The order in which they are told. ``waiting`` is for data; ``answering`` is what a model did not divide any further.
+PARTS = ("waiting", "encoding", "prefilling", "decoding", "answering", "writing", "scoring")
+TOLD = {"waiting": "waiting for data"}
+
+
+class Clock:
+    """Adds up seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, part: str, seconds: float) -> None:
+        """Count some more."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Count what happens inside a ``with``, also where it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - start)
+
+    @contextmanager
+    def answering(self, timings: Mapping[str, float]) -> Iterator[None]:
+        """Count a model's work: what its own ``timings`` grew by, and the rest as answering."""
+        start, before = time.perf_counter(), dict(timings)
+        try:
+            yield
+        finally:
+            rest = time.perf_counter() - start
+            for part, seconds in timings.items():
+                self.add(part, seconds - before.get(part, 0.0))
+                rest -= seconds - before.get(part, 0.0)
+            self.add("answering", max(rest, 0.0))
+
+    def merge(self, seconds: Mapping[str, float]) -> None:
+        """Count what another clock has counted."""
+        for part, more in seconds.items():
+            self.add(part, more)
+
+
+def told(seconds: Mapping[str, float]) -> str:
+    """One line for people.
+
+    >>> told({"decoding": 3.21, "waiting": 0.5, "writing": 0.001})
+    '0.5 s waiting for data, 3.2 s decoding'
+    """
+    known = [part for part in PARTS if part in seconds] + sorted(set(seconds) - set(PARTS))
+    return ", ".join(f"{seconds[part]:.1f} s {TOLD.get(part, part)}" for part in known if seconds[part] >= 0.05)
