@@ -1,15 +1,20 @@
-"""Finds tasks, models, metrics and protocols by file name, and imports only what is asked for."""
+"""Finds tasks, models, metrics and protocols by file name, and imports only what is asked for.
+
+Installed packages add tasks and models by entry points of the groups ``anymal_eval.tasks`` and
+``anymal_eval.models``.
+"""
 
 import ast
 import difflib
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 import tomllib
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, PackageMetadata
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anymal_eval.errors import BadDefinition, NotInCatalog
 from anymal_eval.paths import PACKAGE, builtin_tasks
@@ -22,40 +27,58 @@ class Catalog:
 
     Folders come in order of precedence, the user's own before the built-in ones. Files that start with an
     underscore are helpers and are never listed. Dashes and underscores in a name are the same.
+
+    What installed packages add comes last. A name of theirs that is built in, or that two of them have, is listed
+    as what it is and refused when it is asked for; a file in the user's own folders decides which is meant.
     """
 
-    def __init__(self, kind: str, folders: Sequence[Path], ending: str = ".py") -> None:
-        """Look through ``folders`` for files with that ending. Opens none."""
+    def __init__(self, kind: str, folders: Sequence[Path], ending: str = ".py", group: str = "") -> None:
+        """Look through ``folders`` for files with that ending, and for entry points of ``group``. Opens none."""
         self.kind = kind
         self._files: dict[str, Path] = {}
         for folder in reversed(folders):
             for file in sorted(folder.glob(f"[!_]*{ending}")):
                 self._files[file.name.removesuffix(ending)] = file
+        self._added: dict[str, list[EntryPoint]] = {}
+        for entry in importlib.metadata.entry_points(group=group) if group else ():
+            name = self._known(entry.name) or entry.name
+            # A package that is on the path twice is found twice.
+            if entry not in self._added.setdefault(name, []):
+                self._added[name].append(entry)
 
     def names(self) -> list[str]:
         """All names, sorted. Imports nothing."""
-        return sorted(self._files)
+        return sorted(self._files.keys() | self._added.keys())
 
     def summary(self, name: str) -> str:
-        """The first line of the file's docstring, or a TOML file's ``summary``. Imports nothing."""
+        """One line: a file's docstring, a TOML file's ``summary``, what a package says. Imports nothing."""
+        known = self._known(name)
+        if known in self._added and (known not in self._files or self._clash(known)):
+            return self._clash(known) or _said_by_package(self._added[known][0])
         file = self.file(name)
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".toml":
             return str(tomllib.loads(text).get("summary", ""))
-        docstring = ast.get_docstring(ast.parse(text)) or ""
-        return docstring.partition("\n")[0]
+        return _first_line(text)
 
     def file(self, name: str) -> Path:
-        """The file that defines ``name``.
+        """The file that defines ``name``; a package's own is imported to find it.
 
         Raises:
             NotInCatalog: none does; the message offers the nearest names.
+            BadDefinition: a package defines it too, or does not hold what it promises.
         """
-        for known in (name, name.replace("-", "_"), name.replace("_", "-")):
-            if known in self._files:
-                return self._files[known]
-        near = difflib.get_close_matches(name, self._files, n=3) or self.names()
-        raise NotInCatalog(f"no {self.kind} named {name!r}; did you mean {' or '.join(near)}?")
+        known = self._known(name)
+        if known is None:
+            near = difflib.get_close_matches(name, self.names(), n=3) or self.names()
+            raise NotInCatalog(f"no {self.kind} named {name!r}; did you mean {' or '.join(near)}?")
+        if clash := self._clash(known):
+            raise BadDefinition(f"{self.kind} {clash}")
+        if known in self._files:
+            return self._files[known]
+        entry = self._added[known][0]
+        self._loaded(entry)
+        return Path(sys.modules[entry.module].__file__ or entry.module)
 
     def get(self, name: str, attribute: str, of_type: type[T]) -> T:
         """Import one file and return what it defines.
@@ -64,17 +87,26 @@ class Catalog:
             NotInCatalog: no file has that name; the message offers the nearest ones.
             BadDefinition: the file lacks the attribute, or it has another type or name.
         """
-        file = self.file(name)
-        found = getattr(self.module(name), attribute, None)
+        file, known = self.file(name), self._known(name)
+        if known is not None and known not in self._files:
+            found = self._loaded(self._added[known][0])
+        else:
+            found = self.module(name)
+        if not isinstance(found, of_type):
+            found = getattr(found, attribute, None)
         if not isinstance(found, of_type):
             raise BadDefinition(f"{file} must define {attribute}: {of_type.__name__}")
-        if getattr(found, "name", file.stem) != file.stem:
-            raise BadDefinition(f"{file} must define the {self.kind} named {file.stem!r}")
+        if getattr(found, "name", known) != known:
+            raise BadDefinition(f"{file} must define the {self.kind} named {known!r}")
         return found
 
-    def module(self, name: str) -> ModuleType:
-        """Import the file that defines ``name``."""
-        file = self.file(name)
+    def module(self, name: str) -> Any:
+        """Import the file that defines ``name``; where a package's entry point names a class, that class."""
+        file, known = self.file(name), self._known(name)
+        if known is not None and known not in self._files:
+            entry = self._added[known][0]
+            found = self._loaded(entry)
+            return found if isinstance(found, type) else sys.modules[entry.module]
         if (file.parent / "__init__.py").exists() and file.is_relative_to(PACKAGE):
             return importlib.import_module(f"anymal_eval.{file.parent.name}.{file.stem}")
         module_name = f"_anymal_eval_{self.kind}s.{file.stem}"
@@ -92,15 +124,67 @@ class Catalog:
             raise
         return module
 
+    def _known(self, name: str) -> str | None:
+        for known in (name, name.replace("-", "_"), name.replace("_", "-")):
+            if known in self._files or known in self._added:
+                return known
+        return None
+
+    def _clash(self, name: str) -> str:
+        """Why that name is not to be used; empty where it may be. A file of the user's own always may be."""
+        owners = [_package(entry) for entry in self._added.get(name, [])]
+        file = self._files.get(name)
+        if file is not None and owners and file.parent in (builtin_tasks(), PACKAGE / f"{self.kind}s"):
+            return f"{name!r} is built in, and {' and '.join(owners)} defines it too: uninstall or rename that one"
+        if file is None and len(owners) > 1:
+            return f"{name!r} is defined by {' and '.join(owners)}: uninstall all but one"
+        return ""
+
+    def _loaded(self, entry: EntryPoint) -> Any:
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise BadDefinition(
+                f"{self.kind} {entry.name!r} of {_package(entry)} is to be {entry.value}, which cannot be had: {error}"
+            ) from error
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"package {entry.dist.name} {entry.dist.version}" if entry.dist is not None else "a package"
+
+
+def _said_by_package(entry: EntryPoint) -> str:
+    """The first line of the module's docstring, found without importing it, and the package."""
+    text = ""
+    for ending in (".py", "/__init__.py"):
+        file = entry.dist.locate_file(entry.module.replace(".", "/") + ending) if entry.dist is not None else None
+        if isinstance(file, Path) and file.is_file():
+            text = _first_line(file.read_text(encoding="utf-8"))
+    text = text or (_summary(entry.dist.metadata) if entry.dist is not None else "")
+    return f"{text} [{_package(entry)}]".strip()
+
+
+def _summary(metadata: PackageMetadata) -> str:
+    # The type that is promised for metadata has no ``get``.
+    return str(metadata.json.get("summary", ""))
+
+
+def _first_line(source: str) -> str:
+    try:
+        docstring = ast.get_docstring(ast.parse(source)) or ""
+    except SyntaxError as error:
+        return f"(does not parse: line {error.lineno}: {error.msg})"
+    return docstring.partition("\n")[0]
+
 
 def tasks(extra: Sequence[Path] = ()) -> Catalog:
-    """The benchmarks; ``extra`` are the user's own folders."""
-    return Catalog("task", [*extra, builtin_tasks()])
+    """The benchmarks, installed packages' too; ``extra`` are the user's own folders."""
+    return Catalog("task", [*extra, builtin_tasks()], group="anymal_eval.tasks")
 
 
 def models() -> Catalog:
-    """The model wrappers."""
-    return Catalog("model", [PACKAGE / "models"])
+    """The model wrappers, installed packages' too."""
+    return Catalog("model", [PACKAGE / "models"], group="anymal_eval.models")
 
 
 def metrics() -> Catalog:

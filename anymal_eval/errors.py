@@ -22,7 +22,8 @@
         |-- ContextTooLong        2           its prompt does not fit the model's context
         |-- BadLogits             2           the network gave NaN or infinity
         |-- OutOfMemory           2           one batch did not fit; the engine splits it
-        `-- ServerFailed          2           a model server refused it or did not answer
+        |-- ServerFailed          2           a model server did not answer it, or not with an answer
+        `-- Refused               2           a served model, or a filter before it, declined to answer
 
 The message is one line that names the file, the row and what to do. ``cli.main`` prints it and exits
 with ``exit_code``; anything outside this tree is a fault of ours and keeps its traceback (70).
@@ -131,6 +132,12 @@ class OutOfMemory(RequestFailed):
 
 
 class ServerFailed(RequestFailed):
-    """A model server refused a request or did not answer it."""
+    """A model server did not answer a request, or sent something that is no answer."""
 
     kind = "server"
+
+
+class Refused(RequestFailed):
+    """A served model, or a filter before it, declined to answer."""
+
+    kind = "refused"

@@ -19,9 +19,10 @@ def _details(name: str) -> dict[str, object]:
     import inspect
 
     from anymal_eval import catalog
+    from anymal_eval.models._load import wrapper
 
     known = catalog.models()
-    options = known.module(name).Options
+    options = wrapper(name, known.module(name)).Options
     rows = []
     for item in dataclasses.fields(options):
         default = "needed" if item.default is dataclasses.MISSING else f"default {item.default!r}"

@@ -1,4 +1,9 @@
-"""Finds and loads a model from what the user typed: ``NAME[:CHECKPOINT]`` or ``package.module:Class``."""
+"""Finds and loads a model from what the user typed: ``NAME[:CHECKPOINT]`` or ``package.module:Class``.
+
+A name is a file of this folder, or an entry point of the group ``anymal_eval.models``. What is found is a module or
+class with ``Options``, ``accepts(options)`` and ``load(options)``; or a class that is the model itself, with a set
+``accepts``, made by ``Class(options)``.
+"""
 
 import dataclasses
 import difflib
@@ -6,8 +11,7 @@ import importlib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
@@ -17,24 +21,55 @@ from anymal_eval.records import MediaKind
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
+class Wrapper(Protocol):
+    """What a file of this folder is."""
+
+    @property
+    def Options(self) -> Any: ...  # noqa: N802
+    def accepts(self, options: Any) -> frozenset[MediaKind]: ...
+    def load(self, options: Any) -> Model: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """A model that has none."""
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """A class that is the model itself, as a wrapper."""
+
+    made: Any
+
+    @property
+    def Options(self) -> Any:  # noqa: N802
+        return getattr(self.made, "Options", NoOptions)
+
+    def accepts(self, options: Any) -> frozenset[MediaKind]:
+        del options
+        return frozenset(self.made.accepts)
+
+    def load(self, options: Any) -> Model:
+        model: Model = self.made(options)
+        return model
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """A model that is chosen and not loaded: its name and its options, resolved."""
 
     name: str
-    module: ModuleType
+    module: Wrapper
     options: Any
 
     @property
     def accepts(self) -> frozenset[MediaKind]:
         """What it can take, known before anything is loaded."""
-        accepted: frozenset[MediaKind] = self.module.accepts(self.options)
-        return accepted
+        return self.module.accepts(self.options)
 
     def load(self) -> Model:
         """Load it; this may take minutes."""
-        model: Model = self.module.load(self.options)
-        return model
+        return self.module.load(self.options)
 
 
 def choose(typed: str, options: Mapping[str, str], common: Mapping[str, str] | None = None) -> Spec:
@@ -50,29 +85,45 @@ def choose(typed: str, options: Mapping[str, str], common: Mapping[str, str] | N
         WrongUse: an option it does not have, or a value of the wrong type.
     """
     name, _, checkpoint = typed.partition(":")
-    module = _module(typed, name, checkpoint)
+    module = wrapper(f"--model {typed}", catalog.models().module(name) if "." not in name else _imported(typed))
     values: dict[str, str] = {**(common or {}), **options}
     if checkpoint and "." not in name:
         values["checkpoint"] = checkpoint
     return Spec(name=name if "." not in name else typed, module=module, options=_resolve(name, module, values))
 
 
-def _module(typed: str, name: str, checkpoint: str) -> ModuleType:
-    if "." not in name:
-        return catalog.models().module(name)
+def wrapper(what: str, found: Any) -> Wrapper:
+    """What was found, as a wrapper.
+
+    Raises:
+        BadDefinition: it is none.
+    """
+    if all(hasattr(found, part) for part in ("Options", "load", "accepts")):
+        return typing.cast(Wrapper, found)
+    needed = ("accepts", "wording", "prepare", "answer", "close")
+    lacking = [part for part in needed if not hasattr(found, part)]
+    if not isinstance(found, type) or len(lacking) == len(needed):
+        raise BadDefinition(f"{what}: it must have Options, accepts(options) and load(options)")
+    if lacking:
+        raise BadDefinition(f"{what}: class {found.__name__} lacks {', '.join(lacking)}")
+    if not isinstance(getattr(found, "accepts", None), frozenset | set):
+        raise BadDefinition(f"{what}: class {found.__name__} must have accepts = frozenset({{...}}), kinds of media")
+    return _OfClass(found)
+
+
+def _imported(typed: str) -> Any:
+    name, _, wanted = typed.partition(":")
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise NotInCatalog(f"--model {typed}: {error}; is the package installed?") from None
-    found = getattr(module, checkpoint, None)
+    found = getattr(module, wanted, None)
     if found is None:
-        raise NotInCatalog(f"--model {typed}: {name} has no {checkpoint!r}")
-    if all(hasattr(found, part) for part in ("Options", "load", "accepts")):
-        return typing.cast(ModuleType, found)
-    raise BadDefinition(f"--model {typed}: it must have Options, accepts(options) and load(options)")
+        raise NotInCatalog(f"--model {typed}: {name} has no {wanted!r}")
+    return found
 
 
-def _resolve(name: str, module: ModuleType, values: Mapping[str, str]) -> Any:
+def _resolve(name: str, module: Wrapper, values: Mapping[str, str]) -> Any:
     options = module.Options
     fields = {item.name: item for item in dataclasses.fields(options)}
     hints = typing.get_type_hints(options)

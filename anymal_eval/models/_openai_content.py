@@ -1,0 +1,116 @@
+"""A message as the chat API wants it: text, pictures as data URLs, sounds as base64 WAV, clips as pictures."""
+
+import base64
+import wave
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anymal_eval.errors import WrongUse
+from anymal_eval.media.image import DAMAGED, ORIENTATION
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.records import Media, Message
+
+Part = dict[str, Any]
+PASSED_ON = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+PASSED_BYTES = 8 << 20  # a larger file is sent anew, scaled or not
+FRAME_QUALITY = 95  # frames come from a lossy codec; as PNG they would be ten times as large
+
+
+class Content:
+    """Opens media and encodes them; thread safe. ``max_side`` 0 leaves pictures at their size."""
+
+    def __init__(self, reader: MediaReader, *, max_side: int, sample_rate: int) -> None:
+        self._reader = reader
+        self._max_side = max_side
+        self._sample_rate = sample_rate
+
+    def message(self, message: Message, frames: int) -> Part:
+        """One turn. Text alone is sent as a string, which every chat template takes.
+
+        Raises:
+            MediaError: a medium cannot be read.
+        """
+        if all(isinstance(part, str) for part in message.parts):
+            return {"role": message.role, "content": "".join(str(part) for part in message.parts)}
+        parts: list[Part] = []
+        for part in message.parts:
+            parts.extend([{"type": "text", "text": part}] if isinstance(part, str) else self._medium(part, frames))
+        return {"role": message.role, "content": parts}
+
+    def close(self) -> None:
+        """End the decoder processes."""
+        self._reader.close()
+
+    def _medium(self, media: Media, frames: int) -> Sequence[Part]:
+        match media.kind:
+            case "image":
+                return [self._image(media)]
+            case "audio":
+                sound = wav(self._reader.audio(media, self._sample_rate), self._sample_rate)
+                data = base64.b64encode(sound).decode("ascii")
+                return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
+            case "video":
+                return [self._frame(pixels) for pixels in self._reader.video(media, frames)]
+            case "imu":
+                raise WrongUse("a chat server takes no motion data")
+
+    def _image(self, media: Media) -> Part:
+        # Decoded in any case: half a picture must fail here, and not be answered by a server that forgives it.
+        pixels = self._reader.image(media)
+        content = self._reader.read_bytes(media)
+        kind = _as_it_is(content) if max(pixels.shape[:2]) <= (self._max_side or max(pixels.shape[:2])) else None
+        if kind is not None:
+            return _image_part(kind, content)
+        return _image_part("image/png", self._encoded(pixels, "PNG"))
+
+    def _frame(self, pixels: NDArray[np.uint8]) -> Part:
+        return _image_part("image/jpeg", self._encoded(pixels, "JPEG"))
+
+    def _encoded(self, pixels: NDArray[np.uint8], kind: str) -> bytes:
+        image = Image.fromarray(pixels)
+        if self._max_side and max(image.size) > self._max_side:
+            scale = self._max_side / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        out = BytesIO()
+        image.save(out, kind, **({"quality": FRAME_QUALITY} if kind == "JPEG" else {}))
+        return out.getvalue()
+
+
+def wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
+    """Mono samples in [-1, 1] as a WAV file of 16 bits.
+
+    >>> wav(np.zeros(8, np.float32), 16_000)[:4]
+    b'RIFF'
+    """
+    out = BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes((np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def _as_it_is(content: bytes) -> str | None:
+    """The type under which a file can be passed on unchanged; None where servers may see another picture in it."""
+    if len(content) > PASSED_BYTES:
+        return None
+    with Image.open(BytesIO(content)) as image:
+        if image.mode not in ("RGB", "L") or image.has_transparency_data or getattr(image, "n_frames", 1) > 1:
+            return None
+        try:
+            turned = image.getexif().get(ORIENTATION, 1) != 1
+        except DAMAGED:
+            turned = True
+        return None if turned else PASSED_ON.get(image.format or "")
+
+
+def _image_part(kind: str, content: bytes) -> Part:
+    data = base64.b64encode(content).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
