@@ -43,7 +43,7 @@ _QUOTES = str.maketrans(
     | dict.fromkeys("”»\x94", "''")
 )
 _UNSEEN = frozenset({"blank", "unknown"})
-_WITH_HARD_SPACES = frozenset({"declaration", "tag", "telephone", "fraction"})
+_WITH_HARD_SPACES = frozenset({"declaration", "tag", "end tag", "telephone", "fraction"})
 _WITH_BRACKETS = frozenset({"smiley", "face", "telephone"})
 _WITH_SOFT_HYPHENS = frozenset({"hashtag", "e-mail", "address", "page"})
 _MERGED = frozenset(first + second for first, second in MERGED)

@@ -33,7 +33,7 @@ _NAMED = f"(?:(?:[dDlLoO]{_ANY_APOSTROPHE}{_W})?{_W}+)"
 _HYPHENATED = f"{_NAMED}(?:[-_{HYPHENS}]{_NAMED})*"
 _INITIALS = r"[A-Za-z]\.(?:[A-Za-z]\.)+"
 _HYPHENATED_AFTER_STOPS = rf"[{_ASCII}][{_ASCII}.,]*(?:-(?:{_INITIALS}|[{_ASCII}]+))+"
-_AMPERSAND = r"[A-Z]+(?:(?:[+&]|&[aA][mM][pP];)[A-Z]+)+"
+_AMPERSAND = r"[A-Z]+(?:(?:&[aA][mM][pP];|[+&])[A-Z]+)+"
 
 _URL_CHARACTER = r"[^ \t\n\"<>|(){}]"
 _URL_LAST = r"[^ \t\n\"<>|(){}.,!?-]"
@@ -45,8 +45,8 @@ _EMAIL_CHARACTER = r"[^ \t\n\"<>|(){}\xa0]"
 _EMAIL_DOMAIN = r"[^ \t\n\"<>|(){}.\xa0]+"
 _ATTRIBUTE = r"[A-Za-z][A-Za-z0-9_:.\-]*(?: *= *(?:'[^'\n]*'|\"[^\"\n]*\"))?"
 _DECLARATION = r"<[!?][A-Za-z\-][^>\n]*>"
-_TAG = rf"<[A-Za-z][A-Za-z0-9_:.\-]*(?: +{_ATTRIBUTE})* */?>"
-_END_TAG = r"</[A-Za-z][A-Za-z0-9_:.\-]*>"
+_TAG = rf"<[A-Za-z][A-Za-z0-9_:.\-]*(?: +{_ATTRIBUTE})* */? *>"
+_END_TAG = r"</[A-Za-z][A-Za-z0-9_:.\-]* *>"
 _FACE = "['<>=^x~-]"
 
 _starter = words.one_of([*map(words.capitalised, words.SENTENCE_STARTERS), r"M[rRsS]\.", _DECLARATION, _TAG, _END_TAG])
@@ -92,6 +92,13 @@ RULES = (
     Rule("declaration", _DECLARATION, "<", "a <!-- b --> c", "a <!--\xa0b\xa0--> c"),
     Rule("tag", _TAG, "<", "<br /> x", "<br\xa0/> x"),
     Rule("end tag", _END_TAG, "<", "a</b>", "a </b>"),
+    Rule(
+        "e-mail",
+        rf"(?:<|&[lL][tT];)?[{_ASCII}]{_EMAIL_CHARACTER}*@(?:{_EMAIL_DOMAIN}\.)*{_EMAIL_DOMAIN}>?",
+        "LD<&",
+        "a.b@c.org.",
+        "a.b@c.org",
+    ),
     Rule("closer", rf"({_closer}\.)(?:.[^{LETTERS}0-9]|[^{LETTERS}0-9]?.|)", "L", "Acme Inc.-x", "acme inc. x"),
     Rule("before clitic", f"((?:{_W}|{_ACCENT_ENTITY})+|{_DOTTED}){_APOSTROPHE}{_CLITIC}", "LDN&", "O'll", "o 'll"),
     Rule("merged", _merged, "L", "cannot", "can not"),
@@ -113,7 +120,7 @@ RULES = (
     Rule("before number", rf"({_before_number}\.){_WIDE_BLANK}?[0-9]", "L", "No. 5 no.", "no. 5 no"),
     Rule(
         "stop before comma",
-        rf"((?:{_WORD}|{_HYPHENATED}|{_HYPHENATED_AFTER_STOPS}|{_DOTTED}|{_AMPERSAND})\.)[,:;]",
+        rf"((?:{_HYPHENATED_AFTER_STOPS}|{_DOTTED}|{_AMPERSAND}|{_HYPHENATED}|{_WORD})\.)[,:;]",
         "LDN&",
         "folle., x",
         "folle. x",
@@ -141,7 +148,7 @@ RULES = (
         "it 's",
     ),
     Rule("it", r"('[tT])(?:[iI][sS]|[wW][aA][sS])", "'", "'twas", "'t was"),
-    Rule("years", rf"{_APOSTROPHE}(?:[0-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’&", "the '90s", "the '90s"),
+    Rule("years", rf"{_APOSTROPHE}(?:[2-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’&", "the '90s", "the '90s"),
     Rule(
         "number",
         rf"[+-]?(?:(?:{_NUMERAL})?(?:[.:,٫٬]\xad?{_NUMERAL})+|{_NUMERAL})",
@@ -166,26 +173,29 @@ RULES = (
     Rule("host", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}", "L", "www.a_b.com", "www.a_b.com"),
     Rule("domain", rf"(?:{_DOMAIN_CHARACTER}+\.)+{_TOP_LEVEL}(?:{_PATH})?", "LN#%&*+~\x00", "ab.com/xy", "ab.com/xy"),
     Rule("file", rf"({_W}+(?:\.{_W}+)*\.{_extension})(?:{_WIDE_BLANK}|[.,?!])", "LDN", "1.jpg x", "1.jpg x"),
-    Rule(
-        "e-mail",
-        rf"(?:<|&lt;)?[{_ASCII}]{_EMAIL_CHARACTER}*@(?:{_EMAIL_DOMAIN}\.)*{_EMAIL_DOMAIN}>?",
-        "LD<&",
-        "a.b@c.org.",
-        "a.b@c.org",
-    ),
     Rule("at name", r"@[A-Za-z_][A-Za-z_0-9]*", "@", "@a_b", "@a_b"),
     Rule("hashtag", rf"#{_L_ENTITY}+", "#", "#café #1", "#café # 1"),
     Rule("currency", r"[A-Z]+\$", "L", "US$5", "us$ 5"),
     Rule("language", r"[cC]\+\+|[cCfF]#", "L", "C++ F#", "c++ f#"),
     Rule("ampersand", _AMPERSAND, "L", "AT&T", "at&t"),
     Rule("smiley", r"([<>]?[:;=]['*o-]?[()@DdOPp\[\]\\{|])[^A-Za-z0-9]", "<>:;=", "x :-)", "x :--rrb-"),
-    Rule("face", rf"\({_FACE}[-._]?{_FACE}\)|{_FACE}_{_FACE}", "(" + _FACE[1:-1] + "L", "^_^", "^_^"),
-    Rule("read entity", words.one_of(list(words.ENTITIES)), "&", "&lt; &amp;", "< &"),
     Rule(
-        "entity", r"&(?:ht|lr|qc|ql|qr|tl|ur|cdq|odq|[qQ][uU][oO][tT]|[aA][pP][oO][sS]|#[0-9]+);", "&", "&#39;", "&#39;"
+        "face",
+        rf"\({_FACE}[._]?{_FACE}\)|\((?!--|.--){_FACE}-{_FACE}\)|{_FACE}_{_FACE}",
+        "(" + _FACE[1:-1] + "L",
+        "^_^",
+        "^_^",
     ),
+    Rule("read entity", words.one_of(list(words.ENTITIES)), "&", "&lt; &amp;", "< &"),
+    Rule("entity", r"&(?i:ht|lr|qc|ql|qr|tl|ur|cdq|odq|quot|apos|#[0-9]+);", "&", "&#39;", "&#39;"),
     Rule("bracket", r"-[LRlr][RSCrsc][Bb]-", "-", "-LRB-", "-lrb-"),
-    Rule("run", r"#+|@+|\*+|(?:\\\*)+|_+|-+|\.{3,}|[?!]{2,}|<<|>>|''", "#@*\\_-.?!<>'", "what?! ----", "what ?!"),
+    Rule(
+        "run",
+        r"#+|@+|\*+|(?:\\\*)+|_+|-+|\.{3,5}|\.(?:[ \xa0]\.){2,4}|[?!]{2,}|<<|>>|''",
+        "#@*\\_-.?!<>'",
+        "what?! ----",
+        "what ?!",
+    ),
     Rule("quotes", r"[`‘-‟‹›«»\x91-\x94]{1,2}", "`N", "“’x", "``' x"),
     Rule("superscript", "[⁰¹²³⁴-⁹]+|[₀-₉]+", "N", "m²³ x", "m ²³ x"),
     Rule("symbol", rf"[!-/:-@\[-`{{-~\x80\x85\x96\x97{SYMBOLS}…–—―¢£¤₠€¼-¾⅓⅔]", "", "a = ©", "a = ©"),

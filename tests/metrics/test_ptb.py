@@ -211,6 +211,13 @@ def test_the_recorded_pairs(text: Path) -> None:
     assert open_cases == 1050, "captions that end in a single letter and a period"
 
 
+@needs_java
+def test_the_recorded_captions_as_one_file(text: Path) -> None:
+    with gzip.open(text / "ptb_pairs.jsonl.gz", "rt", encoding="utf-8") as lines:
+        captions = [json.loads(line)["in"] for line in lines]
+    assert _ptb.tokenise_all(captions) == _ptb_java.tokenise_all(captions)
+
+
 def test_the_recorded_probes(text: Path) -> None:
     probes = [json.loads(line) for line in (text / "ptb_probes.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(probes) == 212
