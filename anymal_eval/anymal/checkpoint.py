@@ -106,7 +106,7 @@ def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
 
 def fingerprints(network: AnyMAL) -> dict[str, str]:
     """Of each frozen part, by ``llm`` or medium."""
-    found = {medium: network.encoder(medium).weights for medium in network.config.modalities}
+    found = {str(medium): network.encoder(medium).weights for medium in network.config.modalities}
     return {"llm": network.llm.weights, **found}
 
 

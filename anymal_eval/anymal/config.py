@@ -25,8 +25,8 @@ _PRESETS = Path(__file__).parent / "presets"
 class LLMConfig:
     """The language model.
 
-    ``chat``: ``template`` wraps the conversation in the tokenizer's own chat template, ``plain`` joins its texts by blank lines
-    (for base models). ``context``: how many positions may be used, the model's own number when None.
+    ``chat``: ``template`` wraps the conversation in the tokenizer's own chat template, ``plain`` joins its texts by
+    blank lines (for base models). ``context``: how many positions may be used, the model's own number when None.
     ``architecture``: ``model_type`` and sizes, used only to tell memory where ``path`` is not at hand.
     """
 
@@ -135,7 +135,9 @@ def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:
     """
     unknown = set(paths) - {"llm", *config.modalities}
     if unknown:
-        raise BadDefinition(f"{sorted(unknown)[0]!r} is no part of this network; it has llm, {', '.join(config.modalities)}")
+        raise BadDefinition(
+            f"{sorted(unknown)[0]!r} is no part of this network; it has llm, {', '.join(config.modalities)}"
+        )
     modalities = {
         medium: dataclasses.replace(part, encoder=dataclasses.replace(part.encoder, path=paths[medium]))
         if medium in paths

@@ -70,7 +70,7 @@ class Chat:
 
         if style == "template" and not tokenizer.chat_template:
             raise BadCheckpoint(
-                f"the tokenizer of {tokenizer.name_or_path} has no chat template; set chat = \"plain\" for a base model"
+                f'the tokenizer of {tokenizer.name_or_path} has no chat template; set chat = "plain" for a base model'
             )
         self.tokenizer = tokenizer
         self._style = style
@@ -99,7 +99,8 @@ class Chat:
         """One prefix and the token ids that each option adds to it.
 
         The whole conversation is tokenised with every option as the model's answer, so that spaces and merges at
-        the seam are those of the template. The prefix is what all of them, and the prompt without an answer, begin with.
+        the seam are those of the template. The prefix is what all of them, and the prompt without an answer, begin
+        with.
 
         Raises:
             BadData: an option that adds nothing, or one that changes what stands before a medium.

@@ -14,6 +14,7 @@ from torch import Tensor
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.prefix import Prefix, prefill
 from anymal_eval.anymal.splice import Batch
+from anymal_eval.anymal.weights import library
 from anymal_eval.errors import BadData, BadLogits, ContextTooLong, OutOfMemory
 
 _ROWS = 64  # options scored at once
@@ -70,10 +71,8 @@ def generate(llm: LLM, batch: Batch, decoding: Decoding, prefix: Prefix | None =
         ContextTooLong: a row would not fit. BadLogits: a row's logits hold NaN or infinity.
         OutOfMemory: the batch is too large.
     """
-    from transformers import GenerationConfig
-
     check_context(llm, batch.lengths, decoding.max_new_tokens)
-    settings = GenerationConfig(
+    settings = library().GenerationConfig(
         do_sample=False,
         num_beams=decoding.beams,
         length_penalty=decoding.length_penalty if decoding.beams > 1 else None,
@@ -127,7 +126,9 @@ def rank(
         check_finite(prefix.logits)
         first = prefix.logits.float().log_softmax(dim=-1)  # (b, v)
         totals = [[float(first[row, option[0]]) for option in own] for row, own in enumerate(options)]
-        rest = [(row, column) for row, own in enumerate(options) for column, option in enumerate(own) if len(option) > 1]
+        rest = [
+            (row, column) for row, own in enumerate(options) for column, option in enumerate(own) if len(option) > 1
+        ]
         for start in range(0, len(rest), _ROWS):
             chunk = rest[start : start + _ROWS]
             sums = _continue(llm, prefix, [row for row, _ in chunk], [options[row][column] for row, column in chunk])
@@ -213,7 +214,7 @@ def _generation(llm: LLM, ids: list[int], decoding: Decoding) -> Generation:
 
 
 class _Finite:
-    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed" and is fine."""
+    """A logits processor that only looks. Beam search gives it log p, where -infinity is fine."""
 
     def __init__(self, beams: int) -> None:
         self._beams = beams

@@ -1,8 +1,8 @@
 """The frozen encoders' outputs on disk: after a projector or an adapter is retrained, nothing is encoded again.
 
-One safetensors file an entry, named by what its content depends on: the media's bytes, and the encoder's fingerprint (its
-weights, preprocessing, layer and type). Entries appear whole by renaming, so any number of processes may fill one folder;
-each carries a checksum, and one that does not match is said, removed and made anew.
+One safetensors file an entry, named by what its content depends on: the media's bytes, and the encoder's fingerprint
+(its weights, preprocessing, layer and type). Entries appear whole by renaming, so any number of processes may fill one
+folder; each carries a checksum, and one that does not match is said, removed and made anew.
 """
 
 import contextlib
@@ -184,9 +184,7 @@ def feature_key(encoder: Encoder, digest: str) -> str:
     return hashlib.sha256(json.dumps([digest, encoder.fingerprint]).encode()).hexdigest()
 
 
-def encode_through(
-    network: AnyMAL, medium: Medium, items: Sequence[Item], cache: FeatureCache | None
-) -> list[Tensor]:
+def encode_through(network: AnyMAL, medium: Medium, items: Sequence[Item], cache: FeatureCache | None) -> list[Tensor]:
     """Features of a batch's media, from the cache where it has them.
 
     Args:

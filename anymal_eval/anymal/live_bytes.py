@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every storage made inside ``with`` counts from when it is made until its last tensor is gone.
 
     Attributes:
@@ -20,7 +20,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         """``known``: tensors not to count, such as weights (an operator may give views of them)."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         # by the storage object, since tensors of shapes alone have no address

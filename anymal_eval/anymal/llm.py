@@ -12,7 +12,7 @@ from anymal_eval.anymal.config import LLMConfig, LoraConfig, Quantise
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.quantise import keep_layout, quantisation
-from anymal_eval.anymal.weights import Source, backbone, fingerprint, freeze, quiet, resolve
+from anymal_eval.anymal.weights import Source, backbone, fingerprint, freeze, library, quiet, resolve
 from anymal_eval.errors import BadCheckpoint
 
 
@@ -42,7 +42,9 @@ class LLM(nn.Module):
         ends: the ids that end an answer.
     """
 
-    def __init__(self, model: Any, chat: Chat, *, context: int, weights: str, endings: tuple[tuple[int, ...], int]) -> None:
+    def __init__(
+        self, model: Any, chat: Chat, *, context: int, weights: str, endings: tuple[tuple[int, ...], int]
+    ) -> None:
         """``endings``: the ids that end an answer, and the one to pad with."""
         super().__init__()
         self.model = model
@@ -53,7 +55,7 @@ class LLM(nn.Module):
         self.ends, self.pad = endings
 
     def embed(self, ids: Sequence[int]) -> Tensor:
-        """t ids -> (t, d)."""
+        """T ids -> (t, d)."""
         table = self.model.get_input_embeddings()
         found: Tensor = table(torch.tensor(ids, dtype=torch.long, device=table.weight.device))
         return found
@@ -81,18 +83,16 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     Raises:
         BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     folder = resolve(config.path)
     extra: dict[str, Any] = {}
     settings = quantisation(loading.quantise, loading.precision)
     if settings is not None:
         extra = {"quantization_config": settings, "device_map": {"": loading.device}}
     weights = fingerprint(folder)
-    model = backbone(AutoModelForCausalLM, str(folder), None, loading.source, **extra)
+    model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.source, **extra)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+            tokenizer = library().AutoTokenizer.from_pretrained(folder, padding_side="left")
     except (OSError, ValueError) as error:
         raise BadCheckpoint(f"{folder} has no tokenizer: {error}") from error
     freeze(model)
@@ -107,11 +107,9 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
 
 
 def _plain_generation(model: Any) -> None:
-    """Drop the checkpoint's own sampling settings, which ``generate`` would silently fill in, and keep what ends an answer."""
-    from transformers import GenerationConfig
-
+    """Drop the checkpoint's own settings but for what ends an answer: ``generate`` would silently fill them in."""
     own = model.generation_config
-    model.generation_config = GenerationConfig(eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id)
+    model.generation_config = library().GenerationConfig(eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id)
 
 
 def _endings(model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:

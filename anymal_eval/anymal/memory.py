@@ -1,7 +1,9 @@
 """What a network will take, from its config alone: nothing is loaded and nothing large is allocated.
 
-The network is built of shapes (torch's fake tensors) and really run on them, forward and, for training, backward: the same
-operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned by formula.
+The network is built of shapes (torch's fake tensors) and really run on them, forward and, for training, backward: the
+same
+operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned by
+formula.
 
 Shapes:  b rows · t positions · k modality tokens · d LLM width
 """
@@ -23,7 +25,7 @@ from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.prefix import prefill
 from anymal_eval.anymal.quantise import expected_bytes, is_quantised, stored
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.weights import Source, backbone, freeze, quiet
+from anymal_eval.anymal.weights import Source, backbone, freeze, library, quiet
 
 ADAM_STATES = 2  # running mean and square of each trained number
 
@@ -32,8 +34,11 @@ ADAM_STATES = 2  # running mean and square of each trained number
 class Workload:
     """What is to be run.
 
-    ``windows``: how many windows of each medium a row holds, one of each where not said. ``padded``: whether rows differ in
-    length (then attention takes a mask, and training keeps more). ``new_tokens``: 0 for ranking; in training, the answer.
+    ``windows``: how many windows of each medium a row holds, one of each where not said. ``text_tokens``: of the
+    longest row. ``new_tokens``: 0 for ranking; in training, the answer.
+
+    Rows are taken to differ in length. Where all are equally long attention needs no mask, and training keeps
+    somewhat less (a seventh of the activations in the toy network).
     """
 
     rows: int = 1
@@ -42,7 +47,6 @@ class Workload:
     beams: int = 1
     windows: Mapping[Medium, int] = field(default_factory=dict)
     train: bool = False
-    padded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +85,8 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     """Reckon a run.
 
     Args:
-        config: the network; of its backbones only ``config.json`` is read, or ``architecture`` where they are not at hand.
-        loading: precision, quantisation, device.
+        config: the network; of its backbones only ``config.json`` is read, or ``architecture`` where they are not at
+        hand. loading: precision, quantisation, device.
         workload: rows, lengths, training or not.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -109,12 +113,10 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
 
 def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     """The network as shapes on the meta device. It has no tokenizer."""
-    from transformers import AutoModelForCausalLM
-
     source = Source(dtype=loading.precision, weights=False)
     given = config.llm.architecture
     with torch.device("meta"), quiet():
-        model = freeze(backbone(AutoModelForCausalLM, config.llm.path, given, source))
+        model = freeze(backbone(library().AutoModelForCausalLM, config.llm.path, given, source))
         if config.lora is not None:
             model = lora.attach(model, config.lora)
         llm = LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))
@@ -130,7 +132,8 @@ def _place(network: AnyMAL, device: str) -> None:
     """Put the shapes on the device they are to be run on; inside a fake tensor mode this allocates nothing."""
     done: dict[int, Tensor] = {}
     for module in network.modules():
-        for table in (module._parameters, module._buffers):
+        tables: list[dict[str, Any]] = [module._parameters, module._buffers]
+        for table in tables:
             for name, tensor in table.items():
                 if tensor is None:
                     continue
@@ -191,7 +194,7 @@ def _answer(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, 
             grown = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
             live.restart()
             length = batch.embeds.shape[1] + steps
-            mask = torch.ones(len(batch.embeds), length, dtype=torch.long) if workload.padded else None
+            mask = torch.ones(len(batch.embeds), length, dtype=torch.long)
             position = torch.full((len(batch.embeds), 1), length - 1)
             network.llm(
                 input_ids=torch.zeros_like(position),
@@ -222,7 +225,7 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
 
 
 def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:
-    """b rows with every medium in its place, all media encoded first as the bridge does."""
+    """B rows with every medium in its place, all media encoded first as the bridge does."""
     tokens: dict[str, list[Tensor]] = {}
     for medium in network.config.modalities:
         encoder = network.encoder(medium)
@@ -237,20 +240,7 @@ def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:
     batch = network.rows([prompt] * workload.rows, given, answer)
     if repeat > 1:
         batch = Batch(embeds=batch.embeds.repeat_interleave(repeat, 0), mask=batch.mask.repeat_interleave(repeat, 0))
-    if workload.padded:
-        return batch
-    return _Unpadded(embeds=batch.embeds, mask=cast(Any, None), targets=batch.targets)
-
-
-class _Unpadded(Batch):
-    """Rows of one length: transformers then attends without a mask, which it sees from real numbers only.
-
-    Given neither mask nor positions it does the same on shapes.
-    """
-
-    @property
-    def positions(self) -> Tensor:
-        return cast(Tensor, None)
+    return batch
 
 
 def _longer(tensor: Tensor, by: int) -> Tensor:

@@ -36,8 +36,8 @@ class AnyMAL(nn.Module):
         super().__init__()
         self.config = config
         self.llm = llm
-        self.encoders = nn.ModuleDict(dict(coders))
-        self.projectors = nn.ModuleDict(dict(heads))
+        self.encoders = nn.ModuleDict({str(medium): coder for medium, coder in coders.items()})
+        self.projectors = nn.ModuleDict({str(medium): head for medium, head in heads.items()})
         self.encoder_calls = 0
         self.train(False)
 
@@ -86,10 +86,10 @@ class AnyMAL(nn.Module):
         stacked = torch.cat(list(inputs))
         with torch.no_grad(), decoding.memory_guard(f"encoding {len(stacked)} windows of {medium}"):
             parts = []
-            for chunk in stacked.split(_WINDOWS):
+            for chunk in torch.split(stacked, _WINDOWS):
                 self.encoder_calls += 1
                 parts.append(encoder(chunk.to(self.llm.device)))
-        return [features.flatten(0, 1) for features in torch.cat(parts).split(counts)]
+        return [features.flatten(0, 1) for features in torch.split(torch.cat(parts), counts)]
 
     def project(self, medium: Medium, features: Sequence[Tensor]) -> list[Tensor]:
         """Modality tokens.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.splice import Batch, pad
+from anymal_eval.anymal.weights import library
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,12 @@ class Prefix:
 
     @property
     def rows(self) -> int:
-        """b."""
+        """B."""
         return len(self.batch.mask)
 
     @property
     def positions(self) -> int:
-        """t."""
+        """T."""
         return self.batch.mask.shape[1]
 
     @property
@@ -60,14 +61,12 @@ class Prefix:
 
 def prefill(llm: LLM, batch: Batch) -> Prefix:
     """Compute a batch once, for ``rank`` or for the questions that share it."""
-    from transformers import DynamicCache
-
     with torch.no_grad():
         out = llm(
             inputs_embeds=batch.embeds,
             attention_mask=batch.mask,
             position_ids=batch.positions,
-            past_key_values=DynamicCache(config=llm.model.config),
+            past_key_values=library().DynamicCache(config=llm.model.config),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -83,15 +82,13 @@ def extend(prefix: Prefix, rows: list[int], suffixes: list[Tensor]) -> tuple[Pre
         suffixes: (t_i, d) for each new row.
 
     Returns:
-        The prefix row by row, and the whole rows for ``generate``. Shorter suffixes are padded between prefix and suffix;
-        positions count what is there, so the padding is not noticed.
+        The prefix row by row, and the whole rows for ``generate``. Shorter suffixes are padded between prefix and
+        suffix; positions count what is there, so the padding is not noticed.
     """
     chosen = torch.tensor(rows, device=prefix.mask.device)
     tail = pad(suffixes)
     head = Batch(embeds=prefix.batch.embeds[chosen], mask=prefix.mask[chosen])
-    whole = Batch(
-        embeds=torch.cat([head.embeds, tail.embeds], dim=1), mask=torch.cat([head.mask, tail.mask], dim=1)
-    )
+    whole = Batch(embeds=torch.cat([head.embeds, tail.embeds], dim=1), mask=torch.cat([head.mask, tail.mask], dim=1))
     return Prefix(batch=head, logits=prefix.logits[chosen], _cache=prefix.cache(chosen)), whole
 
 

@@ -1,7 +1,7 @@
 """int8 and nf4 through bitsandbytes (CUDA and CPU), and what tensors really weigh.
 
-The language model's linear layers are quantised, its embeddings and output head are not, nor are encoders and projectors.
-nf4 uses double quantisation, as QLoRA (arXiv:2305.14314) does; AnyMAL says only "4 and 8 bits".
+The language model's linear layers are quantised, its embeddings and output head are not, nor are encoders and
+projectors. nf4 uses double quantisation, as QLoRA (arXiv:2305.14314) does; AnyMAL says only "4 and 8 bits".
 On a CPU this saves memory and never time (a decode step takes 8 times as long as in fp32).
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anymal_eval.anymal.weights import library
 from anymal_eval.errors import NeedsExtra
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a scale
@@ -35,13 +36,12 @@ def quantisation(kind: str, dtype: torch.dtype) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise NeedsExtra(f"--quantize {kind} needs bitsandbytes: pip install bitsandbytes")
-    from transformers import BitsAndBytesConfig
-
+    settings = library().BitsAndBytesConfig
     # It would say once per matrix product that it casts fp32 inputs.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
+        return settings(load_in_8bit=True)
+    return settings(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
 
@@ -89,7 +89,9 @@ def stored(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     seen: set[int] = set()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         for label, precision, part in _parts(name, tensor):
-            storage = part.untyped_storage()._cdata  # the storage object itself: tensors of shapes alone have no address
+            storage = (
+                part.untyped_storage()._cdata
+            )  # the storage object itself: tensors of shapes alone have no address
             if storage not in seen:
                 seen.add(storage)
                 yield label, precision, part
@@ -112,9 +114,9 @@ def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, str, Tensor]]:
         return
     if tensor.dtype == torch.int8:
         yield name, "int8", tensor
-        scale = getattr(tensor, "SCB", None)
-        if scale is not None:
-            yield f"{name}.SCB", "scales", scale
+        row_scale = getattr(tensor, "SCB", None)
+        if row_scale is not None:
+            yield f"{name}.SCB", "scales", row_scale
         return
     precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}.get(tensor.dtype, "other")
     yield name, precision, tensor

@@ -63,7 +63,7 @@ def splice(llm: LLM, prompt: Prompt, media: Sequence[Tensor]) -> Tensor:
             raise BadData(f"{medium}: expected tokens of shape (k, {llm.width}), got {tuple(tokens.shape)}")
     text = llm.embed([token for piece in prompt.pieces for token in piece])
     parts = []
-    for index, piece in enumerate(text.split([len(piece) for piece in prompt.pieces])):
+    for index, piece in enumerate(torch.split(text, [len(piece) for piece in prompt.pieces])):
         parts.append(piece)
         if index < len(media):
             parts.append(media[index].to(device=text.device, dtype=text.dtype))

@@ -16,7 +16,7 @@ from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
 from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
-from anymal_eval.anymal.weights import quiet
+from anymal_eval.anymal.weights import library, quiet
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
@@ -24,6 +24,7 @@ TEMPLATE = (
     "{% else %}{{ '<|' + message['role'] + '|> ' + message['content'] + '\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|answer|>' }}{% endif %}"
 )
+_SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 _CORPUS = [
     "yes no a cat a dog the answer is a man riding a wave on top of a surfboard",
     "what color is the picture of the sound in the video the person is walking running describe the motion",
@@ -62,16 +63,15 @@ def write_llm(folder: Path, config: LLMConfig) -> None:
         folder: where.
         config: with an ``architecture``.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    auto = library()
     own = tokenizer()
-    settings = AutoConfig.for_model(
+    settings = auto.AutoConfig.for_model(
         **{"tie_word_embeddings": False, **(config.architecture or {})},
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
         pad_token_id=own.pad_token_id,
     )
-    model = AutoModelForCausalLM.from_config(settings)
+    model = auto.AutoModelForCausalLM.from_config(settings)
     _spread(model)
     model.save_pretrained(folder, safe_serialization=True)
     own.save_pretrained(folder)
@@ -79,8 +79,6 @@ def write_llm(folder: Path, config: LLMConfig) -> None:
 
 def write_encoder(path: Path, part: ModalityConfig) -> None:
     """A random encoder with its processor, from the ``architecture`` of its options."""
-    import transformers
-
     options = part.encoder
     if isinstance(options, IMUOptions):
         from safetensors.torch import save_file
@@ -94,8 +92,8 @@ def write_encoder(path: Path, part: ModalityConfig) -> None:
         "videomae": ("VideoMAEModel", "VideoMAEImageProcessorPil"),
         "clap": ("ClapAudioModel", "ClapFeatureExtractor"),
     }
-    model_class, processor_class = (getattr(transformers, name) for name in classes[options.kind])
-    settings = transformers.AutoConfig.for_model(**(options.architecture or {}))
+    model_class, processor_class = (getattr(library(), name) for name in classes[options.kind])
+    settings = library().AutoConfig.for_model(**(options.architecture or {}))
     model_class(settings).save_pretrained(path, safe_serialization=True)
     _processor(processor_class, settings, options).save_pretrained(path)
 
@@ -103,21 +101,20 @@ def write_encoder(path: Path, part: ModalityConfig) -> None:
 def tokenizer() -> Any:
     """A byte-level tokenizer with a few merges and a chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     fast = Tokenizer(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<s>", "</s>"]
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=special,
+        special_tokens=list(_SPECIAL.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     fast.train_from_iterator(_CORPUS, trainer)
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=fast, pad_token="<pad>", bos_token="<s>", eos_token="</s>"  # noqa: S106 - tokens of text
+    made = library().PreTrainedTokenizerFast(
+        tokenizer_object=fast,
+        **_SPECIAL,
     )
     made.chat_template = TEMPLATE
     return made
@@ -133,7 +130,7 @@ def _processor(cls: Any, settings: Any, options: EncoderOptions) -> Any:
 
 
 def _spread(model: Any) -> None:
-    """Larger weights than transformers' 0.02: with those all next tokens are equally likely and every test would pass."""
+    """Larger weights than transformers' 0.02, with which all next tokens are about equally likely."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2:

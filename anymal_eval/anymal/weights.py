@@ -29,6 +29,13 @@ class Source:
     weights: bool = True
 
 
+def library() -> Any:
+    """transformers, imported when first needed; as Any, because its own types are there by halves."""
+    import transformers
+
+    return transformers
+
+
 def resolve(path: str) -> Path:
     """The folder of a checkpoint: itself, or the hub's snapshot (from the cache alone when offline).
 
@@ -39,7 +46,7 @@ def resolve(path: str) -> Path:
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -101,12 +108,10 @@ def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
         given: ``model_type`` and sizes, used where the checkpoint is not at hand (presets carry them, so that
             memory can be told without a download).
     """
-    from transformers import AutoConfig
-
     folder = Path(path).expanduser()
     if folder.is_dir() or given is None:
-        return AutoConfig.from_pretrained(resolve(path))
-    return AutoConfig.for_model(**given)
+        return library().AutoConfig.from_pretrained(resolve(path))
+    return library().AutoConfig.for_model(**given)
 
 
 def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, source: Source, **arguments: Any) -> Any:
@@ -152,8 +157,7 @@ class quiet:  # noqa: N801 - used as a statement
     """Keeps transformers' load reports and progress bars off the terminal, and restores its level afterwards."""
 
     def __enter__(self) -> None:
-        from transformers.utils import logging
-
+        logging = library().utils.logging
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         # peft 0.21 asks transformers 5.23 by the old name
@@ -168,8 +172,7 @@ class quiet:  # noqa: N801 - used as a statement
         logging.disable_progress_bar()
 
     def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
+        logging = library().utils.logging
         self._warnings.__exit__(None, None, None)
         self._bitsandbytes.setLevel(self._own_level)
         logging.set_verbosity(self._level)

@@ -31,9 +31,7 @@ def test_a_checkpoint_comes_back_and_can_be_moved(network: AnyMAL, copy: Path, t
     prompt = Prompt(pieces=((5, 6), (7,)), media=("image",))
     tokens = torch.randn(8, 64)
     with torch.no_grad():
-        assert torch.equal(
-            again(again.rows([prompt], [[tokens]])), network(network.rows([prompt], [[tokens]]))
-        )
+        assert torch.equal(again(again.rows([prompt], [[tokens]])), network(network.rows([prompt], [[tokens]])))
     for name, value in network.projectors.state_dict().items():
         assert torch.equal(value, again.projectors.state_dict()[name])
     assert checkpoint.fingerprints(again) == checkpoint.fingerprints(network)
@@ -69,7 +67,9 @@ def test_a_wrong_backbone_is_refused_by_name(part: str, copy: Path, tmp_path: Pa
         tiny.write(other, seed=1)
     medium = {"llm": "llm", "clip": "image", "clap": "audio", "videomae": "video"}.get(part, "imu")
     said = "wrong language model" if medium == "llm" else f"wrong {medium} encoder"
-    with pytest.raises(BadCheckpoint, match=rf"{said}.*trained with weights [0-9a-f]{{12}}, .*{part} has [0-9a-f]{{12}}"):
+    with pytest.raises(
+        BadCheckpoint, match=rf"{said}.*trained with weights [0-9a-f]{{12}}, .*{part} has [0-9a-f]{{12}}"
+    ):
         checkpoint.load(copy, Loading(), {medium: str(other / "backbones" / part)})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
+import transformers as typed
 from numpy.typing import NDArray
 
 from anymal_eval.anymal import encoders, strict, tiny
@@ -19,6 +19,7 @@ from anymal_eval.anymal.projectors import mlp
 from anymal_eval.anymal.weights import Source
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 
+transformers: Any = typed  # its classes are typed by halves
 Draw = Callable[..., NDArray[Any]]
 VIT: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32,
@@ -213,7 +214,9 @@ def test_weights_that_are_missing_or_pickled_are_refused(tmp_path: Path) -> None
         encoders.build(options, Source())
 
 
-def test_another_architecture_is_refused_not_filled_with_noise(tmp_path: Path, network: AnyMAL, tiny_folder: Path) -> None:
+def test_another_architecture_is_refused_not_filled_with_noise(
+    tmp_path: Path, network: AnyMAL, tiny_folder: Path
+) -> None:
     options = strict.read(
         encoders.options_of("dinov2"), {"kind": "dinov2", "path": str(tiny_folder / "backbones" / "videomae")}, "x"
     )

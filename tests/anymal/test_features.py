@@ -47,7 +47,8 @@ class Library:
 def answers(network: AnyMAL, features: list[Tensor]) -> Tensor:
     with torch.no_grad():
         tokens = network.project("image", features)
-        return network(network.rows([PROMPT] * len(tokens), [[one] for one in tokens]))
+        logits: Tensor = network(network.rows([PROMPT] * len(tokens), [[one] for one in tokens]))
+    return logits
 
 
 def test_another_projector_opens_nothing_and_encodes_nothing(tiny_folder: Path, tmp_path: Path, draw: Draw) -> None:

@@ -26,15 +26,15 @@ def config(tiny_folder: Path) -> AnyMALConfig:
     return checkpoint._absolute(checkpoint.read(tiny_folder / "checkpoint")[0], tiny_folder / "checkpoint")
 
 
-def batch(network: AnyMAL, *, answers: bool, lengths: tuple[int, ...] = LENGTHS) -> Batch:
+def batch(network: AnyMAL, *, answers: bool) -> Batch:
     """Every medium, then a text; all media encoded and projected first."""
     tokens: dict[str, list[Tensor]] = {}
     for medium in MEDIA:
-        windows = [torch.randn(1, *network.encoder(medium).window_shape) for _ in lengths]
+        windows = [torch.randn(1, *network.encoder(medium).window_shape) for _ in LENGTHS]
         tokens[medium] = network.project(medium, network.encode(medium, windows))
-    prompts = [Prompt(pieces=((), (), (), (), (5,) * length), media=MEDIA) for length in lengths]
-    media = [[tokens[medium][row] for medium in MEDIA] for row in range(len(lengths))]
-    return network.rows(prompts, media, [(6,) * NEW] * len(lengths) if answers else None)
+    prompts = [Prompt(pieces=((), (), (), (), (5,) * length), media=MEDIA) for length in LENGTHS]
+    media = [[tokens[medium][row] for medium in MEDIA] for row in range(len(LENGTHS))]
+    return network.rows(prompts, media, [(6,) * NEW] * len(LENGTHS) if answers else None)
 
 
 def near(said: int, counted: int, what: str) -> None:
@@ -63,10 +63,8 @@ def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dt
             near(said[part][kind], size, f"{part} {kind}")
 
 
-@pytest.mark.parametrize("padded", [True, False])
-def test_a_training_step(config: AnyMALConfig, padded: bool) -> None:
-    lengths = LENGTHS if padded else (LENGTHS[0],) * 3
-    work = Workload(rows=3, text_tokens=max(lengths), new_tokens=NEW, train=True, padded=padded)
+def test_a_training_step(config: AnyMALConfig) -> None:
+    work = Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True)
     said = estimate(config, Loading(), work)
     network = create(config, Loading()).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in [*network.parameters(), *network.buffers()]}
@@ -79,20 +77,15 @@ def test_a_training_step(config: AnyMALConfig, padded: bool) -> None:
 
     # the autograd engine's own word for what it keeps, not our counter
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = network.loss(batch(network, answers=True, lengths=lengths))
+        loss = network.loss(batch(network, answers=True))
     near(said.activations, sum(kept.values()), "activations")
     trained = [value for value in network.parameters() if value.requires_grad]
-    with LiveBytes([*network.parameters(), *network.buffers()]) as live:
-        live_before = sum(kept.values())
-        loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]
     gradients = sum(value.grad.nbytes for value in trained if value.grad is not None)
-    assert live.peak + live_before > said.gradients
     near(said.gradients, gradients, "gradients")
     optimiser = torch.optim.AdamW(trained)
     optimiser.step()
-    states = sum(
-        value.nbytes for state in optimiser.state.values() for value in state.values() if value.ndim
-    )
+    states = sum(value.nbytes for state in optimiser.state.values() for value in state.values() if value.ndim)
     near(said.optimiser, states, "optimiser")
 
 
@@ -107,9 +100,7 @@ def test_the_peak_of_a_training_step(config: AnyMALConfig) -> None:
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
-    said = estimate(
-        config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams)
-    )
+    said = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams))
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
         rows = batch(network, answers=False)
         shared = network.prefill(rows)
@@ -122,7 +113,9 @@ def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
     size = 3 * beams * positions * text.num_hidden_layers * 2 * text.num_key_value_heads * text.head_dim * 4
     near(said.kv_cache, size, "kv cache")
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
-        generate(network.llm, batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams))
+        generate(
+            network.llm, batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams)
+        )
     whole = said.activations + said.kv_cache
     print(f"generate, {beams} beams: said {whole}, counted {live.peak}")
     assert abs(whole - live.peak) < 0.1 * live.peak, "generate keeps scores and sequences besides"

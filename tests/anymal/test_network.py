@@ -176,7 +176,11 @@ def test_interleaved_image_and_motion_each_in_its_place(network: AnyMAL, draw: D
     parts = ("See ", Slot(medium="image"), " then feel ", Slot(medium="imu"), " now.")
     prompt = network.chat.prompt([Turn(role="user", parts=parts)])
     assert prompt.media == ("image", "imu")
-    assert [network.chat.text(piece).strip() for piece in prompt.pieces] == ["<|user|> See", "then feel", "now.\n<|answer|>"]
+    assert [network.chat.text(piece).strip() for piece in prompt.pieces] == [
+        "<|user|> See",
+        "then feel",
+        "now.\n<|answer|>",
+    ]
     image = torch.full((8, 64), 2.0)
     imu = torch.full((5, 64), 3.0)
     row = network.rows([prompt], [[image, imu]]).embeds[0]
@@ -208,7 +212,7 @@ def test_a_prompt_longer_than_the_context_names_the_lengths(network: AnyMAL) -> 
     long = Prompt(pieces=(tuple([5] * 1020),))
     short = Prompt(pieces=((5,),))
     batch = network.rows([short, long], [[], []])
-    with pytest.raises(ContextTooLong, match="row 1: a prompt of 1020 tokens and 8 new ones make 1028, .* is 1024"):
+    with pytest.raises(ContextTooLong, match=r"row 1: a prompt of 1020 tokens and 8 new ones make 1028, .* is 1024"):
         network.generate(batch, Decoding(max_new_tokens=8))
     with pytest.raises(ContextTooLong, match="1020"):
         network.rank(batch, [[(5,)], [(5,) * 9]])

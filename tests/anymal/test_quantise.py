@@ -1,10 +1,11 @@
 """int8 and nf4 through bitsandbytes really quantise, on this CPU too."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import transformers
+import transformers as typed
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -16,6 +17,7 @@ from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.quantise import weight_bytes
 
+transformers: Any = typed  # its classes are typed by halves
 WIDTH, LAYERS = 256, 2
 PROMPT = Prompt(pieces=((5, 6, 7), (8, 9)), media=("imu",))
 ANSWER = (20, 30, 40)
@@ -61,16 +63,14 @@ def measured(net: AnyMAL) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         logits = net(batch)[0]
     net.loss(batch).backward()  # type: ignore[no-untyped-call]
-    gradient = net.projectors["imu"].layer.weight.grad
-    assert isinstance(gradient, Tensor)
+    gradient = net.projectors["imu"].get_parameter("layer.weight").grad
+    assert gradient is not None
     assert not any(value.grad is not None for value in net.llm.parameters())
     assert not any(value.grad is not None for value in net.encoders.parameters())
     return logits, gradient
 
 
-@pytest.mark.parametrize(
-    ("kind", "bits", "logit_error", "cosine"), [("int8", 8, 0.03, 0.999), ("nf4", 4, 0.3, 0.95)]
-)
+@pytest.mark.parametrize(("kind", "bits", "logit_error", "cosine"), [("int8", 8, 0.03, 0.999), ("nf4", 4, 0.3, 0.95)])
 def test_quantised_weights_logits_and_gradients(
     folder: Path, kind: Quantise, bits: int, logit_error: float, cosine: float
 ) -> None:
@@ -109,16 +109,14 @@ def test_quantised_models_generate_rank_and_take_adapters(folder: Path, kind: Qu
     reached = [name for name, value in net.llm.named_parameters() if value.grad is not None and value.grad.any()]
     assert reached
     assert all("lora_B" in name for name in reached)
-    assert net.projectors["imu"].layer.weight.grad is not None
+    assert net.projectors["imu"].get_parameter("layer.weight").grad is not None
 
 
 def test_bf16_halves_the_weights_and_stays_near(folder: Path) -> None:
     plain = network(folder, "none")
     torch.manual_seed(1)
     half = create(config(folder), Loading(precision=torch.bfloat16))
-    assert weight_bytes(half.llm)["bf16"] * 2 == sum(
-        value.nbytes for value in plain.llm.parameters()
-    )
+    assert weight_bytes(half.llm)["bf16"] * 2 == sum(value.nbytes for value in plain.llm.parameters())
     motion = torch.linspace(-1, 1, 6000).reshape(1, 6, 1000)
     logits = []
     for net in (plain, half):

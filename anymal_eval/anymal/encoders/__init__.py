@@ -58,7 +58,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
-        """An array as the decoder gives it -> (w, \\*window_shape) on the CPU. Safe in any thread.
+        """An array as the decoder gives it -> (w, ...window_shape) on the CPU. Safe in any thread.
 
         Raises:
             MediaError: the array is not of this medium's form.
@@ -66,7 +66,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, windows: Tensor) -> Tensor:
-        """(w, \\*window_shape) -> (w, n, e)."""
+        """(w, ...window_shape) -> (w, n, e)."""
 
     @property
     @abstractmethod

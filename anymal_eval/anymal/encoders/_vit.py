@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form
-from anymal_eval.anymal.weights import Source, backbone, quiet, resolve
+from anymal_eval.anymal.weights import Source, backbone, library, quiet, resolve
 from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 
@@ -49,7 +49,7 @@ class ViT(Encoder):
         return self.pixels([media])
 
     def pixels(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """w pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
+        """W pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
         out = self._processor(list(frames), return_tensors="pt", input_data_format="channels_last")
         pixels: Tensor = out["pixel_values"].float()
         if tuple(pixels.shape[1:]) != self.window_shape:
@@ -79,12 +79,10 @@ def processor(options: EncoderOptions, source: Source) -> Any:
     """
     if not source.weights:
         return None
-    from transformers import AutoImageProcessor
-
     folder = resolve(options.path)
     try:
         with quiet():
-            return AutoImageProcessor.from_pretrained(folder, backend="pil")
+            return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
     except (OSError, ValueError) as error:
         raise BadCheckpoint(f"{folder} has no usable preprocessor_config.json: {error}") from error
 
@@ -113,7 +111,5 @@ def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str
 
 def load(name: str, options: EncoderOptions, source: Source) -> Any:
     """The named class of transformers, filled."""
-    import transformers
-
     with torch.no_grad():
-        return backbone(getattr(transformers, name), options.path, options.architecture, source)
+        return backbone(getattr(library(), name), options.path, options.architecture, source)

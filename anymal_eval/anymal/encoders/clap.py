@@ -3,8 +3,8 @@
 The features are the tower's time steps (32 for its 10 s window, which is AnyMAL's number of audio tokens), averaged
 over frequency; or its one pooled vector.
 
-The log-mel is our own: ``ClapFeatureExtractor`` draws a random crop of a long clip, and takes 112 ms where ``torch.stft``
-takes 6 for the same numbers (filter bank and padding are its own; compared in the tests).
+The log-mel is our own: ``ClapFeatureExtractor`` draws a random crop of a long clip, and takes 112 ms where
+``torch.stft`` takes 6 for the same numbers (filter bank and padding are its own; compared in the tests).
 """
 
 import json

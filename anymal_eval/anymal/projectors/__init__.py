@@ -1,6 +1,7 @@
 """What is trained in alignment: features into the LLM's space. One file each; the file's name is its name.
 
-A file defines ``Options`` (what ``[modalities.*.projector]`` may say) and ``build(options, source_width, target_width)``.
+A file defines ``Options`` (what ``[modalities.*.projector]`` may say) and ``build(options, source_width,
+target_width)``.
 
 Shapes, here and in every projector:  b batch · n encoder tokens · e encoder width · k modality tokens · d LLM width
 """

@@ -2,9 +2,11 @@
 
 The paper does not say how one layer makes 32 tokens, and two readings exist:
 
-``pool``    the encoder's n tokens are averaged into k equal shares in time, each goes through the same e -> d layer. Our
+``pool``    the encoder's n tokens are averaged into k equal shares in time, each goes through the same e -> d layer.
+Our
             default: CLAP's window has exactly 32 time steps and IMU2CLIP's GRU 32 states, so nothing is lost.
-``expand``  the mean of the encoder's tokens (its one vector, when pooled) goes through one e -> k d layer and is cut into k.
+``expand``  the mean of the encoder's tokens (its one vector, when pooled) goes through one e -> k d layer and is cut
+into k.
 """
 
 from dataclasses import dataclass
@@ -40,8 +42,8 @@ class Linear(Projector):
             # (b, e, k): with fewer than k tokens some are repeated, with k they pass as they are
             pooled = adaptive_avg_pool1d(features.transpose(1, 2), self._count)
             out: Tensor = self.layer(pooled.transpose(1, 2))
-            return out
-        out = self.layer(features.mean(dim=1)).unflatten(-1, (self._count, -1))
+        else:
+            out = self.layer(features.mean(dim=1)).reshape(len(features), self._count, -1)
         return out
 
 

@@ -1,7 +1,7 @@
 """Perceiver Resampler (Flamingo, arXiv:2204.14198): any number of features to k tokens by cross-attention.
 
-AnyMAL: 6 layers and 64 tokens for images, 4 and 32 for video, not at the LLM's width. Width, heads and head size are not
-in the paper; 1024, 16 and 96 (the resampler of the public Flamingo ports) give the about 100M parameters it names.
+AnyMAL: 6 layers and 64 tokens for images, 4 and 32 for video, not at the LLM's width. Width, heads and head size are
+not in the paper; 1024, 16 and 96 (the resampler of the public Flamingo ports) give the about 100M parameters it names.
 
 ``resample`` computes what transformers' ``IdeficsPerceiverResampler`` computes with the same weights (a test holds
 it to 1e-5, forward and gradient); around it stand one linear layer in, where the widths differ, and one out.
@@ -69,6 +69,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, latents: Tensor) -> Tensor:
+        """(b, k, w) -> (b, k, w)."""
         out: Tensor = self.down(relu(self.up(self.norm(latents))))
         return out
 
