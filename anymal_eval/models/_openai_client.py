@@ -1,7 +1,6 @@
 """Talks to a chat server: many requests in flight, each tried again with back-off, and the key never told."""
 
 import asyncio
-import contextlib
 import difflib
 import json
 from collections.abc import Mapping, Sequence
@@ -115,9 +114,9 @@ class Client:
 
     def close(self) -> None:
         """Close all connections. May be called again."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
+        if not self._http.is_closed:
             self._runner.run(self._http.aclose())
-        self._runner.close()
+            self._runner.close()
 
     async def _ask_all(self, asked: Sequence[tuple[Request, Mapping[str, Any]]]) -> list[Response | RequestFailed]:
         gate = asyncio.Semaphore(self._concurrency)

@@ -1,0 +1,279 @@
+"""The chat wrapper against a real server process that fails in every way it can."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from anymal_eval.errors import WrongUse
+from anymal_eval.models import Model
+from anymal_eval.models._load import choose
+from anymal_eval.models._openai_client import _retry_after
+from anymal_eval.models._openai_reading import candidate_scores
+from anymal_eval.protocols import Protocol
+from anymal_eval.protocols.reading import Reading, read_response
+from anymal_eval.records import Decoding, Example, Media, Message, Request
+from tests.models.serving import Address, ask, model, question, serving
+
+KEY = "sk-never-to-be-written-0123456789"
+YES_NO = ("no", "yes")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Address]:
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def asked(server: Address, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    made = model(server)
+    yield made
+    made.close()
+
+
+# What passes after one or two tries.
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [(100, "429 1"), (101, "429-date 2"), (102, "500 2"), (103, "502 1"), (104, "503 2"), (105, "cut 1")],
+)
+def test_what_passes_is_tried_again(asked: Model, server: Address, number: int, fault: str) -> None:
+    (response,) = ask(asked, [question(number, fault)])
+    assert response.answer == f"word {number}"
+    assert response.finish == "stop"
+    assert (response.prompt_tokens, response.new_tokens) == (11, 2)
+    tries = int(fault.split()[1]) + 1
+    assert server.told()["tries"][str(number)] == tries
+    if fault == "429 1":
+        first, second = server.told()["times"][str(number)]
+        assert 1.0 <= second - first < 2.0, "Retry-After: 1 is not honoured"
+
+
+def test_a_hang_is_killed_and_tried_again(asked: Model) -> None:
+    begun = time.monotonic()
+    responses = ask(asked, [question(110, "hang 1"), question(111, "drip 1"), question(112)])
+    assert [response.answer for response in responses] == ["word 110", "word 111", "word 112"]
+    assert 2.0 <= time.monotonic() - begun < 4.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message", "tries"),
+    [
+        ("429", "server", "429 Too Many Requests: overloaded", 3),
+        ("500", "server", "500 Internal Server Error: overloaded", 3),
+        ("cut", "server", "connection failed: RemoteProtocolError", 3),
+        ("hang", "server", "did not answer within 2 s", 3),
+        ("400", "server", "400 Bad Request: overloaded", 1),
+        ("context", "context", "maximum context length is 512", 1),
+        ("policy", "refused", "the prompt was filtered", 1),
+        ("malformed", "server", "is no JSON", 1),
+        ("deep", "server", "is no JSON", 1),
+        ("no-object", "server", "a JSON list, not an object", 1),
+        ("empty-choices", "server", "has no choices", 1),
+        ("error-200", "server", "has no choices: worker died", 1),
+        ("no-message", "server", "has no message", 1),
+        ("null-text", "server", "has no text", 1),
+        ("blank-length", "server", "before its first word", 1),
+        ("blank-unfinished", "server", "did not finish", 1),
+        ("abort", "server", "did not finish the answer (finish_reason 'abort')", 1),
+        ("refusal", "refused", "I cannot help with that", 1),
+        ("filter", "refused", "content filter", 1),
+    ],
+)
+def test_what_does_not_pass_is_a_failure(
+    asked: Model, server: Address, request: pytest.FixtureRequest, fault: str, kind: str, message: str, tries: int
+) -> None:
+    number = 200 + request.node.callspec.indices["fault"]
+    response, neighbour = ask(asked, [question(number, fault), question(number + 100)])
+    assert neighbour.answer == f"word {number + 100}"
+    assert response.answer is None
+    assert response.option_scores is None
+    assert response.failure is not None
+    assert response.failure.kind == kind
+    assert message in response.failure.message
+    assert KEY not in response.failure.message
+    assert ("given up after 3 tries" in response.failure.message) == (tries == 3)
+    assert server.told()["tries"][str(number)] == tries
+    # Nothing of it is ever scored.
+    example = Example(id=response.id, cluster="c", kind="short_answer", references=("x",))
+    assert read_response(response, example, Reading()).state == "error"
+
+
+def test_answers_that_end_otherwise(asked: Model) -> None:
+    cut, blank, odd, tgi = ask(
+        asked, [question(1, "length"), question(2, "blank"), question(3, "surrogate"), question(4, "tgi")]
+    )
+    assert (cut.answer, cut.finish) == ("a long answ", "length")
+    assert (blank.answer, blank.finish) == ("", "stop")
+    assert (odd.answer, tgi.finish) == ("?x", "stop")
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(asked: Model, server: Address) -> None:
+    (response,) = ask(asked, [question(400, "500")])
+    assert f"Bearer {KEY}" in server.told()["keys"]
+    assert response.failure is not None
+    assert "you sent Bearer ***" in response.failure.message
+    assert KEY not in repr(vars(asked)) + asked.fingerprint
+
+
+def test_sixty_four_in_flight_keep_their_order() -> None:
+    with serving(seconds=0.2) as address:
+        asked = model(address, concurrency=64, timeout=20)
+        try:
+            requests = [question(number, "503 1" if number % 10 == 0 else "") for number in range(256)]
+            responses = ask(asked, requests)
+        finally:
+            asked.close()
+        told = address.told()
+    assert [response.id for response in responses] == [request.id for request in requests]
+    assert [response.answer for response in responses] == [f"word {number}" for number in range(256)]
+    assert 32 < told["most"] <= 64
+    assert sum(told["tries"].values()) == 256 + 26
+
+
+def test_concurrency_is_kept_and_asks_for_batches(server: Address) -> None:
+    with serving(seconds=0.02) as address:
+        asked = model(address, concurrency=3)
+        ask(asked, [question(number) for number in range(20)])
+        assert getattr(asked, "batch_hint", 0) == 12
+        asked.close()
+        asked.close()
+        assert address.told()["most"] == 3
+
+
+# --- Ranking by the first token ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gives", "tops"), [("given", 20), ("five", 5)])
+def test_yes_and_no_by_the_first_tokens_probabilities(gives: str, tops: int) -> None:
+    with serving(logprobs=gives) as address:
+        asked = model(address)
+        (response,) = ask(asked, [question(3, candidates=YES_NO)])
+        asked.close()
+        assert address.told()["last"]["top_logprobs"] == tops
+    assert response.finish == "ranked"
+    assert response.option_scores == candidate_scores(
+        YES_NO,
+        {"logprobs": {"content": [{"top_logprobs": [
+            {"token": "Yes", "logprob": -0.4}, {"token": "No", "logprob": -0.85}, {"token": "yes", "logprob": -3.0},
+        ]}]}},
+    )  # fmt: skip
+    example = Example(id="q3", cluster="c", kind="yes_no", options=YES_NO, label=1)
+    answer = read_response(response, example, Reading())
+    assert answer.choice == 1
+    assert answer.p_yes is not None
+    assert 0.6 < answer.p_yes < 0.7
+
+
+@pytest.mark.parametrize("gives", ["none", "refused"])
+def test_without_probabilities_the_text_is_the_answer(gives: str) -> None:
+    with serving(logprobs=gives) as address:
+        asked = model(address)
+        request = Request(
+            id="a", messages=(Message(role="user", parts=("is it so? answer yes or no",)),), candidates=YES_NO
+        )
+        (first,), (second,) = ask(asked, [request]), ask(asked, [request])
+        asked.close()
+        # A server that refuses is asked so once for each size, and never again.
+        assert sum(address.told()["tries"].values()) == (4 if gives == "refused" else 2)
+    assert (first.answer, first.option_scores, second.answer) == ("yes", None, "yes")
+
+
+def test_letters_are_not_words() -> None:
+    tops = [{"token": "a", "logprob": -0.1}, {"token": " B", "logprob": -1.0}, {"token": "C", "logprob": -2.0}]
+    choice = {"logprobs": {"content": [{"top_logprobs": tops}]}}
+    assert candidate_scores(("A", "B", "C"), choice) == (-2.0, -1.0, -2.0)
+    assert candidate_scores(("D", "E"), choice) is None
+    broken_ones: list[dict[str, Any]] = [
+        {}, {"logprobs": None}, {"logprobs": {"content": []}}, {"logprobs": {"content": [{}]}},
+        {"logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": None}, 3]}]}},
+    ]  # fmt: skip
+    for broken in broken_ones:
+        assert candidate_scores(("A", "B"), broken) is None
+
+
+# --- What is refused before anything is asked -------------------------------------------------------------------
+
+
+def test_what_a_chat_server_can_never_do_is_refused(asked: Model) -> None:
+    with pytest.raises(WrongUse, match="cannot rank whole texts"):
+        asked.prepare(question(1, candidates=("a red bus", "a blue car")))
+    with pytest.raises(WrongUse, match="no beam search, and the protocol wants 5 beams"):
+        asked.prepare(question(1, decoding=Decoding(beams=5)))
+    with pytest.raises(WrongUse, match="no least length"):
+        asked.prepare(question(1, decoding=Decoding(min_new_tokens=8)))
+    with pytest.raises(WrongUse, match="cannot be begun"):
+        asked.prepare(question(1, answer_prefix="Answer:"))
+    sound = Message(role="user", parts=(Media(kind="audio", uri="x.wav"), "what?"))
+    with pytest.raises(WrongUse, match="give -o media=audio"):
+        asked.prepare(Request(id="1", messages=(sound,)))
+
+
+def test_media_are_what_the_user_says() -> None:
+    assert choose("openai:m", {}).accepts == {"image"}
+    assert choose("openai:m", {"media": "image, audio,video"}).accepts == {"image", "audio", "video"}
+    with pytest.raises(WrongUse, match="media names 'imu'; chat servers take image, audio, video"):
+        assert choose("openai:m", {"media": "image,imu"}).accepts
+
+
+def test_what_is_wrong_with_the_server_is_said_first(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WrongUse, match=r"no server answers at http://127.0.0.1:9/v1 .*start it, or give -o url"):
+        choose("openai:tiny", {"url": "http://127.0.0.1:9/v1"}).load()
+    with pytest.raises(WrongUse, match="does not list 'tinny'; did you mean tiny"):
+        choose("openai:tinny", {"url": server.url}).load()
+    choose("openai:tinny", {"url": server.url, "unlisted": "true"}).load().close()
+    for url in ("127.0.0.1:8000", "ftp://x/v1", "http:///v1"):
+        with pytest.raises(WrongUse, match="must look like http://HOST:PORT/v1"):
+            choose("openai:tiny", {"url": url}).load()
+    for url in ("http://me:secret@127.0.0.1/v1", "http://127.0.0.1/v1?key=secret"):
+        with pytest.raises(WrongUse, match="must hold no key") as refused:
+            choose("openai:tiny", {"url": url}).load()
+        assert "secret" not in str(refused.value)
+    with pytest.raises(WrongUse, match="concurrency must be at least 1"):
+        choose("openai:tiny", {"url": server.url, "concurrency": "0"}).load()
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nx")
+    with pytest.raises(WrongUse, match="unprintable") as refused:
+        choose("openai:tiny", {"url": server.url}).load()
+    assert KEY not in str(refused.value)
+
+
+def test_a_key_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(key=KEY) as address:
+        with pytest.raises(WrongUse, match=r"refuses the key \(401\): put the right one into OPENAI_API_KEY"):
+            model(address)
+        with pytest.raises(WrongUse, match="names MY_KEY, which is not set"):
+            model(address, key_env="MY_KEY")
+        with pytest.raises(WrongUse, match="not the key itself") as refused:
+            model(address, key_env=KEY)
+        assert KEY not in str(refused.value)
+        monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+        model(address, key_env="MY_KEY").close()
+
+
+def test_identity_is_the_model_and_not_its_address(server: Address) -> None:
+    with serving() as other, serving(models=None) as silent:
+        made = [model(server), model(other), model(other, max_image_side=64), model(silent)]
+        names = [each.fingerprint for each in made]
+        assert names[0] == names[1]
+        assert len(set(names)) == 3
+        assert vars(made[0])["provenance"]["models"]["max_model_len"] == 512
+        assert vars(made[3])["provenance"]["models"] == {}
+        for each in made:
+            each.close()
+
+
+def test_retry_after() -> None:
+    assert _retry_after("2.5") == 2.5
+    assert _retry_after("-1") == _retry_after("soon") == _retry_after("") == 0.0
+    assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert _retry_after("Wed, 21 Oct 2093 07:28:00 GMT") > 1e9
+
+
+def test_own_words_need_no_ranking_of_texts(asked: Model) -> None:
+    assert Protocol(summary="").tasks == {}
+    assert {kind: phrase.candidates for kind, phrase in asked.wording.items()} == {
+        "caption": "none", "short_answer": "none", "choice": "none", "yes_no": "yes_no",
+    }  # fmt: skip
