@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anymal_eval import fingerprint
-from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, RequestFailed
+from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
 from anymal_eval.models import PLAIN_WORDING, Model, Prepared
+from anymal_eval.models._anymal_asking import Asking, Ready
+from anymal_eval.models._anymal_media import Inputs, Tokens, open_cache
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Decoding, Failure, Media, MediaKind, Request, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anymal_eval.anymal.conversation import Prompt
     from anymal_eval.anymal.model import AnyMAL
     from anymal_eval.media.reader import MediaReader
 
-SAMPLE_RATE = 48_000  # CLAP's; another encoder resamples from it
+LEAST_TOKENS, MOST_TOKENS = 1024, 16_384  # of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class Options:
         precision: of the frozen parts; projectors are always fp32.
         quantize: of the language model, by bitsandbytes.
         media_timeout: seconds after which a decoder is given up.
+        features: a folder for the encoders' outputs, so that they are made once for all checkpoints; empty for none.
+        share: whether questions that begin alike are begun once; no answer depends on it.
     """
 
     checkpoint: str
@@ -40,6 +46,8 @@ class Options:
     precision: Literal["fp32", "bf16"] = "fp32"
     quantize: Literal["none", "int8", "nf4"] = "none"
     media_timeout: float = 60.0
+    features: str = ""
+    share: bool = True
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -69,7 +77,7 @@ def load(options: Options) -> Model:
     folder = _folder(options)
     network = checkpoint.load(folder, loading)
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
-    return _AnyMAL(network, media_reader(options.media_timeout), f"anymal:{name}")
+    return _AnyMAL(network, media_reader(options.media_timeout), f"anymal:{name}", options)
 
 
 def _folder(options: Options) -> Path:
@@ -84,32 +92,23 @@ def _content(folder: Path) -> list[str]:
     return [f"{file.relative_to(folder)} {fingerprint.of_file(file)}" for file in files]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A request with its media preprocessed and its text tokenised."""
-
-    request: Request
-    prompt: Prompt
-    tails: tuple[tuple[int, ...], ...]
-    inputs: tuple[tuple[str, Tensor], ...]
-    prefix_key: str | None
-    media_key: str | None
-    prefix_tokens: int
-    suffix_tokens: int
-    nbytes: int
-
-
 class _AnyMAL:
-    def __init__(self, network: AnyMAL, reader: MediaReader, name: str) -> None:
+    def __init__(self, network: AnyMAL, reader: MediaReader, name: str, options: Options) -> None:
+        cache = open_cache(options.features)
         self._network = network
         self._reader = reader
         self.fingerprint = name
         self.accepts: frozenset[MediaKind] = network.accepts
         self.wording: Wording = PLAIN_WORDING
+        self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
+        self.inputs = Inputs(network, reader, cache)
+        self.tokens = Tokens(network, cache)
+        self.asking = Asking(network, self._time, share=options.share)
+        self.token_budget = _token_budget(network)
 
-    def prepare(self, request: Request) -> _Ready:
+    def prepare(self, request: Request) -> Ready:
         """Decode, preprocess and tokenise."""
-        inputs = tuple((_key(media, request.frames), self._preprocess(media, request)) for media in request.media)
+        inputs = self.inputs.of(request)
         turns = _turns(request)
         tails: tuple[tuple[int, ...], ...] = ()
         if request.candidates:
@@ -117,63 +116,45 @@ class _AnyMAL:
         else:
             prompt = self._network.chat.prompt(turns, request.answer_prefix)
         head, tail = prompt.split()
-        keys = "|".join(key for key, _ in inputs) or None
-        return _Ready(
+        keys = "|".join(item.key for item in inputs) or None
+        return Ready(
             request=request,
             prompt=prompt,
             tails=tails,
             inputs=inputs,
             prefix_key=keys and fingerprint.of([keys, head.pieces]),
             media_key=keys,
-            prefix_tokens=head.text_tokens,
+            prefix_tokens=head.text_tokens + sum(item.tokens for item in inputs),
             suffix_tokens=tail.text_tokens,
-            nbytes=sum(tensor.nbytes for _, tensor in inputs),
+            nbytes=sum(item.tensor.nbytes for item in inputs),
         )
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Encode each medium once, then generate or rank; a request whose numbers are broken fails alone."""
-        items = [item for item in batch if isinstance(item, _Ready)]
-        tokens = self._project(items)
+        import torch
+
+        from anymal_eval.anymal import decoding
+
+        items = [item for item in batch if isinstance(item, Ready)]
         found: dict[int, Response] = {}
-        for rows in _alike(items).values():
-            for row, response in zip(rows, self._say([items[row] for row in rows], tokens), strict=True):
-                found[row] = response
+        try:
+            with torch.no_grad(), decoding.memory_guard(f"answering {len(items)} requests"):
+                with self._time("encoding"):
+                    tokens = self.tokens.of([one for item in items for one in item.inputs])
+                for rows in _alike(items).values():
+                    said = self._say([items[row] for row in rows], tokens)
+                    found.update(zip(rows, said, strict=True))
+        except OutOfMemory:
+            self.tokens.kept.clear()
+            self.asking.forget()
+            raise
         return [found[row] for row in range(len(items))]
 
     def close(self) -> None:
         """End the decoder processes."""
         self._reader.close()
 
-    def _preprocess(self, media: Media, request: Request) -> Tensor:
-        network = self._network
-        match media.kind:
-            case "image":
-                return network.preprocess("image", self._reader.image(media))
-            case "audio":
-                return network.preprocess("audio", self._reader.audio(media, SAMPLE_RATE), SAMPLE_RATE)
-            case "video":
-                return network.preprocess("video", self._reader.video(media, request.frames))
-            case "imu":
-                return network.preprocess("imu", self._reader.imu(media))
-
-    def _project(self, items: Sequence[_Ready]) -> Mapping[str, Tensor]:
-        """Modality tokens (k, d) by medium, each encoded once."""
-        import torch
-
-        tokens: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for medium in sorted(self._network.accepts):
-                inputs = {
-                    key: tensor
-                    for item in items
-                    for media, (key, tensor) in zip(item.request.media, item.inputs, strict=True)
-                    if media.kind == medium
-                }
-                features = self._network.encode(medium, list(inputs.values()))
-                tokens.update(zip(inputs, self._network.project(medium, features), strict=True))
-        return tokens
-
-    def _say(self, items: Sequence[_Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
+    def _say(self, items: Sequence[Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
         try:
             return self._compute(items, tokens)
         except (BadLogits, ContextTooLong) as error:
@@ -182,26 +163,14 @@ class _AnyMAL:
                 return [response for item in items for response in self._say([item], tokens)]
             return [_failed(items[0].request, error)]
 
-    def _compute(self, items: Sequence[_Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
-        import torch
-
+    def _compute(self, items: Sequence[Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
         from anymal_eval.anymal import decoding
 
-        with torch.no_grad():
-            media = [[tokens[key] for key, _ in item.inputs] for item in items]
-            rows = self._network.rows([item.prompt for item in items], media)
+        rows, prefix = self.asking.rows(items, tokens)
+        with self._time("decoding"):
             if items[0].tails:
-                scores = self._network.rank(rows, [item.tails for item in items])
-                return [
-                    Response(
-                        id=item.request.id,
-                        option_scores=own,
-                        option_tokens=tuple(map(len, item.tails)),
-                        finish="ranked",
-                        prompt_tokens=length,
-                    )
-                    for item, own, length in zip(items, scores, rows.lengths, strict=True)
-                ]
+                scores = self._network.rank(rows, [item.tails for item in items], prefix)
+                return [_ranked(*each) for each in zip(items, scores, rows.lengths, strict=True)]
             how = items[0].request.decoding
             said = self._network.generate(
                 rows,
@@ -212,6 +181,7 @@ class _AnyMAL:
                     length_penalty=how.length_penalty,
                     stop=how.stop,
                 ),
+                prefix,
             )
         return [
             Response(
@@ -224,19 +194,51 @@ class _AnyMAL:
             for item, one, length in zip(items, said, rows.lengths, strict=True)
         ]
 
+    @contextmanager
+    def _time(self, part: str) -> Iterator[None]:
+        import torch
 
-def _alike(items: Iterable[_Ready]) -> dict[tuple[bool, Decoding | None], list[int]]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._network.llm.device.type == "cuda":
+                torch.cuda.synchronize()
+            self.timings[part] += time.perf_counter() - start
+
+
+def _token_budget(network: AnyMAL) -> int:
+    """Tokens whose caches take a quarter of the free memory: sharing and generating each hold a copy of them."""
+    import torch
+
+    config = network.llm.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * size * network.llm.dtype.itemsize
+    if network.llm.device.type == "cuda":
+        free = torch.cuda.mem_get_info(network.llm.device)[0]
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 4 // token)))
+
+
+def _ranked(item: Ready, scores: tuple[float, ...], length: int) -> Response:
+    return Response(
+        id=item.request.id,
+        option_scores=scores,
+        option_tokens=tuple(map(len, item.tails)),
+        finish="ranked",
+        prompt_tokens=length,
+    )
+
+
+def _alike(items: Iterable[Ready]) -> dict[tuple[bool, Decoding | None], list[int]]:
     """Rows that can be computed together: all ranked, or all generated in one way."""
     groups: dict[tuple[bool, Decoding | None], list[int]] = {}
     for row, item in enumerate(items):
         ranked = bool(item.tails)
         groups.setdefault((ranked, None if ranked else item.request.decoding), []).append(row)
     return groups
-
-
-def _key(media: Media, frames: int) -> str:
-    cut = f"{media.start_s}-{media.end_s}-{frames}" if media.kind == "video" else f"{media.start_s}-{media.end_s}"
-    return f"{media.kind}:{media.uri}:{cut}"
 
 
 def _turns(request: Request) -> list[Any]:
