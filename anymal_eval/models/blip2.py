@@ -1,0 +1,87 @@
+"""BLIP-2 with OPT or FlanT5, as the transformers classes answer with a protocol's settings (arXiv:2301.12597)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from anymal_eval.models import PLAIN_WORDING, Model
+from anymal_eval.models._blip import TAKES, Blip, BlipReady, nothing_seen
+from anymal_eval.models._checkpoint import CheckpointOptions, fetch, read_config, require, require_processor
+from anymal_eval.protocols import Phrase, Wording
+from anymal_eval.records import Decoding, MediaKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = "blip2"
+SHORT = Decoding(max_new_tokens=10, min_new_tokens=1, beams=5, length_penalty=-1.0)
+
+
+def _wording(answer: str) -> Wording:
+    return {
+        "caption": Phrase(user="a photo of", decoding=Decoding(max_new_tokens=30, min_new_tokens=8, beams=5)),
+        "short_answer": Phrase(user="{instruction}\nQuestion: {question} " + answer, question="blip", decoding=SHORT),
+        "choice": replace(
+            PLAIN_WORDING["choice"],
+            user="Context: {hint}\n{instruction}\nQuestion: {question} Options: {options}. " + answer,
+            options="inline",
+        ),
+        "yes_no": replace(
+            PLAIN_WORDING["yes_no"], user="It says: {ocr}\n{instruction}\nQuestion: {question} " + answer
+        ),
+    }
+
+
+# The paper's prompts for the two kinds of language model (arXiv:2301.12597, section 4.1).
+OPT_WORDING = _wording("Answer:")
+T5_WORDING = _wording("Short answer:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CheckpointOptions):
+    """What ``-o name=value`` may set; ``checkpoint`` is ``--model blip2:PATH`` or ``blip2:OWNER/NAME``."""
+
+
+def accepts(options: Options) -> frozenset[MediaKind]:
+    """Pictures, and clips as frames; reads ``config.json`` alone and refuses what is no BLIP-2."""
+    require(read_config(options), NAME, options.checkpoint)
+    return TAKES
+
+
+def load(options: Options) -> Model:
+    """Load the network.
+
+    Raises:
+        BadCheckpoint: it is not whole, or of another architecture.
+    """
+    accepts(options)
+    checkpoint = fetch(options)
+    require_processor(checkpoint)
+    from transformers import Blip2ForConditionalGeneration
+
+    from anymal_eval.models import _weights
+    from anymal_eval.models._media import media_reader
+
+    loaded = _weights.load(Blip2ForConditionalGeneration, checkpoint, options, NAME)
+    seq2seq = loaded.model.language_model.config.is_encoder_decoder
+    return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if seq2seq else OPT_WORDING)
+
+
+class _Blip2(Blip):
+    """Its Q-Former does not read the question: a picture's tokens serve all questions about it."""
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """(1, 3, height, width) -> (q, d)."""
+        tokens: Tensor = self.network.get_image_features(pixels, return_dict=True).pooler_output[0]
+        return tokens
+
+    def tokens(self, items: Sequence[BlipReady], features: dict[str, Tensor]) -> list[Tensor]:
+        """(k * q, d) of each row."""
+        import torch
+
+        return [
+            torch.cat([features[key] for key, _ in item.pictures]) if item.pictures else nothing_seen(self.network)
+            for item in items
+        ]

@@ -1,0 +1,94 @@
+"""Tiny checkpoints, pictures, clips and requests for the wrappers of transformers classes. Built once a session."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymal_eval.models._load import choose
+from tests.models.tiny_models import BUILDERS
+
+Tiny = Callable[[str], Path]
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    yield
+    if before is None:
+        del os.environ["HF_HUB_OFFLINE"]
+    else:
+        os.environ["HF_HUB_OFFLINE"] = before
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The folder of a tiny model, by the name of its builder."""
+    home = tmp_path_factory.mktemp("tiny")
+
+    @cache
+    def build(name: str) -> Path:
+        from anymal_eval.anymal.weights import quiet
+
+        folder = home / name
+        with quiet():
+            BUILDERS[name](folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def opened(tiny: Tiny) -> Iterator[Open]:
+    """A loaded wrapper, kept for the session: ``opened("blip2", "blip2-opt")``."""
+    models: dict[tuple[str, str], Any] = {}
+
+    def get(wrapper: str, name: str) -> Any:
+        if (wrapper, name) not in models:
+            models[wrapper, name] = choose(f"{wrapper}:{tiny(name)}", {"device": "cpu"}).load()
+        return models[wrapper, name]
+
+    yield get
+    for model in models.values():
+        model.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six pictures of noise in different shapes and colours."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    drawn = np.random.default_rng(3)
+    files = []
+    for place in range(6):
+        height, width = 40 + 8 * place, 80 - 8 * place
+        pixels = drawn.integers(0, 256, (height, width, 3)) * drawn.random(3) + 20 * place
+        files.append(folder / f"{place}.png")
+        Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(files[-1])
+    return files
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of sixteen frames that change."""
+    import av
+    import numpy as np
+
+    file = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    drawn = np.random.default_rng(5)
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for place in range(16):
+            pixels = np.full((48, 64, 3), 16 * place, dtype=np.uint8)
+            pixels[: 3 * place] = drawn.integers(0, 256, 3)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return file

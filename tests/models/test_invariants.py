@@ -1,0 +1,123 @@
+"""What an answer may depend on: its own request, and nothing beside it.
+
+In fp32 the same text wherever the gap between the two best tokens exceeds 1e-4, scores to 1e-4, at any batch size, in
+any order and beside any neighbours; bitwise the same at equal batches.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymal_eval.errors import OutOfMemory
+from anymal_eval.records import Request, Response
+from tests.models.asking import BEAMS, GREEDY, ask, medium, ranked, request, requests
+from tests.models.conftest import Open
+
+WRAPPED = [
+    ("blip2", "blip2-opt"), ("blip2", "blip2-t5"),
+    ("instructblip", "instructblip-llama"), ("instructblip", "instructblip-t5"),
+]  # fmt: skip
+
+
+def mixed(pictures: list[Path]) -> list[Request]:
+    """Greedy, beams and ranking in one batch, with one and two pictures."""
+    two = [
+        request(f"t{n}", [medium(pictures[n]), medium(pictures[n + 1])], f"Which of {n}?", decoding=GREEDY)
+        for n in range(3)
+    ]
+    mine = [*requests(pictures, GREEDY, 8), *ranked(pictures, 5), *two]
+    beams = [Request(**{**vars(each), "id": "b" + each.id}) for each in requests(pictures, BEAMS, 4)]
+    return [*mine, *beams]
+
+
+def by_id(responses: Sequence[Response]) -> dict[str, Response]:
+    return {response.id: response for response in responses}
+
+
+def exceptions(found: Sequence[Response], expected: Sequence[Response]) -> int:
+    """How many texts differ; scores must not."""
+    differing = 0
+    wanted = by_id(expected)
+    assert len(found) == len(wanted)
+    for response in found:
+        other = wanted[response.id]
+        assert response.failure is None, response.failure
+        differing += response.answer != other.answer
+        if other.option_scores is not None:
+            assert response.option_scores == pytest.approx(other.option_scores, abs=1e-4)
+        assert (response.prompt_tokens, response.option_tokens) == (other.prompt_tokens, other.option_tokens)
+    return differing
+
+
+@pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
+def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, opened: Open, pictures: list[Path]) -> None:
+    model: Any = opened(wrapper, name)
+    asked = mixed(pictures)
+    alone = ask(model, asked, 1)
+    assert len({response.answer for response in alone}) > 6
+    assert exceptions(ask(model, asked, 4), alone) == 0
+    whole = ask(model, asked, 16)
+    assert exceptions(whole, alone) == 0
+    assert exceptions(ask(model, asked[::-1], 16), alone) == 0
+    assert exceptions(ask(model, asked[3:6], 16), alone[3:6]) == 0
+    assert ask(model, asked, 16) == whole  # bitwise, scores too
+    assert [response.id for response in whole] == [each.id for each in asked]
+
+
+@pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
+def test_a_row_that_breaks_breaks_alone(
+    wrapper: str, name: str, opened: Open, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row's numbers become NaN on the way into the language model; its neighbours answer as ever."""
+    import torch
+
+    model: Any = opened(wrapper, name)
+    asked = [*requests(pictures, GREEDY, 3), *requests(pictures, BEAMS, 3), *ranked(pictures, 3)]
+    asked = [Request(**{**vars(each), "id": str(place)}) for place, each in enumerate(asked)]
+    expected = ask(model, asked)
+    items = [model.prepare(each) for each in asked]
+    broken = {1, 4, 7}
+    for place in broken:
+        model_input(items[place]).fill_(torch.nan)
+    monkeypatch.setattr(model, "_features", type(model._features)()) if hasattr(model, "_features") else None
+    renamed = [rekeyed(item, place) if place in broken else item for place, item in enumerate(items)]
+    for place, response in enumerate(model.answer(renamed)):
+        if place in broken:
+            assert response.failure is not None
+            assert response.failure.kind == "logits"
+        else:
+            assert exceptions([response], [expected[place]]) == 0
+
+
+def model_input(item: Any) -> Any:
+    """The tensor of a request's picture or sound."""
+    return item.pictures[0][1] if hasattr(item, "pictures") else item.floats()
+
+
+def rekeyed(item: Any, place: int) -> Any:
+    from dataclasses import replace
+
+    return replace(item, pictures=((f"nan{place}", item.pictures[0][1]),)) if hasattr(item, "pictures") else item
+
+
+def test_a_batch_that_does_not_fit_is_out_of_memory(
+    opened: Open, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model: Any = opened("blip2", "blip2-opt")
+    asked = requests(pictures, GREEDY, 6)
+    expected = ask(model, asked)
+    generate = model.speaker.model.generate
+
+    def scarce(**inputs: Any) -> Any:
+        if len(inputs["inputs_embeds"]) > 2:
+            raise torch.OutOfMemoryError("no more")
+        return generate(**inputs)
+
+    monkeypatch.setattr(model.speaker.model, "generate", scarce)
+    with pytest.raises(OutOfMemory):
+        model.answer([model.prepare(each) for each in asked])
+    assert exceptions(ask(model, asked, 2), expected) == 0
