@@ -1,0 +1,111 @@
+"""``anymal-eval export``: writes a run in the formats that test servers, model cards and other harnesses read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anymal_eval.records import Example
+    from anymal_eval.report.exports import Exported
+    from anymal_eval.store.stored import StoredRun
+
+FORMATS = ("evalai", "eval-results", "every-eval-ever", "inspect")
+RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--format", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--tasks", help="Names, separated by commas; by default all of the run's.")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default RUN/export.")
+@click.option("--organization", default="unknown", help="Who ran it (every-eval-ever).")
+@click.option("--relationship", type=click.Choice(RELATIONSHIPS), default="other", help="To the model's makers.")
+@click.option("--no-samples", is_flag=True, help="Leave out the single examples (every-eval-ever).")
+@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+def export(
+    run: Path,
+    format: str,
+    tasks: str | None,
+    data_root: Path,
+    out: Path | None,
+    organization: str,
+    relationship: str,
+    no_samples: bool,
+    tasks_dir: tuple[Path, ...],
+) -> None:
+    """Write RUN as EvalAI's upload files, Hugging Face's .eval_results and model card, Every Eval Ever or inspect_ai.
+
+    The questions that two of them show are read from --data-root again.
+    """
+    from anymal_eval.report.exports import Exported, scored_at
+    from anymal_eval.report.measurements import parse_results
+    from anymal_eval.store.stored import open_run
+
+    opened = open_run(run)
+    exported = Exported(
+        run=opened,
+        results=parse_results(opened.results, str(run / "results.json")),
+        tasks=_tasks(opened, tasks),
+        examples=_reader(opened, data_root, tasks_dir),
+        organization=organization,
+        relationship=relationship,
+        date=scored_at(run),
+    )
+    folder = out if out is not None else run / "export"
+    for file in _write(exported, format, folder, (data_root, not no_samples)):
+        click.echo(str(file))
+
+
+def _tasks(run: "StoredRun", named: str | None) -> tuple[str, ...]:
+    from anymal_eval.errors import NotInCatalog
+
+    if named is None:
+        return tuple(run.manifest.tasks)
+    wanted = tuple(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+    unknown = [name for name in wanted if name not in run.manifest.tasks]
+    if unknown or not wanted:
+        raise NotInCatalog(f"{run.root} holds {', '.join(run.manifest.tasks)}, and not {', '.join(unknown) or named!r}")
+    return wanted
+
+
+def _reader(run: "StoredRun", data_root: Path, tasks_dir: tuple[Path, ...]) -> "Callable[[str], Mapping[str, Example]]":
+    from dataclasses import replace
+
+    from anymal_eval.cli import _evaluate as flow
+    from anymal_eval.store.folder import RunFolder
+
+    def read(task: str) -> "Mapping[str, Example]":
+        # All of the split's examples: those that the run holds are picked by id.
+        entry = replace(run.manifest.tasks[task], subset="")
+        loaded = flow.load_again(task, entry, data_root, tasks_dir, RunFolder(run.root))
+        return {example.id: example for example in loaded.examples}
+
+    return read
+
+
+def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, bool]) -> list[Path]:
+    from anymal_eval.report.exports.eval_results import eval_results
+    from anymal_eval.report.exports.evalai import evalai
+    from anymal_eval.report.exports.every_eval_ever import every_eval_ever
+    from anymal_eval.report.exports.inspect_log import inspect_logs
+    from anymal_eval.store.atomic import write_atomic
+
+    match format:
+        case "inspect":
+            return inspect_logs(exported, folder / "inspect")
+        case "evalai":
+            files, said = evalai(exported, given[0])
+        case "eval-results":
+            files, said = eval_results(exported)
+        case _:
+            files, said = every_eval_ever(exported, samples=given[1])
+    for line in said:
+        click.echo(line, err=True)
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / name, text)
+    return [folder / name for name in files]

@@ -1,0 +1,98 @@
+"""A run in the formats that others read: each takes an ``Exported`` and gives file names with their text."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.errors import IncompleteRun, OtherRun
+from anymal_eval.records import Example
+from anymal_eval.report.measurements import Measurement, Results
+from anymal_eval.store.manifest import TaskEntry
+from anymal_eval.store.stored import StoredRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A run on its way out.
+
+    Attributes:
+        run, results: as ``open_run`` and ``parse_results`` give them.
+        tasks: those to write.
+        examples: reads the examples of a task by id; only formats that show questions call it.
+        organization: who ran it, for the formats that ask.
+        relationship: of those to the model's makers, as Every Eval Ever names it.
+        date: when it was scored.
+    """
+
+    run: StoredRun
+    results: Results
+    tasks: tuple[str, ...]
+    examples: Callable[[str], Mapping[str, Example]] = field(repr=False)
+    organization: str = "unknown"
+    relationship: str = "other"
+    date: datetime.datetime
+
+    @property
+    def slug(self) -> str:
+        """The model's name with nothing that a path or a URL would take apart."""
+        return slug(self.results.run.model)
+
+    def entry(self, task: str) -> TaskEntry:
+        """What the manifest says of a task."""
+        return self.run.manifest.tasks[task]
+
+    def headline(self, task: str) -> Measurement:
+        """The number that papers report.
+
+        Raises:
+            OtherRun: it was not computed.
+        """
+        for item in self.results.measurements:
+            if item.task == task and item.headline:
+                return item
+        raise OtherRun(f"{self.run.root}: {task} has no headline number to export")
+
+    def rows(self, task: str, *, whole: bool) -> list[dict[str, Any]]:
+        """The rows of ``scores.jsonl``.
+
+        Args:
+            task: its name.
+            whole: refuse answers that are errors.
+
+        Raises:
+            IncompleteRun: there are some.
+        """
+        rows = self.run.scores(task)
+        errors = [row["id"] for row in rows if row["state"] == "error"]
+        if whole and errors:
+            raise IncompleteRun(
+                f"{self.run.root}: {len(errors):,} answers to {task} are errors, the first is {errors[0]}; "
+                "the same run command asks them again"
+            )
+        return rows
+
+
+def scored_at(root: Path) -> datetime.datetime:
+    """When a run was scored, in UTC, to the second."""
+    seconds = int((root / "results.json").stat().st_mtime)
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def slug(text: str) -> str:
+    """Letters, digits, dots and single hyphens.
+
+    >>> slug("replay:my answers.json")
+    'replay-my-answers.json'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "unnamed"
+
+
+def size(item: Measurement) -> str:
+    """``n of N``, and what the split officially has."""
+    official = f" (official {item.n_expected:,})" if item.n_expected not in (None, item.asked) else ""
+    return f"n {item.n:,} of {item.asked:,}{official}"

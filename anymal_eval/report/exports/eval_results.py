@@ -1,0 +1,100 @@
+"""Hugging Face: ``.eval_results/*.yaml`` for a model's repository, and the metadata of its model card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anymal_eval import catalog
+from anymal_eval.errors import NotInCatalog, WrongUse
+from anymal_eval.report.exports import Exported, size
+from anymal_eval.report.measurements import Measurement
+from anymal_eval.report.run_table import SCALE
+from anymal_eval.task import Task
+
+CARD = "model_card_metadata.yaml"
+KINDS = {
+    "caption": "image-to-text",
+    "short_answer": "visual-question-answering",
+    "choice": "visual-question-answering",
+    "yes_no": "image-classification",
+}
+
+
+def eval_results(exported: Exported) -> tuple[dict[str, str], list[str]]:
+    """One file a task under ``.eval_results/``, and ``model_card_metadata.yaml`` to paste into README.md's head.
+
+    Values are x100, as model cards show them (CIDEr too), and the notes say so.
+
+    Returns:
+        The files, and what was left out and why.
+
+    Raises:
+        WrongUse: nothing of the run may stand under a benchmark's name.
+        IncompleteRun: answers are errors.
+    """
+    files, said, cards = {}, [], []
+    for task in exported.tasks:
+        item, entry = exported.headline(task), exported.entry(task)
+        exported.rows(task, whole=True)
+        dataset = entry.source.get("id") or _hub_id(task)
+        if item.is_demo or not dataset:
+            why = "demo data are not the benchmark" if item.is_demo else "its data have no copy on the hub to name"
+            said.append(f"{task}: left out: {why}")
+            continue
+        files[f".eval_results/{task}.yaml"] = _yaml([_entry(exported, item, dataset)])
+        cards.append(_card(item, dataset, task))
+    if not files:
+        raise WrongUse(f"nothing to export: {'; '.join(said)}")
+    model = {"name": exported.results.run.model, "results": cards}
+    files[CARD] = _yaml({"model-index": [model]})
+    return files, said
+
+
+def _entry(exported: Exported, item: Measurement, dataset: str) -> dict[str, Any]:
+    named: dict[str, Any] = {"id": dataset, "task_id": item.task}
+    revision = exported.entry(item.task).source.get("revision")
+    if revision:
+        named["revision"] = revision
+    return {
+        "dataset": named,
+        "value": round(SCALE * item.value, 4),
+        "date": exported.date.date().isoformat(),
+        "notes": _notes(item),
+    }
+
+
+def _card(item: Measurement, dataset: str, task: str) -> dict[str, Any]:
+    kind = catalog.tasks().get(task, "TASK", Task).kind
+    return {
+        "task": {"type": KINDS[kind]},
+        "dataset": {"name": task, "type": dataset, "split": item.split},
+        "metrics": [{"type": item.metric, "name": item.label, "value": round(SCALE * item.value, 4)}],
+    }
+
+
+def _notes(item: Measurement) -> str:
+    interval = "no interval"
+    if item.ci_low is not None and item.ci_high is not None:
+        interval = f"95 % interval [{SCALE * item.ci_low:.2f}, {SCALE * item.ci_high:.2f}] ({item.ci_method})"
+    group = "".join(f", {name}={value}" for name, value in (item.group or {}).items())
+    parts = [
+        f"anymal_eval, {item.label} x100 on {item.split}{group}",
+        f"protocol {item.protocol}",
+        size(item),
+        interval,
+        item.signature,
+    ]
+    return "; ".join(parts)
+
+
+def _hub_id(task: str) -> str:
+    try:
+        return getattr(catalog.tasks().get(task, "TASK", Task).hub, "id", "")
+    except NotInCatalog:
+        return ""  # a task file of the user's own, which is not here now
+
+
+def _yaml(data: object) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
