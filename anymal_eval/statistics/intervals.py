@@ -37,6 +37,7 @@ DRAWS = 2_000
 
 # The largest score there is, by unit: CIDEr-D is ten times a cosine-like similarity.
 SCALE = {"fraction": 1.0, "cider": 10.0}
+ROUNDING = 1e-12  # an error below this is that of sums which should be equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,8 @@ def wilson(share: float, n: float, z: float) -> tuple[float, float]:
     from scipy.special import ndtr
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(share * n, n, alpha=2 * (1 - ndtr(z)), method="wilson")
+    # ndtr(-z) and not 1 - ndtr(z): two clusters have a t quantile of 12.7, where the latter is zero.
+    low, high = proportion_confint(share * n, n, alpha=2 * ndtr(-z), method="wilson")
     return max(0.0, float(low)), min(1.0, float(high))
 
 
@@ -139,10 +141,10 @@ def _mean(scores: Floats, clustering: tuple[NDArray[np.intp], int], output: Outp
         if singles:
             low, high = wilson(value, len(scores), float(ndtri((1 + level) / 2)))
             return Interval(value=value, low=low, high=high, method="Wilson")
-        if error > 0:
+        if error > ROUNDING:
             low, high = wilson(value, value * (1 - value) / error**2, quantile(codes, level))
             return Interval(value=value, low=low, high=high, method="clustered Wilson")
-    if error == 0:
+    if error <= ROUNDING:
         return _bound(value, count, output, level, "Wilson bound")
     width = quantile(codes, level) * error
     low, high = _clip(value - width, value + width, output)
@@ -169,7 +171,7 @@ def _bootstrap(
         draws = draws[np.isfinite(draws)]
         if np.isnan(value) or len(draws) < DRAWS / 2:
             found.append(Interval(value=value, low=np.nan, high=np.nan, method="none"))
-        elif np.ptp(draws) <= 1e-12:
+        elif np.ptp(draws) <= ROUNDING:
             found.append(_bound(value, count, output, level, "Wilson bound"))
         else:
             low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2))

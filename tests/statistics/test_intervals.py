@@ -22,6 +22,8 @@ def _names(sizes: list[int]) -> list[str]:
         ("mean", [0.0, 1, 1, 0], [1, 2, 1], "clustered Wilson"),
         ("mean", [1.0, 1, 1, 1], [2, 2], "Wilson bound"),
         ("mean", [1.0, 0, 1, 0], [2, 2], "Wilson bound"),  # the clusters' means are equal
+        ("mean", [1.0, 0, 0, 0, 1, 0], [3, 3], "Wilson bound"),  # equal but for rounding
+        ("mean", [1.0, 0, 1, 1], [2, 2], "clustered Wilson"),  # one degree of freedom
         ("mean", [1.0, 0.3, 1, 0], [4], "Wilson bound"),
         ("mean", [0.3, 0.6, 1.0, 0.9], [1, 2, 1], "clustered t"),
         ("mean", [0.3, 0.6, 1.0, 0.9], [1, 1, 1, 1], "t"),
