@@ -1,9 +1,8 @@
 """What a network will take, from its config alone: nothing is loaded and nothing large is allocated.
 
 The network is built of shapes (torch's fake tensors) and really run on them, forward and, for training, backward: the
-same
-operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned by
-formula.
+same operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned
+by formula. Not counted: the checkpoint's file, which is mapped besides while numbers of another type are made from it.
 
 Shapes:  b rows · t positions · k modality tokens · d LLM width
 """

@@ -26,7 +26,7 @@ def test_the_presets_are_the_papers() -> None:
 
 def test_every_file_is_an_encoder_or_a_projector() -> None:
     assert encoders.names() == ["clap", "clip", "dinov2", "frames", "imu2clip", "siglip", "videomae"]
-    assert projectors.names() == ["linear", "mlp", "perceiver"]
+    assert projectors.names() == ["linear", "mlp", "perceiver", "resampler"]
     for name in encoders.names():
         assert issubclass(encoders.options_of(name), encoders.EncoderOptions)
     for name in projectors.names():

@@ -1,6 +1,7 @@
 """What the network answers does not depend on its neighbours, on batching, or on what was computed before."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 
 from anymal_eval.anymal.config import MEDIA
 from anymal_eval.anymal.conversation import Prompt, Slot, Turn
-from anymal_eval.anymal.decoding import Decoding, Generation
+from anymal_eval.anymal.decoding import Decoding, Generation, memory_guard
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.prefix import Prefix, extend, resume
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.errors import BadData, BadLogits, ContextTooLong, MediaError
+from anymal_eval.errors import BadData, BadLogits, ContextTooLong, MediaError, OutOfMemory
 
 WORDS = ["what", "is", "the", "color", "of", "a", "dog", "man", "riding", "wave", "video", "sound"]
 Item = tuple[Prompt, list[torch.Tensor]]
@@ -260,3 +261,37 @@ def test_stop_strings_and_finish(network: AnyMAL, items: list[Item]) -> None:
 def test_arrays_of_another_form_are_refused(network: AnyMAL, medium: Medium, array: NDArray[Any]) -> None:
     with pytest.raises(MediaError, match=medium):
         network.preprocess(medium, array, 48_000)
+
+
+def test_features_do_not_depend_on_neighbours(network: AnyMAL, draw: Draw) -> None:
+    for medium in MEDIA:
+        lengths = [1.0, 2.5, 1.0, 6.0] if medium in ("audio", "imu") else [1.0] * 4
+        inputs = [network.preprocess(medium, draw(medium, seconds=seconds), 48_000) for seconds in lengths]
+        together = network.project(medium, network.encode(medium, inputs))
+        for windows, tokens in zip(inputs, together, strict=True):
+            alone = network.project(medium, network.encode(medium, [windows]))[0]
+            torch.testing.assert_close(tokens, alone, rtol=0, atol=1e-5)
+
+
+def test_threads_prepare_what_one_thread_prepares(network: AnyMAL, draw: Draw) -> None:
+    pictures = [draw("image") for _ in range(8)]
+    texts = [" ".join(WORDS[: n % 12 + 1]) for n in range(64)]
+
+    def prepare(index: int) -> tuple[Prompt, tuple[tuple[int, ...], ...], torch.Tensor]:
+        turns = [Turn(role="user", parts=(Slot(medium="image"), texts[index]))]
+        prompt, options = network.chat.options(turns, ["yes", "no way"])
+        return prompt, options, network.preprocess("image", pictures[index % 8])
+
+    with ThreadPoolExecutor(4) as pool:
+        many = list(pool.map(prepare, range(64)))
+    for index, (prompt, options, pixels) in enumerate(many):
+        alone = prepare(index)
+        assert (prompt, options) == alone[:2]
+        assert torch.equal(pixels, alone[2])
+
+
+def test_memory_that_runs_out_is_our_error() -> None:
+    with pytest.raises(OutOfMemory, match="while doing it"), memory_guard("doing it"):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="another"), memory_guard("doing it"):
+        raise RuntimeError("another")

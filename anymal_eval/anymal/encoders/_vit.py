@@ -40,6 +40,7 @@ class ViT(Encoder):
         self.width = int(model.config.hidden_size)
         self.window_shape = (3, int(model.config.image_size), int(model.config.image_size))
         self.layer = f"layer {options.layer}, {'with' if options.class_token else 'no'} class token"
+        self.after: nn.Module = nn.Identity()
         self._processor = processor
         self._skip = 0 if options.class_token else leading
 
@@ -63,7 +64,8 @@ class ViT(Encoder):
         """(w, 3, h, h) -> (w, n, e)."""
         dtype = next(self.model.parameters()).dtype
         hidden: Tensor = self.model(pixel_values=windows.to(dtype)).last_hidden_state
-        return hidden[:, self._skip :]
+        out: Tensor = self.after(hidden[:, self._skip :])
+        return out
 
     @property
     def preprocessing(self) -> str:

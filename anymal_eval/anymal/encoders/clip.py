@@ -12,13 +12,21 @@ from anymal_eval.anymal.weights import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """CLIP has no norm over its last hidden state, so every layer is given as it is."""
+    """CLIP normalises no hidden state but the class token's, so every layer is given as it is.
+
+    ``post_norm``: put that norm over all tokens, as some networks trained on OpenCLIP do.
+    """
 
     layer: int = -2
+    post_norm: bool = False
 
 
 def build(options: Options, source: Source) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
     model = load("CLIPVisionModel", options, source)
     stop_at(model, model.encoder.layers, options, norm=None)
-    return ViT(model, processor(options, source), options, leading=1)
+    encoder = ViT(model, processor(options, source), options, leading=1)
+    if options.post_norm:
+        encoder.after = model.post_layernorm
+        encoder.layer += ", normalised"
+    return encoder

@@ -1,10 +1,9 @@
 """IMU2CLIP's motion encoder (Moon et al. 2022, arXiv:2210.14395): 6 channels at 200 Hz, windows of 5 s.
 
 Written from the architecture as the papers describe it; the names of its parts are those of the released state dict
-(``net.0`` ... ``net.5``), so that it loads. Two things follow from the released network and are kept on purpose: 1000
-samples
-shrink to exactly 32, and the GRU then walks over the 32 *channels* with the 32 time steps as its features. A window
-must therefore be exactly 5 s; shorter motions are padded with zeros at the end, longer ones take several windows.
+(``net.0`` ... ``net.5``), so that it loads. Two things follow from the released network and are kept on purpose:
+1000 samples shrink to exactly 32, and the GRU then walks over the 32 *channels* with the 32 time steps as its features.
+A window must therefore be exactly 5 s; shorter motions are padded with zeros at the end, longer ones take several.
 """
 
 import hashlib

@@ -3,10 +3,9 @@
 The paper does not say how one layer makes 32 tokens, and two readings exist:
 
 ``pool``    the encoder's n tokens are averaged into k equal shares in time, each goes through the same e -> d layer.
-Our
-            default: CLAP's window has exactly 32 time steps and IMU2CLIP's GRU 32 states, so nothing is lost.
-``expand``  the mean of the encoder's tokens (its one vector, when pooled) goes through one e -> k d layer and is cut
-into k.
+            Our default: CLAP's window has exactly 32 time steps and IMU2CLIP's GRU 32 states, so nothing is lost.
+``expand``  the mean of the encoder's tokens (its one vector, when pooled) goes through one e -> k d layer, whose
+            output is cut into k.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,89 @@
+"""Reads checkpoints of the public re-implementation babakd/anymal, architecture "anymal_v1".
+
+Its folder holds ``projector.pt`` (a state dict), ``model_meta.json`` and, after instruction tuning, ``llm/`` (a PEFT
+folder). It keeps no fingerprints of its backbones, so the right ones must be named by whoever reads it, and that
+they are right cannot be checked. Its other architectures (v2 to v4) have other connectors and are refused.
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anymal_eval.anymal import lora
+from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig
+from anymal_eval.anymal.encoders.clip import Options as ClipOptions
+from anymal_eval.anymal.llm import Loading
+from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.projectors.resampler import Options as ResamplerOptions
+from anymal_eval.errors import BadCheckpoint
+
+META, PROJECTOR, ADAPTERS = "model_meta.json", "projector.pt", "llm"
+
+
+def is_one(folder: Path) -> bool:
+    """Whether a folder has that layout rather than ours."""
+    return (folder / PROJECTOR).exists()
+
+
+def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
+    """A network from such a folder.
+
+    Args:
+        folder: the checkpoint.
+        llm: the causal LM it was trained over.
+        image: the CLIP it was trained over, as a transformers checkpoint.
+        loading: precision, quantisation, device.
+
+    Raises:
+        BadCheckpoint: another architecture, a file that is missing, not tensors alone, or does not fit.
+    """
+    _check(folder)
+    state = _state(folder / PROJECTOR)
+    layers = {int(name.split(".")[1]) for name in state if name.startswith("layers.")}
+    if "latents" not in state or not layers:
+        raise BadCheckpoint(f"{folder / PROJECTOR} holds no resampler: it has neither latents nor layers")
+    config = AnyMALConfig(
+        llm=LLMConfig(path=llm),
+        modalities={
+            "image": ModalityConfig(
+                # theirs: the last hidden state, class token and all, under CLIP's last norm
+                encoder=ClipOptions(kind="clip", path=image, layer=-1, class_token=True, post_norm=True),
+                projector=ResamplerOptions(kind="resampler", tokens=len(state["latents"]), layers=max(layers) + 1),
+            )
+        },
+    )
+    network = create(config, loading)
+    try:
+        network.projectors["image"].load_state_dict(state)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{folder / PROJECTOR} does not fit: {' '.join(str(error).split())}") from error
+    if (folder / ADAPTERS).is_dir():
+        network.llm.model = lora.load(network.llm.model, folder / ADAPTERS, trainable=False)
+    return network.train(False)
+
+
+def _check(folder: Path) -> None:
+    """Only the architecture we know; a folder without metadata is one of its oldest, which is that one."""
+    if not (folder / PROJECTOR).exists():
+        raise BadCheckpoint(f"{folder} holds no {PROJECTOR}")
+    if not (folder / META).exists():
+        return
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadCheckpoint(f"{folder / META} is no JSON: {error}") from error
+    found = meta.get("architecture", "anymal_v1")
+    kind = meta.get("projector_type", "PerceiverResampler")
+    if (found, kind) != ("anymal_v1", "PerceiverResampler"):
+        raise BadCheckpoint(f"{folder}: only anymal_v1 with a PerceiverResampler is read, this is {found} with {kind}")
+
+
+def _state(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise BadCheckpoint(f"{file} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+    return found
