@@ -53,10 +53,11 @@ def main() -> None:
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         found = json.loads(done.stdout.splitlines()[-1])
         error = 100 * (found["said"] / found["grown"] - 1)
-        print(
-            f"{case:<14} said {found['said'] / 2**20:8.0f} MiB, resident growth {found['grown'] / 2**20:8.0f} MiB, {error:+.1f} %"
-        )
-        print(f"{'':<14} {found['parts']}")
+        said, grown = found["said"] / 2**20, found["grown"] / 2**20
+        print(f"{case:<15} said {said:7.0f} MiB, resident growth {grown:7.0f} MiB, {error:+.1f} %")
+        print(f"{'':<15} {found['parts']}", flush=True)
+        failed |= case.startswith("fp32") and abs(error) > 15
+    sys.exit(1 if failed else 0)
 
 
 def config(folder: Path, layers: int, stored: str = "llm") -> "AnyMALConfig":  # noqa: F821

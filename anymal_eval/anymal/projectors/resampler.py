@@ -2,7 +2,8 @@
 
 It differs from :mod:`.perceiver`: it runs at the LLM's width, looks at the features first and at itself second, and
 ends with a norm. Written from that description; here so that its checkpoints can be scored, see
-``reimplementation.py``."""
+``reimplementation.py``.
+"""
 
 from dataclasses import dataclass
 
