@@ -2,7 +2,6 @@
 
 import asyncio
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -169,7 +168,7 @@ class Client:
             raise _complaint(said, "logprobs" in body)
         try:
             return said.json()
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ServerFailed(f"the server's answer is no JSON: {error}") from None
 
     def _clean(self, said: object) -> str:
@@ -202,7 +201,7 @@ def _error_of(said: httpx2.Response) -> tuple[str, str]:
     """The code and the text of an error, from the layouts of OpenAI, FastAPI and TGI, or the bare body."""
     try:
         data = said.json()
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return "", said.text
     error = data.get("error", data) if isinstance(data, Mapping) else data
     if not isinstance(error, Mapping):
@@ -214,7 +213,7 @@ def _error_of(said: httpx2.Response) -> tuple[str, str]:
 def _rows(said: httpx2.Response) -> list[Mapping[str, Any]]:
     try:
         data = said.json()
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return []
     rows = data.get("data") if isinstance(data, Mapping) else None
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -8,7 +8,8 @@ from anymal_eval.errors import Refused, ServerFailed
 from anymal_eval.records import Finish, Request, Response
 
 # What servers call an end that the model chose; TGI has words of its own.
-STOPPED = frozenset({"stop", "eos", "eos_token", "stop_sequence"})
+STOPPED = ("stop", "eos", "eos_token", "stop_sequence")
+LEAST = -1e6  # no log p is below it; this and 1 leave out what is no number, too
 
 
 def read_completion(request: Request, data: object) -> Response:
@@ -82,7 +83,7 @@ def _likeliest(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [
         (str(row.get("token", "")).strip(), float(row["logprob"]))
         for row in rows
-        if isinstance(row.get("logprob"), int | float) and math.isfinite(row["logprob"])
+        if isinstance(row.get("logprob"), int | float) and LEAST < row["logprob"] < 1
     ]
 
 

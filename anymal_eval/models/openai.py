@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import string
 from collections.abc import Mapping, Sequence
@@ -171,7 +172,7 @@ class _OpenAI:
         if request.decoding.stop:
             body["stop"] = list(request.decoding.stop)
         keys = "|".join(f"{part.kind}:{part.uri}:{part.start_s}-{part.end_s}" for part in request.media) or None
-        return _Ready(request=request, body=body, prefix_key=keys, media_key=keys, nbytes=_size(messages))
+        return _Ready(request=request, body=body, prefix_key=keys, media_key=keys, nbytes=len(json.dumps(messages)))
 
     def refuse(self, request: Request) -> None:
         """Say at once what a chat server can never do.
@@ -225,7 +226,3 @@ def _failed(request: Request, error: RequestFailed) -> Response:
 def _lasting(listed: Mapping[str, Any]) -> dict[str, Any]:
     # Servers put the time of their start and random permissions beside what the model is.
     return {key: listed[key] for key in ("id", "root", "parent", "max_model_len", "owned_by") if key in listed}
-
-
-def _size(messages: Sequence[Mapping[str, Any]]) -> int:
-    return sum(len(str(part)) for message in messages for part in message["content"])

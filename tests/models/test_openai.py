@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from anymal_eval.errors import WrongUse
+from anymal_eval.codec import encode, write_json
+from anymal_eval.errors import RequestFailed, WrongUse
 from anymal_eval.models import Model
 from anymal_eval.models._load import choose
 from anymal_eval.models._openai_client import _retry_after
-from anymal_eval.models._openai_reading import candidate_scores
+from anymal_eval.models._openai_reading import candidate_scores, read_completion
 from anymal_eval.protocols import Protocol
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Decoding, Example, Media, Message, Request
@@ -270,6 +273,51 @@ def test_retry_after() -> None:
     assert _retry_after("-1") == _retry_after("soon") == _retry_after("") == 0.0
     assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _retry_after("Wed, 21 Oct 2093 07:28:00 GMT") > 1e9
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+    | st.sampled_from(["stop", "length", "yes", "A", 10**400, -1e308]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_stands_in_an_answer_is_read_or_a_failure(data: st.DataObject) -> None:
+    whole: dict[str, Any] = {
+        "choices": [{
+            "message": {"content": "A", "refusal": None}, "finish_reason": "stop",
+            "logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": -1.0}]}]},
+        }],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1}, "error": None,
+    }  # fmt: skip
+    inside: Any = whole
+    while isinstance(inside, dict | list) and inside and data.draw(st.booleans()):
+        outer = inside
+        key = data.draw(st.sampled_from(list(inside) if isinstance(inside, dict) else [0]))
+        inside = outer[key]
+        if not isinstance(inside, dict | list) or data.draw(st.booleans()):
+            outer[key] = data.draw(JSON)
+            break
+    for candidates in ((), ("A", "B")):
+        try:
+            response = read_completion(question(1, candidates=candidates), whole)
+        except RequestFailed:
+            continue
+        assert response.finish in ("stop", "length", "ranked", None)
+        assert encode(response)["id"] == "q1"
+        write_json(encode(response)).encode()
+
+
+def test_a_proxy_is_not_asked_about_this_machine(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    asked = model(server)
+    (response,) = ask(asked, [question(500)])
+    asked.close()
+    assert response.answer == "word 500"
 
 
 def test_own_words_need_no_ranking_of_texts(asked: Model) -> None:
