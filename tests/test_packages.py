@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from anymal_eval import catalog
-from anymal_eval.errors import BadDefinition, NotInCatalog
+from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
 from anymal_eval.models._load import choose
 from anymal_eval.task import Task
 from tests.conftest import ROOT, Command
@@ -182,3 +182,31 @@ def test_a_task_under_another_name(site: Path) -> None:
                                      'TASK = catalog.tasks().get("vqav2", "TASK", Task)\n')  # fmt: skip
     with pytest.raises(BadDefinition, match=r"renamed\.py must define the task named 'other'"):
         catalog.tasks().get("other", "TASK", Task)
+
+
+WHOLE = """
+class Whole:
+    accepts = frozenset({%s})
+    wording = {}
+    fingerprint = "whole"
+
+    def __init__(self, options):
+        self.options = options
+
+    def prepare(self, request): ...
+    def answer(self, batch): ...
+    def close(self): ...
+"""
+
+
+def test_a_class_without_options(site: Path) -> None:
+    (site / "pack").mkdir()
+    (site / "pack" / "__init__.py").write_text(WHOLE % '"image", "audio"')
+    (site / "pack" / "wrong.py").write_text(WHOLE % '"picture"')
+    spec = choose("pack.__init__:Whole", {})
+    assert spec.accepts == {"image", "audio"}
+    assert spec.load().fingerprint == "whole"
+    with pytest.raises(WrongUse, match="has no option 'says'; did you mean none"):
+        choose("pack.__init__:Whole", {"says": "x"})
+    with pytest.raises(BadDefinition, match=r"class Whole must have accepts = frozenset\({...}\) out of audio, image"):
+        choose("pack.wrong:Whole", {})

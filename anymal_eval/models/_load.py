@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
 from anymal_eval.models import Model
-from anymal_eval.records import MediaKind
+from anymal_eval.records import ALL_MEDIA, MediaKind
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -106,8 +106,10 @@ def wrapper(what: str, found: Any) -> Wrapper:
         raise BadDefinition(f"{what}: it must have Options, accepts(options) and load(options)")
     if lacking:
         raise BadDefinition(f"{what}: class {found.__name__} lacks {', '.join(lacking)}")
-    if not isinstance(getattr(found, "accepts", None), frozenset | set):
-        raise BadDefinition(f"{what}: class {found.__name__} must have accepts = frozenset({{...}}), kinds of media")
+    accepted = getattr(found, "accepts", None)
+    if not isinstance(accepted, frozenset | set) or not accepted <= ALL_MEDIA:
+        kinds = ", ".join(sorted(ALL_MEDIA))
+        raise BadDefinition(f"{what}: class {found.__name__} must have accepts = frozenset({{...}}) out of {kinds}")
     return _OfClass(found)
 
 
