@@ -125,7 +125,9 @@ def wrapper_for(config: Mapping[str, Any]) -> str | None:
     kind = config.get("model_type")
     if kind in ("blip-2", "instructblip"):
         return kind.replace("-", "") if architecture(config).endswith("ForConditionalGeneration") else None
-    if "vision_config" in config or kind in SEEING:
+    # Classes that come with their own code say themselves what they are.
+    coded = config.get("auto_map") or {}
+    if "vision_config" in config or kind in SEEING or "AutoModelForImageTextToText" in coded:
         return "hf"
     return "hf_audio" if "audio_config" in config else None
 
@@ -137,7 +139,7 @@ def require(config: Mapping[str, Any], wrapper: str, name: str) -> None:
         BadCheckpoint: names the class it is and the wrapper it wants.
     """
     wanted = wrapper_for(config)
-    if wanted == wrapper:
+    if wanted == wrapper or (wrapper == "hf_audio" and "audio_config" in config):
         return
     named = "AnyMAL checkpoint" if wanted == "anymal" else architecture(config)
     is_a = f"{'an' if named[0] in 'AEIO' else 'a'} {named}"

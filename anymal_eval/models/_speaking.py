@@ -45,12 +45,12 @@ class Speaker:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self._takes = frozenset(inspect.signature(model.forward).parameters)
         # Multimodal rotary positions are computed by the class itself, from the whole prompt.
-        self._own_positions = hasattr(getattr(model, "model", model), "get_rope_index")
+        self.one_by_one = hasattr(getattr(model, "model", model), "get_rope_index")
 
-    def ids(self, text: str, *, special: bool = True) -> list[int]:
+    def ids(self, text: str) -> list[int]:
         """Token ids of a text, from any thread."""
         with self.lock:
-            found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+            found: list[int] = self.tokenizer(text)["input_ids"]
         return found
 
     def generate(self, inputs: Mapping[str, Tensor], decoding: Decoding) -> list[Said]:
@@ -96,7 +96,7 @@ class Speaker:
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
         """
-        if self._own_positions:
+        if self.one_by_one:
             return [self.rank_whole(_row(inputs, row), own) for row, own in enumerate(options)]
         mask = inputs["attention_mask"]
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)

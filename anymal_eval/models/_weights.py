@@ -34,20 +34,19 @@ class Loaded:
     remark: str
 
 
-def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: str) -> Loaded:
-    """Load model and processor.
+def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: str, processor: Any) -> Loaded:
+    """Load the model.
 
     Args:
         cls: a transformers class, or an Auto class.
         checkpoint: where from.
         options: how.
         wrapper: its name, for the fingerprint.
+        processor: from ``load_processor``, which is called first because it is cheap and may refuse.
 
     Raises:
         BadCheckpoint: a file is missing, or weights are, and new ones are not allowed.
-        NeedsExtra: the processor needs a package that is not installed.
     """
-    processor = load_processor(checkpoint, options)
     weights = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
     model, new, device = _load_model(cls, checkpoint, options)
     dropped = plain_generation(_speaking(model))
@@ -102,12 +101,12 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
             return processors.from_pretrained(checkpoint.folder, trust_remote_code=trusted(options))
     except ImportError as error:
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
-        missing = "torchvision" if "orchvision" in str(error) else _first_line(error)
+        missing = "torchvision" if "orchvision" in str(error) else _reason(error)
         raise NeedsExtra(
             f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}, which is not installed"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{checkpoint.folder}: its processor cannot be loaded: {_first_line(error)}") from error
+        raise BadCheckpoint(f"{checkpoint.folder}: its processor cannot be loaded: {_reason(error)}") from error
 
 
 def plain_generation(model: Any) -> dict[str, object]:
@@ -171,7 +170,7 @@ def _load_model(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) ->
                 **extra,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BadCheckpoint(f"{folder} cannot be loaded as {checkpoint.architecture}: {_first_line(error)}") from error
+        raise BadCheckpoint(f"{folder} cannot be loaded as {checkpoint.architecture}: {_reason(error)}") from error
     new = sorted(map(str, report["missing_keys"]))
     if new and not options.allow_new_weights:
         raise BadCheckpoint(
@@ -204,6 +203,9 @@ def _tokenizer_hash(checkpoint: Checkpoint) -> str:
     return fingerprint.of([f"{file.relative_to(checkpoint.folder)} {fingerprint.of_file(file)}" for file in files])
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """What went wrong, on one line."""
     text = str(error).strip()
+    if "trust_remote_code" in text:
+        return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
     return text.splitlines()[0] if text else type(error).__name__

@@ -64,7 +64,9 @@ def load(options: Options) -> Model:
     from anymal_eval.models import _weights
     from anymal_eval.models._media import media_reader
 
-    loaded = _weights.load(Blip2ForConditionalGeneration, checkpoint, options, NAME)
+    loaded = _weights.load(
+        Blip2ForConditionalGeneration, checkpoint, options, NAME, _weights.load_processor(checkpoint, options)
+    )
     seq2seq = loaded.model.language_model.config.is_encoder_decoder
     return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if seq2seq else OPT_WORDING)
 

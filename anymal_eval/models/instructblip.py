@@ -74,7 +74,9 @@ def load(options: Options) -> Model:
     from anymal_eval.models import _weights
     from anymal_eval.models._media import media_reader
 
-    loaded = _weights.load(InstructBlipForConditionalGeneration, checkpoint, options, NAME)
+    loaded = _weights.load(
+        InstructBlipForConditionalGeneration, checkpoint, options, NAME, _weights.load_processor(checkpoint, options)
+    )
     return _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
 
 

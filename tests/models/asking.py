@@ -15,8 +15,8 @@ BEAMS = Decoding(max_new_tokens=10, min_new_tokens=1, beams=5, length_penalty=-1
 GREEDY = Decoding(max_new_tokens=12)
 
 
-def medium(file: Path, kind: MediaKind = "image") -> Media:
-    return Media(kind=kind, uri=str(file))
+def medium(file: Path | Media, kind: MediaKind = "image") -> Media:
+    return file if isinstance(file, Media) else Media(kind=kind, uri=str(file))
 
 
 def request(name: str, media: Sequence[Media], text: str, *, system: str = "", **more: Any) -> Request:
@@ -25,22 +25,18 @@ def request(name: str, media: Sequence[Media], text: str, *, system: str = "", *
     return Request(id=name, messages=(*first, Message(role="user", parts=(*media, text))), **more)
 
 
-def requests(files: Sequence[Path], how: Decoding, count: int = 16, kind: MediaKind = "image") -> list[Request]:
+def requests(files: Sequence[Path | Media], how: Decoding, count: int = 16) -> list[Request]:
     """Open questions, about each file several."""
     return [
-        request(
-            f"q{n}", [medium(files[n % len(files)], kind)], f"Question: {QUESTIONS[n % 8]} {n} Answer:", decoding=how
-        )
+        request(f"q{n}", [medium(files[n % len(files)])], f"Question: {QUESTIONS[n % 8]} {n} Answer:", decoding=how)
         for n in range(count)
     ]
 
 
-def ranked(files: Sequence[Path], count: int = 9, kind: MediaKind = "image") -> list[Request]:
+def ranked(files: Sequence[Path | Media], count: int = 9) -> list[Request]:
     """Questions with options of one and more tokens."""
     return [
-        request(
-            f"r{n}", [medium(files[n % len(files)], kind)], f"{QUESTIONS[n % 8]} Answer:", candidates=OPTIONS[n % 3]
-        )
+        request(f"r{n}", [medium(files[n % len(files)])], f"{QUESTIONS[n % 8]} Answer:", candidates=OPTIONS[n % 3])
         for n in range(count)
     ]
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from anymal_eval.models._load import choose
+from anymal_eval.records import Media
+from tests.models.asking import medium
 from tests.models.tiny_models import BUILDERS
 
 Tiny = Callable[[str], Path]
@@ -92,3 +94,29 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return file
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Five sounds of other lengths and pitches, at the extractor's rate."""
+    import numpy as np
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("sounds")
+    drawn = np.random.default_rng(9)
+    files = []
+    for place in range(5):
+        seconds = np.arange(int(16_000 * (0.3 + 0.12 * place))) / 16_000
+        wave = 0.3 * np.sin(2 * np.pi * 200 * (place + 1) * seconds) + 0.05 * drawn.normal(size=len(seconds))
+        files.append(folder / f"{place}.wav")
+        soundfile.write(files[-1], wave.astype("float32"), 16_000, subtype="FLOAT")
+    return files
+
+
+@pytest.fixture
+def media(request: pytest.FixtureRequest) -> list[Media]:
+    """Pictures, or sounds where the test is of an audio model."""
+    wrapper = request.node.callspec.params["wrapper"]
+    if wrapper != "hf_audio":
+        return [medium(file) for file in request.getfixturevalue("pictures")]
+    return [medium(file, "audio") for file in request.getfixturevalue("sounds")]

@@ -11,24 +11,22 @@ from typing import Any
 import pytest
 
 from anymal_eval.errors import OutOfMemory
-from anymal_eval.records import Request, Response
-from tests.models.asking import BEAMS, GREEDY, ask, medium, ranked, request, requests
+from anymal_eval.records import Media, Request, Response
+from tests.models.asking import BEAMS, GREEDY, ask, ranked, request, requests
 from tests.models.conftest import Open
 
 WRAPPED = [
     ("blip2", "blip2-opt"), ("blip2", "blip2-t5"),
     ("instructblip", "instructblip-llama"), ("instructblip", "instructblip-t5"),
+    ("hf", "llava"), ("hf", "llava-next"), ("hf", "idefics3"), ("hf", "gemma3"), ("hf_audio", "qwen2-audio"),
 ]  # fmt: skip
 
 
-def mixed(pictures: list[Path]) -> list[Request]:
-    """Greedy, beams and ranking in one batch, with one and two pictures."""
-    two = [
-        request(f"t{n}", [medium(pictures[n]), medium(pictures[n + 1])], f"Which of {n}?", decoding=GREEDY)
-        for n in range(3)
-    ]
-    mine = [*requests(pictures, GREEDY, 8), *ranked(pictures, 5), *two]
-    beams = [Request(**{**vars(each), "id": "b" + each.id}) for each in requests(pictures, BEAMS, 4)]
+def mixed(media: Sequence[Media]) -> list[Request]:
+    """Greedy, beams and ranking in one batch, with one and two media."""
+    two = [request(f"t{n}", [media[n], media[n + 1]], f"Which of {n}?", decoding=GREEDY) for n in range(3)]
+    mine = [*requests(media, GREEDY, 8), *ranked(media, 5), *two]
+    beams = [Request(**{**vars(each), "id": "b" + each.id}) for each in requests(media, BEAMS, 4)]
     return [*mine, *beams]
 
 
@@ -52,9 +50,9 @@ def exceptions(found: Sequence[Response], expected: Sequence[Response]) -> int:
 
 
 @pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
-def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, opened: Open, pictures: list[Path]) -> None:
+def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, opened: Open, media: list[Media]) -> None:
     model: Any = opened(wrapper, name)
-    asked = mixed(pictures)
+    asked = mixed(media)
     alone = ask(model, asked, 1)
     assert len({response.answer for response in alone}) > 6
     assert exceptions(ask(model, asked, 4), alone) == 0
@@ -68,13 +66,13 @@ def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, open
 
 @pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
 def test_a_row_that_breaks_breaks_alone(
-    wrapper: str, name: str, opened: Open, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+    wrapper: str, name: str, opened: Open, media: list[Media], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One row's numbers become NaN on the way into the language model; its neighbours answer as ever."""
     import torch
 
     model: Any = opened(wrapper, name)
-    asked = [*requests(pictures, GREEDY, 3), *requests(pictures, BEAMS, 3), *ranked(pictures, 3)]
+    asked = [*requests(media, GREEDY, 3), *requests(media, BEAMS, 3), *ranked(media, 3)]
     asked = [Request(**{**vars(each), "id": str(place)}) for place, each in enumerate(asked)]
     expected = ask(model, asked)
     items = [model.prepare(each) for each in asked]

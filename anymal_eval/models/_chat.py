@@ -1,0 +1,265 @@
+"""Chat models of transformers: a processor with a chat template, and ``generate``.
+
+A request becomes the conversation that the processor's documentation shows, one for each request; every thread has a
+processor of its own. Requests whose pictures or sounds have the same shape go through the model together, padded on the
+left, the others after one another: what a class does with pictures of many shapes is its own affair.
+
+Options are ranked as the continuation of the rendered prompt, with a space between where it ends with none. The tokens
+that an option adds, or changes at the seam, are found in the text before its pictures are unfolded into their tokens.
+
+Shapes:  b rows · t positions
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anymal_eval.errors import BadCheckpoint, RequestFailed
+from anymal_eval.models import PLAIN_WORDING, Prepared
+from anymal_eval.models._answering import (
+    Ready,
+    answer_alike,
+    media_key,
+    ranked_response,
+    refuse_markers,
+    require_context,
+    said_response,
+)
+from anymal_eval.models._speaking import Speaker, common, joined
+from anymal_eval.protocols import Wording
+from anymal_eval.records import Media, MediaKind, Request, Response
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anymal_eval.media.reader import MediaReader
+    from anymal_eval.models._weights import Loaded
+
+# What has a value for each position of the text, and so is padded with it.
+SEQUENCES = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+# Texts that a tokenizer or processor reads as the place of a medium.
+MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatReady(Ready):
+    """What the processor made of a request, as for a batch of one."""
+
+    inputs: Mapping[str, Any]
+
+    def floats(self) -> Tensor:
+        """Its pixels or sound."""
+        tensor: Tensor = next(value for value in self.inputs.values() if value.is_floating_point())
+        return tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a model takes: kinds of media, and how many of them (None: any number)."""
+
+    kinds: frozenset[MediaKind]
+    most: int | None = None
+
+
+class Chat:
+    """The wrapper of a chat model."""
+
+    def __init__(self, loaded: Loaded, reader: MediaReader, limits: Limits) -> None:
+        self.fingerprint = loaded.fingerprint
+        self.provenance = loaded.provenance
+        self.remark = loaded.remark
+        self.accepts = limits.kinds
+        self.wording: Wording = PLAIN_WORDING
+        self.network = loaded.model
+        self._processor = loaded.processor
+        self._limits = limits
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self.speaker = Speaker(loaded.model, loaded.processor.tokenizer)
+        self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def prepare(self, request: Request) -> ChatReady:
+        """Decode, render the chat template, preprocess and tokenise."""
+        processor = self._mine()
+        shown, heard = self._open(request)
+        named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
+        refuse_markers(request, [str(name) for name in named if name])
+        text = joined(self._render(processor, request), request.answer_prefix)
+        # The rule of ``apply_chat_template(tokenize=True)``: a template that writes the first token needs no other.
+        first = processor.tokenizer.bos_token
+        special = not (first and text.startswith(first))
+        inputs = self._process(processor, text, special, shown, heard)
+        tails, changed = self._tails(processor.tokenizer, text, special, request.candidates)
+        if changed:
+            inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
+        length = int(inputs["input_ids"].shape[1])
+        require_context(request, length, tails, self._context)
+        return ChatReady(
+            request=request,
+            tails=tails,
+            prefix_key=None,
+            media_key="|".join(media_key(media, request.frames) for media in request.media) or None,
+            prefix_tokens=0,
+            suffix_tokens=length,
+            nbytes=sum(getattr(value, "nbytes", 0) for value in inputs.values()),
+            alike=self._alike(inputs, bool(tails)),
+            inputs=inputs,
+        )
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        """Generate or rank; a request whose numbers are broken fails alone."""
+        import torch
+
+        from anymal_eval.anymal.decoding import memory_guard
+
+        items = [item for item in batch if isinstance(item, ChatReady)]
+        with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
+            return answer_alike(items, self._compute)
+
+    def close(self) -> None:
+        """End the decoder processes."""
+        self._reader.close()
+
+    def _mine(self) -> Any:
+        """The processor of the thread that asks: a fast tokenizer cannot be used by two at once."""
+        if not hasattr(self._own, "processor"):
+            with self._lock:
+                self._own.processor = copy.deepcopy(self._processor)
+        return self._own.processor
+
+    def _open(self, request: Request) -> tuple[list[Any], list[Any]]:
+        """Pictures (frames too) and sounds, in the order of the prompt."""
+        from PIL import Image
+
+        shown: list[Any] = []
+        heard: list[Any] = []
+        for media in request.media:
+            if media.kind not in self.accepts:
+                raise RequestFailed(f"{media.uri}: the model takes {_listed(self.accepts)}, not {media.kind}")
+        count = sum(request.frames if media.kind == "video" else 1 for media in request.media)
+        if self._limits.most is not None and count > self._limits.most:
+            raise RequestFailed(f"the prompt has {count} pictures or frames, the model takes {self._limits.most}")
+        for media in request.media:
+            if media.kind == "image":
+                shown.append(Image.fromarray(self._reader.image(media)))
+            elif media.kind == "video":
+                shown.extend(Image.fromarray(frame) for frame in self._reader.video(media, request.frames))
+            else:
+                heard.append(self._reader.audio(media, self._processor.feature_extractor.sampling_rate))
+        return shown, heard
+
+    def _render(self, processor: Any, request: Request) -> str:
+        """The conversation as the chat template writes it, open for the model's answer."""
+        from jinja2.exceptions import TemplateError
+
+        conversation = [
+            {"role": message.role, "content": [block for part in message.parts for block in _blocks(part, request)]}
+            for message in request.messages
+        ]
+        try:
+            text: str = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in request.messages)
+            raise RequestFailed(f"the chat template takes no conversation of {roles}: {error}") from error
+        return text
+
+    def _process(self, processor: Any, text: str, special: bool, shown: list[Any], heard: list[Any]) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if shown:
+            extra["images"] = [shown]
+        if heard:
+            extra |= {"audio": heard, "sampling_rate": processor.feature_extractor.sampling_rate}
+        try:
+            made = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
+        except (ValueError, IndexError) as error:
+            raise RequestFailed(f"the processor refuses the prompt: {' '.join(str(error).split())}") from error
+        return dict(made)
+
+    def _tails(
+        self, tokenizer: Any, text: str, special: bool, candidates: Sequence[str]
+    ) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """Each option's ids after those that all have in common, and how many of the prompt's are not among these."""
+        if not candidates:
+            return (), 0
+        bare = tokenizer(text, add_special_tokens=special)["input_ids"]
+        whole = [tokenizer(joined(text, option), add_special_tokens=special)["input_ids"] for option in candidates]
+        shared = min(common(bare, ids) for ids in whole)
+        tails = tuple(tuple(ids[shared:]) for ids in whole)
+        if not all(tails):
+            raise RequestFailed(f"one of the options {list(candidates)} adds no token to the prompt")
+        return tails, len(bare) - shared
+
+    def _alike(self, inputs: Mapping[str, Any], ranked: bool) -> object:
+        """Equal for requests that can share a batch."""
+        import torch
+
+        media = {name: value for name, value in inputs.items() if name not in SEQUENCES}
+        if (ranked and self.speaker.one_by_one) or not all(torch.is_tensor(value) for value in inputs.values()):
+            return object()
+        return tuple(sorted((name, tuple(value.shape)) for name, value in media.items()))
+
+    def _compute(self, items: Sequence[ChatReady]) -> list[Response]:
+        inputs = self._batch([item.inputs for item in items])
+        if not items[0].tails:
+            said = self.speaker.generate(inputs, items[0].request.decoding)
+            return [said_response(item, one) for item, one in zip(items, said, strict=True)]
+        scores = self.speaker.rank(inputs, [item.tails for item in items])
+        return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
+
+    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """One batch: (b, t) sequences padded on the left, everything else one after the other."""
+        import torch
+
+        longest = max(row["input_ids"].shape[1] for row in rows)
+        batch: dict[str, Any] = {}
+        for name, first in rows[0].items():
+            parts = [row[name] for row in rows]
+            if name in SEQUENCES:
+                filler = self.speaker.pad if name == "input_ids" else 0
+                parts = [_left_padded(part, longest, filler) for part in parts]
+            joint = torch.cat(parts) if torch.is_tensor(first) else first
+            if torch.is_tensor(joint):
+                joint = joint.to(self.network.device)
+                joint = joint.to(self.network.dtype) if joint.is_floating_point() else joint
+            batch[name] = joint
+        return batch
+
+
+def require_template(processor: Any, name: str) -> None:
+    """Refuse a processor that cannot render a conversation.
+
+    Raises:
+        BadCheckpoint: it has no chat template.
+    """
+    if getattr(processor, "tokenizer", None) is None:
+        raise BadCheckpoint(f"{name}: its processor ({type(processor).__name__}) has no tokenizer of its own")
+    if not getattr(processor, "chat_template", None):
+        raise BadCheckpoint(
+            f"{name}: its processor ({type(processor).__name__}) has no chat template; "
+            "put the model's own into chat_template.jinja beside its weights"
+        )
+
+
+def _blocks(part: str | Media, request: Request) -> list[dict[str, str]]:
+    """A part of a message in the form that chat templates read; a clip is its frames."""
+    if isinstance(part, str):
+        return [{"type": "text", "text": part}]
+    if part.kind == "video":
+        return [{"type": "image"}] * request.frames
+    return [{"type": part.kind}]
+
+
+def _left_padded(part: Tensor, length: int, filler: int) -> Tensor:
+    import torch
+
+    shape = (part.shape[0], length - part.shape[1], *part.shape[2:])
+    return torch.cat([part.new_full(shape, filler), part], dim=1)
+
+
+def _listed(kinds: frozenset[MediaKind]) -> str:
+    return " and ".join(sorted(kinds))

@@ -1,0 +1,62 @@
+"""Any image-text model of transformers with a chat template: LLaVA, LLaVA-NeXT, Idefics, PaliGemma, Gemma 3 ..."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from anymal_eval.models import Model
+from anymal_eval.models._chat import Chat, Limits, require_template
+from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.records import MediaKind
+
+NAME = "hf"
+PICTURES: frozenset[MediaKind] = frozenset({"image"})
+CLIPS: frozenset[MediaKind] = frozenset({"image", "video"})
+# Families whose prompt has a place for one picture only.
+SINGLE = frozenset({"blip", "florence2", "git", "got_ocr2", "kosmos-2", "kosmos-2.5"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OpenOptions):
+    """What ``-o name=value`` may set; ``checkpoint`` comes from ``--model hf:PATH`` or ``hf:OWNER/NAME``.
+
+    Attributes:
+        max_images: how many pictures or frames the model takes; 0 is as many as fit, one for families that know one.
+    """
+
+    max_images: int = 0
+
+
+def accepts(options: Options) -> frozenset[MediaKind]:
+    """Pictures, and clips as frames where it takes several; reads ``config.json`` alone."""
+    return _limits(options).kinds
+
+
+def load(options: Options) -> Model:
+    """Load the network.
+
+    Raises:
+        BadCheckpoint: it is not whole, of an architecture that another wrapper takes, or without a chat template.
+        NeedsExtra: its processor needs torchvision.
+    """
+    limits = _limits(options)
+    checkpoint = fetch(options)
+    require_processor(checkpoint)
+    import transformers
+
+    from anymal_eval.models import _weights
+    from anymal_eval.models._media import media_reader
+
+    cls: Any = transformers.AutoModelForImageTextToText
+    processor = _weights.load_processor(checkpoint, options)
+    require_template(processor, options.checkpoint)
+    loaded = _weights.load(cls, checkpoint, options, NAME, processor)
+    return Chat(loaded, media_reader(options.media_timeout), limits)
+
+
+def _limits(options: Options) -> Limits:
+    config = read_config(options)
+    require(config, NAME, options.checkpoint)
+    most = options.max_images or (1 if config.get("model_type") in SINGLE else None)
+    return Limits(kinds=PICTURES if most == 1 else CLIPS, most=most)

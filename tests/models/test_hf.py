@@ -1,0 +1,289 @@
+"""``hf`` and ``hf_audio`` answer as processor and ``generate`` do when called by hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymal_eval.errors import BadCheckpoint, ContextTooLong, NeedsExtra, RequestFailed
+from anymal_eval.models._load import choose
+from anymal_eval.records import Decoding, Media, Message, Request
+from tests.models.asking import GREEDY, OPTIONS, QUESTIONS, answers, ask, medium, request
+from tests.models.conftest import Open, Tiny
+
+CHATS = ["llava", "llava-next", "idefics3", "gemma3"]
+ALL = [*((("hf"), name) for name in CHATS), ("hf_audio", "qwen2-audio")]
+BEAMS3 = Decoding(max_new_tokens=8, beams=3, length_penalty=-1.0)
+SYSTEM = "You are a careful helper. Reply briefly."
+
+
+class Hand:
+    """Processor and class, used as their documentation does."""
+
+    def __init__(self, folder: Path) -> None:
+        import transformers
+
+        found: Any = transformers
+        self.processor = found.AutoProcessor.from_pretrained(folder)
+        self.audio = "Audio" in type(self.processor).__name__
+        auto = found.AutoModelForMultimodalLM if self.audio else found.AutoModelForImageTextToText
+        self.model = auto.from_pretrained(folder).eval()
+
+    def block(self, part: str | Media) -> dict[str, Any]:
+        from PIL import Image
+
+        if isinstance(part, str):
+            return {"type": "text", "text": part}
+        if part.kind == "audio":
+            return {"type": "audio", "audio": part.uri}
+        return {"type": "image", "image": Image.open(part.uri).convert("RGB")}
+
+    def generate(self, asked: Request) -> str:
+        conversation = [
+            {"role": message.role, "content": [self.block(part) for part in message.parts]}
+            for message in asked.messages
+        ]
+        inputs = self.processor.apply_chat_template(
+            conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        how = asked.decoding
+        beams = {"num_beams": how.beams, "length_penalty": how.length_penalty} if how.beams > 1 else {}
+        out = self.model.generate(**inputs, do_sample=False, max_new_tokens=how.max_new_tokens, **beams)
+        text: str = self.processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return text.strip()
+
+    def scores(self, asked: Request) -> list[float]:
+        """A plain loop over ``forward``: the whole prompt with each option, sums of log p of the option's tokens."""
+        import torch
+
+        bare = self.forward_inputs(asked, "")
+        totals = []
+        for option in asked.candidates:
+            whole = self.forward_inputs(asked, option)
+            start, ids = bare["input_ids"].shape[1], whole["input_ids"][0]
+            assert ids[:start].equal(bare["input_ids"][0])
+            with torch.no_grad():
+                logits = self.model(**whole).logits[0].log_softmax(-1)
+            totals.append(sum(float(logits[at - 1, ids[at]]) for at in range(start, len(ids))))
+        return totals
+
+    def forward_inputs(self, asked: Request, option: str) -> Any:
+        from PIL import Image
+
+        conversation = [
+            {"role": each.role, "content": [self.block(part) for part in each.parts]} for each in asked.messages
+        ]
+        text = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        if option:
+            text += option if text[-1].isspace() else f" {option}"
+        extra: dict[str, Any] = {}
+        if not self.audio:
+            extra = {"images": [[Image.open(item.uri).convert("RGB") for item in asked.media]]}
+        else:
+            import soundfile
+
+            extra = {"audio": [soundfile.read(item.uri, dtype="float32")[0] for item in asked.media]}
+            extra["sampling_rate"] = 16_000
+        first = self.processor.tokenizer.bos_token
+        return self.processor(text=[text], return_tensors="pt", add_special_tokens=not text.startswith(first), **extra)
+
+
+def conversations(media: Sequence[Media], how: Decoding) -> list[Request]:
+    """One and two media, before and between the words, with and without a system message."""
+    asked = []
+    for place in range(10):
+        own = [media[place % len(media)]] if place % 3 else [media[place % len(media)], media[(place + 1) % len(media)]]
+        asked.append(
+            request(f"c{place}", own, f"{QUESTIONS[place % 8]} {place}", system=SYSTEM * (place % 2), decoding=how)
+        )
+    between = Message(role="user", parts=("The first ", media[0], " and the second ", media[1], " why?"))
+    return [*asked, Request(id="between", messages=(between,), decoding=how)]
+
+
+@pytest.mark.parametrize(("wrapper", "name"), ALL)
+@pytest.mark.parametrize("how", [GREEDY, BEAMS3], ids=["greedy", "beams"])
+def test_answers_are_those_of_the_class(
+    wrapper: str, name: str, how: Decoding, media: list[Media], tiny: Tiny, opened: Open
+) -> None:
+    asked = conversations(media, how)
+    hand = Hand(tiny(name))
+    expected = [hand.generate(each) for each in asked]
+    model = opened(wrapper, name)
+    assert answers(model, asked, 1) == expected
+    assert answers(model, asked, 16) == expected
+    assert len(set(expected)) > 6, "answers that are all alike prove nothing"
+
+
+@pytest.mark.parametrize(("wrapper", "name"), ALL)
+def test_options_rank_as_in_a_plain_loop(wrapper: str, name: str, media: list[Media], tiny: Tiny, opened: Open) -> None:
+    asked = [
+        request(f"r{n}", media[n % 4 : n % 4 + 1 + n % 2], QUESTIONS[n % 8], candidates=OPTIONS[n % 3])
+        for n in range(8)
+    ]
+    hand = Hand(tiny(name))
+    expected = [hand.scores(each) for each in asked]
+    model = opened(wrapper, name)
+    for batch in (1, 16):
+        for response, own in zip(ask(model, asked, batch), expected, strict=True):
+            assert response.option_scores == pytest.approx(own, abs=1e-4)
+    assert len({own.index(max(own)) for own in expected}) > 1
+    # Classes that compute their own positions are ranked a whole prompt at a time: the same numbers.
+    item = model.prepare(asked[1])
+    assert model.speaker.rank_whole(model._batch([item.inputs]), item.tails) == pytest.approx(expected[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llava", "idefics3"])
+def test_a_clip_is_its_frames(name: str, opened: Open, tiny: Tiny, clip: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    model = opened("hf", name)
+    frames = model._reader.video(medium(clip, "video"), 4)
+    files = []
+    for place, frame in enumerate(frames):
+        files.append(tmp_path / f"{place}.png")
+        Image.fromarray(frame).save(files[-1])
+    as_pictures = request("p", [medium(file) for file in files], "What happens?", decoding=GREEDY)
+    as_clip = request("v", [medium(clip, "video")], "What happens?", decoding=GREEDY, frames=4)
+    found = answers(model, [as_clip, as_pictures])
+    assert found == [Hand(tiny(name)).generate(as_pictures)] * 2
+
+
+def test_the_answer_can_be_begun(opened: Open, tiny: Tiny, pictures: list[Path]) -> None:
+    model = opened("hf", "llava")
+    bare, begun = (
+        model.prepare(request("1", [medium(pictures[0])], "What?", answer_prefix=prefix)) for prefix in ("", "It is")
+    )
+    ids = begun.inputs["input_ids"][0]
+    assert begun.suffix_tokens > bare.suffix_tokens
+    assert model.speaker.text(ids.tolist()).endswith("ASSISTANT: It is")
+
+
+def test_stop_strings_cut_the_answer(opened: Open, pictures: list[Path]) -> None:
+    model = opened("hf", "llava")
+    asked = request("1", [medium(pictures[0])], "What?", decoding=Decoding(max_new_tokens=12))
+    [whole] = ask(model, [asked])
+    assert whole.answer is not None
+    stop = next(letter for letter in whole.answer[2:] if letter not in " " + whole.answer[:2])
+    [cut] = ask(model, [Request(**{**vars(asked), "decoding": Decoding(max_new_tokens=12, stop=(stop,))})])
+    assert cut.answer == whole.answer[: whole.answer.find(stop)].strip()
+    assert cut.finish == "stop"
+    assert (cut.new_tokens or 0) <= (whole.new_tokens or 0)
+
+
+def test_decoding_settings_of_the_checkpoint_do_not_sneak_in(tiny: Tiny, tmp_path: Path, pictures: list[Path]) -> None:
+    import json
+    import shutil
+
+    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "llava"))
+    file = folder / "generation_config.json"
+    own = json.loads(file.read_text())
+    file.write_text(json.dumps({**own, "repetition_penalty": 3.0, "do_sample": True, "temperature": 0.5}))
+    model: Any = choose(f"hf:{folder}", {}).load()
+    assert model.provenance["generation_settings_not_used"] == {
+        "do_sample": True, "repetition_penalty": 3.0, "temperature": 0.5,
+    }  # fmt: skip
+    asked = [request("1", [medium(pictures[0])], "What?", decoding=GREEDY)]
+    assert answers(model, asked) == [Hand(tiny("llava")).generate(asked[0])]
+    model.close()
+
+
+def refused(typed: str, **options: str) -> str:
+    with pytest.raises((BadCheckpoint, NeedsExtra)) as caught:
+        choose(typed, options).load()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
+    from anymal_eval.anymal.weights import quiet
+    from tests.models.tiny_models import llava
+
+    with quiet():
+        llava(tmp_path / "base", chat=None)
+    said = refused(f"hf:{tmp_path / 'base'}")
+    assert "its processor (LlavaProcessor) has no chat template" in said
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "name", "said"),
+    [
+        ("hf", "blip2-opt", "it is a Blip2ForConditionalGeneration; use --model blip2:"),
+        ("hf", "qwen2-audio", "it is a Qwen2AudioForConditionalGeneration; use --model hf_audio:"),
+        ("hf_audio", "gemma3", "it is a Gemma3ForConditionalGeneration; use --model hf:"),
+    ],
+)
+def test_another_architecture(wrapper: str, name: str, said: str, tiny: Tiny) -> None:
+    assert said in refused(f"{wrapper}:{tiny(name)}")
+
+
+def test_a_language_model_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    assert "it is a LlamaForCausalLM; no wrapper takes that class" in refused(f"hf:{tmp_path}")
+
+
+def test_more_pictures_than_it_takes(tiny: Tiny, pictures: list[Path]) -> None:
+    spec = choose(f"hf:{tiny('llava')}", {"max_images": "1"})
+    assert spec.accepts == {"image"}
+    model = spec.load()
+    two = request("1", [medium(pictures[0]), medium(pictures[1])], "?")
+    with pytest.raises(RequestFailed, match="2 pictures or frames, the model takes 1"):
+        model.prepare(two)
+    model.close()
+    assert choose(f"hf:{tiny('llava')}", {}).accepts == {"image", "video"}
+
+
+def test_requests_that_cannot_be_answered(opened: Open, pictures: list[Path]) -> None:
+    model = opened("hf", "llava")
+    with pytest.raises(RequestFailed, match="takes image and video, not audio"):
+        model.prepare(request("1", [medium(pictures[0], "audio")], "?"))
+    with pytest.raises(RequestFailed, match="'<image>', which this model reads as the place of a medium"):
+        model.prepare(request("1", [medium(pictures[0])], "What is <image>?"))
+    with pytest.raises(ContextTooLong, match="the model's context is 1024"):
+        model.prepare(request("1", [medium(pictures[0])], "why " * 1024))
+
+
+def test_a_processor_that_needs_torchvision(tiny: Tiny, tmp_path: Path) -> None:
+    """Qwen2-VL's has a video processor. Where torchvision is there, what it needs is there too."""
+    import importlib.util
+    import json
+    import shutil
+
+    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "qwen"))
+    config = {"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"], "vision_config": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "processor_config.json").unlink()  # as its checkpoints on the hub are
+    parts = {"processor_class": "Qwen2VLProcessor", "image_processor_type": "Qwen2VLImageProcessor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(parts))
+    if importlib.util.find_spec("torchvision") is not None:
+        pytest.skip("torchvision is installed; nothing is refused")
+    said = refused(f"hf:{folder}")
+    assert said.endswith("the processor of Qwen2VLForConditionalGeneration needs torchvision, which is not installed")
+
+
+def test_code_of_the_checkpoints_own(tiny: Tiny, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+    import shutil
+
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "coded"))
+    (folder / "modeling_own.py").write_text(
+        "from transformers import LlavaConfig, LlavaForConditionalGeneration\n\n\n"
+        "class OwnConfig(LlavaConfig):\n    model_type = 'own'\n\n\n"
+        "class OwnModel(LlavaForConditionalGeneration):\n    config_class = OwnConfig\n"
+    )
+    # Under their names inside the class: transformers renames LLaVA's own only for checkpoints of LLaVA's type.
+    save_file(opened("hf", "llava").network.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "own", "architectures": ["OwnModel"],
+        "auto_map": {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "runs with -o trust_remote_code=true only" in refused(f"hf:{folder}")
+    model: Any = choose(f"hf:{folder}", {"trust_remote_code": "true"}).load()
+    assert model.remark == "trust_remote_code"
+    assert model.provenance["class"] == "OwnModel"
+    model.close()
