@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from anymal_eval import catalog, paths
 from anymal_eval import protocols as protocol_registry
 from anymal_eval.codec import encode
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from anymal_eval.store.folder import RunFolder
     from anymal_eval.store.manifest import Manifest, TaskEntry
 
+BLIND = "no-media"  # inside a run folder, the same run without media
 SHOWN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
 
 
@@ -137,7 +140,10 @@ def expected_by(model: Model, loaded: Loaded) -> Loaded:
     if not isinstance(model, Expecting):
         return loaded
     asked = model.expect(loaded.whole)
-    return replace(loaded, examples=tuple(item for item in loaded.examples if item.id in asked))
+    kept = tuple(item for item in loaded.examples if item.id in asked)
+    if not kept:
+        raise MissingData(f"{loaded.task.name}: the file has no answer to any of its {len(loaded.examples)} examples")
+    return replace(loaded, examples=kept)
 
 
 def requests(loaded: Loaded, protocol: Protocol, model: Model, ablate: str) -> list[Request]:
@@ -180,9 +186,8 @@ def task_entry(
 
 
 def _subset(loaded: Loaded, data: DataChoice) -> str:
-    if data.limit is not None or len(loaded.examples) == len(loaded.whole):
-        return ""
-    return f"{len(loaded.examples)}/{len(loaded.whole)}"
+    asked = len(loaded.whole) if data.limit is None else min(data.limit, len(loaded.whole))
+    return "" if len(loaded.examples) == asked else f"{len(loaded.examples)}/{asked}"
 
 
 def prompt_text(request: Request) -> str:
@@ -294,17 +299,21 @@ def results(folder: RunFolder, manifest: Manifest, scored: Mapping[str, Scores])
 
 
 def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
-    """Write the tables in all formats and give the short one for the screen: of the groups only the headline's."""
+    """Write the tables in all formats and give the short one for the screen: of the groups only the headline's.
+
+    Where the same run was made without media, its headlines stand below those of this one.
+    """
     from collections import Counter
     from dataclasses import replace
 
-    from anymal_eval.report.measurements import parse_results
+    from anymal_eval.report.measurements import parse_results, read_results
     from anymal_eval.report.rendering import render
     from anymal_eval.report.run_table import files_of, run_table
     from anymal_eval.store.atomic import write_atomic
 
     found = parse_results(written, str(folder.root / "results.json"))
-    for name, text in files_of(found).items():
+    blind = read_results(folder.root / BLIND) if (folder.root / BLIND / "results.json").is_file() else None
+    for name, text in files_of(found, blind).items():
         write_atomic(folder.root / name, text)
     main = {(row.task, row.rule, row.output) for row in found.measurements if row.headline}
     sizes = Counter((row.task, row.rule, row.output, name) for row in found.measurements for name in row.group or {})
@@ -313,7 +322,20 @@ def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
         for row in found.measurements
         if row.headline or row.group is None or ((row.task, row.rule, row.output) in main and _few(row, sizes))
     )
-    return render(run_table(replace(found, measurements=shown)), "md")
+    return render(run_table(replace(found, measurements=shown), blind), "md")
+
+
+def say_table(folder: RunFolder, text: str) -> None:
+    """Print a table, and on stderr where it was written."""
+    click.echo(text)
+    click.echo(f"written to {folder.root}", err=True)
+
+
+def show_table(folder: RunFolder) -> None:
+    """Write and print the tables of a run that is scored."""
+    from anymal_eval.codec import read_json
+
+    say_table(folder, write_tables(folder, read_json(folder.root / "results.json")))
 
 
 def _few(row: Measurement, sizes: Mapping[tuple[str, str, str, str], int]) -> bool:

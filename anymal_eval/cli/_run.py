@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from anymal_eval.cli import _asked, _asking
 from anymal_eval.cli import _evaluate as flow
 from anymal_eval.errors import WrongUse
 from anymal_eval.records import Response
@@ -42,12 +43,19 @@ class Plan:
     demo_examples: int
     protocol: str
     ablate: str
+    with_blind: bool
     skip_missing_media: bool
     max_errors: str | None
     device: str | None
     precision: str | None
     quantize: str | None
-    batch_size: int
+    media_timeout: float | None
+    batch_size: str
+    engine: str
+    workers: int
+    gpus_per_worker: float
+    address: str | None
+    features: str | None
     threads: int
     ptb: Any
     tasks_dir: tuple[Path, ...]
@@ -55,8 +63,14 @@ class Plan:
     out: Path | None
 
     def common_options(self) -> dict[str, str]:
-        """Device, precision and quantisation, where they were given."""
-        named = {"device": self.device, "precision": self.precision, "quantize": self.quantize}
+        """Device, precision, quantisation and the decoders' time and the feature cache, where they were given."""
+        named = {
+            "device": self.device,
+            "precision": self.precision,
+            "quantize": self.quantize,
+            "media_timeout": None if self.media_timeout is None else f"{self.media_timeout:g}",
+            "features": self.features,
+        }
         return {key: value for key, value in named.items() if value is not None}
 
     def most_errors(self, asked: int) -> int | None:
@@ -71,7 +85,7 @@ class Plan:
             if self.max_errors.endswith("%"):
                 return int(float(self.max_errors[:-1]) / 100 * asked)
             return int(self.max_errors)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise WrongUse(f"--max-errors {self.max_errors}: write a number or a percentage, such as 1%") from None
 
 
@@ -101,35 +115,72 @@ def carry_out(plan: Plan) -> int:
     Raises:
         AnyMALEvalError: as the error tree says; what was answered is on disk.
     """
+    from anymal_eval.models import Expecting
     from anymal_eval.models._load import choose
     from anymal_eval.store.folder import RunFolder
 
     if plan.model is None:
         raise WrongUse("--model is needed: constant, replay:FILE, or another of anymal-eval models")
-    spec = choose(plan.model, typed_options(plan.options), plan.common_options())
+    if plan.with_blind and plan.ablate != "none":
+        raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
+    typed = (plan.model, typed_options(plan.options), plan.common_options())
+    spec = choose(*typed)
+    _asking.settings(plan)
     tasks, skipped = flow.choose_tasks(plan.tasks, spec, plan.tasks_dir)
     if plan.hub_id is not None and len(tasks) > 1:
         raise WrongUse("--hub-id goes with one task")
     data = _data(plan)
     protocol = flow.protocol_of(plan.protocol)
-    loaded = [flow.load_task(task, data) for task in tasks]
+    loaded = [flow.load_task(task, _asked.with_split(task, data, protocol)) for task in tasks]
     for name in skipped:
         click.echo(f"{name}: skipped, model {spec.name} does not take its media", err=True)
-    model = spec.load()
+    model = _asking.load(plan, spec, typed)
     try:
-        if getattr(model, "opens_media", True):
+        if plan.with_blind and isinstance(model, Expecting):
+            raise WrongUse(f"--with-blind asks again without media, which the file of model {spec.name} cannot answer")
+        if getattr(model, "opens_media", True) and plan.ablate != "no-media":
             loaded = [flow.require_media(one, data) for one in loaded]
         loaded = [flow.expected_by(model, one) for one in loaded]
-        manifest = _manifest(plan, spec, model, data)
-        root = flow.run_folder(plan.out, manifest)
-        entries = {one.task.name: flow.task_entry(one, data, protocol, model, plan.ablate) for one in loaded}
+        _asked.say_lacking((one.task for one in loaded), model.wording, protocol[1])
+        work = _Work(spec=spec, model=model, data=data, protocol=protocol, loaded=loaded)
+        root, code = _generate_and_score(plan, work, plan.out)
+        if not plan.with_blind:
+            return code
+        click.echo("asking the same without media", err=True)
+        code = max(code, _generate_and_score(replace(plan, ablate="no-media"), work, root / flow.BLIND)[1])
         with RunFolder(root) as folder:
-            manifest = _begin(folder, manifest, entries, plan)
-            for one in loaded:
-                _ask(plan, folder, one, protocol, model)
-            return finish(folder, manifest, loaded, plan.ptb)
+            flow.show_table(folder)
+        return code
     finally:
         model.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is asked, and who answers."""
+
+    spec: Spec
+    model: Model
+    data: flow.DataChoice
+    protocol: tuple[str, Protocol]
+    loaded: Sequence[flow.Loaded]
+
+
+def _generate_and_score(plan: Plan, work: _Work, out: Path | None) -> tuple[Path, int]:
+    from anymal_eval.store.folder import RunFolder
+
+    manifest = _manifest(plan, work.spec, work.model, work.data)
+    root = flow.run_folder(out, manifest)
+    entries = {
+        one.task.name: flow.task_entry(one, work.data, work.protocol, work.model, plan.ablate) for one in work.loaded
+    }
+    with RunFolder(root) as folder:
+        manifest = _begin(folder, manifest, entries, plan)
+        with _asking.session(root) as session:
+            for one in work.loaded:
+                _ask(plan, folder, one, work, session)
+            with session.clock.measure("scoring"):
+                return root, finish(folder, manifest, work.loaded, plan.ptb, show=not plan.with_blind)
 
 
 def _data(plan: Plan) -> flow.DataChoice:
@@ -168,8 +219,6 @@ def _shown(spec: Spec) -> str:
 
 
 def _begin(folder: RunFolder, manifest: Manifest, entries: Mapping[str, TaskEntry], plan: Plan) -> Manifest:
-    from dataclasses import replace
-
     from anymal_eval.store import manifest as manifests
 
     if folder.manifest_file.is_file():
@@ -182,22 +231,18 @@ def _begin(folder: RunFolder, manifest: Manifest, entries: Mapping[str, TaskEntr
     return manifest
 
 
-def _ask(plan: Plan, folder: RunFolder, loaded: flow.Loaded, protocol: tuple[str, Protocol], model: Model) -> None:
+def _ask(plan: Plan, folder: RunFolder, loaded: flow.Loaded, work: _Work, session: _asking.Session) -> None:
     from anymal_eval.cli._progress import progress
-    from anymal_eval.engine import Settings
-    from anymal_eval.engine.local import ask
     from anymal_eval.store.responses import ResponseLog
 
     name = loaded.task.name
     with ResponseLog(folder.responses(name)) as log:
         todo = [
             request
-            for request in flow.requests(loaded, protocol[1], model, plan.ablate)
+            for request in flow.requests(loaded, work.protocol[1], work.model, plan.ablate)
             if request.id not in log.answered
         ]
-        settings = Settings(
-            batch_size=plan.batch_size, threads=plan.threads, max_errors=plan.most_errors(len(loaded.examples))
-        )
+        settings = _asking.settings(plan, plan.most_errors(len(loaded.examples)))
         done = len(loaded.examples) - len(todo)
         with progress(name, len(loaded.examples), done) as advance:
 
@@ -206,18 +251,19 @@ def _ask(plan: Plan, folder: RunFolder, loaded: flow.Loaded, protocol: tuple[str
                 advance(len(batch))
 
             try:
-                ask(todo, model, sink, settings)
+                _asking.ask(todo, work.model, session.counted(sink), settings, session.clock)
             except KeyboardInterrupt:
+                # The run without media of --with-blind lies inside the one that the user named.
+                root = folder.root.parent if plan.with_blind and plan.ablate != "none" else folder.root
                 click.echo(
-                    f"\ninterrupted: every answer so far is in {folder.root}; "
-                    f"the same command with --out {folder.root} goes on",
+                    f"\ninterrupted: every answer so far is in {root}; the same command with --out {root} goes on",
                     err=True,
                 )
                 raise
 
 
-def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded], ptb: Any) -> int:
-    """Score every task that was loaded, keep the others' measurements, write and print the table.
+def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded], ptb: Any, *, show: bool = True) -> int:
+    """Score every task that was loaded, keep the others' measurements, write the tables; print one unless not ``show``.
 
     Returns:
         0, or 2 where answers are errors.
@@ -233,8 +279,9 @@ def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded],
     written = flow.results(folder, manifest, scored)
     folder.write_results(written)
     digests.write(folder.root, manifest.tasks)
-    click.echo(flow.write_tables(folder, written))
-    click.echo(f"written to {folder.root}", err=True)
+    text = flow.write_tables(folder, written)
+    if show:
+        flow.say_table(folder, text)
     return _say_errors(loaded, scored)
 
 

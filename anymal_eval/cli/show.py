@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--protocol", default="plain", help="How to ask.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
-@click.option("--split", help="The split.")
+@click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
 @click.option("--ablate", type=click.Choice(["none", "no-media", "shuffled-media"]), default="none", help="Blind it.")
 @click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
 def show(
@@ -36,6 +36,7 @@ def show(
     tasks_dir: tuple[Path, ...],
 ) -> None:
     """Print the exact prompt, media and reading of the first examples of TASK."""
+    from anymal_eval.cli import _asked
     from anymal_eval.cli import _evaluate as flow
     from anymal_eval.cli._run import typed_options
     from anymal_eval.models._load import choose
@@ -44,10 +45,12 @@ def show(
     spec = choose(model, typed_options(options))
     tasks, _ = flow.choose_tasks(task, spec, tasks_dir)
     choice = flow.DataChoice(kind=data, root=data_root, split=split)  # type: ignore[arg-type]  # click checked it
-    words = flow.protocol_of(protocol)[1]
-    loaded = [flow.load_task(each, choice) for each in tasks]
+    named = flow.protocol_of(protocol)
+    words = named[1]
+    loaded = [flow.load_task(each, _asked.with_split(each, choice, named)) for each in tasks]
     ready = spec.load()
     try:
+        _asked.say_lacking((one.task for one in loaded), ready.wording, words)
         for one in loaded:
             reading = reading_for(one.task, ready.wording, words)
             asked = flow.requests(one, words, ready, ablate)

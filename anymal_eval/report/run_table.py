@@ -10,26 +10,27 @@ SCALE = 100.0
 WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
 
 
-def run_table(results: Results) -> Table:
+def run_table(results: Results, blind: Results | None = None) -> Table:
     """Headline rows first, in the order of the run; below them the other metrics and the groups of each task.
 
     Args:
         results: what ``read_results`` gave.
+        blind: the same of the run without media, if there is one: its headlines stand below those of ``results``.
     """
     first = [item for item in results.measurements if item.headline]
     rest = sorted(
         (item for item in results.measurements if not item.headline),
         key=lambda item: (_position(results, item.task), item.group is not None),
     )
-    rows = [row for item in first for row in (_row(item, results), *_chance(item, results))]
+    rows = [row for item in first for row in (_row(item, results), *_blind(item, blind), *_chance(item, results))]
     rows += [_row(item, results) for item in rest]
     rows += [_not_computed(item, results) for item in results.not_computed]
-    return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results))
+    return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results, blind))
 
 
-def files_of(results: Results) -> Mapping[str, str]:
-    """File name -> text, as they stand in a run folder."""
-    table = run_table(results)
+def files_of(results: Results, blind: Results | None = None) -> Mapping[str, str]:
+    """File name -> text, as they stand in a run folder; the arguments are those of ``run_table``."""
+    table = run_table(results, blind)
     return {f"table{SUFFIXES[format]}": render(table, format) for format in WRITTEN}
 
 
@@ -57,12 +58,14 @@ def _title(results: Results) -> str:
     return f"{results.run.name}: {results.run.label}{demo}"
 
 
-def _notes(results: Results) -> tuple[str, ...]:
+def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
     notes = ["Values and intervals are the metric's x100. n of N: the examples scored of those asked."]
     if results.run.is_chance:
         notes.append("chance: this model answers without looking; its scores are a floor and no result.")
     if results.is_demo:
         notes.append("demo: over drawn pictures, sounds and clips; not comparable with any number on the benchmark.")
+    if blind is not None:
+        notes.append("no media: the same questions in the same words, asked without what they are about.")
     if any(item.states.get("error", 0) for item in results.measurements):
         notes.append("Errors are left out of the value; the same command asks them again.")
     return tuple(notes)
@@ -84,6 +87,19 @@ def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
         item.signature,
     )
     return tuple(Cell(text, bold=item.headline and at < 3) for at, text in enumerate(texts))
+
+
+def _blind(headline: Measurement, blind: Results | None) -> list[tuple[Cell, ...]]:
+    """What the model scores without looking, right below what it scores."""
+    for item in blind.measurements if blind is not None else ():
+        same = (item.task, item.split, item.data, item.rule, item.output, item.group)
+        if blind and item.headline and same == (
+            headline.task, headline.split, headline.data, headline.rule, headline.output, headline.group,
+        ):  # fmt: skip
+            texts = [cell.text for cell in _row(item, blind)]
+            texts[COLUMNS.index("metric")] = "no media"
+            return [tuple(Cell(text, italic=at < 3) for at, text in enumerate(texts))]
+    return []
 
 
 def _chance(headline: Measurement, results: Results) -> list[tuple[Cell, ...]]:

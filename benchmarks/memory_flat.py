@@ -1,0 +1,137 @@
+"""Whether host memory stays flat while demo examples pass through ``prepare``: pictures, sounds, clips and motions.
+
+    python benchmarks/memory_flat.py --examples 10000
+
+Four tasks are asked in turn through the engine of ``run``, with the tiny AnyMAL network's own ``prepare``; its answers
+are left out, since they are not what is measured. The network keeps opened media for the next question about them,
+up to a bound of 512 MiB. Real encoders' inputs (0.6 MiB a picture, 5 MiB a clip) fill that within the first thousand
+examples; those of the tiny ones are 20 times smaller, and so is the bound here unless ``--kept`` says otherwise.
+
+Memory is the resident size of this process and of its decoders,
+sampled every 50 examples; the growth is from the median of the 500 examples after the first ``--after`` to the
+median of the last 500. Linux only. Exit code 1 where it grew by 5 % or more.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anymal_eval import catalog, protocols
+from anymal_eval.engine import Settings
+from anymal_eval.engine.local import ask
+from anymal_eval.models import Model, Prepared, _anymal_media
+from anymal_eval.models._load import choose
+from anymal_eval.protocols.prompting import build_request
+from anymal_eval.records import Request, Response
+from anymal_eval.sources.load import load_examples
+from anymal_eval.task import Task
+
+TASKS = ("vqav2", "audiocaps", "nextqa", "imu_caption")
+EVERY = 50
+AROUND = 10  # samples that a median is over
+MOST_GROWTH = 0.05
+
+
+class Preparing:
+    """The model's ``prepare`` and nothing else of it."""
+
+    def __init__(self, model: Model) -> None:
+        self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
+        self.prepare, self.close = model.prepare, model.close
+
+    def answer(self, batch: Sequence[Prepared]) -> list[Response]:
+        return [Response(id=item.request.id, answer="", finish="stop") for item in batch]
+
+
+def requests(model: Model, examples: int) -> list[Request]:
+    """A quarter from each task, one of each in turn."""
+    each = []
+    for name in TASKS:
+        task = catalog.tasks().get(name, "TASK", Task)
+        found = load_examples(task, task.split(None), "demo", Path("none"), demo_examples=examples // len(TASKS))
+        words = protocols.get(protocols.DEFAULT)
+        each.append([build_request(example, task, model.wording, words) for example in found])
+    return list(itertools.chain.from_iterable(zip(*each, strict=True)))
+
+
+def resident_mib() -> float:
+    """Of this process and its children."""
+    own = os.getpid()
+    children = Path(f"/proc/{own}/task").glob("*/children")
+    members = [own, *(int(child) for file in children for child in file.read_text().split())]
+    return sum(_resident(member) for member in members) / 1024
+
+
+def _resident(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except FileNotFoundError:  # a decoder that has just ended
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def measure(examples: int, after: int, checkpoint: Path, kept_mib: int) -> dict[str, float]:
+    _anymal_media.KEPT_INPUTS = kept_mib << 20
+    model = Preparing(choose(f"anymal:{checkpoint}", {}).load())
+    try:
+        asked = requests(model, examples)
+        sizes: list[float] = []
+        done = failed = 0
+        began = time.perf_counter()
+
+        def sink(batch: Sequence[Response]) -> None:
+            nonlocal done, failed
+            failed += sum(response.failure is not None for response in batch)
+            for _ in batch:
+                done += 1
+                if done % EVERY == 0:
+                    sizes.append(resident_mib())
+
+        ask(asked, model, sink, Settings(batch_size=10))
+        seconds = time.perf_counter() - began
+    finally:
+        model.close()
+    first, last = after // EVERY, len(sizes)
+    if failed:
+        raise SystemExit(f"{failed} of {done} examples could not be prepared")
+    if last < first + 2 * AROUND:
+        raise SystemExit(f"{examples} examples are too few: give at least {after + 2 * AROUND * EVERY}")
+    start, end = float(np.median(sizes[first : first + AROUND])), float(np.median(sizes[-AROUND:]))
+    return {
+        "examples": done,
+        "after": after,
+        "mib_at_start": round(sizes[0], 1),
+        "mib_after_warm_up": round(start, 1),
+        "mib_at_end": round(end, 1),
+        "highest_mib": round(max(sizes[first:]), 1),
+        "growth_percent": round(100 * (end / start - 1), 2),
+        "seconds": round(seconds, 1),
+    }
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--examples", type=int, default=10_000)
+    reader.add_argument("--after", type=int, default=1_000, help="How many examples are warming up.")
+    reader.add_argument("--kept", type=int, default=16, metavar="MIB", help="The bound of the media that are kept.")
+    reader.add_argument("--checkpoint", type=Path, help="By default a tiny one is made.")
+    given = reader.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.checkpoint is None:
+            from anymal_eval.anymal import tiny
+
+            given.checkpoint = tiny.write(Path(folder))
+        found = measure(given.examples, given.after, given.checkpoint, given.kept)
+    print(json.dumps(found))
+    return int(found["growth_percent"] >= 100 * MOST_GROWTH)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
