@@ -33,6 +33,7 @@ from anymal_eval.models._answering import (
     require_context,
     said_response,
 )
+from anymal_eval.models._kept import Kept
 from anymal_eval.models._speaking import Speaker, common, joined
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 TAKES: frozenset[MediaKind] = frozenset({"image", "video"})
 KEPT = 64  # pictures whose features stay on the device after their batch
+OPENED_BYTES = 256 << 20  # of preprocessed pictures that wait for their next question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Blip(ABC):
         self.speaker = Speaker(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
         self.looked = 0  # pictures looked at so far, for tests of what is shared
         self._reader = reader
+        self._opened: Kept[Tensor] = Kept(OPENED_BYTES, lambda pixels: pixels.nbytes)
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         text = loaded.model.config.text_config
         # An encoder-decoder's positions are relative: it has no longest prompt.
@@ -129,6 +132,7 @@ class Blip(ABC):
     def close(self) -> None:
         """End the decoder processes and let the features go."""
         self._features.clear()
+        self._opened.clear()
         self._reader.close()
 
     def _ids(self, text: str, candidates: Sequence[str]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
@@ -146,14 +150,19 @@ class Blip(ABC):
         return tuple(bare[:shared]), tails
 
     def _pictures(self, media: Media, frames: int) -> list[tuple[str, Tensor]]:
+        key = media_key(media, frames)
+        pixels = self._opened.get(key, lambda: self._preprocess(media, frames))
+        return [(f"{key}#{place}", picture) for place, picture in enumerate(pixels)]
+
+    def _preprocess(self, media: Media, frames: int) -> Tensor:
+        """(k, 3, height, width): a picture, or the frames of a clip."""
         from PIL import Image
 
         arrays = [self._reader.image(media)] if media.kind == "image" else list(self._reader.video(media, frames))
-        pixels = self.processor.image_processor(
+        pixels: Tensor = self.processor.image_processor(
             images=[Image.fromarray(array) for array in arrays], return_tensors="pt"
         )["pixel_values"]
-        key = media_key(media, frames)
-        return [(f"{key}#{place}", picture) for place, picture in enumerate(pixels)]
+        return pixels
 
     def _look_once(self, items: Sequence[BlipReady]) -> dict[str, Tensor]:
         """Features of every picture of the batch.

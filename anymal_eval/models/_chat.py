@@ -29,6 +29,7 @@ from anymal_eval.models._answering import (
     require_context,
     said_response,
 )
+from anymal_eval.models._kept import Kept
 from anymal_eval.models._speaking import Speaker, common, joined
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 # What has a value for each position of the text, and so is padded with it.
 SEQUENCES = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
 # Texts that a tokenizer or processor reads as the place of a medium.
 MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
 
@@ -50,11 +52,6 @@ class ChatReady(Ready):
     """What the processor made of a request, as for a batch of one."""
 
     inputs: Mapping[str, Any]
-
-    def floats(self) -> Tensor:
-        """Its pixels or sound."""
-        tensor: Tensor = next(value for value in self.inputs.values() if value.is_floating_point())
-        return tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +75,7 @@ class Chat:
         self._processor = loaded.processor
         self._limits = limits
         self._reader = reader
+        self._opened: Kept[list[Any]] = Kept(OPENED_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
         self._lock = threading.Lock()
         self._own = threading.local()
         self.speaker = Speaker(loaded.model, loaded.processor.tokenizer)
@@ -122,7 +120,8 @@ class Chat:
             return answer_alike(items, self._compute)
 
     def close(self) -> None:
-        """End the decoder processes."""
+        """End the decoder processes and let what they opened go."""
+        self._opened.clear()
         self._reader.close()
 
     def _mine(self) -> Any:
@@ -145,13 +144,24 @@ class Chat:
         if self._limits.most is not None and count > self._limits.most:
             raise RequestFailed(f"the prompt has {count} pictures or frames, the model takes {self._limits.most}")
         for media in request.media:
-            if media.kind == "image":
-                shown.append(Image.fromarray(self._reader.image(media)))
-            elif media.kind == "video":
-                shown.extend(Image.fromarray(frame) for frame in self._reader.video(media, request.frames))
+            arrays = self._decoded(media, request.frames)
+            if media.kind == "audio":
+                heard.extend(arrays)
             else:
-                heard.append(self._reader.audio(media, self._processor.feature_extractor.sampling_rate))
+                shown.extend(Image.fromarray(array) for array in arrays)
         return shown, heard
+
+    def _decoded(self, media: Media, frames: int) -> list[Any]:
+        """A medium's arrays, decoded once for the questions about it."""
+
+        def decode() -> list[Any]:
+            if media.kind == "image":
+                return [self._reader.image(media)]
+            if media.kind == "video":
+                return list(self._reader.video(media, frames))
+            return [self._reader.audio(media, self._processor.feature_extractor.sampling_rate)]
+
+        return self._opened.get(media_key(media, frames), decode)
 
     def _render(self, processor: Any, request: Request) -> str:
         """The conversation as the chat template writes it, open for the model's answer."""

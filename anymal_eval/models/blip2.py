@@ -16,20 +16,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "blip2"
+FRAMES = 4  # SeViLA's (arXiv:2305.06988), the paper has no clips
 SHORT = Decoding(max_new_tokens=10, min_new_tokens=1, beams=5, length_penalty=-1.0)
 
 
 def _wording(answer: str) -> Wording:
     return {
-        "caption": Phrase(user="a photo of", decoding=Decoding(max_new_tokens=30, min_new_tokens=8, beams=5)),
-        "short_answer": Phrase(user="{instruction}\nQuestion: {question} " + answer, question="blip", decoding=SHORT),
+        "caption": Phrase(
+            user="a photo of", frames=FRAMES, decoding=Decoding(max_new_tokens=30, min_new_tokens=8, beams=5)
+        ),
+        "short_answer": Phrase(
+            user="{instruction}\nQuestion: {question} " + answer, question="blip", frames=FRAMES, decoding=SHORT
+        ),
         "choice": replace(
             PLAIN_WORDING["choice"],
             user="Context: {hint}\n{instruction}\nQuestion: {question} Options: {options}. " + answer,
             options="inline",
+            frames=FRAMES,
         ),
         "yes_no": replace(
-            PLAIN_WORDING["yes_no"], user="It says: {ocr}\n{instruction}\nQuestion: {question} " + answer
+            PLAIN_WORDING["yes_no"], frames=FRAMES, user="It says: {ocr}\n{instruction}\nQuestion: {question} " + answer
         ),
     }
 

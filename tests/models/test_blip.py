@@ -147,7 +147,7 @@ def test_a_picture_is_looked_at_once(wrapper: str, name: str, tiny: Tiny, pictur
     assert model.looked == 2
     assert ask(model, asked, 16) == ask(model, asked, 16)
     assert [response.answer for response in ask(model, asked, 16)] == [response.answer for response in first]
-    assert model.looked == 2
+    assert model.looked == model._opened.made == 2
     keys = [model.prepare(each).media_key for each in asked[:3]]
     assert keys[0] == keys[2] != keys[1]
     model.close()

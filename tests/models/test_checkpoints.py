@@ -87,6 +87,23 @@ def test_a_hub_repository_offline() -> None:
     assert "HF_HUB_OFFLINE is set" in done.stdout
 
 
+def test_a_hub_repository_in_the_cache(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As huggingface_hub keeps it; its commit is told."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = tmp_path / "models--own--tiny"
+    shutil.copytree(tiny("blip2-opt"), home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    spec = choose("blip2:own/tiny", {})
+    assert spec.accepts == {"image", "video"}
+    model = spec.load()
+    assert model.provenance["revision"] == commit  # type: ignore[attr-defined]
+    model.close()
+    assert "the hub's cache does not hold it" in refused("blip2:own/tiny", revision="other")
+
+
 @pytest.mark.parametrize(
     ("name", "missing", "said"),
     [
