@@ -1,6 +1,6 @@
 """What ``anymal/memory.py`` says against the peak resident growth of a process that really runs it.
 
-    python benchmarks/memory.py [--layers 4] [--folder /tmp/anymal-memory]
+    python benchmarks/memory.py [--layers 6] [--folder /tmp/anymal-memory]
 
 Writes a random language model of more than 1 GB once, then runs each case in a process of its own: imports and a toy
 run first, so that neither libraries nor first-use buffers count, then the peak (VmHWM, reset in between) of load and
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 CASES = ["fp32-generate", "fp32-train", "bf16-generate", "bf16-from-fp32"]
-SHAPE = {"hidden_size": 2048, "intermediate_size": 5504, "num_attention_heads": 16, "vocab_size": 32000}
+SHAPE = {"hidden_size": 2048, "intermediate_size": 5504, "num_attention_heads": 16, "vocab_size": 8000}
 
 
 def status(field: str) -> int:
@@ -29,7 +29,7 @@ def status(field: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/anymal-memory"))  # noqa: S108
     parser.add_argument("--case", choices=CASES)
     options = parser.parse_args()

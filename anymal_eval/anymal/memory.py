@@ -84,8 +84,8 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     """Reckon a run.
 
     Args:
-        config: the network; of its backbones only ``config.json`` is read, or ``architecture`` where they are not at
-        hand. loading: precision, quantisation, device.
+        config: the network; of its backbones only ``config.json`` is read, or ``architecture`` where they are not here.
+        loading: precision, quantisation, device.
         workload: rows, lengths, training or not.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -182,8 +182,10 @@ def _answer(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, 
     """
     with torch.no_grad():
         batch = _rows(network, workload, repeat=workload.beams)
+        encoding = live.peak
+        live.restart()
         shared = prefill(network.llm, batch)
-        first = live.peak - shared.nbytes
+        first = max(encoding, live.peak - shared.nbytes)
         cache, final = shared._cache, 0
         steps = max(workload.new_tokens - 1, 0)
         if steps:
@@ -193,8 +195,8 @@ def _answer(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, 
             grown = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
             live.restart()
             length = batch.embeds.shape[1] + steps
-            mask = torch.ones(len(batch.embeds), length, dtype=torch.long)
-            position = torch.full((len(batch.embeds), 1), length - 1)
+            mask = torch.ones(len(batch.embeds), length, dtype=torch.long, device=batch.mask.device)
+            position = torch.full((len(batch.embeds), 1), length - 1, device=batch.mask.device)
             network.llm(
                 input_ids=torch.zeros_like(position),
                 attention_mask=mask,

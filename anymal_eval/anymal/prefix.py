@@ -17,9 +17,11 @@ from anymal_eval.anymal.weights import library
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """Attributes:
-    batch: what was computed.
-    logits: (b, v), what comes next.
+    """Rows with their keys and values.
+
+    Attributes:
+        batch: what was computed.
+        logits: (b, v), what comes next.
     """
 
     batch: Batch

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal import checkpoint, memory
-from anymal_eval.anymal.config import MEDIA, AnyMALConfig, Quantise, preset, preset_names
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.config import MEDIA, AnyMALConfig, Quantise, preset
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.decoding import Decoding, generate
 from anymal_eval.anymal.live_bytes import LiveBytes
@@ -103,8 +103,10 @@ def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
     said = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams))
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
         rows = batch(network, answers=False)
+        encoding = live.peak
+        live.restart()
         shared = network.prefill(rows)
-        peak = live.peak - shared.nbytes
+        peak = max(encoding, live.peak - shared.nbytes)
         if beams == 1:
             near(said.activations, peak, "activations of a forward pass")
         del shared
@@ -126,4 +128,3 @@ def test_the_presets_are_told_without_their_weights() -> None:
         said = estimate(preset(name), Loading(precision=torch.bfloat16), Workload(new_tokens=1))
         assert said.weights["llm"]["bf16"] / 2 == pytest.approx(parameters, rel=0.01)
         assert said.weights["projectors"]["fp32"] / 4 == pytest.approx(projector, rel=0.02)
-    assert all(memory.skeleton(preset(name), Loading()).llm.width for name in preset_names() if name.startswith("7b"))
