@@ -36,12 +36,23 @@ def table(
         return
     if gains is not None and (like is not None or against is not None):
         raise WrongUse("--gains is a table of its own: leave out --like and --against")
+    runs = _with_blind(runs)
     measured = [read_results(run) for run in runs]
     for run in runs:
         if (run / digests.FILE).is_file():
             digests.verify(run, only=["results.json"])
     made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against, runs)
     click.echo(render(made, cast(Format, format)), nl=False)
+
+
+def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The runs, each followed by the one without media that ``run --with-blind`` left inside it."""
+    from anymal_eval.cli._evaluate import BLIND
+
+    both = [
+        folder for run in runs for folder in (run, run / BLIND) if folder == run or (folder / "results.json").is_file()
+    ]
+    return tuple(dict.fromkeys(both))
 
 
 def _write_accepted() -> None:

@@ -158,7 +158,8 @@ def _about(item: TaskCheck, shown: int) -> Iterator[str]:
     else:
         counts = f"{one.n:,} examples in {one.clusters:,} clusters, {one.changed:,} changed"
         moved = f" ({one.risen:,} up, {one.fallen:,} down)" if one.risen or one.fallen else ""
-        yield f"{item.task}: {item.word}: {item.why}; {item.metric}, {one.method}, {counts}{moved}"
+        method = f"{one.method}, " if one.method != item.why else ""
+        yield f"{item.task}: {item.word}: {item.why}; {item.metric}, {method}{counts}{moved}"
     for which, names in (("base", item.only_before), ("run", item.only_after)):
         if names:
             yield f"only in the {which}: {len(names):,} examples ({listed(names)})"

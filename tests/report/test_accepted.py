@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from anymal_eval.cli._evaluate import BLIND
 from anymal_eval.cli.accept import accept
 from anymal_eval.cli.check import check
 from anymal_eval.cli.table import table
 from anymal_eval.errors import BadData, IncompleteRun, OtherRun
 from anymal_eval.report.accepted_tables import stale, write_tables
+from anymal_eval.store import digests
 from anymal_eval.store.accepted import listed
 from anymal_eval.store.stored import open_run
 from tests.conftest import ROOT
@@ -138,6 +140,23 @@ def test_a_gain_over_another_run_without_its_scores_uses_both_intervals(run_fold
     done = call(table, *folders, "--against", "old")
     assert done.exit_code == 0, done.exception
     assert "+20.0 % [+5." in done.output
+
+
+def test_the_run_without_media_stands_below_its_own(scored: Scored) -> None:
+    run = scored("run", {"vqav2": RIGHT}, model="anymal:7b")
+    blind = scored("blind_one", {"vqav2": RIGHT * 0.5}, model="anymal:7b")
+    file = blind / "results.json"
+    data = json.loads(file.read_text())
+    data["run"]["ablate"] = "no-media"
+    file.write_text(json.dumps(data))
+    digests.write(blind, ["vqav2"])
+    blind.rename(run / BLIND)
+    chance = scored("chance", {"vqav2": RIGHT * 0.1}, model="constant")
+    done = call(table, run, chance)
+    assert done.exit_code == 0, done.exception
+    rows = [line.split("|")[1].strip() for line in done.output.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["anymal:7b", "anymal:7b (no-media)", "constant (chance)"]
+    assert "**" not in done.output.replace("**Measured**", ""), "neither a blind row nor chance competes"
 
 
 def test_an_edited_result_is_noticed_by_the_table(scored: Scored) -> None:
