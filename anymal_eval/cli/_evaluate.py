@@ -181,6 +181,7 @@ def task_entry(
         protocol=name,
         prompts=prompts,
         reading=encode(reading_for(task, model.wording, words)),
+        remark=getattr(model, "remark", ""),
         source=dict(loaded.source),
     )
 

@@ -12,6 +12,7 @@ import click
 
 from anymal_eval.cli import _asked, _asking
 from anymal_eval.cli import _evaluate as flow
+from anymal_eval.codec import encode
 from anymal_eval.errors import WrongUse
 from anymal_eval.records import Response
 
@@ -120,7 +121,7 @@ def carry_out(plan: Plan) -> int:
     from anymal_eval.store.folder import RunFolder
 
     if plan.model is None:
-        raise WrongUse("--model is needed: constant, replay:FILE, or another of anymal-eval models")
+        plan = _without_model(plan)
     if plan.with_blind and plan.ablate != "none":
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     typed = (plan.model, typed_options(plan.options), plan.common_options())
@@ -143,6 +144,7 @@ def carry_out(plan: Plan) -> int:
         loaded = [flow.expected_by(model, one) for one in loaded]
         _asked.say_lacking((one.task for one in loaded), model.wording, protocol[1])
         work = _Work(spec=spec, model=model, data=data, protocol=protocol, loaded=loaded)
+        _refuse(work)
         root, code = _generate_and_score(plan, work, plan.out)
         if not plan.with_blind:
             return code
@@ -155,6 +157,14 @@ def carry_out(plan: Plan) -> int:
         model.close()
 
 
+def _without_model(plan: Plan) -> Plan:
+    """No model is named: the demo world is meant, and until a trained demo model is shipped a guess answers it."""
+    if plan.data not in (None, "demo") or plan.options:
+        raise WrongUse("--model is needed: constant, replay:FILE, or another of anymal-eval models")
+    click.echo("no model named: 'constant', which does not look, answers on demo data; name one with --model", err=True)
+    return replace(plan, model="constant", data="demo")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Work:
     """What is asked, and who answers."""
@@ -164,6 +174,18 @@ class _Work:
     data: flow.DataChoice
     protocol: tuple[str, Protocol]
     loaded: Sequence[flow.Loaded]
+
+
+def _refuse(work: _Work) -> None:
+    """Have the model look at one request of every task, before anything is written."""
+    from anymal_eval.models import Refusing
+
+    if not isinstance(work.model, Refusing):
+        return
+    for one in work.loaded:
+        first = replace(one, examples=one.examples[:1])
+        for request in flow.requests(first, work.protocol[1], work.model, "none"):
+            work.model.refuse(request)
 
 
 def _generate_and_score(plan: Plan, work: _Work, out: Path | None) -> tuple[Path, int]:
@@ -209,7 +231,10 @@ def _manifest(plan: Plan, spec: Spec, model: Model, data: flow.DataChoice) -> Ma
         "ablate": plan.ablate,
         "ptb": plan.ptb,
     }
-    return manifests.new(identity, label.replace(":", "-"), manifests.environment(plan.device or "auto"))
+    provenance = dict(getattr(model, "provenance", {}))
+    device = str(provenance.get("device", plan.device or "none"))
+    made = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
+    return replace(made, model={"options": encode(spec.options), "provenance": provenance})
 
 
 def _shown(spec: Spec) -> str:

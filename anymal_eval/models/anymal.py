@@ -94,10 +94,18 @@ def _content(folder: Path) -> list[str]:
 
 class _AnyMAL:
     def __init__(self, network: AnyMAL, reader: MediaReader, name: str, options: Options) -> None:
+        from anymal_eval.anymal import checkpoint
+
         cache = open_cache(options.features)
         self._network = network
         self._reader = reader
         self.fingerprint = name
+        self.provenance = {
+            "device": str(network.llm.device),
+            "precision": options.precision,
+            "quantize": options.quantize,
+            "frozen": checkpoint.fingerprints(network),
+        }
         self.accepts: frozenset[MediaKind] = network.accepts
         self.wording: Wording = PLAIN_WORDING
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)

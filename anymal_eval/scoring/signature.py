@@ -22,6 +22,8 @@ def signature(metric: Metric, task: Task, entry: "TaskEntry", context: str) -> s
         parts.append(f"subset {entry.subset}")
     if context:
         parts.append(context)
+    if entry.remark:
+        parts.append(entry.remark)
     return " | ".join(parts)
 
 

@@ -36,7 +36,10 @@ RECORDED_ONLY = frozenset({"git"})
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry:
-    """One task of a run. ``prompts`` and ``examples`` are fingerprints; ``reading`` is how answers were read."""
+    """One task of a run. ``prompts`` and ``examples`` are fingerprints; ``reading`` is how answers were read.
+
+    ``remark`` is what a reader of the number must know of the model, such as that code from the hub was run.
+    """
 
     version: int
     split: str
@@ -51,17 +54,23 @@ class TaskEntry:
     protocol: str
     prompts: str
     reading: Mapping[str, Any]
+    remark: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A run. ``identity`` may not change on resuming, ``environment`` only when that is allowed."""
+    """A run. ``identity`` may not change on resuming, ``environment`` only when that is allowed.
+
+    ``model`` is what was resolved of it: its options, the revision, processor and weights that it found. All of that
+    which changes an answer is in the identity's fingerprint.
+    """
 
     schema: int = SCHEMA
     run: str
     identity: Mapping[str, Any]
     environment: Mapping[str, Any]
+    model: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
 
     def with_task(self, name: str, entry: TaskEntry) -> "Manifest":

@@ -203,3 +203,24 @@ def test_a_task_may_be_added_to_a_run(lab: Lab) -> None:
     assert lab.call(*base, "--tasks", "nextqa").returncode == 0
     assert lab.call(*base, "--tasks", "how2qa").returncode == 0
     assert {row["task"] for row in lab.measurements()} == {"nextqa", "how2qa"}
+
+
+def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command: Command) -> None:
+    done = command("run", "--tasks", "vqav2", "--demo-examples", "20", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "no model named: 'constant'" in done.stderr
+    assert "demo" in done.stdout
+    assert "chance" in done.stdout
+    official = command("run", "--tasks", "vqav2", "--data", "official")
+    assert official.returncode == 1
+    assert "--model is needed" in official.stderr
+
+
+def test_the_manifest_holds_what_was_resolved(bench: Bench) -> None:
+    assert bench.run().returncode == 0
+    manifest = json.loads((bench.folder / "run/manifest.json").read_text())
+    assert manifest["model"]["options"]["field"] == "results"
+    assert {"python", "torch", "numpy", "git", "device"} <= set(manifest["environment"])
+    entry = manifest["tasks"]["vqav2"]
+    assert (entry["n"], entry["split"], entry["reading"]["clean"]) == (8, "val", "none")
+    assert len(entry["prompts"]) == len(entry["examples"]) == 16
