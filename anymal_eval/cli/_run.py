@@ -121,7 +121,7 @@ def carry_out(plan: Plan) -> int:
     from anymal_eval.store.folder import RunFolder
 
     if plan.model is None:
-        plan = _without_model(plan)
+        return carry_out(_without_model(plan))
     if plan.with_blind and plan.ablate != "none":
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     typed = (plan.model, typed_options(plan.options), plan.common_options())
