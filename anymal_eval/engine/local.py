@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from anymal_eval.engine import Settings, Sink
 from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, Limits
@@ -22,7 +23,8 @@ def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Setting
     """Ask every request once and give the responses to ``sink`` as they come, in any order.
 
     Requests that cannot be prepared or answered become failures. An error that is none of the requests' own
-    (a fault of ours or of the model) is raised; what ``sink`` has taken is kept.
+    (a fault of ours or of the model) is raised; what ``sink`` has taken is kept. A model to which memory is no
+    bound, such as a server, names the size of its batches by ``batch_hint``; a size in ``settings`` goes first.
 
     Args:
         requests: what to ask.
@@ -35,6 +37,8 @@ def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Setting
         IncompleteRun: more than ``max_errors`` failures.
     """
     clock = clock or Clock()
+    if settings.batch_size is None:
+        settings = replace(settings, batch_size=getattr(model, "batch_hint", None))
     limits = Limits(settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS))
     timings: Mapping[str, float] = getattr(model, "timings", {})
     count = ErrorCount(settings.max_errors)

@@ -95,6 +95,19 @@ class Expecting(Protocol):
         ...
 
 
+@runtime_checkable
+class Refusing(Protocol):
+    """A model that some requests can never be put to, such as a server that cannot rank texts."""
+
+    def refuse(self, request: Request) -> None:
+        """Called with the first request of every task, before any is asked and before a run folder is made.
+
+        Raises:
+            WrongUse: it cannot answer a request like that, and why.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class PlainText:
     """A request that needs no preparing."""

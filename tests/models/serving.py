@@ -49,7 +49,7 @@ def serving(**options: Any) -> Iterator[Address]:
 
 
 def model(address: Address, **options: object) -> Model:
-    given = {"url": address.url, "timeout": 1, "retries": 2, **options}
+    given = {"url": address.url, "timeout": 10, "retries": 2, **options}
     return choose("openai:tiny", {key: str(value) for key, value in given.items()}).load()
 
 
