@@ -5,7 +5,7 @@
 Four tasks are asked in turn through the engine of ``run``, with the tiny AnyMAL network's own ``prepare``; its answers
 are left out, since they are not what is measured. The network keeps opened media for the next question about them,
 up to a bound of 512 MiB. Real encoders' inputs (0.6 MiB a picture, 5 MiB a clip) fill that within the first thousand
-examples; those of the tiny ones are 20 times smaller, and so is the bound here unless ``--kept`` says otherwise.
+examples; those of the tiny ones are 60 times smaller, and so is the bound here unless ``--kept`` says otherwise.
 
 Memory is the resident size of this process and of its decoders,
 sampled every 50 examples; the growth is from the median of the 500 examples after the first ``--after`` to the
@@ -120,7 +120,7 @@ def main() -> int:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--examples", type=int, default=10_000)
     reader.add_argument("--after", type=int, default=1_000, help="How many examples are warming up.")
-    reader.add_argument("--kept", type=int, default=16, metavar="MIB", help="The bound of the media that are kept.")
+    reader.add_argument("--kept", type=int, default=8, metavar="MIB", help="The bound of the media that are kept.")
     reader.add_argument("--checkpoint", type=Path, help="By default a tiny one is made.")
     given = reader.parse_args()
     with tempfile.TemporaryDirectory() as folder:
