@@ -67,6 +67,7 @@ class Facts:
     wording: Wording
     opens_media: bool
     expecting: bool
+    provenance: Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -93,6 +94,7 @@ class Worker:
             wording=dict(model.wording),
             opens_media=getattr(model, "opens_media", True),
             expecting=isinstance(model, Expecting),
+            provenance=dict(getattr(model, "provenance", {})),
         )
 
     def answer(self, requests: Sequence[Request], settings: Settings) -> tuple[str, list[Response], dict[str, float]]:
@@ -103,9 +105,11 @@ class Worker:
         ask_here(requests, model, responses.extend, settings, clock)
         return model.fingerprint, responses, {**clock.seconds, "answering": model.rest}
 
-    def process(self) -> int:
-        """Its process id, for tests that kill it."""
-        return os.getpid()
+    def refuse(self, request: Request) -> None:
+        """Have the model look at a request, where it is one that refuses some."""
+        refuse = getattr(self._thread.submit(self._load).result(), "refuse", None)
+        if refuse is not None:
+            refuse(request)
 
     def _load(self) -> Model:
         if self._model is None:
@@ -169,7 +173,15 @@ class Workers:
                 raise WrongUse(f"--engine ray: model {recipe.typed} must know all ids beforehand; leave out --engine")
             undo.pop_all()
         self.fingerprint, self.accepts, self.wording = facts.fingerprint, facts.accepts, facts.wording
-        self.opens_media = facts.opens_media
+        self.opens_media, self.provenance = facts.opens_media, facts.provenance
+
+    def refuse(self, request: Request) -> None:
+        """Have a worker's model look at a request.
+
+        Raises:
+            WrongUse: it cannot answer a request like that.
+        """
+        self._get(self._workers[0].refuse.remote(request))
 
     def prepare(self, request: Request) -> Prepared:
         """Not here: the workers prepare."""

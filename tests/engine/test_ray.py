@@ -1,0 +1,138 @@
+"""Ray workers: the local engine's answers, whatever their number, also when one is killed."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.engine import Settings
+from anymal_eval.engine.ordering import medium_of
+from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers, _units
+from anymal_eval.errors import NeedsExtra
+from anymal_eval.records import Media, Message, Request
+from tests.conftest import ROOT, Command
+
+COUNT = 240
+WRITTEN = ("textvqa/scores.jsonl", "textvqa/statistics.npz", "results.json")
+
+pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TextVQA in its official layout, four questions a picture."""
+    folder = tmp_path_factory.mktemp("ray") / "data" / "textvqa"
+    folder.mkdir(parents=True)
+    rows = [
+        {"question": f"what is written on sign {number}?", "image_id": f"{number // 4:016x}", "question_id": number,
+         "answers": ["stop" if number % 3 else f"word {number}"] * 6 + ["go"] * 4, "set_name": "val"}
+        for number in range(COUNT)
+    ]  # fmt: skip
+    (folder / "TextVQA_0.5.1_val.json").write_text(json.dumps({"dataset_type": "val", "data": rows}))
+    return folder.parent
+
+
+def arguments(data: Path, out: Path, *more: object, seconds: float = 0.0) -> list[str]:
+    given = [
+        "run", "--tasks", "textvqa", "--model", "constant", "-o", "says=stop", "-o", f"seconds={seconds}",
+        "--data", "official", "--data-root", data, "--batch-size", 2, "--out", out, *more,
+    ]  # fmt: skip
+    return [str(each) for each in given]
+
+
+def same_bytes(one: Path, other: Path) -> None:
+    for name in WRITTEN:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def answered(out: Path) -> list[str]:
+    file = out / "textvqa" / "responses.jsonl"
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    return [json.loads(line)["id"] for line in lines]
+
+
+def wait_for(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
+    limit = time.monotonic() + 60
+    while len(answered(out)) < count and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert process.poll() is None
+
+
+def workers_of(driver: int) -> list[int]:
+    """The actors among the processes that a driver started, oldest first."""
+    parents, actors = {}, []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            stat = (entry / "stat").read_text()
+            title = (entry / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
+        if title.startswith(b"ray::Worker"):
+            actors.append(int(entry.name))
+
+    def below(pid: int) -> bool:
+        return pid == driver or (pid in parents and below(parents[pid]))
+
+    return sorted(pid for pid in actors if below(pid))
+
+
+def test_killed_worker_and_killed_driver_and_another_number(tmp_path: Path, data: Path, command: Command) -> None:
+    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+    out = tmp_path / "ray"
+    ray = ("--engine", "ray", "--workers")
+
+    def start(workers: int) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "anymal_eval", *arguments(data, out, *ray, workers, seconds=0.1)],
+            cwd=ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+        )  # fmt: skip
+
+    process = start(2)
+    wait_for(process, out, 1)
+    before = len(answered(out))
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    wait_for(process, out, before + 60)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "goes on" in said
+    halfway = answered(out)
+    assert before < len(halfway) < COUNT
+    done = command(*arguments(data, out, *ray, 3))
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, answered(out))) == list(range(COUNT))
+    assert answered(out)[: len(halfway)] == halfway
+    same_bytes(tmp_path / "whole", out)
+    sessions = json.loads((out / "timings.json").read_text())["sessions"]
+    assert [one["answered"] for one in sessions] == [len(halfway), COUNT - len(halfway)]
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(NeedsExtra, match=r"--engine ray needs Ray: pip install 'anymal_eval\[ray\]'"):
+        Workers(Recipe(typed="constant"), Cluster())
+
+
+def test_units_keep_a_picture_together_and_lose_nothing() -> None:
+    requests = [
+        Request(id=str(number), messages=(Message(role="user", parts=(Media(kind="image", uri=f"{number // 5}"),)),))
+        for number in range(200)
+    ]
+    units = _units(requests, 2, Settings(batch_size=4))
+    assert [request.id for unit in units for request in unit.requests] == [request.id for request in requests]
+    assert len(units) >= 8
+    for before, after in itertools.pairwise(units):
+        assert medium_of(before.requests[-1]) != medium_of(after.requests[0])
+    one = [replace(request, messages=requests[0].messages) for request in requests]
+    assert max(len(unit.requests) for unit in _units(one, 2, Settings(batch_size=4))) == 16
