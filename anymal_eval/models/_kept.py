@@ -45,14 +45,17 @@ class Kept(Generic[V]):
             self._entries.move_to_end(key)
         if found is not None:
             try:
-                return future.result()
+                failure = future.exception()
             except CancelledError:  # its maker ran into a fault of ours; this thread will show it too
                 return self.get(key, make)
+            if isinstance(failure, RequestFailed):
+                raise _bare(failure)
+            return future.result()
         try:
             value = make()
             future.set_result(value)
         except RequestFailed as error:
-            future.set_exception(error)
+            future.set_exception(_bare(error))
             raise
         finally:
             self._settle(key, future)
@@ -90,3 +93,8 @@ class Kept(Generic[V]):
                 if self._held <= self._limit:
                     break
                 self._held -= self._entries.pop(old)[1]
+
+
+def _bare(error: RequestFailed) -> RequestFailed:
+    """The same error without its traceback, whose frames would keep the whole broken file in memory."""
+    return type(error)(*error.args)
