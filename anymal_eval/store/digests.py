@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def content(root: Path, name: str) -> bytes:
         raise MissingData(f"{file} is not there")
     try:
         return gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"{packed}: {error}; is the file whole?") from None
 
 
