@@ -34,7 +34,8 @@ from anymal_eval.models._answering import (
     said_response,
 )
 from anymal_eval.models._kept import Kept
-from anymal_eval.models._speaking import Speaker, common, joined
+from anymal_eval.models._seam import common, joined
+from anymal_eval.models._speaking import Speaker
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 

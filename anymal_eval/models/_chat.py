@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.errors import BadCheckpoint, RequestFailed
+from anymal_eval.errors import RequestFailed
 from anymal_eval.models import PLAIN_WORDING, Prepared
 from anymal_eval.models._answering import (
     Ready,
@@ -29,19 +29,17 @@ from anymal_eval.models._answering import (
     require_context,
     said_response,
 )
+from anymal_eval.models._conversation import SEQUENCES, blocks, joint_batch
 from anymal_eval.models._kept import Kept
-from anymal_eval.models._speaking import Speaker, common, joined
+from anymal_eval.models._seam import common, joined
+from anymal_eval.models._speaking import Speaker
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from anymal_eval.media.reader import MediaReader
     from anymal_eval.models._weights import Loaded
 
-# What has a value for each position of the text, and so is padded with it.
-SEQUENCES = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "cross_attention_mask")
 OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
 # Texts that a tokenizer or processor reads as the place of a medium.
 MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
@@ -168,7 +166,7 @@ class Chat:
         from jinja2.exceptions import TemplateError
 
         conversation = [
-            {"role": message.role, "content": [block for part in message.parts for block in _blocks(part, request)]}
+            {"role": message.role, "content": [block for part in message.parts for block in blocks(part, request)]}
             for message in request.messages
         ]
         try:
@@ -214,61 +212,12 @@ class Chat:
         return tuple(sorted((name, tuple(value.shape)) for name, value in media.items()))
 
     def _compute(self, items: Sequence[ChatReady]) -> list[Response]:
-        inputs = self._batch([item.inputs for item in items])
+        inputs = joint_batch([item.inputs for item in items], self.speaker.pad, self.network)
         if not items[0].tails:
             said = self.speaker.generate(inputs, items[0].request.decoding)
             return [said_response(item, one) for item, one in zip(items, said, strict=True)]
         scores = self.speaker.rank(inputs, [item.tails for item in items])
         return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
-
-    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """One batch: (b, t) sequences padded on the left, everything else one after the other."""
-        import torch
-
-        longest = max(row["input_ids"].shape[1] for row in rows)
-        batch: dict[str, Any] = {}
-        for name, first in rows[0].items():
-            parts = [row[name] for row in rows]
-            if name in SEQUENCES:
-                filler = self.speaker.pad if name == "input_ids" else 0
-                parts = [_left_padded(part, longest, filler) for part in parts]
-            joint = torch.cat(parts) if torch.is_tensor(first) else first
-            if torch.is_tensor(joint):
-                joint = joint.to(self.network.device)
-                joint = joint.to(self.network.dtype) if joint.is_floating_point() else joint
-            batch[name] = joint
-        return batch
-
-
-def require_template(processor: Any, name: str) -> None:
-    """Refuse a processor that cannot render a conversation.
-
-    Raises:
-        BadCheckpoint: it has no chat template.
-    """
-    if getattr(processor, "tokenizer", None) is None:
-        raise BadCheckpoint(f"{name}: its processor ({type(processor).__name__}) has no tokenizer of its own")
-    if not getattr(processor, "chat_template", None):
-        raise BadCheckpoint(
-            f"{name}: its processor ({type(processor).__name__}) has no chat template; "
-            "put the model's own into chat_template.jinja beside its weights"
-        )
-
-
-def _blocks(part: str | Media, request: Request) -> list[dict[str, str]]:
-    """A part of a message in the form that chat templates read; a clip is its frames."""
-    if isinstance(part, str):
-        return [{"type": "text", "text": part}]
-    if part.kind == "video":
-        return [{"type": "image"}] * request.frames
-    return [{"type": part.kind}]
-
-
-def _left_padded(part: Tensor, length: int, filler: int) -> Tensor:
-    import torch
-
-    shape = (part.shape[0], length - part.shape[1], *part.shape[2:])
-    return torch.cat([part.new_full(shape, filler), part], dim=1)
 
 
 def _listed(kinds: frozenset[MediaKind]) -> str:

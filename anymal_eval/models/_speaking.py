@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.errors import BadLogits
+from anymal_eval.models._watching import Finite, Stop, check_finite
 from anymal_eval.records import Decoding, Finish
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Speaker:
     """A model with ``generate`` and ``forward``, and its tokenizer. Generation runs on one thread."""
 
     def __init__(self, model: Any, tokenizer: Any, lock: threading.Lock | None = None) -> None:
+        self.repetition_penalty = 1.0  # of what was said already
         self.model = model
         self.tokenizer = tokenizer
         # A fast tokenizer borrows its Rust half mutably while it is set up for a call: two threads at once would fail.
@@ -44,8 +45,9 @@ class Speaker:
         self.pad = int(pad if pad is not None else min(self.ends, default=0))
         self.seq2seq = bool(model.config.is_encoder_decoder)
         self._takes = frozenset(inspect.signature(model.forward).parameters)
-        # Multimodal rotary positions are computed by the class itself, from the whole prompt.
-        self.one_by_one = hasattr(getattr(model, "model", model), "get_rope_index")
+        # Multimodal rotary positions and masks of cross attention are made by the class itself, from the whole prompt.
+        rotary = hasattr(getattr(model, "model", model), "get_rope_index")
+        self.one_by_one = rotary or "cross_attention_mask" in self._takes
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, from any thread."""
@@ -78,10 +80,11 @@ class Speaker:
         start = 1 if self.seq2seq else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         extra: dict[str, Any] = {}
         if decoding.stop and decoding.beams == 1:
-            extra["stopping_criteria"] = [_Stop(self, decoding.stop, start)]
-        out: Tensor = self.model.generate(
-            **inputs, generation_config=settings, logits_processor=[_Finite(decoding.beams)], **extra
-        )
+            extra["stopping_criteria"] = [Stop(self.text, decoding.stop, start)]
+        watching: list[Any] = [Finite(decoding.beams)]
+        if self.repetition_penalty != 1.0:
+            watching.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        out: Tensor = self.model.generate(**inputs, generation_config=settings, logits_processor=watching, **extra)
         return [self._said(row[start:], decoding) for row in out.tolist()]
 
     def rank(self, inputs: Mapping[str, Tensor], options: Sequence[Sequence[Sequence[int]]]) -> list[tuple[float, ...]]:
@@ -103,7 +106,7 @@ class Speaker:
         last = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
         out = self.model(**inputs, position_ids=positions, use_cache=True, **last)
         logits = out.logits[:, -1]  # (b, v)
-        _check_finite(logits)
+        check_finite(logits)
         first = logits.float().log_softmax(dim=-1)
         totals = [[float(first[row, option[0]]) for option in own] for row, own in enumerate(options)]
         rest = [(row, place) for row, own in enumerate(options) for place, option in enumerate(own) if len(option) > 1]
@@ -129,8 +132,11 @@ class Speaker:
             for name in ("token_type_ids", "mm_token_type_ids"):
                 if name in longer:
                     longer[name] = torch.cat([longer[name], torch.zeros_like(tail)], dim=1)
+            if "cross_attention_mask" in longer:  # an answer looks at what the prompt's last token looks at
+                seen = longer["cross_attention_mask"]
+                longer["cross_attention_mask"] = torch.cat([seen, seen[:, -1:].expand(-1, len(option), -1, -1)], dim=1)
             logits = self.model(**longer).logits[:, length - 1 : -1]
-            _check_finite(logits[0])
+            check_finite(logits[0])
             scores = logits.float().log_softmax(dim=-1).gather(-1, tail[..., None])
             totals.append(float(scores.sum()))
         return tuple(totals)
@@ -219,21 +225,6 @@ class Speaker:
         return found
 
 
-def common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids both begin with."""
-    for place, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return place
-    return min(len(left), len(right))
-
-
-def joined(text: str, answer: str) -> str:
-    """Text and answer with one space between, where none is there."""
-    if not text or not answer or text[-1].isspace() or answer[:1].isspace():
-        return text + answer
-    return f"{text} {answer}"
-
-
 def _row(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     if len(inputs["input_ids"]) != 1:
         raise ValueError(f"row {row}: a class that computes its own positions is ranked one row at a time")
@@ -242,40 +233,6 @@ def _row(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
 
 def _scores(logits: Tensor, targets: Tensor, used: Tensor) -> list[float]:
     """(r, m, v) logits and (r, m) targets -> r sums of log p over the positions that are used."""
-    _check_finite(logits[used])
+    check_finite(logits[used])
     scores = logits.float().log_softmax(dim=-1).gather(-1, targets[..., None])[..., 0]
     return [float(value) for value in scores.masked_fill(~used, 0.0).sum(dim=1)]
-
-
-def _check_finite(logits: Tensor) -> None:
-    import torch
-
-    if not torch.isfinite(logits).all():
-        raise BadLogits("the network gave NaN or infinite logits")
-
-
-class _Finite:
-    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed"."""
-
-    def __init__(self, beams: int) -> None:
-        self._beams = beams
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
-        if bad.any():
-            rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
-            raise BadLogits(f"the network gave NaN or infinite logits in rows {rows} of {len(bad) // self._beams}")
-        return scores
-
-
-class _Stop:
-    """Ends a row whose text holds a stop string (a saving only: the text is cut afterwards anyway)."""
-
-    def __init__(self, speaker: Speaker, stop: tuple[str, ...], start: int) -> None:
-        self._speaker, self._stop, self._start = speaker, stop, start
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        import torch
-
-        said = [self._speaker.text(row[self._start :]) for row in input_ids.tolist()]
-        return torch.tensor([any(stop in text for stop in self._stop) for text in said], device=input_ids.device)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval.models import Model
-from anymal_eval.models._chat import Chat, Limits, require_template
+from anymal_eval.models._chat import Chat, Limits
 from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.models._conversation import require_template
 from anymal_eval.records import MediaKind
 
 NAME = "hf_audio"

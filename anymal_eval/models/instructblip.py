@@ -51,7 +51,14 @@ WORDING: Wording = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CheckpointOptions):
-    """What ``-o name=value`` may set; ``checkpoint`` comes from ``--model instructblip:PATH`` or ``:OWNER/NAME``."""
+    """What ``-o name=value`` may set; ``checkpoint`` comes from ``--model instructblip:PATH`` or ``:OWNER/NAME``.
+
+    Attributes:
+        repetition_penalty: LAVIS generates with 1.5, a default of its ``generate`` that no configuration names.
+            Protocols say nothing of it, so there is none here; another value stands in the signature.
+    """
+
+    repetition_penalty: float = 1.0
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -77,7 +84,13 @@ def load(options: Options) -> Model:
     loaded = _weights.load(
         InstructBlipForConditionalGeneration, checkpoint, options, NAME, _weights.load_processor(checkpoint, options)
     )
-    return _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
+    model = _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
+    if options.repetition_penalty != 1.0:
+        said = f"repetition_penalty={options.repetition_penalty:g}"
+        model.speaker.repetition_penalty = options.repetition_penalty
+        model.remark = ", ".join(filter(None, (model.remark, said)))
+        model.fingerprint += f":{said}"
+    return model
 
 
 class _InstructBlip(Blip):

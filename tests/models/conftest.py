@@ -10,8 +10,8 @@ import pytest
 
 from anymal_eval.models._load import choose
 from anymal_eval.records import Media
+from tests.models import tiny_chats, tiny_models
 from tests.models.asking import medium
-from tests.models.tiny_models import BUILDERS
 
 Tiny = Callable[[str], Path]
 Open = Callable[..., Any]
@@ -32,6 +32,7 @@ def _offline() -> Iterator[None]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The folder of a tiny model, by the name of its builder."""
     home = tmp_path_factory.mktemp("tiny")
+    builders = {**tiny_models.BUILDERS, **tiny_chats.BUILDERS}
 
     @cache
     def build(name: str) -> Path:
@@ -39,7 +40,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
         folder = home / name
         with quiet():
-            BUILDERS[name](folder)
+            builders[name](folder)
         return folder
 
     return build

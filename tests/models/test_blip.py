@@ -169,6 +169,34 @@ def test_words_are_those_of_the_papers(opened: Open) -> None:
     assert {phrase.frames for phrase in own.values()} == {4}
 
 
+@pytest.mark.filterwarnings("ignore:Passing `repetition_penalty` with `inputs_embeds`:UserWarning")
+def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: list[Path]) -> None:
+    """LAVIS gives the language model embeddings alone, so that only what was said is penalised."""
+    import torch
+
+    folder = tiny("instructblip-llama")
+    model: Any = choose(f"instructblip:{folder}", {"repetition_penalty": "1.5"}).load()
+    assert model.remark == "repetition_penalty=1.5"
+    assert model.fingerprint != opened("instructblip", "instructblip-llama").fingerprint
+    hand = Hand(folder, "instructblip")
+    asked = requests(pictures, GREEDY, 4)
+    expected = []
+    for each in asked:
+        inputs = hand.inputs([each])
+        reads = {key: inputs[key] for key in ("qformer_input_ids", "qformer_attention_mask")}
+        with torch.no_grad():
+            seen = hand.model.get_image_features(inputs["pixel_values"], **reads).pooler_output
+            words = hand.model.get_input_embeddings()(inputs["input_ids"][:, 4:])
+            out = hand.model.language_model.generate(
+                inputs_embeds=torch.cat([seen, words], dim=1), attention_mask=inputs["attention_mask"],
+                do_sample=False, max_new_tokens=12, repetition_penalty=1.5,
+            )  # fmt: skip
+        expected.append(hand.processor.decode(out[0], skip_special_tokens=True).strip())
+    assert answers(model, asked) == expected
+    assert expected != answers(opened("instructblip", "instructblip-llama"), asked)
+    model.close()
+
+
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_quantised_language_model(kind: str, tiny: Tiny, pictures: list[Path]) -> None:
     from anymal_eval.anymal.quantise import weight_bytes

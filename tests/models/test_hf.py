@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from anymal_eval.errors import BadCheckpoint, ContextTooLong, NeedsExtra, RequestFailed
 from anymal_eval.models._load import choose
 from anymal_eval.records import Decoding, Media, Message, Request
 from tests.models.asking import GREEDY, OPTIONS, QUESTIONS, answers, ask, medium, request
 from tests.models.conftest import Open, Tiny
 
-CHATS = ["llava", "llava-next", "idefics3", "gemma3"]
+CHATS = ["llava", "llava-next", "idefics3", "gemma3", "mllama"]
 ALL = [*((("hf"), name) for name in CHATS), ("hf_audio", "qwen2-audio")]
 BEAMS3 = Decoding(max_new_tokens=8, beams=3, length_penalty=-1.0)
 SYSTEM = "You are a careful helper. Reply briefly."
@@ -130,7 +129,7 @@ def test_options_rank_as_in_a_plain_loop(wrapper: str, name: str, media: list[Me
     assert len({own.index(max(own)) for own in expected}) > 1
     # Classes that compute their own positions are ranked a whole prompt at a time: the same numbers.
     item = model.prepare(asked[1])
-    assert model.speaker.rank_whole(model._batch([item.inputs]), item.tails) == pytest.approx(expected[1], abs=1e-4)
+    assert model.speaker.rank_whole(dict(item.inputs), item.tails) == pytest.approx(expected[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llava", "idefics3"])
@@ -185,105 +184,4 @@ def test_decoding_settings_of_the_checkpoint_do_not_sneak_in(tiny: Tiny, tmp_pat
     }  # fmt: skip
     asked = [request("1", [medium(pictures[0])], "What?", decoding=GREEDY)]
     assert answers(model, asked) == [Hand(tiny("llava")).generate(asked[0])]
-    model.close()
-
-
-def refused(typed: str, **options: str) -> str:
-    with pytest.raises((BadCheckpoint, NeedsExtra)) as caught:
-        choose(typed, options).load()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
-    from anymal_eval.anymal.weights import quiet
-    from tests.models.tiny_models import llava
-
-    with quiet():
-        llava(tmp_path / "base", chat=None)
-    said = refused(f"hf:{tmp_path / 'base'}")
-    assert "its processor (LlavaProcessor) has no chat template" in said
-
-
-@pytest.mark.parametrize(
-    ("wrapper", "name", "said"),
-    [
-        ("hf", "blip2-opt", "it is a Blip2ForConditionalGeneration; use --model blip2:"),
-        ("hf", "qwen2-audio", "it is a Qwen2AudioForConditionalGeneration; use --model hf_audio:"),
-        ("hf_audio", "gemma3", "it is a Gemma3ForConditionalGeneration; use --model hf:"),
-    ],
-)
-def test_another_architecture(wrapper: str, name: str, said: str, tiny: Tiny) -> None:
-    assert said in refused(f"{wrapper}:{tiny(name)}")
-
-
-def test_a_language_model_alone(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
-    assert "it is a LlamaForCausalLM; no wrapper takes that class" in refused(f"hf:{tmp_path}")
-
-
-def test_more_pictures_than_it_takes(tiny: Tiny, pictures: list[Path]) -> None:
-    spec = choose(f"hf:{tiny('llava')}", {"max_images": "1"})
-    assert spec.accepts == {"image"}
-    model = spec.load()
-    two = request("1", [medium(pictures[0]), medium(pictures[1])], "?")
-    with pytest.raises(RequestFailed, match="2 pictures or frames, the model takes 1"):
-        model.prepare(two)
-    model.close()
-    assert choose(f"hf:{tiny('llava')}", {}).accepts == {"image", "video"}
-
-
-def test_requests_that_cannot_be_answered(opened: Open, pictures: list[Path]) -> None:
-    model = opened("hf", "llava")
-    with pytest.raises(RequestFailed, match="takes image and video, not audio"):
-        model.prepare(request("1", [medium(pictures[0], "audio")], "?"))
-    with pytest.raises(RequestFailed, match="'<image>', which this model reads as the place of a medium"):
-        model.prepare(request("1", [medium(pictures[0])], "What is <image>?"))
-    with pytest.raises(ContextTooLong, match="the model's context is 1024"):
-        model.prepare(request("1", [medium(pictures[0])], "why " * 1024))
-
-
-def test_a_processor_that_needs_torchvision(tiny: Tiny, tmp_path: Path) -> None:
-    """Qwen2-VL's has a video processor. Where torchvision is there, what it needs is there too."""
-    import importlib.util
-    import json
-    import shutil
-
-    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "qwen"))
-    config = {"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"], "vision_config": {}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "processor_config.json").unlink()  # as its checkpoints on the hub are
-    parts = {"processor_class": "Qwen2VLProcessor", "image_processor_type": "Qwen2VLImageProcessor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(parts))
-    if importlib.util.find_spec("torchvision") is not None:
-        pytest.skip("torchvision is installed; nothing is refused")
-    said = refused(f"hf:{folder}")
-    assert said.endswith("the processor of Qwen2VLForConditionalGeneration needs torchvision, which is not installed")
-
-
-def test_code_of_the_checkpoints_own(tiny: Tiny, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
-    import shutil
-
-    from safetensors.torch import save_file
-
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "coded"))
-    (folder / "modeling_own.py").write_text(
-        "from transformers import LlavaConfig, LlavaForConditionalGeneration\n\n\n"
-        "class OwnConfig(LlavaConfig):\n    model_type = 'own'\n\n\n"
-        "class OwnModel(LlavaForConditionalGeneration):\n    config_class = OwnConfig\n"
-    )
-    # Under their names inside the class: transformers renames LLaVA's own only for checkpoints of LLaVA's type.
-    save_file(opened("hf", "llava").network.state_dict(), folder / "model.safetensors", {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "model_type": "own", "architectures": ["OwnModel"],
-        "auto_map": {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"},
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    assert "runs with -o trust_remote_code=true only" in refused(f"hf:{folder}")
-    model: Any = choose(f"hf:{folder}", {"trust_remote_code": "true"}).load()
-    assert model.remark == "trust_remote_code"
-    assert model.provenance["class"] == "OwnModel"
     model.close()

@@ -20,7 +20,8 @@ from tests.models.conftest import Open
 WRAPPED = [
     ("blip2", "blip2-opt"), ("blip2", "blip2-t5"),
     ("instructblip", "instructblip-llama"), ("instructblip", "instructblip-t5"),
-    ("hf", "llava"), ("hf", "llava-next"), ("hf", "idefics3"), ("hf", "gemma3"), ("hf_audio", "qwen2-audio"),
+    ("hf", "llava"), ("hf", "llava-next"), ("hf", "idefics3"), ("hf", "gemma3"), ("hf", "mllama"),
+    ("hf_audio", "qwen2-audio"),
 ]  # fmt: skip
 
 

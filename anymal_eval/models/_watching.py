@@ -1,0 +1,51 @@
+"""What looks on while a model generates: broken numbers are errors, and a stop string ends a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from anymal_eval.errors import BadLogits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuse logits that hold NaN or infinity.
+
+    Raises:
+        BadLogits: they do.
+    """
+    import torch
+
+    if not torch.isfinite(logits).all():
+        raise BadLogits("the network gave NaN or infinite logits")
+
+
+class Finite:
+    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed"."""
+
+    def __init__(self, beams: int) -> None:
+        self._beams = beams
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
+        if bad.any():
+            rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
+            raise BadLogits(f"the network gave NaN or infinite logits in rows {rows} of {len(bad) // self._beams}")
+        return scores
+
+
+class Stop:
+    """Ends a row whose text holds a stop string (a saving only: the text is cut afterwards anyway)."""
+
+    def __init__(self, text: Callable[[list[int]], str], stop: tuple[str, ...], start: int) -> None:
+        """``text`` decodes ids; ``start`` ids are the prompt's."""
+        self._text, self._stop, self._start = text, stop, start
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        import torch
+
+        said = [self._text(row[self._start :]) for row in input_ids.tolist()]
+        return torch.tensor([any(stop in text for stop in self._stop) for text in said], device=input_ids.device)
