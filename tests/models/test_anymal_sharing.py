@@ -1,5 +1,6 @@
 """The bridge to the AnyMAL network computes nothing twice, and what it shares changes no answer."""
 
+import os
 import shutil
 import wave
 from collections.abc import Sequence
@@ -174,3 +175,20 @@ def test_out_of_memory_at_every_seventh_batch_changes_nothing(
     monkeypatch.setattr(model, "answer", sometimes)
     assert answers(model, requests, size) == whole
     assert sorted(given) == sorted(item.id for item in requests)
+
+
+def test_a_decoder_that_hangs_is_waited_for_once_and_the_run_ends(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs.mp4")
+    clip = Media(kind="video", uri=str(tmp_path / "hangs.mp4"))
+    stuck = [Request(id=f"h{at}", messages=(Message(role="user", parts=(clip, f"{at}?")),)) for at in range(QUESTIONS)]
+    requests = questions(folder)
+    whole = answers(load(folder), requests, 15)
+    model = load(folder, media_timeout=1.0)
+    found = answers(model, [*requests[:20], *stuck, *requests[20:]], 15)
+    model.close()
+    failures = {name: item.failure for name, item in found.items() if item.failure is not None}
+    assert {name: failure.kind for name, failure in failures.items()} == {
+        f"h{at}": "timeout" for at in range(QUESTIONS)
+    }
+    assert model.inputs.kept.made == PICTURES + 2 + 1
+    assert {name: item for name, item in found.items() if name not in failures} == whole
