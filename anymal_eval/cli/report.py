@@ -1,0 +1,55 @@
+"""``anymal-eval report``: writes a static gallery of a run that opens offline."""
+
+from pathlib import Path
+
+import click
+
+ACCEPTED = Path("results") / "accepted"
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--against", multiple=True, metavar="BASE", help="A run folder, or an accepted run's model; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; by default RUN/report.")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--examples", type=click.IntRange(min=1), default=5000, help="Show at most N examples of a task.")
+@click.option("--media", type=click.Choice(["copy", "none"]), default="copy", help="Bring pictures, sounds and clips.")
+@click.option("--picture-side", type=click.IntRange(min=0), default=512, help="Fit pictures into N pixels; 0: as is.")
+@click.option("--media-timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds for a clip.")
+@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
+def report(
+    run: Path,
+    against: tuple[str, ...],
+    out: Path | None,
+    data_root: Path,
+    examples: int,
+    media: str,
+    picture_side: int,
+    media_timeout: float,
+    tasks_dir: tuple[Path, ...],
+    accepted: Path,
+) -> None:
+    """Write a gallery of RUN: numbers, plots, and every answer beside what it is about.
+
+    The folder opens from the file system, without a server and without a network. With --against the answers of
+    other runs stand beside this one's.
+    """
+    from anymal_eval.cli._gallery import Wanted, gather
+    from anymal_eval.cli._progress import progress
+    from anymal_eval.report.gallery.media_files import key
+    from anymal_eval.report.gallery.write import Media, write_report
+
+    wanted = Wanted(run=run, against=against, data_root=data_root, examples=examples, folders=tasks_dir,
+                    accepted=accepted)  # fmt: skip
+    found = gather(wanted)
+    folder = out if out is not None else run / "report"
+    copied = media == "copy"
+    unique = {key(one) for page in found.pages for example in page.examples for one in example.media}
+    with progress("media", len(unique) if copied else 0, 0) as advance:
+        how = Media(copied=copied, picture_side=picture_side, timeout_s=media_timeout)
+        write_report(folder, found, how, advance)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    click.echo(folder / "index.html")
+    shown = sum(len(page.examples) for page in found.pages)
+    click.echo(f"{shown:,} examples of {len(found.pages)} tasks, {size / 1e6:.1f} MB", err=True)

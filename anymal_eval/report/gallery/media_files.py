@@ -1,0 +1,160 @@
+"""Media as files that a browser shows, each content once: pictures with thumbnails, sounds, clips, motions."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from anymal_eval.errors import MediaError
+from anymal_eval.records import Media
+from anymal_eval.report.gallery import clips
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anymal_eval.media.reader import MediaReader
+
+Shown = Mapping[str, Any]
+Key = tuple[str, str, float | None, float | None]
+
+THUMB_SIDE = 176
+SMALL_PICTURE = 12 << 10  # bytes; below this a picture is its own thumbnail
+KEPT_PICTURE = 32 << 10  # bytes; above this a picture is made smaller
+KEPT_SOUND = 512 << 10
+QUALITY = 74
+SOUND_RATE = 32_000
+BINS = 180
+MOTION_POINTS = 240
+THREADS = 2
+
+
+def key(media: Media) -> Key:
+    """What two media share when they look and sound the same."""
+    return media.kind, media.uri, media.start_s, media.end_s
+
+
+class MediaFiles:
+    """Writes media into ``folder/media`` under the SHA-256 of what is written, so that nothing is there twice.
+
+    Args:
+        folder: of the report.
+        reader: opens them.
+        picture_side: pictures are made to fit into a square of this side; 0 copies them as they are.
+    """
+
+    def __init__(self, folder: Path, reader: MediaReader, picture_side: int) -> None:
+        self._folder = folder
+        self._reader = reader
+        self._side = picture_side
+
+    def write(self, media: Iterable[Media], advance: Callable[[int], None]) -> dict[Key, Shown]:
+        """Write each medium once; what cannot be read becomes an entry with an ``error``."""
+        unique = {key(one): one for one in media}
+        found: dict[Key, Shown] = {}
+        with ThreadPoolExecutor(THREADS) as threads:
+            for name, shown in zip(unique, threads.map(self.one, unique.values()), strict=True):
+                found[name] = shown
+                advance(1)
+        return found
+
+    def one(self, media: Media) -> Shown:
+        """Write one medium: what the page needs to know of it."""
+        name = Path(media.uri).name
+        base: dict[str, Any] = {"kind": media.kind, "name": name}
+        if media.start_s is not None or media.end_s is not None:
+            base["window"] = [media.start_s, media.end_s]
+        try:
+            return base | {"image": self._image, "audio": self._audio, "video": self._video, "imu": self._imu}[
+                media.kind
+            ](media)
+        except MediaError as error:
+            return base | {"error": str(error).replace(media.uri, name)}
+
+    def put(self, content: bytes, ending: str) -> str:
+        """Write bytes once and name the file, relative to the report's folder."""
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"media/{digest[:2]}/{digest[2:34]}.{ending}"
+        file = self._folder / name
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        return name
+
+    def _image(self, media: Media) -> dict[str, Any]:
+        content = self._reader.read_bytes(media)
+        pixels = self._reader.image(media)
+        height, width = pixels.shape[:2]
+        ending = clips.picture_ending(content)
+        picture = Image.fromarray(pixels)
+        shown: dict[str, Any] = {"width": width, "height": height}
+        if ending and (not self._side or (len(content) <= KEPT_PICTURE and max(width, height) <= 2 * self._side)):
+            shown["file"] = self.put(content, ending)
+        else:
+            fitted = _fitted(picture, self._side or max(width, height))
+            shown["file"] = self.put(_jpeg(fitted), "jpg")
+            if fitted.size != (width, height):
+                shown["note"] = f"{width} x {height}, shown smaller"
+        small = ending and len(content) <= SMALL_PICTURE
+        shown["thumb"] = shown["file"] if small else self.put(_jpeg(_fitted(picture, THUMB_SIDE)), "jpg")
+        return shown
+
+    def _audio(self, media: Media) -> dict[str, Any]:
+        sound = self._reader.audio(media, SOUND_RATE)
+        content = self._reader.read_bytes(media)
+        ending = clips.sound_ending(content)
+        whole = media.start_s is None and media.end_s is None
+        shown: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2), "peaks": _peaks(sound, BINS)}
+        if ending and whole and len(content) <= KEPT_SOUND:
+            return shown | {"file": self.put(content, ending)}
+        return shown | {"file": self.put(clips.mp3(sound, SOUND_RATE), "mp3"), "note": "mixed to one channel, MP3"}
+
+    def _video(self, media: Media) -> dict[str, Any]:
+        middle = Image.fromarray(self._reader.video(media, 1)[0])
+        shown: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
+        shown["width"], shown["height"] = middle.size
+        content = self._reader.read_bytes(media)
+        ending = clips.clip_ending(content)
+        if ending:
+            return shown | {"file": self.put(content, ending)}
+        seconds = clips.seconds_of(content, media)
+        frames = self._reader.video(media, clips.preview_frames(seconds))
+        shown["note"] = f"drawn again from {len(frames)} frames, without sound: browsers do not play this file"
+        shown.pop("window", None)
+        return shown | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
+
+    def _imu(self, media: Media) -> dict[str, Any]:
+        motion = self._reader.imu(media)
+        step = max(1, -(-motion.shape[1] // MOTION_POINTS))
+        kept = motion[:, : motion.shape[1] // step * step].reshape(len(motion), -1, step).mean(axis=2)
+        return {
+            "seconds": round(motion.shape[1] / 200, 2),
+            "channels": [[round(float(value), 3) for value in channel] for channel in kept],
+            "peaks": _peaks(np.abs(motion).max(axis=0), BINS),
+        }
+
+
+def _fitted(picture: Image.Image, side: int) -> Image.Image:
+    made = picture.copy()
+    made.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return made
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=QUALITY)
+    return stream.getvalue()
+
+
+def _peaks(sound: NDArray[np.float32], bins: int) -> list[int]:
+    """The loudest of each part, in percent of the loudest of all."""
+    edges = np.linspace(0, len(sound), min(bins, len(sound)) + 1).astype(int)[:-1]
+    found = np.maximum.reduceat(np.abs(sound), edges)
+    top = float(found.max())
+    return [round(100 * float(value) / top) if top > 0 else 0 for value in found]

@@ -1,0 +1,113 @@
+"""What a page of the gallery is made from, gathered before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anymal_eval.records import Example, Request
+from anymal_eval.report.measurements import Chance, Measurement, NotComputed
+from anymal_eval.report.regression import Check, TaskCheck
+from anymal_eval.store.manifest import Manifest, TaskEntry
+
+# An example is right from this score on; the pages say so.
+RIGHT_FROM = 0.5
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One run's answers to one task.
+
+    Attributes:
+        label: what the run is called on the pages.
+        rows: of ``scores.jsonl``, by example id.
+        headline: its number for the task; None where it has none.
+        same_words: whether it was asked in the same words as the run that is reported.
+    """
+
+    label: str
+    rows: Mapping[str, Row]
+    headline: Measurement | None
+    same_words: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPage:
+    """One task of the run, with what the bases said to the same examples.
+
+    Attributes:
+        examples: those that are shown, in the order of the data.
+        asked: how many there are in all.
+        requests: the exact prompts by example id; empty where the model's words are not known here.
+        sides: the run first, then each base that holds the task.
+        checks: for each base, what the comparison found; None where it does not hold the task.
+        ablate: ``none``, or what was done to the media that the model saw.
+    """
+
+    name: str
+    entry: TaskEntry
+    examples: Sequence[Example]
+    asked: int
+    requests: Mapping[str, Request]
+    sides: Sequence[Side]
+    checks: Sequence[TaskCheck | None]
+    measurements: Sequence[Measurement]
+    chance: Sequence[Chance]
+    not_computed: Sequence[NotComputed]
+    ablate: str
+
+    @property
+    def headline(self) -> Measurement | None:
+        """The run's own number."""
+        return self.sides[0].headline
+
+    @property
+    def metric(self) -> str:
+        """The id of the headline's metric; empty where it was not computed."""
+        return self.headline.rule if self.headline is not None else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All of a report: the run, what it is held against, and a page a task."""
+
+    title: str
+    manifest: Manifest
+    model: str
+    is_demo: bool
+    pages: Sequence[TaskPage]
+    bases: Sequence[str]
+    checks: Sequence[Check]
+
+
+def score_of(row: Row, example: Example, metric: str) -> float | None:
+    """What an answer scored: by the headline's metric, or the probability that it gave to the right label."""
+    if row["state"] == "error":
+        return None
+    found = row["scores"].get(metric)
+    if found is not None:
+        return float(found)
+    if example.label is None:
+        return None
+    p_yes = row.get("p_yes")
+    if p_yes is not None:
+        return float(p_yes if example.label == 1 else 1.0 - p_yes)
+    return float(row.get("choice") == example.label)
+
+
+def is_right(row: Row, example: Example, metric: str) -> bool | None:
+    """Whether an answer counts as right on the pages; None where that is not known.
+
+    >>> example = Example(id="1", cluster="1", kind="caption")
+    >>> is_right({"state": "ok", "scores": {"cider@1": 0.7}}, example, "cider@1")
+    True
+    """
+    if row["state"] == "error":
+        return None
+    if example.label is not None and example.kind in ("choice", "yes_no"):
+        return bool(row.get("choice") == example.label)
+    score = score_of(row, example, metric)
+    return None if score is None else score >= RIGHT_FROM

@@ -1,0 +1,142 @@
+"""What ``report`` writes, without a browser: one policy, data that is no code, media there once."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.cli._gallery import chosen
+from anymal_eval.errors import BadData, MissingData, OtherRun, WrongUse
+from anymal_eval.records import Example
+from anymal_eval.report.gallery.clips import clip_ending, picture_ending, preview_frames, sound_ending
+from anymal_eval.report.gallery.pages import POLICY
+from anymal_eval.report.gallery.shown import Side
+from tests.report.gallery.conftest import call, demo_run, scores
+
+Runs = tuple[Path, Path]
+FORM = re.compile(r'"use strict";\nAnyMALGallery\.receive\("(index|\d+)", ("(?:[^"\\]|\\.)*")\);\n')
+
+
+def data(file: Path) -> object:
+    found = FORM.fullmatch(file.read_text(encoding="ascii"))
+    assert found, file
+    return json.loads(json.loads(found[2]))
+
+
+def test_every_page_bears_the_policy_and_no_script_of_its_own(report: Path) -> None:
+    pages = sorted(report.rglob("*.html"))
+    assert len(pages) == 6
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.count("Content-Security-Policy") == 1
+        assert POLICY.replace("'", "&#39;") in text
+        assert not re.search(r"<script(?![^>]*src=)|\son\w+=|\sstyle=|https?://|//[a-z]", text)
+
+
+def test_data_is_one_string_in_one_call(report: Path) -> None:
+    files = sorted((report / "data").rglob("*.js"))
+    assert len(files) == 10
+    for file in files:
+        assert data(file)
+
+
+def test_nothing_names_the_machine(report: Path, world: Path) -> None:
+    for file in report.rglob("*"):
+        if file.is_file():
+            assert str(world).encode() not in file.read_bytes(), file
+
+
+def test_media_are_there_once(report: Path) -> None:
+    files = [file for file in (report / "media").rglob("*") if file.is_file()]
+    assert len({file.read_bytes() for file in files}) == len(files)
+    # Several questions are about one picture: 24 questions, fewer pictures.
+    index = data(report / "data" / "vqav2" / "index.js")
+    assert isinstance(index, dict)
+    assert len({row["t"] for row in index["rows"]}) < len(index["rows"]) == 24
+
+
+def test_the_same_run_gives_the_same_bytes(runs: Runs, report: Path, tmp_path: Path) -> None:
+    call("report", runs[1], "--against", runs[0], "--out", tmp_path / "again")
+    before = {file.relative_to(report): file.read_bytes() for file in report.rglob("*") if file.is_file()}
+    after = {file.relative_to(tmp_path / "again"): file.read_bytes()
+             for file in (tmp_path / "again").rglob("*") if file.is_file()}  # fmt: skip
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_a_folder_of_others_is_left_alone(runs: Runs, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(WrongUse, match="holds something that is no report"):
+        call("report", runs[1], "--out", mine)
+    assert [file.name for file in mine.iterdir()] == ["thesis.txt"]
+
+
+def test_fewer_examples_no_media_and_twice_into_one_folder(world: Path, tmp_path: Path) -> None:
+    run = demo_run(tmp_path / "run", "constant", tasks="vqav2")
+    out = tmp_path / "small"
+    for count in ("20", "5"):
+        call("report", run, "--examples", count, "--media", "none", "--out", out)
+    assert not (out / "media").exists()
+    index = data(out / "data" / "vqav2" / "index.js")
+    assert isinstance(index, dict)
+    assert len(index["rows"]) == 5
+    assert "5 of 24 are shown here" in (out / "tasks" / "vqav2.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_reported_is_one_line(runs: Runs, tmp_path: Path) -> None:
+    with pytest.raises(OtherRun, match="holds no run"):
+        call("report", tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[1], copy)
+    (copy / "vqav2" / "scores.jsonl").write_text("{}\n")
+    with pytest.raises(BadData, match="is not what was scored"):
+        call("report", copy)
+    (copy / "results.json").unlink()
+    with pytest.raises(MissingData, match="not finished"):
+        call("report", copy)
+
+
+def test_a_picture_that_is_gone_is_said_in_its_place(runs: Runs, world: Path, tmp_path: Path) -> None:
+    from anymal_eval.media.reader import MediaReader
+    from anymal_eval.records import Media
+    from anymal_eval.report.gallery.media_files import MediaFiles
+
+    with MediaReader() as reader:
+        shown = MediaFiles(tmp_path, reader, 512).one(Media(kind="image", uri=str(tmp_path / "gone.jpg")))
+    assert shown["error"].startswith("gone.jpg: ")
+    assert str(tmp_path) not in shown["error"]
+
+
+def test_errors_and_changes_are_shown_first() -> None:
+    examples = [Example(id=str(at), cluster="1", kind="caption") for at in range(50)]
+    rows = {str(at): {"state": "error" if at == 40 else "ok", "answer": "a"} for at in range(50)}
+    other = {name: {**row, "answer": "b" if name in ("7", "8") else "a"} for name, row in rows.items()}
+    sides = [Side(label=label, rows=each, headline=None) for label, each in (("run", rows), ("base", other))]
+    assert {example.id for example in chosen(examples, sides, 3)} == {"7", "8", "40"}
+    assert len(chosen(examples, sides, 10)) == 10
+    assert chosen(examples, sides, 50) == examples
+
+
+def test_what_browsers_play_is_told_by_its_bytes() -> None:
+    assert picture_ending(b"\xff\xd8\xff\xe0") == "jpg"
+    assert picture_ending(b"<svg onload=alert(1)>") == ""
+    assert sound_ending(b"RIFF....WAVEfmt ") == "wav"
+    assert sound_ending(b"<html>") == ""
+    assert clip_ending(b"....ftypisom" + b"avcC\x01\x64") == "mp4"
+    assert clip_ending(b"....ftypisom" + b"avcC\x01\xf4") == ""
+    assert clip_ending(b"\x1aE\xdf\xa3...V_VP9") == "webm"
+    assert (preview_frames(0.5), preview_frames(4), preview_frames(60)) == (16, 32, 64)
+
+
+def test_the_prompt_is_the_one_that_was_sent(report: Path, runs: Runs) -> None:
+    chunk = data(report / "data" / "vqav2" / "chunk-0.js")
+    assert isinstance(chunk, list)
+    assert {each["id"] for each in chunk} == set(scores(runs[1], "vqav2"))
+    for each in chunk:
+        parts = each["prompt"]["messages"][0]["parts"]
+        assert parts[0].startswith("<image: ")
+        assert each["question"] in parts[1]
