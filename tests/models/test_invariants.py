@@ -26,8 +26,9 @@ WRAPPED = [
 
 
 def mixed(media: Sequence[Media]) -> list[Request]:
-    """Greedy, beams and ranking in one batch, with one and two media."""
+    """Greedy, beams and ranking in one batch, with no, one and two media."""
     two = [request(f"t{n}", [media[n], media[n + 1]], f"Which of {n}?", decoding=GREEDY) for n in range(3)]
+    two.append(request("none", [], "What would it be?", decoding=GREEDY))  # what ``--ablate no-media`` asks
     mine = [*requests(media, GREEDY, 8), *ranked(media, 5), *two]
     beams = [Request(**{**vars(each), "id": "b" + each.id}) for each in requests(media, BEAMS, 4)]
     return [*mine, *beams]
@@ -71,12 +72,13 @@ def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, open
 def test_requests_are_prepared_in_threads(wrapper: str, name: str, opened: Open, media: list[Media]) -> None:
     """Fast tokenizers fail when two threads use one ("Already borrowed")."""
     model: Any = opened(wrapper, name)
-    asked = mixed(media) * 3
+    once = mixed(media)
+    size = len(once)
     with ThreadPoolExecutor(8) as pool:
-        items = list(pool.map(model.prepare, asked))
-    assert model.answer(items[:20]) == ask(model, asked[:20], 20)
+        items = list(pool.map(model.prepare, once * 3))
+    assert model.answer(items[:size]) == ask(model, once, size)
     lengths = [(item.prefix_tokens, item.suffix_tokens, item.tails) for item in items]
-    assert lengths[:20] == lengths[20:40] == lengths[40:]
+    assert lengths[:size] == lengths[size : 2 * size] == lengths[2 * size :]
 
 
 @pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
