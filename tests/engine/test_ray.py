@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.engine import Settings
+from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import medium_of
-from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers, _units
+from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers, _Unit, _units
 from anymal_eval.errors import NeedsExtra
 from anymal_eval.records import Media, Message, Request
 from tests.conftest import ROOT, Command
@@ -136,3 +137,34 @@ def test_units_keep_a_picture_together_and_lose_nothing() -> None:
         assert medium_of(before.requests[-1]) != medium_of(after.requests[0])
     one = [replace(request, messages=requests[0].messages) for request in requests]
     assert max(len(unit.requests) for unit in _units(one, 2, Settings(batch_size=4))) == 16
+
+
+def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
+    from ray.exceptions import ActorDiedError
+
+    class Dies:
+        """A cluster in which every call ends with a dead actor."""
+
+        started = 0
+
+        def remote(self, recipe: Recipe) -> object:
+            assert recipe.typed == "constant"
+            self.started += 1
+            return object()
+
+        def get(self, reference: object) -> None:
+            raise ActorDiedError
+
+    workers, cluster = Workers.__new__(Workers), Dies()
+    workers._ray = workers._actor = cluster
+    workers._recipe = Recipe(typed="constant")
+    first, other = object(), object()
+    workers._workers = [first, other]
+    unit = _Unit(requests=[Request(id=str(number), messages=()) for number in range(3)])
+    assert workers._responses("a", first, unit, Clock()) is None
+    assert workers._responses("b", first, unit, Clock()) is None  # its second unit: replaced only once
+    assert cluster.started == 1
+    assert workers._workers[1] is other
+    responses = workers._responses("c", workers._workers[0], unit, Clock())
+    assert responses is not None
+    assert [item.failure and item.failure.kind for item in responses] == ["worker"] * 3
