@@ -182,6 +182,7 @@ def task_entry(
         prompts=prompts,
         reading=encode(reading_for(task, model.wording, words)),
         remark=getattr(model, "remark", ""),
+        ablate=ablate,
         source=dict(loaded.source),
     )
 
@@ -309,7 +310,7 @@ def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
 
     from anymal_eval.report.measurements import parse_results, read_results
     from anymal_eval.report.rendering import render
-    from anymal_eval.report.run_table import files_of, run_table
+    from anymal_eval.report.run_table import files_of, screen_table
     from anymal_eval.store.atomic import write_atomic
 
     found = parse_results(written, str(folder.root / "results.json"))
@@ -323,7 +324,7 @@ def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
         for row in found.measurements
         if row.headline or row.group is None or ((row.task, row.rule, row.output) in main and _few(row, sizes))
     )
-    return render(run_table(replace(found, measurements=shown), blind), "md")
+    return render(screen_table(replace(found, measurements=shown), blind), "md")
 
 
 def say_table(folder: RunFolder, text: str) -> None:

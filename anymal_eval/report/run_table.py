@@ -1,12 +1,15 @@
 """The table that ``run`` prints and writes: every number with its interval, its n and its signature."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from anymal_eval.report.measurements import Measurement, NotComputed, Results
+from anymal_eval.report.measurements import Chance, Measurement, NotComputed, Results
 from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
 
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
 SCALE = 100.0
+DRAWN_EVENLY = frozenset({"choice_accuracy", "mean_type_accuracy", "roc_auc", "yes_no_accuracy"})
+SCREEN_NOTE = 48  # letters of a note that a row on the screen has room for
 WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
 
 
@@ -26,6 +29,23 @@ def run_table(results: Results, blind: Results | None = None) -> Table:
     rows += [_row(item, results) for item in rest]
     rows += [_not_computed(item, results) for item in results.not_computed]
     return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results, blind))
+
+
+def screen_table(results: Results, blind: Results | None = None) -> Table:
+    """The same table for a terminal: signatures numbered below it, where each stands once, and long notes cut."""
+    table = run_table(results, blind)
+    numbers: dict[str, int] = {}
+    rows = []
+    for row in table.rows:
+        *cells, signature = row
+        number = numbers.setdefault(signature.text, len(numbers) + 1) if signature.text else 0
+        at = COLUMNS.index("notes")
+        note = cells[at].text
+        if len(note) > SCREEN_NOTE and not note.startswith("not computed"):
+            cells[at] = replace(cells[at], text=note[: SCREEN_NOTE - 3] + "...")
+        rows.append((*cells, replace(signature, text=f"[{number}]" if number else "")))
+    below = tuple(f"[{number}] {text}" for text, number in numbers.items())
+    return replace(table, rows=tuple(rows), notes=(*table.notes, *below))
 
 
 def files_of(results: Results, blind: Results | None = None) -> Mapping[str, str]:
@@ -109,9 +129,15 @@ def _chance(headline: Measurement, results: Results) -> list[tuple[Cell, ...]]:
         if (item.task, item.metric, item.output) == (headline.task, headline.rule, headline.output):
             texts = [""] * len(COLUMNS)
             texts[:3] = [_task(headline), f"chance, {item.how}", _x100(item.value)]
-            texts[COLUMNS.index("notes")] = f"always {item.says!r}" if item.says else "drawn evenly"
+            texts[COLUMNS.index("notes")] = _guess(item)
             rows.append(tuple(Cell(text, italic=True) for text in texts))
     return rows
+
+
+def _guess(item: Chance) -> str:
+    if item.how == "majority":
+        return f"always {item.says!r}"
+    return "drawn evenly" if item.metric.partition("@")[0] in DRAWN_EVENLY else "another cluster's answer"
 
 
 def _not_computed(item: NotComputed, results: Results) -> tuple[Cell, ...]:

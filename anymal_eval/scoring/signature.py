@@ -20,6 +20,8 @@ def signature(metric: Metric, task: Task, entry: "TaskEntry", context: str) -> s
         parts.append(f"limit {entry.limit}")
     if entry.subset:
         parts.append(f"subset {entry.subset}")
+    if entry.ablate != "none":
+        parts.append(entry.ablate)
     if context:
         parts.append(context)
     if entry.remark:

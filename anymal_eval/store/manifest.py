@@ -55,6 +55,7 @@ class TaskEntry:
     prompts: str
     reading: Mapping[str, Any]
     remark: str = ""
+    ablate: str = "none"
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
