@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import tomllib
 import typing
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,9 @@ from typing import Any, TypeVar
 from anymal_eval.errors import BadData, BadDefinition
 
 T = TypeVar("T")
+NAMED = 5  # how many keys a message names
+# What ends a line for some readers of JSON lines, and halves of surrogate pairs, which UTF-8 cannot hold.
+_ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
 def decode(of_type: type[T], data: object, where: str) -> T:
@@ -47,18 +52,37 @@ def encode(record: object) -> dict[str, Any]:
     }
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
     """A whole JSON file.
 
+    Args:
+        file: the file.
+        ids_as_keys: its objects are rows by id, of which JSON itself would keep the last one of two.
+
     Raises:
-        BadData: it is truncated or no JSON; the message names the line.
+        BadData: it is truncated or no JSON, or holds an id twice; the message names the line or the id.
     """
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(file.read_bytes(), object_pairs_hook=_refuse_doubles if ids_as_keys else None)
     except json.JSONDecodeError as error:
         raise BadData(f"{file}: line {error.lineno}: {error.msg}; is the file whole?") from None
     except UnicodeDecodeError as error:
         raise BadData(f"{file}: byte {error.start} is not UTF-8; is the file whole?") from None
+    except UNREADABLE as error:
+        raise BadData(f"{file}: {error}") from None
+
+
+# Besides what is no JSON at all: a number of thousands of digits, lists within lists within lists, a broken disk.
+UNREADABLE = (ValueError, RecursionError, OSError)
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        more = ", ..." if len(double) > NAMED else ""
+        raise ValueError(f"{len(double)} keys stand in one object more than once: {', '.join(double[:NAMED])}{more}")
+    return found
 
 
 def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -81,7 +105,7 @@ def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, A
                 continue
             try:
                 yield number, json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise BadData(f"{file}: line {number}: {error}; is the file whole?") from None
 
 
@@ -100,8 +124,13 @@ def read_toml(of_type: type[T], file: Path) -> T:
 
 
 def write_json(data: object) -> str:
-    """One line of JSON with the keys in the order given, the same on every machine."""
-    return json.dumps(data, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    r"""One line of JSON with the keys in the order given, the same on every machine.
+
+    >>> write_json({"answer": "a\u2028b"})
+    '{"answer": "a\\u2028b"}'
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _plain(value: object) -> Any:

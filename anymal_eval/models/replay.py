@@ -1,7 +1,8 @@
 """Answers from a file: the published answers of a system, scored as if it had just given them."""
 
 import json
-import math
+import os
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,40 +75,44 @@ def read(file: Path, options: Options) -> Layout:
     JSON lines with ``id`` and ``answer`` or ``option_scores``; VQA results; VizWiz results; COCO results; ScienceQA's
     ``results``/``outputs``; NExT-QA's ``{id: {"prediction": index}}``; How2QA's ``{id: index}``.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):  # not Path.is_file, which raises where a name is longer than the file system takes
         raise MissingData(f"--model replay:{file}: there is no such file")
     if file.suffix in (".jsonl", ".jsonlines"):
         rows = [(f"{file}: line {number}", row) for number, row in read_json_lines(file)]
     else:
         data = _read_whole(file)
+        if isinstance(data, dict) and "id" in data and data.keys() & {"answer", "option_scores"}:
+            data = [data]  # JSON lines of one line
         if isinstance(data, dict):
             return _unique(_read_mapping(file, data, options), file)
         if not isinstance(data, list):
             raise BadData(f"{file}: expected a list or an object of answers, found {type(data).__name__}")
         rows = [(f"{file}: row {number}", row) for number, row in enumerate(data, 1)]
     said = tuple(_read_row(where, row) for where, row in rows)
-    whole = bool(rows) and all(isinstance(_value(row), int) for _, row in rows)
-    return _unique(Layout(said=said, extract="index" if whole else ""), file)
+    return _unique(Layout(said=said, extract=_rule(said)), file)
 
 
 def _read_whole(file: Path) -> Any:
     # A file of JSON lines may be called .json; its second line is then no part of the first value.
     try:
-        return read_json(file)
+        return read_json(file, ids_as_keys=True)
     except BadData as error:
-        with file.open(encoding="utf-8", errors="replace") as lines:
+        with file.open(encoding="utf-8-sig", errors="replace") as lines:
             first, second = lines.readline(), lines.readline()
         try:
             is_lines = isinstance(json.loads(first), dict) and bool(second.strip())
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             is_lines = False
         if not is_lines:
             raise error from None
         return [row for _, row in read_json_lines(file)]
 
 
-def _value(row: object) -> object:
-    return row.get("answer") if isinstance(row, dict) and "id" in row else None
+def _rule(said: Sequence[Said]) -> str:
+    """How choices are read where the layout does not say: by index where most answers are whole numbers."""
+    texts = [item.answer.strip() for item in said if item.answer is not None and item.answer.strip()]
+    whole = sum(text.removeprefix("-").isdecimal() for text in texts)
+    return "index" if whole * 2 > len(texts) else ""
 
 
 def _read_row(where: str, row: object) -> Said:
@@ -125,11 +130,11 @@ LAYOUTS = (("id", "answer"), ("question_id", "answer"), ("image", "answer"), ("i
 
 def _said(where: str, name: object, answer: object, scores: object = None) -> Said:
     if isinstance(name, bool) or not isinstance(name, str | int):
-        raise BadData(f"{where}: the id must be text or a whole number, not {name!r}")
+        raise BadData(f"{where}: the id must be text or a whole number, not {name!r:.80}")
     if scores is not None:
         return Said(id=str(name), option_scores=_scores(where, scores))
     if isinstance(answer, bool) or not isinstance(answer, str | int):
-        raise BadData(f"{where}: the answer of {name} must be text or an index, not {answer!r}")
+        raise BadData(f"{where}: the answer of {name} must be text or an index, not {answer!r:.80}")
     return Said(id=str(name), answer=str(answer))
 
 
@@ -137,8 +142,9 @@ def _scores(where: str, scores: object) -> tuple[float, ...]:
     if not isinstance(scores, list) or not scores:
         raise BadData(f"{where}: option_scores must be a list of numbers")
     for score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise BadData(f"{where}: option score {score!r} is not a finite number")
+        # A whole number beyond every float would overflow where it is asked whether it is finite.
+        if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= sys.float_info.max:
+            raise BadData(f"{where}: option score {score!r:.80} is not a finite number")
     return tuple(float(score) for score in scores)
 
 
@@ -149,9 +155,9 @@ def _read_mapping(file: Path, data: Mapping[str, Any], options: Options) -> Layo
         data = data[options.field]
         if not isinstance(data, dict):
             raise BadData(f"{file}: {options.field} must be an object of id to answer")
-        # The benchmark's own rule for its own outputs; an index needs none.
-        rule = "index" if options.field == "results" else "sqa-2022"
-        return Layout(said=tuple(_said(str(file), key, value) for key, value in data.items()), extract=rule)
+        said = [_said(f"{file}: {options.field}", key, value) for key, value in data.items()]
+        # LLaVA's rule reads what the benchmark's own reads, and the bare letters of the models that came after it.
+        return Layout(said=tuple(said), extract=_rule(said) if options.field == "results" else "llava-2023")
     said = []
     for key, value in data.items():
         if isinstance(value, dict):
@@ -159,12 +165,7 @@ def _read_mapping(file: Path, data: Mapping[str, Any], options: Options) -> Layo
                 raise BadData(f"{file}: {key}: expected a key 'prediction'")
             value = value["prediction"]
         said.append(_said(f"{file}: {key}", key, value))
-    whole = all(_is_index(item) for item in data.values())
-    return Layout(said=tuple(said), extract="index" if whole else "")
-
-
-def _is_index(value: object) -> bool:
-    return isinstance(value.get("prediction") if isinstance(value, dict) else value, int)
+    return Layout(said=tuple(said), extract=_rule(said))
 
 
 def _unique(layout: Layout, file: Path) -> Layout:

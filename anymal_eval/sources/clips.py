@@ -125,7 +125,7 @@ def video_names(mapping: Path) -> Mapping[str, str]:
     """Which file a video's name stands for, where a mapping lies there."""
     if not mapping.is_file():
         return {}
-    data = read_json(mapping)
+    data = read_json(mapping, ids_as_keys=True)
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data.values()):
         raise BadData(f"{mapping}: the whole must be an object of names by video")
     return data

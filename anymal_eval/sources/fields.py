@@ -4,6 +4,7 @@ Official files carry more keys than we need and some copies lack optional ones, 
 good data; and one over 214,354 rows of ten answers would take longer than reading the file.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Fields:
         value = self.raw(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,99}\s*", value):
             return int(value)
         raise self.bad(f"{key!r} must be a whole number, not {value!r:.80}")
 
@@ -84,7 +85,7 @@ class Fields:
         value = self.raw(key)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = -1.0
         if isinstance(value, bool) or not 0 <= number < float("inf"):
             raise self.bad(f"{key!r} must be a time in seconds, not {value!r:.80}")

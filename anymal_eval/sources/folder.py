@@ -1,6 +1,7 @@
 """``DIR/<task>``: the official files that must be there, and media below it that must not lead out of it."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def medium(root: Path, folder: str, name: str, row: Fields) -> str:
     if not name or "\0" in name:
         raise row.bad(f"{name!r} is no file name")
     try:
-        return str(safe_path(root / folder, name))
+        return str(safe_path(root.absolute() / folder, name))
     except BadData as error:
         raise row.bad(str(error)) from None
 
@@ -57,7 +58,8 @@ def medium_within(root: Path, folder: str, path: str, row: Fields) -> str:
 
 def first_of(candidates: Sequence[str]) -> str:
     """The first path that exists, or the first at all: a medium may be absent until it is opened."""
-    return next((path for path in candidates if Path(path).exists()), candidates[0])
+    # Not Path.exists, which raises where a name is longer than the file system takes.
+    return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
 
 def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> None:
@@ -98,7 +100,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
                 if None in data or None in data.values():
                     raise row.bad(f"expected {len(reader.fieldnames or ())} columns; is the file whole?")
                 yield row
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise BadData(f"{file}: {error}; is the file whole?") from None
 
 
@@ -111,9 +113,9 @@ def read_bare_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)
-            for values in reader:
+            for values in filter(None, reader):  # an empty line, as at the end of many files, is no row
                 if len(values) != len(columns):
                     raise BadData(f"{file}: line {reader.line_num}: expected {len(columns)} columns, got {len(values)}")
                 yield Fields(dict(zip(columns, values, strict=True)), file, f"line {reader.line_num}")
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise BadData(f"{file}: {error}; is the file whole?") from None

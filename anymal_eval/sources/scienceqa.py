@@ -36,7 +36,7 @@ class ScienceQAFiles:
         """
         require(root, self.files(split))
         problem_file, split_file = root / self.problems, root / self.splits
-        problems = read_json(problem_file)
+        problems = read_json(problem_file, ids_as_keys=True)
         if not isinstance(problems, dict) or not problems:
             raise BadData(f"{problem_file}: the whole must be an object of problems by id")
         names = Fields(read_json(split_file), split_file, "the whole").texts(split.in_files)

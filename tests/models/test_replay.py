@@ -32,6 +32,11 @@ def ask(model: object, name: str, candidates: tuple[str, ...] = ()) -> object:
         ("sqa.json", {"acc": 1.0, "results": {"4": 1}, "outputs": {"4": "B."}}, {"4": "1"}, "index"),
         ("lines.jsonl", '{"id": "a", "answer": "x"}\n\n{"id": 7, "answer": "y"}\n', {"a": "x", "7": "y"}, ""),
         ("lines.json", '{"id": "a", "answer": 2}\n{"id": "b", "answer": 0}\n', {"a": "2", "b": "0"}, "index"),
+        ("marked.json", '\ufeff{"id": "a", "answer": "x"}\r\n{"id": "b", "answer": "y"}', {"a": "x", "b": "y"}, ""),
+        ("one.json", '{"id": "a", "answer": "x"}\n', {"a": "x"}, ""),
+        ("quoted.json", {"401_6": {"prediction": "4"}, "7": {"prediction": "0"}}, {"401_6": "4", "7": "0"}, "index"),
+        ("mixed.json", {"1": 2, "2": "none", "3": 0, "4": ""}, {"1": "2", "2": "none", "3": "0", "4": ""}, "index"),
+        ("letters.json", {"1": "B", "2": "2", "3": "A"}, {"1": "B", "2": "2", "3": "A"}, ""),
     ],
 )
 def test_every_layout(tmp_path: Path, name: str, content: object, read_as: dict[str, str], rule: str) -> None:
@@ -41,14 +46,14 @@ def test_every_layout(tmp_path: Path, name: str, content: object, read_as: dict[
     assert read(file, Options(checkpoint=str(file))).extract == rule
 
 
-def test_scienceqa_outputs_are_read_by_the_benchmarks_rule(tmp_path: Path) -> None:
+def test_scienceqa_outputs_are_read_by_the_rule_that_knows_bare_letters_too(tmp_path: Path) -> None:
     file = tmp_path / "sqa.json"
     file.write_text(json.dumps({"results": {"4": 1}, "outputs": {"4": "The answer is B."}}))
     assert said(file, field="outputs") == {"4": "The answer is B."}
     model = load(Options(checkpoint=str(file), field="outputs"))
-    assert model.wording["choice"].extract == "sqa-2022"
-    assert load(Options(checkpoint=str(file), field="outputs", extract="llava-2023")).wording["choice"].extract == (
-        "llava-2023"
+    assert model.wording["choice"].extract == "llava-2023"
+    assert load(Options(checkpoint=str(file), field="outputs", extract="sqa-2022")).wording["choice"].extract == (
+        "sqa-2022"
     )
 
 
@@ -71,6 +76,11 @@ def test_scienceqa_outputs_are_read_by_the_benchmarks_rule(tmp_path: Path) -> No
         ('[{"id": "1", "option_scores": [-1, "x"]}]', "is not a finite number"),
         ('[{"id": "1", "option_scores": []}]', "must be a list of numbers"),
         ('[{"id": "1", "option_scores": [NaN, 1]}]', "is not a finite number"),
+        (f'[{{"id": "1", "option_scores": [1{"0" * 400}, 1]}}]', "is not a finite number"),
+        ('{"30351": 2, "7": 1, "30351": 3}', "1 keys stand in one object more than once: 30351"),
+        (f'[{{"question_id": {"9" * 5000}, "answer": "a"}}]', "limit .* for integer string conversion"),
+        ("[" * 100_000, "maximum recursion depth"),
+        (json.dumps({"annotations": [{"question_id": n} for n in range(999)]}), "must be text or an index, not .{80}$"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -131,5 +141,6 @@ def test_the_fingerprint_is_the_files_content(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_said() -> None:
-    with pytest.raises(MissingData, match="there is no such file"):
-        choose("replay:nowhere.json", {}).load()
+    for name in ("nowhere.json", "x" * 5000):
+        with pytest.raises(MissingData, match="there is no such file"):
+            choose(f"replay:{name}", {}).load()
