@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval import metrics
-from anymal_eval.errors import IncompleteRun
+from anymal_eval.errors import IncompleteRun, NeedsExtra
 from anymal_eval.metrics import Metric
 from anymal_eval.metrics._needs import missing
 from anymal_eval.protocols.reading import Reading, read_response
@@ -86,14 +86,25 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         if why is not None:
             left_out.append({"task": task.name, "metric": metric.id, "why": why})
             continue
-        stats = metric.statistics(examples, answers)[scored]
+        try:
+            stats = metric.statistics(examples, answers)[scored]
+        except NeedsExtra as error:
+            # An outside program that breaks on one caption must not cost the other metrics their values.
+            if name == task.headline:
+                raise
+            left_out.append({"task": task.name, "metric": metric.id, "why": str(error)})
+            continue
         statistics[metric.id] = stats
         if metric.display is not None:
             display[metric.id] = metric.display(stats)
         found = list(_measure(task, entry, metric, stats, (examples, answers)))
         rows.extend(row for row in found if row["value"] is not None)
-        if found[0]["value"] is None:
+        without = [row for row in found if row["value"] is None and (row["headline"] or row is found[0])]
+        if without:
             why = "it has no value on these examples (one class only, or none)"
+            if without[0]["group"]:
+                of = ", ".join(f"{key} {value}" for key, value in without[0]["group"].items())
+                why = f"the headline, of {of}, has none here: there is no such example, or none was answered"
             left_out.append({"task": task.name, "metric": metric.id, "why": why})
     return Scores(
         answers=answers,

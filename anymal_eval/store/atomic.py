@@ -6,21 +6,37 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from anymal_eval.errors import StorageFull
+from anymal_eval.errors import StorageFull, WrongUse
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# What the user's choice of a place explains. The rest (a broken disk) keeps its traceback.
+WRONG_PLACE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 
 
 @contextlib.contextmanager
 def full_disk_said(file: Path) -> Iterator[None]:
-    """Turn the operating system's 'no space left' into one line that says how to go on.
+    """Turn what the operating system says of a place that cannot be written into one line that says how to go on.
 
     Raises:
         StorageFull: the disk or the quota is full.
+        WrongUse: nothing can be written there: it is read-only, a folder where a file should be, ...
     """
     try:
         yield
     except OSError as error:
+        if error.errno in WRONG_PLACE:
+            said = f"{file} cannot be written: {error.strerror}; make it writable, or choose another --out"
+            raise WrongUse(said) from None
         if error.errno not in FULL:
             raise
         message = f"{file}: no space left; nothing written so far is lost: make space and give the same command again"
@@ -31,7 +47,7 @@ def write_atomic(file: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
 
     Raises:
-        StorageFull: there is no space; the old content is untouched.
+        StorageFull, WrongUse: there is no space, or no right to write; the old content is untouched.
     """
     draft = file.with_name(f".{file.name}.draft")
     data = content.encode() if isinstance(content, str) else content

@@ -30,6 +30,7 @@ class RunFolder:
 
         Raises:
             OtherRun: another process is writing to it, or the folder holds something that is no run.
+            StorageFull, WrongUse: it cannot be made.
         """
         strange = self.root.is_file() or (
             self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "manifest.json").is_file()
