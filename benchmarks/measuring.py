@@ -58,7 +58,7 @@ def table(rows: Sequence[Row], rounds: int, threads: int) -> str:
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = named[0].split(":")[1].strip() if named else platform.machine()
     machine = f"{os.cpu_count()} cores of {processor}, {threads} of them computing"
-    lines = [f"`python benchmarks/throughput.py --write`; medians of {rounds} interleaved rounds; {machine}.", ""]
+    lines = [f"`python -m benchmarks.throughput --write`; medians of {rounds} interleaved rounds; {machine}.", ""]
     lines += ["| what | measured | asked for |", "|---|---|---|"]
     for row in rows:
         value = f"{row.value:,.0f}" if row.value > 100 else f"{row.value:.2f}"

@@ -1,6 +1,6 @@
 """What the engine saves and what it costs, as ratios in one run: rounds are interleaved, the median is given.
 
-    python benchmarks/throughput.py [--only shared,options,features,waiting,ray,cost] [--rounds 5] [--write]
+    python -m benchmarks.throughput [--only shared,options,features,waiting,ray,cost] [--rounds 5] [--write]
 
 ``--write`` puts the table into ``benchmarks/README.md``. Exit code 1 where a bound is missed.
 """
@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import throughput_loads as loads
 import torch
-from measuring import Row, interleaved, ratio, table, timed, write_section
 
 from anymal_eval.anymal import prefix
 from anymal_eval.anymal.conversation import Slot, Turn
@@ -28,6 +26,8 @@ from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal
 from anymal_eval.models._load import choose
 from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
+from benchmarks import throughput_loads as loads
+from benchmarks.measuring import Row, interleaved, ratio, table, timed, write_section
 
 HAND_PICTURES = 11  # of a batch of the hand-written loop at most; the engine's budget comes to the same
 
@@ -107,7 +107,7 @@ def shared(folder: Path, rounds: int) -> list[Row]:
 
 
 def options(folder: Path, rounds: int) -> list[Row]:
-    load = loads.clips(folder, count=4)
+    load = loads.clips(folder, count=2)
     model = fresh(load.checkpoint)
     network, reader = model._network, model._reader
 
@@ -133,7 +133,7 @@ def options(folder: Path, rounds: int) -> list[Row]:
         for one, other in zip(own, results["engine"][name].option_scores, strict=True)
     )
     assert worst < 1e-4, worst
-    what = f"5 full-text options, {len(load.requests)} questions on 4 clips, scores within {worst:.0e}"
+    what = f"5 full-text options, {len(load.requests)} questions on 2 clips, scores within {worst:.0e}"
     return [Row(f"{what}: against each option alone", ratio(seconds["alone"], seconds["engine"]), 3.0)]
 
 

@@ -17,15 +17,15 @@ class Limits:
     of its bucket (lengths up to the same power of two) and of all longer ones.
     """
 
-    def __init__(self, size: int | None, tokens: int = GUESS_TOKENS) -> None:
-        """``size``: rows of a batch, or None for a budget of ``tokens``."""
-        self._size, self._tokens = size, tokens
+    def __init__(self, size: int | None, tokens: int = GUESS_TOKENS, most: int = MOST_ROWS) -> None:
+        """``size``: rows of a batch, or None for a budget of ``tokens`` and at most ``most`` rows."""
+        self._size, self._tokens, self.most = size, tokens, size or most
         self._learned: dict[int, int] = {}
         self._good: dict[int, int] = {}
 
     def rows(self, longest: int) -> int:
         """How many rows may go together when the longest has so many tokens; at least one."""
-        start = self._size if self._size is not None else min(MOST_ROWS, self._tokens // max(longest, 1))
+        start = self._size if self._size is not None else min(self.most, self._tokens // max(longest, 1))
         own = _bucket(longest)
         return max(1, min([start, *(rows for bucket, rows in self._learned.items() if bucket <= own)]))
 

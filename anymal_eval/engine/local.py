@@ -39,7 +39,9 @@ def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Setting
     clock = clock or Clock()
     if settings.batch_size is None:
         settings = replace(settings, batch_size=getattr(model, "batch_hint", None))
-    limits = Limits(settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS))
+    limits = Limits(
+        settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS), getattr(model, "batch_hint", MOST_ROWS)
+    )
     timings: Mapping[str, float] = getattr(model, "timings", {})
     count = ErrorCount(settings.max_errors)
     for batch, failures in _batches(requests, model, settings, (limits, clock)):
@@ -109,7 +111,8 @@ def _batches(
     batcher = Batcher(kept[0])
     failures: list[Response] = []
     at_once = min(FAILED_AT_ONCE, settings.batch_size or FAILED_AT_ONCE)
-    for item in _prepared(ordered(requests), model, settings, kept[1]):
+    ahead = AHEAD_BATCHES * kept[0].most
+    for item in _prepared(ordered(requests), model, (settings, ahead), kept[1]):
         batch: list[Prepared] = []
         if isinstance(item, Response):
             failures.append(item)
@@ -124,13 +127,13 @@ def _batches(
 
 
 def _prepared(
-    requests: Sequence[Request], model: Model, settings: Settings, clock: Clock
+    requests: Sequence[Request], model: Model, how: tuple[Settings, int], clock: Clock
 ) -> Iterator[Prepared | Response]:
-    """Prepare ahead in threads, in order, while less than ``ahead_bytes`` wait."""
+    """Prepare so many ahead in threads, in order, while less than ``ahead_bytes`` wait."""
+    settings, ahead = how
     window = _Window(settings.ahead_bytes)
     waiting: deque[Future[Prepared | Response]] = deque()
     todo = enumerate(requests)
-    ahead = AHEAD_BATCHES * (settings.batch_size or MOST_ROWS)
     pool = ThreadPoolExecutor(max_workers=settings.threads, thread_name_prefix="prepare")
     try:
         while True:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anymal_eval.engine import Settings, Sink
-from anymal_eval.engine.batching import MOST_ROWS
+from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ErrorCount
 from anymal_eval.engine.local import ask as ask_here
@@ -125,8 +125,8 @@ class _InThread:
         self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
         self.timings: dict[str, float] = {}
         self.rest = 0.0  # seconds of answering that the model does not divide, without waiting for the other unit
-        if hasattr(model, "token_budget"):
-            self.token_budget: int = model.token_budget
+        self.token_budget: int = getattr(model, "token_budget", GUESS_TOKENS)
+        self.batch_hint: int = getattr(model, "batch_hint", MOST_ROWS)
 
     def prepare(self, request: Request) -> Prepared:
         return self._model.prepare(request)

@@ -49,7 +49,11 @@ class Prepared(Protocol):
 
 
 class Model(Protocol):
-    """What every wrapper is. ``fingerprint`` names the weights and all that changes an answer."""
+    """What every wrapper is. ``fingerprint`` names the weights and all that changes an answer.
+
+    It may also have ``timings`` (seconds so far, by ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens
+    of a batch that its memory takes) and ``batch_hint`` (the most requests that one call of ``answer`` makes use of).
+    """
 
     @property
     def fingerprint(self) -> str: ...  # noqa: D102
