@@ -58,7 +58,7 @@ class Fields:
         value = self.raw(key) if default is None else self._data.get(key)
         if value is None and default is not None:
             return default
-        if not isinstance(value, str):
+        if not isinstance(value, str) or _is_broken(value):
             raise self.bad(f"{key!r} must be a string, not {value!r:.80}")
         return value
 
@@ -67,7 +67,7 @@ class Fields:
         value = self.raw(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or _is_broken(value):
             raise self.bad(f"{key!r} must be an id (a number or a string), not {value!r:.80}")
         return value
 
@@ -126,6 +126,11 @@ class Fields:
 
     def _strings(self, key: str, found: Sequence[Any]) -> Sequence[str]:
         for value in found:
-            if not isinstance(value, str):
+            if not isinstance(value, str) or _is_broken(value):
                 raise self.bad(f"{key!r} must hold strings, not {value!r:.80}")
         return found
+
+
+def _is_broken(text: str) -> bool:
+    # Half of a surrogate pair, which JSON can write and which no file, path or digest can hold.
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -115,3 +115,17 @@ def test_a_headline_without_examples_is_told(tmp_path: Path, command: Command) -
     done = command(*base, "-o", "field=outputs", "--out", tmp_path / "other")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "problems.json: 1 keys stand in one object more than once: 7" in done.stderr
+
+
+def test_half_a_character_in_the_data_is_refused_by_row(tmp_path: Path, command: Command) -> None:
+    images = [{"id": 1}, {"id": 2}]
+    for name, notes in {
+        "caption": [{"image_id": 1, "caption": "a cat"}, {"image_id": 2, "caption": "half \ud83d"}],
+        "image_id": [{"image_id": 1, "caption": "a cat"}, {"image_id": "\ud83d", "caption": "a dog"}],
+    }.items():
+        write(tmp_path / "data/coco/coco_karpathy_test_gt.json", {"images": images, "annotations": notes})
+        done = command(
+            "run", "--tasks", "coco", "--model", "constant", "--data-root", tmp_path / "data", "--out", tmp_path / "run"
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert f"coco_karpathy_test_gt.json: annotations[1]: '{name}' must be" in done.stderr
