@@ -37,9 +37,12 @@ def report(
     """
     from anymal_eval.cli._gallery import Wanted, gather
     from anymal_eval.cli._progress import progress
+    from anymal_eval.errors import WrongUse
     from anymal_eval.report.gallery.media_files import key
     from anymal_eval.report.gallery.write import Media, write_report
 
+    if out is None and any(run.glob("*/scores.jsonl.gz")):
+        raise WrongUse(f"{run} is an accepted run, which is tracked: give --out, so that no media get into it")
     wanted = Wanted(run=run, against=against, data_root=data_root, examples=examples, folders=tasks_dir,
                     accepted=accepted)  # fmt: skip
     found = gather(wanted)

@@ -176,11 +176,14 @@ def captions(folder: Path, page: TaskPage) -> list[Plot]:
     scores = []
     for side in page.sides:
         rows = [row for example in examples if (row := side.rows.get(example.id)) and row["state"] != "error"]
-        lengths.append((side.label, [len(str(row["answer"]).split()) for row in rows]))
+        if rows:
+            lengths.append((side.label, [len(str(row["answer"]).split()) for row in rows]))
         cider = [SCALE * row["scores"]["cider@1"] for row in rows if "cider@1" in row["scores"]]
         if cider:
             scores.append((side.label, cider))
-    made = [_histogram(folder, f"{page.name}-lengths", lengths, "words in a caption", whole=True)]
+    made = []
+    if lengths:
+        made.append(_histogram(folder, f"{page.name}-lengths", lengths, "words in a caption", whole=True))
     if scores:
         made.append(_histogram(folder, f"{page.name}-cider", scores, "CIDEr of an example x100"))
     return made
@@ -192,13 +195,11 @@ def _histogram(
     import numpy as np
 
     figure, axes = canvas(3.9, 3.0)
-    everything = np.concatenate([np.asarray(values, dtype=float) for _, values in series if len(values)])
+    everything = np.concatenate([np.asarray(values, dtype=float) for _, values in series])
     top = max(float(np.percentile(everything, 99.5)), 1.0)
     edges = (np.arange(0, top + 2) - 0.5 if whole and top <= 40 else np.linspace(0, top, 31)).tolist()
     told = []
     for label, values in series:
-        if not len(values):
-            continue
         at = [label for label, _ in series if label != "references"].index(label) if label != "references" else -1
         colour = CHANCE if at < 0 else SIDES[at % len(SIDES)]
         weights = np.full(len(values), 100 / len(values))

@@ -20,9 +20,19 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
 
+WORLD: list[Path] = []  # where runs and the cache of this session lie, once there is one
+
+
 def call(*arguments: object) -> Any:
-    """The command line in this process: what it returns is its exit code."""
-    return cli.main([str(each) for each in arguments], standalone_mode=False)
+    """The command line in this process: what it returns is its exit code.
+
+    It has a cache of its own, and finds no Java: METEOR would take most of the time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nothing/is/here")
+        if WORLD:
+            patch.setenv("ANYMAL_EVAL_CACHE", str(WORLD[-1] / "cache"))
+        return cli.main([str(each) for each in arguments], standalone_mode=False)
 
 
 def demo_run(out: Path, model: str, *more: str, tasks: str = TASKS) -> Path:
@@ -31,13 +41,10 @@ def demo_run(out: Path, model: str, *more: str, tasks: str = TASKS) -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for runs, with a cache of its own. Java is not to be found: METEOR would take most of the time."""
-    folder = tmp_path_factory.mktemp("gallery")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANYMAL_EVAL_CACHE", str(folder / "cache"))
-        patch.setenv("PATH", str(folder / "nothing"))
-        yield folder
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs."""
+    WORLD.append(tmp_path_factory.mktemp("gallery"))
+    return WORLD[-1]
 
 
 @pytest.fixture(scope="session")

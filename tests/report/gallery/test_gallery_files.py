@@ -140,3 +140,38 @@ def test_the_prompt_is_the_one_that_was_sent(report: Path, runs: Runs) -> None:
         parts = each["prompt"]["messages"][0]["parts"]
         assert parts[0].startswith("<image: ")
         assert each["question"] in parts[1]
+
+
+def test_a_run_of_errors_and_nothing_else(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "silent.jsonl").write_text("")
+    run = demo_run(tmp_path / "run", f"replay:{tmp_path / 'silent.jsonl'}", tasks="imu_caption")
+    call("report", run)
+    assert "not computed: every answer is an error" in (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert "error 24" in (run / "report" / "tasks" / "imu_caption.html").read_text(encoding="utf-8")
+
+
+def test_a_split_without_answers_and_without_its_pictures(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "vqav2"
+    root.mkdir(parents=True)
+    questions = [{"image_id": 1, "question_id": at, "question": "what?"} for at in (10, 11)]
+    (root / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps({"questions": questions}))
+    asked = ("--data", "official", "--data-root", tmp_path / "data", "--split", "test-dev")
+    call("run", "--tasks", "vqav2", *asked, "--model", "constant", "--out", tmp_path / "run")
+    call("report", tmp_path / "run", "--data-root", tmp_path / "data")
+    chunk = data(tmp_path / "run" / "report" / "data" / "vqav2" / "chunk-0.js")
+    assert isinstance(chunk, list)
+    assert [each["references"] for each in chunk] == [None, None]
+    assert [each["sides"][0]["right"] for each in chunk] == [None, None]
+    assert "No such file" in chunk[0]["media"][0]["error"]
+    assert str(tmp_path) not in json.dumps(chunk)
+
+
+def test_nothing_is_written_into_an_accepted_run(runs: Runs, tmp_path: Path) -> None:
+    call("accept", runs[0], "--results", tmp_path)
+    (accepted,) = (tmp_path / "accepted").iterdir()
+    with pytest.raises(WrongUse, match="give --out"):
+        call("report", accepted)
+    call("report", accepted, "--media", "none", "--out", tmp_path / "report")
+    call("report", runs[1], "--against", "constant", "--accepted", tmp_path / "accepted", "--media", "none",
+         "--out", tmp_path / "against")  # fmt: skip
+    assert "Against constant" in (tmp_path / "against" / "tasks" / "vqav2.html").read_text(encoding="utf-8")

@@ -141,11 +141,14 @@ const AnyMALGallery = (() => {
   function turn(to) {
     const parts = Math.max(1, Math.ceil(found.length / PART));
     part = Math.min(Math.max(0, to), parts - 1);
+    const held = byId("list").contains(document.activeElement);
     byId("list").start = part * PART + 1;
     byId("list").replaceChildren(...found.slice(part * PART, (part + 1) * PART).map(line));
     byId("part").textContent = `part ${part + 1} of ${parts}`;
     byId("before").disabled = part === 0;
     byId("after").disabled = part === parts - 1;
+    // The row that had the focus is gone: it goes to the same example's new row, else to the first.
+    if (held) (marked() ?? byId("list").querySelector("a"))?.focus({ preventScroll: true });
   }
 
   function marked() {
