@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,19 +19,20 @@ from torch import Tensor
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
 from anymal_eval.anymal.llm import Loading
-from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.model import AnyMAL, create, create_encoders
 from anymal_eval.errors import BadCheckpoint
 
 FORMAT = 1
 CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
 
 
-def save(network: AnyMAL, folder: Path) -> None:
+def save(network: AnyMAL, folder: Path, note: str = "") -> None:
     """Write a checkpoint; it appears whole or not at all, and an older one of that name is replaced.
 
     Args:
         network: what to write.
         folder: where.
+        note: what a reader of its numbers must know, such as that it is untrained.
     """
     from safetensors.torch import save_file
 
@@ -45,6 +47,7 @@ def save(network: AnyMAL, folder: Path) -> None:
             "format": FORMAT,
             "network": write_config(_relative(network.config, folder)),
             "frozen": fingerprints(network),
+            **({"note": note} if note else {}),
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
@@ -85,12 +88,35 @@ def load(
     return network.train(False)
 
 
+def load_encoders(folder: Path, loading: Loading) -> AnyMAL:
+    """The network for its encoders alone: the LLM and the projectors are shapes without numbers.
+
+    Args:
+        folder: written by :func:`save`.
+        loading: precision and device.
+
+    Raises:
+        BadCheckpoint: it is no checkpoint, or an encoder is not the one it was trained with.
+    """
+    config, frozen = read(folder)
+    placed = _absolute(config, folder)
+    network = create_encoders(placed, loading)
+    _compare({name: value for name, value in frozen.items() if name != "llm"}, network, placed)
+    return network
+
+
 def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
     """A checkpoint's config and the fingerprints of what was frozen. Loads no weights.
 
     Raises:
         BadCheckpoint: not a checkpoint of ours, or of another format.
     """
+    content = _content(folder)
+    frozen = {str(name): str(value) for name, value in content.get("frozen", {}).items()}
+    return read_config(content["network"], str(folder / CONFIG)), frozen
+
+
+def _content(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.exists():
         raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no AnyMAL checkpoint")
@@ -100,8 +126,16 @@ def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
         raise BadCheckpoint(f"{file} is no JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "network" not in content:
         raise BadCheckpoint(f"{file} is no AnyMAL checkpoint of format {FORMAT}")
-    frozen = {str(name): str(value) for name, value in content.get("frozen", {}).items()}
-    return read_config(content["network"], str(file)), frozen
+    return content
+
+
+def note(folder: Path) -> str:
+    """What a reader of this checkpoint's numbers must know; empty where there is nothing.
+
+    Raises:
+        BadCheckpoint: not a checkpoint of ours, or of another format.
+    """
+    return str(_content(folder).get("note", ""))
 
 
 def fingerprints(network: AnyMAL) -> dict[str, str]:

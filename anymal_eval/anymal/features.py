@@ -95,8 +95,8 @@ class FeatureCache:
             return
         self._grew(len(content))
 
-    def verify(self) -> list[Path]:
-        """Read every entry; corrupt ones are removed and returned."""
+    def verify(self, *, remove: bool = True) -> list[Path]:
+        """Read every entry; corrupt ones are returned, and removed unless not ``remove``."""
         bad = []
         for file in self._entries():
             try:
@@ -105,7 +105,8 @@ class FeatureCache:
                 continue  # pruned by another process meanwhile
             if _open(content, file.stem) is None:
                 bad.append(file)
-                file.unlink(missing_ok=True)
+                if remove:
+                    file.unlink(missing_ok=True)
         return bad
 
     def prune(self, limit_bytes: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,20 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     if adapters is not None:
         model = lora.attach(model, adapters)
     return LLM(model, chat, context=context, weights=weights, endings=endings)
+
+
+def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
+    """The same without numbers, on the meta device. It has no tokenizer and reads no more than ``config.json``."""
+    with torch.device("meta"), quiet():
+        model = freeze(
+            backbone(
+                library().AutoModelForCausalLM,
+                config.path,
+                config.architecture,
+                Source(dtype=loading.precision, weights=False),
+            )
+        )
+    return LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))
 
 
 def _plain_generation(model: Any) -> None:

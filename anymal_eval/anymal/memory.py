@@ -2,29 +2,30 @@
 
 The network is built of shapes (torch's fake tensors) and really run on them, forward and, for training, backward: the
 same operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned
-by formula. Not counted: the checkpoint's file, which is mapped besides while numbers of another type are made from it.
+by formula. Not counted: the checkpoint's file, which is mapped besides while numbers of another type are made from it;
+and what the C library's heap keeps after a tensor is gone (see ``allocator.py``).
 
 Shapes:  b rows · t positions · k modality tokens · d LLM width
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from anymal_eval.anymal import encoders, lora, projectors
 from anymal_eval.anymal.config import AnyMALConfig
-from anymal_eval.anymal.conversation import Chat, Prompt
+from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
-from anymal_eval.anymal.llm import LLM, Loading
+from anymal_eval.anymal.llm import Loading, llm_of_shapes
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.prefix import prefill
 from anymal_eval.anymal.quantise import expected_bytes, is_quantised, stored
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.weights import Source, backbone, freeze, library, quiet
+from anymal_eval.anymal.weights import Source, quiet
 
 ADAM_STATES = 2  # running mean and square of each trained number
 
@@ -113,12 +114,10 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
 def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     """The network as shapes on the meta device. It has no tokenizer."""
     source = Source(dtype=loading.precision, weights=False)
-    given = config.llm.architecture
+    llm = llm_of_shapes(config.llm, loading)
     with torch.device("meta"), quiet():
-        model = freeze(backbone(library().AutoModelForCausalLM, config.llm.path, given, source))
         if config.lora is not None:
-            model = lora.attach(model, config.lora)
-        llm = LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))
+            llm.model = lora.attach(llm.model, config.lora)
         coders = {name: encoders.build(part.encoder, source) for name, part in config.modalities.items()}
         heads = {
             name: projectors.build(part.projector, coders[name].width, llm.width)

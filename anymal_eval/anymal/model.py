@@ -16,7 +16,7 @@ from anymal_eval.anymal import decoding, encoders, prefix, projectors
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Chat, Prompt
 from anymal_eval.anymal.encoders import Encoder, Medium
-from anymal_eval.anymal.llm import LLM, Loading, load_llm
+from anymal_eval.anymal.llm import LLM, Loading, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
 from anymal_eval.errors import BadData
@@ -84,11 +84,12 @@ class AnyMAL(nn.Module):
         if not counts:
             return []
         stacked = torch.cat(list(inputs))
+        device = next(encoder.parameters()).device
         with torch.no_grad(), decoding.memory_guard(f"encoding {len(stacked)} windows of {medium}"):
             parts = []
             for chunk in torch.split(stacked, _WINDOWS):
                 self.encoder_calls += 1
-                parts.append(encoder(chunk.to(self.llm.device)))
+                parts.append(encoder(chunk.to(device)))
         return [features.flatten(0, 1) for features in torch.split(torch.cat(parts), counts)]
 
     def project(self, medium: Medium, features: Sequence[Tensor]) -> list[Tensor]:
@@ -173,6 +174,28 @@ class AnyMAL(nn.Module):
         if not any(parameter.requires_grad for parameter in self.llm.parameters()):
             self.llm.eval()
         return self
+
+
+def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
+    """A network that can ``preprocess`` and ``encode``: its LLM and its projectors are shapes without numbers.
+
+    Args:
+        config: what it is made of; of the language model only ``config.json`` is read.
+        loading: precision and device.
+
+    Raises:
+        BadCheckpoint: an encoder that is not there, not whole or not in safetensors.
+    """
+    llm = llm_of_shapes(config.llm, loading)
+    coders = {medium: encoders.build(part.encoder, loading.source) for medium, part in config.modalities.items()}
+    with torch.device("meta"):
+        heads = {
+            medium: projectors.build(part.projector, coders[medium].width, llm.width)
+            for medium, part in config.modalities.items()
+        }
+    network = AnyMAL(config, llm, coders, heads)
+    network.encoders.to(loading.device)
+    return network
 
 
 def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:

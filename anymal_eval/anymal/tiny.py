@@ -45,7 +45,7 @@ def write(folder: Path, seed: int = 0) -> Path:
         for part in config.modalities.values():
             write_encoder(backbones / part.encoder.path, part)
         network = network_of(config, backbones)
-        checkpoint.save(network, folder / "checkpoint")
+        checkpoint.save(network, folder / "checkpoint", note="untrained")
     return folder / "checkpoint"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
+from anymal_eval.models._anymal_digests import Digests
 from anymal_eval.models._kept import Kept
 from anymal_eval.records import Media, MediaKind, Request
 
@@ -50,6 +51,7 @@ class Inputs:
 
     def __init__(self, network: AnyMAL, reader: MediaReader, cache: FeatureCache | None) -> None:
         self._network, self._reader, self._cache = network, reader, cache
+        self._digests = Digests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
         self.kept: Kept[Input] = Kept(KEPT_INPUTS, lambda item: item.tensor.nbytes)
 
@@ -59,9 +61,14 @@ class Inputs:
         Raises:
             MediaError, MediaTimeout: one cannot be read.
         """
-        return tuple(self._one(media, request.frames) for media in request.media)
+        return tuple(self.one(media, request.frames) for media in request.media)
 
-    def _one(self, media: Media, frames: int) -> Input:
+    def one(self, media: Media, frames: int) -> Input:
+        """One medium, a clip by so many frames.
+
+        Raises:
+            MediaError, MediaTimeout: it cannot be read.
+        """
         key = media_key(media, frames)
         return self.kept.get(key, lambda: self._make(key, media, frames))
 
@@ -71,7 +78,7 @@ class Inputs:
         entry = None
         per_window, fixed = self._counts[media.kind]
         if self._cache is not None:
-            digest = media_digest(media, frames, media.digest or self._reader.digest(media))
+            digest = media_digest(media, frames, self._digests.of(media))
             entry = feature_key(self._network.encoder(media.kind), digest)
             features = self._cache.get(entry)
             if features is not None:
@@ -109,14 +116,15 @@ class Tokens:
             new = [item for item in wanted.values() if item.kind == medium and item.key not in found]
             if not new:
                 continue
-            features = self._features(medium, new)
+            features = self.features(medium, new)
             made = self._network.project(medium, [features[item.key] for item in new])
             for item, tokens in zip(new, made, strict=True):
                 found[item.key] = tokens
                 self.kept.put(item.key, tokens)
         return found
 
-    def _features(self, medium: MediaKind, items: Sequence[Input]) -> dict[str, Tensor]:
+    def features(self, medium: MediaKind, items: Sequence[Input]) -> dict[str, Tensor]:
+        """(n, e) by key, of one medium; what had to be encoded is left in the cache."""
         found = {item.key: item.tensor for item in items if item.encoded}
         bare = [item for item in items if not item.encoded]
         for item, features in zip(bare, self._network.encode(medium, [item.tensor for item in bare]), strict=True):

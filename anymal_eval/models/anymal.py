@@ -6,15 +6,16 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
-from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
+from anymal_eval.errors import BadLogits, ContextTooLong, OutOfMemory, RequestFailed
 from anymal_eval.models import PLAIN_WORDING, Model, Prepared
 from anymal_eval.models._anymal_asking import Asking, Ready
 from anymal_eval.models._anymal_media import Inputs, Tokens, open_cache
+from anymal_eval.models._anymal_options import Options as Options
+from anymal_eval.models._anymal_options import folder_of, loading_of
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Decoding, Failure, Media, MediaKind, Request, Response
 
@@ -27,34 +28,11 @@ if TYPE_CHECKING:
 LEAST_TOKENS, MOST_TOKENS = 1024, 16_384  # of a batch
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What ``-o name=value`` may set.
-
-    Attributes:
-        checkpoint: the folder (``--model anymal:PATH``).
-        device: auto takes a GPU where there is one.
-        precision: of the frozen parts; projectors are always fp32.
-        quantize: of the language model, by bitsandbytes.
-        media_timeout: seconds after which a decoder is given up.
-        features: a folder for the encoders' outputs, so that they are made once for all checkpoints; empty for none.
-        share: whether questions that begin alike are begun once; no answer depends on it.
-    """
-
-    checkpoint: str
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    quantize: Literal["none", "int8", "nf4"] = "none"
-    media_timeout: float = 60.0
-    features: str = ""
-    share: bool = True
-
-
 def accepts(options: Options) -> frozenset[MediaKind]:
     """The media that the checkpoint has encoders for; reads its config alone."""
     from anymal_eval.anymal import checkpoint
 
-    return frozenset(checkpoint.read(_folder(options))[0].modalities)
+    return frozenset(checkpoint.read(folder_of(options))[0].modalities)
 
 
 def load(options: Options) -> Model:
@@ -63,28 +41,13 @@ def load(options: Options) -> Model:
     Raises:
         BadCheckpoint: it is not whole, or its backbones are not those it was trained with.
     """
-    import torch
-
     from anymal_eval.anymal import checkpoint
-    from anymal_eval.anymal.llm import Loading
     from anymal_eval.models._media import media_reader
 
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = torch.float32 if options.precision == "fp32" else torch.bfloat16
-    loading = Loading(precision=precision, quantise=options.quantize, device=device)
-    folder = _folder(options)
-    network = checkpoint.load(folder, loading)
+    folder = folder_of(options)
+    network = checkpoint.load(folder, loading_of(options))
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
     return _AnyMAL(network, media_reader(options.media_timeout), f"anymal:{name}", options)
-
-
-def _folder(options: Options) -> Path:
-    folder = Path(options.checkpoint)
-    if not folder.is_dir():
-        raise BadCheckpoint(f"--model anymal:{options.checkpoint}: there is no such folder")
-    return folder
 
 
 def _content(folder: Path) -> list[str]:
@@ -100,6 +63,7 @@ class _AnyMAL:
         self._network = network
         self._reader = reader
         self.fingerprint = name
+        self.remark = checkpoint.note(folder_of(options))
         self.provenance = {
             "device": str(network.llm.device),
             "precision": options.precision,

@@ -1,0 +1,182 @@
+"""``anymal-eval features``: the cache of the frozen encoders' outputs: fill it ahead, verify it, make it smaller."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from anymal_eval.anymal.features import FeatureCache
+    from anymal_eval.cli._evaluate import DataChoice
+    from anymal_eval.models._anymal_filling import Filler
+    from anymal_eval.models._load import Spec
+    from anymal_eval.records import Request
+
+UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+NAMED = 5  # how many media a message names
+
+CACHE = click.option(
+    "--features", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="The cache."
+)
+HERE = click.option(
+    "--features",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    required=True,
+    help="The cache, as run --features has it.",
+)
+
+
+@click.group()
+def features() -> None:
+    """The cache of the frozen encoders' outputs: what run --features reads, and whatever is trained later."""
+
+
+@features.command()
+@click.option("--tasks", required=True, help="Names, separated by commas; or all.")
+@click.option("--model", required=True, help="anymal:PATH. Only its encoders are loaded.")
+@click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
+@click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
+@click.option("--limit", type=click.IntRange(min=1), help="The sample that run --limit N asks.")
+@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="The size of the demo world.")
+@click.option("--protocol", default="plain", help="How run will ask: it says how many frames of a clip are shown.")
+@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose file is absent.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the encoders run.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Their number format.")
+@click.option(
+    "--media-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to decode one clip or sound."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=4, help="Media decoded at once.")
+@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@CACHE
+def fill(folder: Path, **given: Any) -> int:
+    """Encode all media of some tasks ahead; a run with the same cache then opens none of them.
+
+    What is there already is read, checked and kept. Exits with 2 when media cannot be read.
+    """
+    from anymal_eval.cli._progress import progress
+    from anymal_eval.models._anymal_filling import Filler, shown
+
+    spec = _chosen(given["model"], folder, given)
+    media = shown(_requests(spec, Filler, given))
+    with Filler(spec.options) as filler, progress("features", len(media), 0) as advance:
+        filled = filler.fill(media, given["threads"], advance)
+    kept = filled.media - filled.encoded - len(filled.failed)
+    click.echo(f"{filled.media} media: {filled.encoded} encoded, {kept} were there before; {folder}: {_told(folder)}")
+    if filled.corrupt:
+        click.echo(f"{filled.corrupt} entries were corrupt and were made anew", err=True)
+    if filled.not_stored:
+        click.echo(f"{filled.not_stored} entries found no space on the disk", err=True)
+    if filled.failed:
+        more = ", ..." if len(filled.failed) > NAMED else ""
+        click.echo(f"{len(filled.failed)} media failed: {'; '.join(filled.failed[:NAMED])}{more}", err=True)
+    return 2 if filled.failed or filled.not_stored else 0
+
+
+@features.command()
+@click.option("--repair", is_flag=True, help="Delete the corrupt ones; they are made anew when they are needed.")
+@HERE
+def verify(folder: Path, repair: bool) -> int:
+    """Compare every entry with its checksum and name the corrupt ones. Exits with 1 when there are any."""
+    bad = _open(folder).verify(remove=repair)
+    for file in bad:
+        click.echo(f"corrupt{', deleted' if repair else ''}: {file}")
+    click.echo(f"{_told(folder)}, {len(bad)} corrupt" + (" deleted" if bad and repair else ""))
+    return int(bool(bad))
+
+
+@features.command()
+@click.option("--max-size", required=True, metavar="SIZE", help="Such as 10GB or 500MiB.")
+@HERE
+def prune(folder: Path, max_size: str) -> None:
+    """Delete what was not used for longest until the cache takes at most SIZE."""
+    freed = _open(folder).prune(_bytes(max_size))
+    click.echo(f"{_size(freed)} freed; {_told(folder)}")
+
+
+def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "Spec":
+    from anymal_eval.errors import WrongUse
+    from anymal_eval.models._load import choose
+
+    timeout = given["media_timeout"]
+    common = {
+        "features": str(folder),
+        "device": given["device"],
+        "precision": given["precision"],
+        "media_timeout": None if timeout is None else f"{timeout:g}",
+    }
+    if model.partition(":")[0] != "anymal":
+        raise WrongUse(f"--model {model}: only anymal:PATH has encoders whose outputs are kept")
+    return choose(model, {}, {key: value for key, value in common.items() if value is not None})
+
+
+def _requests(spec: "Spec", filler: "type[Filler]", given: dict[str, Any]) -> "list[Request]":
+    """What ``run`` would ask of the same tasks."""
+    from anymal_eval.cli import _asked
+    from anymal_eval.cli import _evaluate as flow
+    from anymal_eval.errors import WrongUse
+    from anymal_eval.protocols.prompting import build_request
+
+    tasks, skipped = flow.choose_tasks(given["tasks"], spec, given["tasks_dir"])
+    if given["hub_id"] is not None and len(tasks) > 1:
+        raise WrongUse("--hub-id goes with one task")
+    for name in skipped:
+        click.echo(f"{name}: skipped, model {spec.name} does not take its media", err=True)
+    protocol = flow.protocol_of(given["protocol"])
+    data = _data(given)
+    loaded = [flow.load_task(task, _asked.with_split(task, data, protocol)) for task in tasks]
+    return [
+        build_request(example, one.task, filler.wording, protocol[1])
+        for one in (flow.require_media(each, data) for each in loaded)
+        for example in one.examples
+    ]
+
+
+def _data(given: dict[str, Any]) -> "DataChoice":
+    from anymal_eval.cli._evaluate import DataChoice
+
+    return DataChoice(
+        kind=given["data"],
+        root=given["data_root"],
+        split=given["split"],
+        limit=given["limit"],
+        demo_examples=given["demo_examples"],
+        hub_id=given["hub_id"],
+        skip_missing_media=given["skip_missing_media"],
+    )
+
+
+def _open(folder: Path) -> "FeatureCache":
+    from anymal_eval.anymal.features import FeatureCache
+
+    return FeatureCache(folder)
+
+
+def _told(folder: Path) -> str:
+    cache = _open(folder)
+    return f"{len(cache)} entries, {_size(cache.size())}"
+
+
+def _size(count: int) -> str:
+    for unit in ("TB", "GB", "MB", "kB"):
+        if count >= UNITS[unit]:
+            return f"{count / UNITS[unit]:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _bytes(text: str) -> int:
+    """Bytes of a size such as ``10GB``.
+
+    Raises:
+        WrongUse: it is none.
+    """
+    from anymal_eval.errors import WrongUse
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    units = {name.lower(): size for name, size in UNITS.items()} | {"b": 1}
+    if found is None or found[2].lower() not in units:
+        raise WrongUse(f"--max-size {text}: write a number and a unit, such as 10GB, 500MB or 2GiB")
+    return int(float(found[1]) * units[found[2].lower()])
