@@ -214,7 +214,8 @@ def waiting(folder: Path, rounds: int) -> list[Row]:
 
 def ray(folder: Path, rounds: int) -> list[Row]:
     del folder
-    from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers
+    from anymal_eval.engine.ray_actor import Recipe
+    from anymal_eval.engine.ray_workers import Cluster, Workers
 
     requests, settings, slow = bare(800), Settings(batch_size=8), {"seconds": "0.05"}
     local = choose("constant", slow).load()

@@ -68,7 +68,8 @@ def load(choice: Choice, spec: Spec, typed: tuple[str, Mapping[str, str], Mappin
     settings(choice)
     if choice.engine == "local":
         return spec.load()
-    from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers
+    from anymal_eval.engine.ray_actor import Recipe
+    from anymal_eval.engine.ray_workers import Cluster, Workers
 
     name, options, common = typed
     cluster = Cluster(workers=choice.workers, gpus_per_worker=choice.gpus_per_worker, address=choice.address)

@@ -9,44 +9,29 @@ from __future__ import annotations
 
 import logging
 import os
-import time
+import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anymal_eval.engine import Settings, Sink
-from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS
+from anymal_eval.engine.batching import MOST_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ErrorCount
-from anymal_eval.engine.local import ask as ask_here
 from anymal_eval.engine.ordering import medium_of, ordered
+from anymal_eval.engine.ray_actor import Facts, Recipe, Worker
 from anymal_eval.errors import AnyMALEvalError, NeedsExtra, OtherRun, WrongUse
-from anymal_eval.models import Expecting, Model, Prepared
-from anymal_eval.models._load import choose
-from anymal_eval.protocols import Wording
-from anymal_eval.records import Failure, MediaKind, Request, Response
+from anymal_eval.models import Prepared
+from anymal_eval.records import Failure, Request, Response
 
 IN_FLIGHT = 2  # units a worker has: it prepares one while it answers the other
 UNIT_BATCHES = 4
 SHARES = 8  # units a worker gets at least, so that all end at about the same time
 MOST_DEATHS = 3  # workers that may die over a unit before its requests are given up
+REACHED_S = 10.0
 STORE_BYTES = 256 << 20  # requests and responses are small; Ray would take a third of the memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model as it was typed; see :func:`anymal_eval.models._load.choose`."""
-
-    typed: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    common: Mapping[str, str] = field(default_factory=dict)
-
-    def load(self) -> Model:
-        """Load it here."""
-        return choose(self.typed, self.options, self.common).load()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,97 +43,10 @@ class Cluster:
     address: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the driver must know of a model that it does not load."""
-
-    fingerprint: str
-    accepts: frozenset[MediaKind]
-    wording: Wording
-    opens_media: bool
-    expecting: bool
-    provenance: Mapping[str, Any]
-
-
 @dataclass(kw_only=True)
 class _Unit:
     requests: list[Request]
     deaths: int = 0
-
-
-class Worker:
-    """The actor. Two units are in it at once; the model answers in one thread of its own."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        """Nothing is loaded yet, so that what goes wrong there is told as what it is."""
-        self._recipe = recipe
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
-        self._model: Model | None = None
-
-    def facts(self) -> Facts:
-        """Load the model, once, and describe it."""
-        model = self._thread.submit(self._load).result()
-        return Facts(
-            fingerprint=model.fingerprint,
-            accepts=model.accepts,
-            wording=dict(model.wording),
-            opens_media=getattr(model, "opens_media", True),
-            expecting=isinstance(model, Expecting),
-            provenance=dict(getattr(model, "provenance", {})),
-        )
-
-    def answer(self, requests: Sequence[Request], settings: Settings) -> tuple[str, list[Response], dict[str, float]]:
-        """The model's fingerprint, the responses, and where the time went."""
-        model = _InThread(self._thread.submit(self._load).result(), self._thread)
-        responses: list[Response] = []
-        clock = Clock()
-        ask_here(requests, model, responses.extend, settings, clock)
-        return model.fingerprint, responses, {**clock.seconds, "answering": model.rest}
-
-    def refuse(self, request: Request) -> None:
-        """Have the model look at a request, where it is one that refuses some."""
-        refuse = getattr(self._thread.submit(self._load).result(), "refuse", None)
-        if refuse is not None:
-            refuse(request)
-
-    def _load(self) -> Model:
-        if self._model is None:
-            self._model = self._recipe.load()
-        return self._model
-
-
-class _InThread:
-    """A model that answers in its one thread, whichever asks."""
-
-    def __init__(self, model: Model, thread: ThreadPoolExecutor) -> None:
-        self._model, self._thread = model, thread
-        self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
-        self.timings: dict[str, float] = {}
-        self.rest = 0.0  # seconds of answering that the model does not divide, without waiting for the other unit
-        self.token_budget: int = getattr(model, "token_budget", GUESS_TOKENS)
-        self.batch_hint: int = getattr(model, "batch_hint", MOST_ROWS)
-
-    def prepare(self, request: Request) -> Prepared:
-        return self._model.prepare(request)
-
-    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        return self._thread.submit(self._timed, batch).result()
-
-    def close(self) -> None:
-        self._model.close()
-
-    def _timed(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        # The model counts for all units together; this one's share is what it grows by now.
-        of_all: Mapping[str, float] = getattr(self._model, "timings", {})
-        start, before = time.perf_counter(), dict(of_all)
-        try:
-            return self._model.answer(batch)
-        finally:
-            self.rest += time.perf_counter() - start
-            for part, seconds in of_all.items():
-                more = seconds - before.get(part, 0.0)
-                self.timings[part] = self.timings.get(part, 0.0) + more
-                self.rest -= more
 
 
 class Workers:
@@ -263,6 +161,8 @@ def _start(cluster: Cluster) -> Any:
         import ray
     except ImportError:
         raise NeedsExtra("--engine ray needs Ray: pip install 'anymal_eval[ray]'") from None
+    if cluster.address is not None:
+        _knock(cluster.address)
     own: dict[str, Any] = {"num_cpus": max(cluster.workers, os.cpu_count() or 1), "object_store_memory": STORE_BYTES}
     try:
         ray.init(
@@ -275,6 +175,17 @@ def _start(cluster: Cluster) -> Any:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise WrongUse(f"--address {cluster.address}: no Ray cluster can be used: {error}".splitlines()[0]) from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries an address where nothing listens for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACHED_S).close()
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"--address {address}: no Ray cluster there: {error}") from None
 
 
 def _units(requests: Sequence[Request], workers: int, settings: Settings) -> list[_Unit]:

@@ -15,8 +15,9 @@ import pytest
 from anymal_eval.engine import Settings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import medium_of
-from anymal_eval.engine.ray_workers import Cluster, Recipe, Workers, _Unit, _units
-from anymal_eval.errors import NeedsExtra
+from anymal_eval.engine.ray_actor import Recipe
+from anymal_eval.engine.ray_workers import Cluster, Workers, _Unit, _units
+from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.records import Media, Message, Request
 from tests.conftest import ROOT, Command
 
@@ -168,3 +169,8 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
     responses = workers._responses("c", workers._workers[0], unit, Clock())
     assert responses is not None
     assert [item.failure and item.failure.kind for item in responses] == ["worker"] * 3
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with pytest.raises(WrongUse, match=r"--address 127.0.0.1:1: no Ray cluster there"):
+        Workers(Recipe(typed="constant"), Cluster(address="127.0.0.1:1"))
