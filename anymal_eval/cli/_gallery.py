@@ -35,11 +35,11 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """A run to hold against: what it is called, its folder by task, and what ``check`` says."""
+    """A run: what it is called, its folder by task, and for one to hold against what ``check`` says."""
 
     label: str
     runs: Mapping[str, StoredRun]
-    check: Check
+    check: Check | None
 
 
 def gather(wanted: Wanted) -> Report:
@@ -55,45 +55,56 @@ def gather(wanted: Wanted) -> Report:
 
     run = open_run(wanted.run)
     results = parse_results(run.results, str(run.root / "results.json"))
-    bases = [_base(run, name, wanted) for name in wanted.against]
-    pages = [_page(wanted, run, results, bases, task) for task in run.manifest.tasks]
+    labels = labelled([str(wanted.run), *wanted.against])
+    bases = [_base(run, each, wanted) for each in zip(wanted.against, labels[1:], strict=True)]
+    mine = _Base(label=labels[0], runs=dict.fromkeys(run.manifest.tasks, run), check=None)
+    pages = [_page(wanted, mine, results, bases, task) for task in run.manifest.tasks]
     return Report(
-        title=f"{wanted.run.resolve().name}: {results.run.label}",
+        title=f"{labels[0]}: {results.run.label}",
         manifest=run.manifest,
         model=results.run.label,
         is_demo=results.is_demo or any(entry.data == "demo" for entry in run.manifest.tasks.values()),
         pages=pages,
         bases=[base.label for base in bases],
-        checks=[base.check for base in bases],
+        checks=[base.check for base in bases if base.check is not None],
     )
 
 
-def _base(run: StoredRun, named: str, wanted: Wanted) -> _Base:
+def labelled(paths: Sequence[str]) -> list[str]:
+    """What runs are called on the pages: the folder's name, or all that was typed where two have the same.
+
+    >>> labelled(["runs/new", "runs/old"]), labelled(["a/run", "b/run"])
+    (['new', 'old'], ['a/run', 'b/run'])
+    """
+    names = [Path(path).resolve().name for path in paths]
+    return [path if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
+
+
+def _base(run: StoredRun, base: tuple[str, str], wanted: Wanted) -> _Base:
     from anymal_eval.report.policy import Policy
     from anymal_eval.report.regression import check
     from anymal_eval.store.accepted import find
     from anymal_eval.store.stored import open_run
 
+    named, label = base
     if Path(named).exists():
-        base = open_run(Path(named))
-        runs: Mapping[str, StoredRun] = dict.fromkeys(base.manifest.tasks, base)
-        label = Path(named).resolve().name
+        opened = open_run(Path(named))
+        runs: Mapping[str, StoredRun] = dict.fromkeys(opened.manifest.tasks, opened)
     else:
-        runs = find(named, run.manifest, wanted.accepted)
-        label = named
+        runs, label = find(named, run.manifest, wanted.accepted), named
     return _Base(label=label, runs=runs, check=check(run, runs, label, Policy(), {}))
 
 
-def _page(wanted: Wanted, run: StoredRun, results: Results, bases: Sequence[_Base], task: str) -> TaskPage:
+def _page(wanted: Wanted, mine: _Base, results: Results, bases: Sequence[_Base], task: str) -> TaskPage:
     from anymal_eval.report.gallery.shown import TaskPage
     from anymal_eval.store.folder import RunFolder
 
+    run = mine.runs[task]
     entry = run.manifest.tasks[task]
     loaded = flow.load_again(task, entry, wanted.data_root, wanted.folders, RunFolder(wanted.run))
     if not loaded.examples:
         raise OtherRun(f"{wanted.run}: none of the examples of {task} is there; report takes a run with its responses")
-    sides = [_side(run, results, task, wanted.run.resolve().name, entry.prompts)]
-    sides += [_base_side(base, task, entry) for base in bases]
+    sides = [_side_of(one, task, entry) for one in (mine, *bases)]
     measurements = [item for item in results.measurements if item.task == task]
     ablate = str(run.manifest.identity.get("ablate", "none"))
     examples = chosen(loaded.examples, sides, wanted.examples)
@@ -106,7 +117,7 @@ def _page(wanted: Wanted, run: StoredRun, results: Results, bases: Sequence[_Bas
         requests={example.id: asked[example.id] for example in examples if example.id in asked},
         sides=sides,
         checks=[next((item for item in base.check.tasks if item.task == task and task in base.runs), None)
-                for base in bases],
+                for base in bases if base.check is not None],
         measurements=measurements,
         chance=[item for item in results.chance if item.task == task],
         not_computed=[item for item in results.not_computed if item.task == task],
@@ -117,12 +128,19 @@ def _page(wanted: Wanted, run: StoredRun, results: Results, bases: Sequence[_Bas
 def _side(run: StoredRun, results: Results, task: str, label: str, prompts: str) -> Side:
     from anymal_eval.report.gallery.shown import Side
 
-    headline = next((item for item in results.measurements if item.task == task and item.headline), None)
-    same = run.manifest.tasks[task].prompts == prompts
-    return Side(label=label, rows={row["id"]: row for row in run.scores(task)}, headline=headline, same_words=same)
+    measured = [item for item in results.measurements if item.task == task]
+    headline = next((item for item in measured if item.headline), None)
+    groups = [item for item in measured if headline and item.group and item.label == headline.label]
+    return Side(
+        label=label,
+        rows={row["id"]: row for row in run.scores(task)},
+        headline=headline,
+        groups=groups,
+        same_words=run.manifest.tasks[task].prompts == prompts,
+    )
 
 
-def _base_side(base: _Base, task: str, entry: TaskEntry) -> Side:
+def _side_of(base: _Base, task: str, entry: TaskEntry) -> Side:
     from anymal_eval.report.gallery.shown import Side
     from anymal_eval.report.measurements import parse_results
 

@@ -28,6 +28,8 @@ THUMB_SIDE = 176
 SMALL_PICTURE = 12 << 10  # bytes; below this a picture is its own thumbnail
 KEPT_PICTURE = 32 << 10  # bytes; above this a picture is made smaller
 KEPT_SOUND = 512 << 10
+KEPT_CLIP = 16 << 20
+CLIP_SIDE = 480  # of one that is drawn again
 QUALITY = 66  # of 5,000 photographs the folder stays under 200 MB
 SOUND_RATE = 32_000
 BINS = 180
@@ -121,12 +123,13 @@ class MediaFiles:
         shown["width"], shown["height"] = middle.size
         content = self._reader.read_bytes(media)
         ending = clips.clip_ending(content)
-        if ending:
+        if ending and len(content) <= KEPT_CLIP:
             return shown | {"file": self.put(content, ending)}
         seconds = clips.seconds_of(content, media)
-        frames = self._reader.video(media, clips.preview_frames(seconds))
-        shown["note"] = f"drawn again from {len(frames)} frames, without sound: browsers do not play this file"
-        shown.pop("window", None)
+        decoded = self._reader.video(media, clips.preview_frames(seconds))
+        frames = np.stack([np.asarray(_fitted(Image.fromarray(frame), CLIP_SIDE)) for frame in decoded])
+        why = "it is large" if ending else "browsers do not play this file"
+        shown["note"] = f"drawn again from {len(frames)} frames, without sound: {why}"
         return shown | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
 
     def _imu(self, media: Media) -> dict[str, Any]:

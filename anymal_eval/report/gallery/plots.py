@@ -86,14 +86,17 @@ def by_group(folder: Path, page: TaskPage) -> Plot | None:
     if headline is None:
         return None
     # A group that holds every example says nothing that the headline does not.
-    same = [item for item in page.measurements
-            if item.group and (item.rule, item.output) == (headline.rule, headline.output)
-            and item.asked < page.asked]  # fmt: skip
+    same = [item for item in page.sides[0].groups if item.asked < page.asked]
     largest = sorted(same, key=lambda item: -item.n)[:MOST_GROUPS]
     kept = [item for item in same if item in largest]
     if not kept:
         return None
-    rows = [[bar_of(item, f"{_group(item)}  (n {item.n:,})")] for item in kept]
+    rows = []
+    for item in kept:
+        bars = [bar_of(item, f"{_group(item)}  (n {item.n:,})")]
+        bars += [bar_of(other, "", at) for at, side in enumerate(page.sides) if at
+                 for other in side.groups if other.group == item.group]  # fmt: skip
+        rows.append(bars)
     shown = f"The {len(kept)} largest of {len(same)} groups" if len(kept) < len(same) else "All groups"
     said = "; ".join(f"{_group(item)} {SCALE * item.value:.1f}" for item in kept)
     words = Words(alt=f"{headline.label} by group: {said}.", caption=f"{headline.label} by group. {shown}.")

@@ -25,12 +25,14 @@ class Side:
         label: what the run is called on the pages.
         rows: of ``scores.jsonl``, by example id.
         headline: its number for the task; None where it has none.
+        groups: the same number in the task's groups.
         same_words: whether it was asked in the same words as the run that is reported.
     """
 
     label: str
     rows: Mapping[str, Row]
     headline: Measurement | None
+    groups: Sequence[Measurement] = ()
     same_words: bool = True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.report.gallery.conftest import Tab, scores, watched
+from tests.report.gallery.conftest import Tab, call, scores, watched
 
 Runs = tuple[Path, Path]
 
@@ -195,3 +195,19 @@ def test_on_a_phone_the_example_takes_the_place_of_the_list(chromium: Browser, r
         page.tap(".back")
         assert page.is_visible("#list")
         assert not page.is_visible("#example-title")
+
+
+def test_against_two_runs_of_one_name(chromium: Browser, runs: Runs, tmp_path: Path) -> None:
+    before, after = runs
+    call("report", after, "--against", before, "--against", after, "--media", "none", "--out", tmp_path / "two")
+    for tab in watched(chromium, tmp_path / "two"):
+        page = tab.open("tasks/vqav2.html")
+        page.select_option("#show", "fixed")
+        assert tab.shown()
+        page.select_option("#base", label=str(after))
+        assert tab.shown() == 0
+        page.select_option("#show", "all")
+        page.click("#list a")
+        page.wait_for_selector(".answer")
+        titles = page.locator(".answer h4").all_inner_texts()
+        assert [title.rpartition(" ")[0] for title in titles] == ["before", str(after), str(after)]

@@ -175,3 +175,34 @@ def test_nothing_is_written_into_an_accepted_run(runs: Runs, tmp_path: Path) -> 
     call("report", runs[1], "--against", "constant", "--accepted", tmp_path / "accepted", "--media", "none",
          "--out", tmp_path / "against")  # fmt: skip
     assert "Against constant" in (tmp_path / "against" / "tasks" / "vqav2.html").read_text(encoding="utf-8")
+
+
+def test_media_are_copied_or_made_playable(tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+    from PIL import Image
+
+    from anymal_eval.media.reader import MediaReader
+    from anymal_eval.records import Media
+    from anymal_eval.report.gallery import clips
+    from anymal_eval.report.gallery.media_files import MediaFiles
+
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 255, (16, 48, 64, 3), dtype=np.uint8)
+    (tmp_path / "clip.mp4").write_bytes(clips.mp4(frames, 8.0))
+    soundfile.write(tmp_path / "sound.wav", random.uniform(-0.5, 0.5, 16_000), 8_000)
+    Image.fromarray(random.integers(0, 255, (1200, 900, 3), dtype=np.uint8)).save(tmp_path / "large.tif")
+    with MediaReader() as reader:
+        files = MediaFiles(tmp_path / "out", reader, 512)
+        clip = files.one(Media(kind="video", uri=str(tmp_path / "clip.mp4"), start_s=0.5, end_s=1.5))
+        whole = files.one(Media(kind="audio", uri=str(tmp_path / "sound.wav")))
+        cut = files.one(Media(kind="audio", uri=str(tmp_path / "sound.wav"), start_s=0.5, end_s=1.0))
+        picture = files.one(Media(kind="image", uri=str(tmp_path / "large.tif")))
+    assert (tmp_path / "out" / clip["file"]).read_bytes() == (tmp_path / "clip.mp4").read_bytes()
+    assert clip["window"] == [0.5, 1.5]
+    assert (tmp_path / "out" / whole["file"]).read_bytes() == (tmp_path / "sound.wav").read_bytes()
+    assert (whole["seconds"], cut["seconds"]) == (2.0, 0.5)
+    assert cut["file"].endswith(".mp3")
+    with Image.open(tmp_path / "out" / picture["file"]) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (384, 512))
+    assert picture["note"] == "900 x 1200, shown smaller"
