@@ -20,7 +20,7 @@ def to_example(row: VQARow) -> Example:
         media=(Media(kind="image", uri=row.image),),
         question=row.question,
         references=row.answers,
-        groups={"question_type": row.question_type},
+        groups={"question_type": row.question_type} if row.question_type else {},
     )
 
 

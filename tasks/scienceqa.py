@@ -28,8 +28,8 @@ def to_example(row: ScienceQARow) -> Example:
             "image": "yes" if image else "no",
             "text": "yes" if text else "no",
             "none": "no" if image or text else "yes",
-            "subject": row.subject,
-            "grade": "1-6" if row.grade <= 6 else "7-12",
+            **({"subject": row.subject} if row.subject else {}),
+            **({} if row.grade is None else {"grade": "1-6" if row.grade <= 6 else "7-12"}),
         },
     )
 

@@ -20,7 +20,7 @@ def to_example(row: VQARow) -> Example:
         media=(Media(kind="image", uri=row.image),),
         question=row.question,
         references=row.answers,
-        groups={"answer_type": row.answer_type} if row.answers else {},
+        groups={"answer_type": row.answer_type} if row.answer_type else {},
     )
 
 

@@ -20,7 +20,11 @@ def to_example(row: VQARow) -> Example:
         media=(Media(kind="image", uri=row.image),),
         question=row.question,
         references=row.answers,
-        groups={"answer_type": row.answer_type, "question_type": row.question_type} if row.answers else {},
+        groups={
+            name: kind
+            for name, kind in (("answer_type", row.answer_type), ("question_type", row.question_type))
+            if kind and row.answers
+        },
     )
 
 

@@ -62,6 +62,8 @@ def size_label(measurement: Measurement, limit: int | None) -> str:
         limit: what the run was limited to, if it was.
     """
     expected, asked = measurement.n_expected, measurement.asked
+    if measurement.group:
+        return ""
     if limit is not None:
         return f"limit {asked:,} of {expected:,}" if expected is not None else f"limit {asked:,}"
     if expected is not None and asked < expected:

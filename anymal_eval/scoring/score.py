@@ -163,7 +163,9 @@ def _measure(
     examples, answers = both
     kept = [example for example, answer in zip(examples, answers, strict=True) if answer.state != "error"]
     clusters = np.array([example.cluster for example in kept], dtype=np.str_)
-    groups = {name: np.array([example.groups[name] for example in kept], dtype=np.str_) for name in _names(kept)}
+    groups = {
+        name: np.array([example.groups.get(name, "") for example in kept], dtype=np.str_) for name in _names(kept)
+    }
     context = metric.context(examples) if metric.context is not None else ""
     written = signature(metric, task, entry, context)
     headline = metrics.get(task.headline)
@@ -194,11 +196,9 @@ def _measure(
             }
 
 
-def _expected(entry: "TaskEntry", group: Mapping[str, str], states: Mapping[str, int]) -> int | None:
-    if not group:
-        return entry.n_expected or entry.n_split
-    # How many of a group the whole split holds is known only where the whole split is here.
-    return sum(states.values()) if entry.n == (entry.n_expected or entry.n_split) else None
+def _expected(entry: "TaskEntry", group: Mapping[str, str], states: Mapping[str, int]) -> int:
+    # Official counts are of whole splits: of a group it is expected what the data at hand holds of it.
+    return sum(states.values()) if group else entry.n_expected or entry.n_split
 
 
 def _numbers(one: Interval) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _groups(examples: Sequence[Example], stated: dict[str, str]) -> list[dict[st
     """All of it first, then every value of every group; a yes/no group is told by its yes alone."""
     found: list[dict[str, str]] = [{}]
     for name in _names(examples):
-        values = sorted({example.groups[name] for example in examples})
+        values = sorted({example.groups.get(name, "") for example in examples} - {""})
         found.extend({name: value} for value in values if not (value == "no" and set(values) <= {"yes", "no"}))
     if stated and stated not in found:
         found.append(stated)

@@ -127,13 +127,14 @@ class AudioCapsFiles:
         """The clips with their captions.
 
         Raises:
-            MissingData, BadData: naming the file, the line and the column; an ``audiocap_id`` comes twice.
+            MissingData, BadData: naming the file, the line and the column; a line comes twice.
         """
         files = self.files(split)
         require(root, files)
         file = root / files[0].name
         lines = list(read_csv(file, ("audiocap_id", "youtube_id", "start_time", "caption")))
-        refuse_doubles((line.name("audiocap_id") for line in lines), file, "audiocap_id")
+        # Two annotators may say the same; one line that stands twice would count a reference twice.
+        refuse_doubles((f"{line.name('audiocap_id')} {line.text('caption')!r}" for line in lines), file, "line")
         clips: dict[tuple[str, int], list[Fields]] = {}
         for line in lines:
             clips.setdefault((line.name("youtube_id"), line.whole("start_time")), []).append(line)

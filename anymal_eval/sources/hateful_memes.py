@@ -41,7 +41,7 @@ class HatefulMemesFiles:
             yield MemeRow(
                 meme_id=meme_id(row),
                 image=medium_within(root, "img", row.text("img"), row),
-                text=row.text("text"),
+                text=row.text("text", ""),
                 label=row.index("label", LABELS) if split.labelled else None,
             )
 

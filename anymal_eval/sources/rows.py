@@ -23,7 +23,7 @@ class VQARow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScienceQARow:
-    """A school question with two to five choices; ``image`` is None for most of them. ``grade`` is in 1..12."""
+    """A school question with two to five choices; ``image`` is None for most of them. ``grade``: 1 to 12, or None."""
 
     problem_id: str
     image: str | None
@@ -31,7 +31,7 @@ class ScienceQARow:
     choices: tuple[str, ...]
     answer: int | None
     hint: str
-    grade: int
+    grade: int | None
     subject: str
 
 

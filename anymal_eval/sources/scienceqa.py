@@ -62,8 +62,8 @@ class ScienceQAFiles:
             choices=choices,
             answer=row.index("answer", len(choices)) if split.labelled else None,
             hint=row.text("hint", ""),
-            grade=grade(row),
-            subject=row.text("subject"),
+            grade=grade(row) if row.has("grade") else None,
+            subject=row.text("subject", ""),
         )
 
 

@@ -62,8 +62,8 @@ class VQAFiles:
                 image=f"{prefix}{image_id:012d}.jpg",
                 question=row.text("question"),
                 answers=labels.answers("answers") if labels else None,
-                answer_type=labels.text("answer_type") if labels else "",
-                question_type=labels.text("question_type") if labels else "",
+                answer_type=labels.text("answer_type", "") if labels else "",
+                question_type=labels.text("question_type", "") if labels else "",
             )
         _refuse_unmatched(question_file, seen, answers, noted)
 
@@ -162,7 +162,7 @@ class VizWizFiles:
                 image=medium(root, split.in_files, image, row),
                 question=row.text("question"),
                 answers=row.answers("answers") if split.labelled else None,
-                answer_type=row.text("answer_type") if split.labelled else "",
+                answer_type=row.text("answer_type", "") if split.labelled else "",
             )
 
 

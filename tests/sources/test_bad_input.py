@@ -9,6 +9,7 @@ import pytest
 
 from anymal_eval import catalog
 from anymal_eval.errors import BadData, MissingData, NotInCatalog
+from anymal_eval.records import Example
 from anymal_eval.sources.load import load_examples
 from anymal_eval.task import Task
 
@@ -43,11 +44,19 @@ def refused(name: str, case: dict[str, Any], root: Path) -> str:
     return message
 
 
+def read(name: str, case: dict[str, Any], root: Path) -> list[Example]:
+    write(case, root / name)
+    task = catalog.tasks().get(name, "TASK", Task)
+    return load_examples(task, task.split(case["split"]), "official", root)
+
+
 def rows_of(case: dict[str, Any], file: str) -> list[Any]:
     """The list of rows in one of the files, wherever the layout has it."""
     content = case["files"][file]
     if isinstance(content, list):
         return content
+    if file == "problems.json":
+        return list(content.values())
     return next(value for value in content.values() if isinstance(value, list) and value)
 
 
@@ -93,13 +102,11 @@ def test_another_schema(name: str, file: str, content: object, tmp_path: Path) -
 
 NEEDED = [
     ("vqav2", "v2_mscoco_val2014_annotations.json", "answers"),
-    ("vqav2", "v2_mscoco_val2014_annotations.json", "answer_type"),
     ("vqav2", "v2_OpenEnded_mscoco_val2014_questions.json", "question"),
     ("vqav2", "v2_OpenEnded_mscoco_val2014_questions.json", "image_id"),
     ("okvqa", "mscoco_val2014_annotations.json", "question_id"),
     ("textvqa", "TextVQA_0.5.1_val.json", "answers"),
     ("vizwiz", "Annotations/val.json", "image"),
-    ("vizwiz", "Annotations/val.json", "answer_type"),
     ("hateful_memes", "dev_seen.jsonl", "label"),
     ("hateful_memes", "dev_seen.jsonl", "img"),
     ("coco", "dataset_coco.json", "sentences"),
@@ -109,6 +116,26 @@ NEEDED = [
     ("mmit_cap", "test.jsonl", "references"),
     ("imu_caption", "test.jsonl", "imu"),
 ]
+
+
+ONLY_A_GROUP = [
+    ("vqav2", "v2_mscoco_val2014_annotations.json", "answer_type"),
+    ("okvqa", "mscoco_val2014_annotations.json", "question_type"),
+    ("vizwiz", "Annotations/val.json", "answer_type"),
+    ("scienceqa", "problems.json", "grade"),
+    ("scienceqa", "problems.json", "subject"),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "key"), ONLY_A_GROUP)
+def test_a_copy_without_a_key_that_only_groups_is_read(name: str, file: str, key: str, tmp_path: Path) -> None:
+    case = official(name)
+    for row in rows_of(case, file):
+        del row[key]
+    assert all(key not in example.groups for example in read(name, case, tmp_path / "without"))
+    for row in rows_of(case, file):
+        row[key] = {"no": 1.5}
+    assert repr(key) in refused(name, case, tmp_path / "wrong")
 
 
 @pytest.mark.parametrize(("name", "file", "key"), NEEDED)
@@ -137,7 +164,7 @@ def test_rows_are_told_by_where_they_stand(tmp_path: Path) -> None:
         ("nextqa", lambda text: text.replace(",2,6,CH", ",5,6,CH"), "line 2: 'answer' is 5, outside its 5 options"),
         ("nextqa", lambda text: text[:-20], "line 3: expected 13 columns; is the file whole?"),
         ("nextqa", lambda text: text.replace("qid", "id", 1), "line 1: no column qid"),
-        ("audiocaps", lambda text: text.replace("3,7fm", "1,7fm"), "1 double audiocap_id: 1"),
+        ("audiocaps", lambda text: text + text.splitlines()[1] + "\n", "1 double line: 1"),
         ("audiocaps", lambda text: text.replace(",30,", ",x,"), "'start_time' must be a whole number, not 'x'"),
         ("audiocaps", lambda text: text.splitlines()[0], "no example in split test"),
     ],
