@@ -279,7 +279,8 @@ def results(folder: RunFolder, manifest: Manifest, scored: Mapping[str, Scores])
     from anymal_eval.codec import read_json
 
     file = folder.root / "results.json"
-    before = read_json(file) if file.is_file() else {}
+    # Where every task was just scored, what stands there is replaced, and may be damaged.
+    before = read_json(file) if file.is_file() and not manifest.tasks.keys() <= scored.keys() else {}
     rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
     for task in manifest.tasks:
         for key, kept in rows.items():
