@@ -139,7 +139,8 @@ class MediaFiles:
         return {
             "seconds": round(motion.shape[1] / 200, 2),
             "channels": [[round(float(value), 3) for value in channel] for channel in kept],
-            "peaks": _peaks(np.abs(motion).max(axis=0), BINS),
+            # Without what stands still, which is gravity, the movement is what is seen.
+            "peaks": _peaks(np.abs(motion - motion.mean(axis=1, keepdims=True)).max(axis=0), BINS),
         }
 
 

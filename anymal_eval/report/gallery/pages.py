@@ -97,7 +97,9 @@ def _task_plots(folder: Path, page: TaskPage) -> Mapping[str, list[Plot]]:
                  for at, side in enumerate(page.sides) if at and item.headline and side.headline]  # fmt: skip
         rows.append(bars)
     said = "; ".join(f"{item.label} {SCALE * item.value:.1f}" for item in whole)
-    words = Words(alt=f"Measurements: {said}.", caption="Measurements with 95 % intervals. Dashed: chance.")
+    words = Words(
+        alt=f"Measurements: {said}.", caption=f"Measurements with 95 % intervals. Dashed: chance. {plots.legend(page)}"
+    )
     groups = plots.by_group(folder, page)
     return {
         "forest": [plots.forest(folder, f"{page.name}-forest", rows, words)] if rows else [],

@@ -73,6 +73,12 @@ def _bar(axes: Axes, bar: Bar, at: float) -> None:
     axes.plot([bar.value], [at], marker="o" if bar.side == 0 else "s", markersize=6.5, color=colour)
 
 
+def legend(page: TaskPage) -> str:
+    """Which mark is which run, where there are several."""
+    run, *bases = (side.label for side in page.sides)
+    return "; ".join([f"Circle: {run}", *(f"square: {base}" for base in bases)]) + "." if bases else ""
+
+
 def bar_of(item: Measurement, label: str, side: int = 0, chance: float | None = None) -> Bar:
     """A measurement as a bar."""
     low, high = (None if edge is None else SCALE * edge for edge in (item.ci_low, item.ci_high))
@@ -99,7 +105,9 @@ def by_group(folder: Path, page: TaskPage) -> Plot | None:
         rows.append(bars)
     shown = f"The {len(kept)} largest of {len(same)} groups" if len(kept) < len(same) else "All groups"
     said = "; ".join(f"{_group(item)} {SCALE * item.value:.1f}" for item in kept)
-    words = Words(alt=f"{headline.label} by group: {said}.", caption=f"{headline.label} by group. {shown}.")
+    words = Words(
+        alt=f"{headline.label} by group: {said}.", caption=f"{headline.label} by group. {shown}. {legend(page)}"
+    )
     return forest(folder, f"{page.name}-groups", rows, words)
 
 

@@ -113,8 +113,24 @@ def test_sounds_and_clips_play(tab: Tab, task: str, player: str) -> None:
 def test_motions_are_drawn(tab: Tab) -> None:
     page = tab.open("tasks/imu_caption.html")
     page.click("#list li:first-child a")
-    page.wait_for_selector(".imu")
-    assert page.locator(".imu polyline").count() == 6
+    page.wait_for_selector(".imu-plot")
+    assert page.locator(".imu-plot polyline").count() == 6
+
+
+@pytest.mark.parametrize("task", ["vqav2", "audiocaps", "nextqa", "imu_caption"])
+def test_nothing_lies_over_something_else(tab: Tab, task: str) -> None:
+    page = tab.open(f"tasks/{task}.html")
+    page.keyboard.press("j")
+    page.wait_for_selector(".answer")
+    below = 0.0
+    for part in (".example-head", ".example-top", ".answers", ".prompt"):
+        box = page.locator(part).bounding_box()
+        assert box
+        assert box["y"] >= below, part
+        deepest = (
+            "(top) => Math.max(...[...top.querySelectorAll('*')].map((each) => each.getBoundingClientRect().bottom))"
+        )
+        below = page.locator(part).evaluate(deepest)
 
 
 def test_the_keyboard_is_enough(tab: Tab) -> None:

@@ -97,7 +97,7 @@ const AnyMALExample = (() => {
       const low = Math.min(...values);
       const high = Math.max(...values);
       const drawing = svg("svg", { viewBox: "0 0 600 130", preserveAspectRatio: "none", role: "img" });
-      drawing.setAttribute("class", "imu");
+      drawing.setAttribute("class", "imu-plot");
       drawing.setAttribute("aria-label", `Motion, channels ${first + 1} to ${first + 3}, ${medium.seconds} seconds, from ${low} to ${high}`);
       three.forEach((channel, at) => {
         const points = channel.map((value, place) => {
