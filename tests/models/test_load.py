@@ -40,16 +40,16 @@ class Shouts:
         return constant.load(constant.Options(says=options.says.upper()))
 """
     )
-    package = tmp_path / "pack"
+    package = tmp_path / "own_pack"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (tmp_path / "my_models.py").rename(package / "models.py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = choose("pack.models:Shouts", {"says": "quiet"})
+    spec = choose("own_pack.models:Shouts", {"says": "quiet"})
     assert spec.accepts == {"audio"}
     assert spec.load().fingerprint == "constant:QUIET"
     with pytest.raises(NotInCatalog, match="has no 'Whispers'"):
-        choose("pack.models:Whispers", {})
+        choose("own_pack.models:Whispers", {})
     with pytest.raises(BadDefinition, match="must have Options"):
         choose("anymal_eval.errors:WrongUse", {})
     with pytest.raises(NotInCatalog, match="is the package installed"):
