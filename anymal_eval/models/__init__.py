@@ -51,8 +51,8 @@ class Prepared(Protocol):
 class Model(Protocol):
     """What every wrapper is. ``fingerprint`` names the weights and all that changes an answer.
 
-    It may also have ``timings`` (seconds so far, by ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens
-    of a batch that its memory takes) and ``batch_hint`` (the most requests that one call of ``answer`` makes use of).
+    It may also have ``timings`` (seconds so far, by ``encoding``, ``prefilling``, ``decoding``), ``token_budget``
+    (tokens of a batch that its memory takes) and ``batch_hint`` (the most requests that one call makes use of).
     """
 
     @property
