@@ -4,8 +4,7 @@
 
 Four tasks are asked in turn through the engine of ``run``, with the tiny AnyMAL network's own ``prepare``; its answers
 are left out, since they are not what is measured. The network keeps opened media for the next question about them,
-up to a bound of 512 MiB. Real encoders' inputs (0.6 MiB a picture, 5 MiB a clip) fill that within the first thousand
-examples; those of the tiny ones are 60 times smaller, and so is the bound here unless ``--kept`` says otherwise.
+bounded in bytes and in number as in every run.
 
 Memory is the resident size of this process and of its decoders,
 sampled every 50 examples; the growth is from the median of the 500 examples after the first ``--after`` to the
@@ -26,7 +25,7 @@ import numpy as np
 from anymal_eval import catalog, protocols
 from anymal_eval.engine import Settings
 from anymal_eval.engine.local import ask
-from anymal_eval.models import Model, Prepared, _anymal_media
+from anymal_eval.models import Model, Prepared
 from anymal_eval.models._load import choose
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Request, Response
@@ -77,8 +76,7 @@ def _resident(process: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-def measure(examples: int, after: int, checkpoint: Path, kept_mib: int) -> dict[str, float]:
-    _anymal_media.KEPT_INPUTS = kept_mib << 20
+def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:
     model = Preparing(choose(f"anymal:{checkpoint}", {}).load())
     try:
         asked = requests(model, examples)
@@ -120,7 +118,6 @@ def main() -> int:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--examples", type=int, default=10_000)
     reader.add_argument("--after", type=int, default=1_000, help="How many examples are warming up.")
-    reader.add_argument("--kept", type=int, default=8, metavar="MIB", help="The bound of the media that are kept.")
     reader.add_argument("--checkpoint", type=Path, help="By default a tiny one is made.")
     given = reader.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +125,7 @@ def main() -> int:
             from anymal_eval.anymal import tiny
 
             given.checkpoint = tiny.write(Path(folder))
-        found = measure(given.examples, given.after, given.checkpoint, given.kept)
+        found = measure(given.examples, given.after, given.checkpoint)
     print(json.dumps(found))
     return int(found["growth_percent"] >= 100 * MOST_GROWTH)
 

@@ -11,12 +11,15 @@ from typing import Generic, TypeVar
 from anymal_eval.errors import RequestFailed
 
 LEAST_BYTES = 1024  # what an entry counts at least, a failure too
+# Requests about one medium come together, so that what is used again was used a moment ago: many more entries than
+# wait in the engine's queue would only let memory grow with the data.
+MOST_ENTRIES = 256
 
 V = TypeVar("V")
 
 
 class Kept(Generic[V]):
-    """A memo bounded in bytes, for any number of threads.
+    """A memo bounded in bytes and in entries, for any number of threads.
 
     Attributes:
         made: how many values were made, for tests of what is shared.
@@ -90,7 +93,7 @@ class Kept(Generic[V]):
             self._entries[key] = (future, bytes_)
             self._held += bytes_
             for old in [old for old, (one, _) in self._entries.items() if one.done() and old != key]:
-                if self._held <= self._limit:
+                if self._held <= self._limit and len(self._entries) <= MOST_ENTRIES:
                     break
                 self._held -= self._entries.pop(old)[1]
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from anymal_eval.errors import MediaError
-from anymal_eval.models._kept import Kept
+from anymal_eval.models._kept import MOST_ENTRIES, Kept
 
 
 def test_made_once_however_many_ask_at_once() -> None:
@@ -38,6 +38,13 @@ def test_the_one_not_used_for_longest_goes_first() -> None:
     assert kept.find("a") is None
     kept.put("d", b"x" * 9000)
     assert kept.find("d") is not None, "the newest stays even where it is larger than the limit"
+
+
+def test_small_values_do_not_pile_up() -> None:
+    kept: Kept[bytes] = Kept(1 << 30, len)
+    for number in range(3 * MOST_ENTRIES):
+        kept.put(str(number), b"x")
+    assert sum(kept.find(str(number)) is not None for number in range(3 * MOST_ENTRIES)) == MOST_ENTRIES
 
 
 def test_a_failure_is_told_to_all_and_not_tried_again() -> None:
