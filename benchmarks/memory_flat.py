@@ -64,16 +64,20 @@ def resident_mib() -> float:
     """Of this process and its children."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task").glob("*/children")
-    members = [own, *(int(child) for file in children for child in file.read_text().split())]
+    members = [own, *(int(child) for file in children for child in _read(file).split())]
     return sum(_resident(member) for member in members) / 1024
 
 
 def _resident(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except FileNotFoundError:  # a decoder that has just ended
-        return 0
+    lines = _read(Path(f"/proc/{process}/status")).splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):  # a thread or a decoder that has just ended
+        return ""
 
 
 def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:

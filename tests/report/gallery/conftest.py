@@ -69,7 +69,7 @@ def scores(run: Path, task: str) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop must not outlive these tests: others start loops of their own
 def chromium() -> Iterator[Browser]:
     program = os.environ.get("ANYMAL_EVAL_CHROMIUM", "/usr/bin/chromium")
     if not Path(program).is_file():
