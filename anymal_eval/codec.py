@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anymal_eval.errors import BadData, BadDefinition
+from anymal_eval.errors import BadData, BadDefinition, listed
 
 T = TypeVar("T")
-NAMED = 5  # how many keys a message names
 # What ends a line for some readers of JSON lines, and halves of surrogate pairs, which UTF-8 cannot hold.
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
@@ -80,8 +79,7 @@ def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        more = ", ..." if len(double) > NAMED else ""
-        raise ValueError(f"{len(double)} keys stand in one object more than once: {', '.join(double[:NAMED])}{more}")
+        raise ValueError(f"{len(double)} keys stand in one object more than once: {listed(double)}")
     return found
 
 

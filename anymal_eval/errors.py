@@ -29,6 +29,8 @@ The message is one line that names the file, the row and what to do. ``cli.main`
 with ``exit_code``; anything outside this tree is a fault of ours and keeps its traceback (70).
 """
 
+from collections.abc import Sequence
+
 
 class AnyMALEvalError(Exception):
     """The root of the tree above."""
@@ -141,3 +143,15 @@ class Refused(RequestFailed):
     """A served model, or a filter before it, declined to answer."""
 
     kind = "refused"
+
+
+def listed(names: Sequence[str], shown: int = 5, between: str = ", ") -> str:
+    """The first few of many names, and how many more there are, for a message.
+
+    >>> listed(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    >>> listed(["a", "b", "c"], shown=2, between="; ")
+    'a; b and 1 more'
+    """
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return between.join(names[:shown]) + more

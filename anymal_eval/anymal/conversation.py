@@ -76,7 +76,6 @@ class Chat:
         self._style = style
         # A fast tokenizer borrows its Rust half mutably while it sets truncation: two threads at once would fail.
         self._lock = threading.Lock()
-        self._plain_vocabulary = len(tokenizer)
         markers: list[tuple[str, Medium]] = [(_MARKER.format(medium), medium) for medium in media]
         tokenizer.add_tokens([AddedToken(marker, special=True, normalized=False) for marker, _ in markers])
         self._medium_of = {tokenizer.convert_tokens_to_ids(marker): medium for marker, medium in markers}

@@ -13,7 +13,7 @@ import click
 from anymal_eval.cli import _asked, _asking
 from anymal_eval.cli import _evaluate as flow
 from anymal_eval.codec import encode
-from anymal_eval.errors import WrongUse
+from anymal_eval.errors import WrongUse, listed
 from anymal_eval.records import Response
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from anymal_eval.scoring.score import Scores
     from anymal_eval.store.folder import RunFolder
     from anymal_eval.store.manifest import Manifest, TaskEntry
-
-NAMED = 5  # how many ids a message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +319,7 @@ def _say_errors(loaded: Sequence[flow.Loaded], scored: Mapping[str, Scores]) -> 
         ]
         if errors:
             code = 2
-            named = ", ".join(name for name, _ in errors[:NAMED]) + (", ..." if len(errors) > NAMED else "")
+            named = listed([name for name, _ in errors])
             click.echo(
                 f"{one.task.name}: {len(errors)} of {len(answers)} answers are errors and are left out of the value: "
                 f"{named}; the first: {errors[0][1]}; the same command asks them again",

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from anymal_eval.records import Request
 
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-NAMED = 5  # how many media a message names
 
 CACHE = click.option(
     "--features", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="The cache."
@@ -58,6 +57,7 @@ def fill(folder: Path, **given: Any) -> int:
     What is there already is read, checked and kept. Exits with 2 when media cannot be read.
     """
     from anymal_eval.cli._progress import progress
+    from anymal_eval.errors import listed
     from anymal_eval.models._anymal_filling import Filler, shown
 
     spec = _chosen(given["model"], folder, given)
@@ -71,8 +71,7 @@ def fill(folder: Path, **given: Any) -> int:
     if filled.not_stored:
         click.echo(f"{filled.not_stored} entries found no space on the disk", err=True)
     if filled.failed:
-        more = ", ..." if len(filled.failed) > NAMED else ""
-        click.echo(f"{len(filled.failed)} media failed: {'; '.join(filled.failed[:NAMED])}{more}", err=True)
+        click.echo(f"{len(filled.failed)} media failed: {listed(filled.failed, between='; ')}", err=True)
     return 2 if filled.failed or filled.not_stored else 0
 
 

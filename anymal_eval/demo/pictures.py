@@ -21,7 +21,6 @@ WORDS = (
     *("bus", "tea", "sale", "fish", "milk", "home", "jazz", "golf"),
 )
 MEME_COLORS = ("red", "blue", "green", "pink", "black")  # names that fit a picture's width
-MARGIN = 6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval.codec import read_json, read_json_lines
-from anymal_eval.errors import BadData, MissingData
+from anymal_eval.errors import BadData, MissingData, listed
 from anymal_eval.models import PLAIN_WORDING, Model, PlainText, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import ALL_MEDIA, Failure, MediaKind, Request, Response
-
-NAMED = 5  # how many ids a message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +169,8 @@ def _read_mapping(file: Path, data: Mapping[str, Any], options: Options) -> Layo
 def _unique(layout: Layout, file: Path) -> Layout:
     double = [name for name, count in Counter(item.id for item in layout.said).items() if count > 1]
     if double:
-        raise BadData(f"{file}: {len(double)} ids stand in it more than once: {_some(double)}")
+        raise BadData(f"{file}: {len(double)} ids stand in it more than once: {listed(double)}")
     return Layout(said=layout.said, extract=layout.extract, where=str(file))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 class _Replay:
@@ -201,7 +195,7 @@ class _Replay:
         unknown = [name for name in self._said if name not in ids]
         if unknown:
             raise BadData(
-                f"{self._where}: {len(unknown)} of its {len(self._said)} ids are not in the data: {_some(unknown)}"
+                f"{self._where}: {len(unknown)} of its {len(self._said)} ids are not in the data: {listed(unknown)}"
             )
 
         return self._said.keys() if self._subset == "answered" else ids

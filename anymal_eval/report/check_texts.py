@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from anymal_eval.errors import listed
 from anymal_eval.report.flips import Flip
-from anymal_eval.report.pairing import listed
 from anymal_eval.report.regression import Check, TaskCheck, Word
 from anymal_eval.report.rendering import Cell, Table, escape_markdown, one_line, render
 from anymal_eval.report.run_table import SCALE

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled"})
 # What differs of necessity when one run holds fewer examples, and is looked at by example instead.
 BY_SUBSET = frozenset({"n", "subset", "prompts"})
-SHOWN = 5  # how many ids a message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +162,6 @@ def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
     for row in rows:
         names &= row.get("groups", {}).keys()
     return {name: np.array([row["groups"][name] for row in rows], dtype=np.str_) for name in sorted(names)}
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first ids, and how many more.
-
-    >>> listed(["1", "2", "3", "4", "5", "6", "7"])
-    '1, 2, 3, 4, 5 and 2 more'
-    """
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _conditions(run: TaskRun) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval import metrics
-from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression
+from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression, listed
 from anymal_eval.report.flips import Flip, flips
 from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.noise_floor import Floor
-from anymal_eval.report.pairing import Pairs, TaskRun, differences, listed, pair, said, task_run
+from anymal_eval.report.pairing import Pairs, TaskRun, differences, pair, said, task_run
 from anymal_eval.report.policy import Policy, TierName
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain

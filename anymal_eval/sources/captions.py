@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval.codec import read_json, read_json_lines
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import (
     first_of,
-    listed,
     medium,
     medium_within,
     missing,

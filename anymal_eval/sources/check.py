@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval.errors import MediaError
+from anymal_eval.errors import MediaError, listed
 from anymal_eval.records import Example, Media
 from anymal_eval.task import Split
 
@@ -20,8 +20,7 @@ class Finding:
 
     def __str__(self) -> str:
         """One line: how many, and the first of them."""
-        more = f" and {len(self.files) - SHOWN} more" if len(self.files) > SHOWN else ""
-        return f"{len(self.files)} {what_files(len(self.files))} {self.what}: {', '.join(self.files[:SHOWN])}{more}"
+        return f"{len(self.files)} {what_files(len(self.files))} {self.what}: {listed(self.files, SHOWN)}"
 
 
 def count_line(examples: int, split: Split) -> str:

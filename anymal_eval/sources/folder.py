@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from anymal_eval.errors import BadData, MissingData
+from anymal_eval.errors import BadData, MissingData, listed
 from anymal_eval.media.location import safe_path
 from anymal_eval.sources.fields import Fields
 from anymal_eval.task import DataFile
-
-SHOWN = 5
 
 
 def require(root: Path, files: Sequence[DataFile]) -> None:
@@ -71,16 +69,6 @@ def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> No
     doubles = [name for name, count in Counter(ids).items() if count > 1]
     if doubles:
         raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few of many names, for a message.
-
-    >>> listed(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:

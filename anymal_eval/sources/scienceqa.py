@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval.codec import read_json
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import listed, medium, refuse_doubles, require
+from anymal_eval.sources.folder import medium, refuse_doubles, require
 from anymal_eval.sources.rows import ScienceQARow
 from anymal_eval.task import DataFile, Split
 

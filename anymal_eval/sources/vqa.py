@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.codec import read_json
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import listed, medium, missing, refuse_doubles, require
+from anymal_eval.sources.folder import medium, missing, refuse_doubles, require
 from anymal_eval.sources.rows import VQARow
 from anymal_eval.task import DataFile, Split
 

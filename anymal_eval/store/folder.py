@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from anymal_eval.codec import encode, read_json_lines, write_json
+from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import OtherRun
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import full_disk_said, write_atomic
@@ -88,10 +88,6 @@ class RunFolder:
     def write_scores(self, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write the rows of one task."""
         write_atomic(self.scores(task), "".join(write_json(row) + "\n" for row in rows))
-
-    def read_scores(self, task: str) -> list[dict[str, Any]]:
-        """The rows of one task."""
-        return [row for _, row in read_json_lines(self.scores(task))]
 
     def write_statistics(self, task: str, arrays: Mapping[str, "NDArray[np.float64]"]) -> None:
         """Write statistics by metric id; the same arrays give the same bytes."""

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.codec import read_json
-from anymal_eval.errors import BadData, MissingData, WrongUse
+from anymal_eval.errors import BadData, MissingData, WrongUse, listed
 from anymal_eval.report.exports import Exported
 
 TASKS = ("vqav2", "vizwiz")
 QUESTIONS = "v2_OpenEnded_mscoco_test2015_questions.json"
 TEST2015 = 447_793
-NAMED = 5
 
 
 def evalai(exported: Exported, data_root: Path) -> tuple[dict[str, str], list[str]]:
@@ -80,7 +79,7 @@ def _vqav2(answers: Mapping[str, str], ids: Sequence[int]) -> tuple[list[dict[st
     unknown = [name for name in answers if name not in known]
     if unknown:
         raise WrongUse(
-            f"vqav2: {len(unknown):,} answers are to no test2015 question: {', '.join(unknown[:NAMED])}; "
+            f"vqav2: {len(unknown):,} answers are to no test2015 question: {listed(unknown)}; "
             "run with --split test-dev or --split test"
         )
     rows = [{"question_id": name, "answer": answers.get(str(name), "")} for name in ids]
