@@ -43,31 +43,34 @@ def source(asked: Asked, file: Path, samples: Iterable[Sample], home: Path) -> S
         MissingData: media are not there, and were not to be left out.
         BadData: the table holds nothing.
     """
-    kept, left_out, lines = [], [], []
+    kept, left_out = [], []
     there: dict[str, bool] = {}
+    gone: dict[str, list[str]] = {}
     for sample in samples:
-        gone = _missing(sample, there)
-        if gone:
+        lost = _missing(sample, there)
+        for uri in lost:
+            gone.setdefault(uri, []).append(sample.where)
+        if lost:
             left_out.append(sample.id)
-            lines += [f"{sample.where}: no {_relative(uri, home)}" for uri in gone]
         else:
             kept.append(sample)
-    refuse_missing(asked, lines, sum(not found for found in there.values()))
+    lines = [_gone(rows, _relative(uri, home)) for uri, rows in gone.items()]
+    refuse_missing(asked, [f"{rows[0]}: no {_relative(uri, home)}" for uri, rows in gone.items()])
     if not kept:
         raise nothing_left(file, left_out)
     said = [asked.kind, asked.prompt, fingerprint.of_file(file), left_out]
     return Source(name=asked.name, fingerprint=fingerprint.of(said), samples=kept, unreadable=lines)
 
 
-def refuse_missing(asked: Asked, lines: Sequence[str], files: int) -> None:
-    """Complain about media that are not there, unless they are to be left out.
+def refuse_missing(asked: Asked, gone: Sequence[str]) -> None:
+    """Complain about files that are not there, one line each, unless they are to be left out.
 
     Raises:
-        MissingData: names the first of ``lines`` and how many files there are besides.
+        MissingData: gives the first line and how many there are besides.
     """
-    if lines and not asked.skip_missing:
-        more = f" (and {files - 1:,} more)" if files > 1 else ""
-        raise MissingData(f"{lines[0]}{more}; fetch them, or leave their samples out with skip_missing")
+    if gone and not asked.skip_missing:
+        more = f" (and {len(gone) - 1:,} more)" if len(gone) > 1 else ""
+        raise MissingData(f"{gone[0]}{more}; fetch them, or leave their samples out with skip_missing")
 
 
 def nothing_left(file: Path | str, left_out: Sequence[str]) -> BadData:
@@ -106,7 +109,12 @@ def window(row: Fields) -> tuple[float | None, float | None]:
     return start, end
 
 
-def captioned(asked: Asked, where: str, name: str, found: Media, captions: Sequence[str]) -> Iterator[Sample]:
+def where(row: Fields) -> str:
+    """The file and the row, as every complaint about it begins."""
+    return str(row.bad("")).removesuffix(": ")
+
+
+def captioned(asked: Asked, row: Fields, name: str, found: Media, captions: Sequence[str]) -> Iterator[Sample]:
     """One sample for each caption: the user shows the medium and says the prompt, the assistant says the caption.
 
     They are named ``name``, or ``name#0``, ``name#1`` where there are several.
@@ -114,7 +122,7 @@ def captioned(asked: Asked, where: str, name: str, found: Media, captions: Seque
     for number, caption in enumerate(captions):
         yield Sample(
             id=name if len(captions) == 1 else f"{name}#{number}",
-            where=where,
+            where=where(row),
             media=(found,),
             turns=(shown(found.kind, asked.prompt), Turn(role="assistant", parts=(caption,))),
         )
@@ -143,6 +151,10 @@ def _missing(sample: Sample, there: dict[str, bool]) -> list[str]:
         if found.uri not in there:
             there[found.uri] = os.path.isfile(found.uri)
     return [found.uri for found in sample.media if not there[found.uri]]
+
+
+def _gone(rows: Sequence[str], name: str) -> str:
+    return f"{rows[0]}: no {name}" + (f" (nor for {len(rows) - 1:,} samples more)" if len(rows) > 1 else "")
 
 
 def _relative(uri: str, home: Path) -> str:

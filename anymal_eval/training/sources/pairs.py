@@ -37,4 +37,4 @@ def _samples(asked: Asked, file: Path) -> Iterator[Sample]:
         media = [found for kind in media_of(row, data, file.parent).values() for found in kind]
         if len(media) != 1:
             raise row.bad(f"a pair has one of image, audio, video and imu; this has {len(media)} media")
-        yield from captioned(asked, f"{file}: line {number}", name, media[0], captions_of(row, "caption"))
+        yield from captioned(asked, row, name, media[0], captions_of(row, "caption"))
