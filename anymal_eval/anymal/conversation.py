@@ -5,7 +5,7 @@ that no user text may contain. ``<img>`` in a question stays a text.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ class Chat:
         Raises:
             BadData: a text holds one of our markers, or the template takes no such conversation.
         """
-        return self._cut(self._encode(self._render(turns, answer_prefix or None)))
+        return self.cut(self._encode(self._render(turns, answer_prefix or None)))
 
     def options(
         self, turns: Sequence[Turn], options: Sequence[str], answer_prefix: str = ""
@@ -108,8 +108,8 @@ class Chat:
             raise BadData(f"one of the options {list(options)} is empty; it cannot be ranked")
         whole = [self._encode(self._render(turns, _join(answer_prefix, option))) for option in options]
         bare = self._encode(self._render(turns, answer_prefix or None))
-        shared = min((_common(bare, ids) for ids in whole), default=len(bare))
-        prefix = self._cut(bare[:shared])
+        shared = min((common(bare, ids) for ids in whole), default=len(bare))
+        prefix = self.cut(bare[:shared])
         if len(prefix.media) != sum(token in self._medium_of for token in bare):
             raise BadData("the chat template writes what stands before the media anew for each answer; it cannot rank")
         tails = tuple(tuple(ids[shared:]) for ids in whole)
@@ -117,6 +117,19 @@ class Chat:
             if not tail or any(token in self._medium_of for token in tail):
                 raise BadData(f"option {option!r} adds no token of its own to the prompt")
         return prefix, tails
+
+    def ids(self, turns: Sequence[Turn], *, opened: bool) -> list[int]:
+        """A conversation's ids, a marker for each medium: open for an answer as in ``prompt``, or closed.
+
+        Raises:
+            BadData: a text holds one of our markers, or the template takes no such conversation.
+        """
+        messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
+        return self._encode(self._written(messages, opened=opened, cut=False))
+
+    def is_place(self, token: int) -> bool:
+        """Whether it marks the place of a medium."""
+        return token in self._medium_of
 
     def text(self, ids: Sequence[int]) -> str:
         """What the model said, without special tokens."""
@@ -127,17 +140,19 @@ class Chat:
     def _render(self, turns: Sequence[Turn], answer: str | None) -> str:
         """The conversation as one text, with markers; open for the model's answer, or cut right after ``answer``."""
         messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
-        if self._style == "plain":
-            text = "\n\n".join(message["content"] for message in messages)
-            return text if answer is None else _join(text, answer)
-        from jinja2.exceptions import TemplateError
-
-        opened = answer is None
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
+        return self._written(messages, opened=answer is None, cut=answer is not None)
+
+    def _written(self, messages: Sequence[Mapping[str, str]], *, opened: bool, cut: bool) -> str:
+        """What the template makes of messages; ``opened`` for an answer, ``cut`` right after the last one's words."""
+        if self._style == "plain":
+            return _plain(messages)
+        from jinja2.exceptions import TemplateError
+
         try:
             rendered: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=opened, continue_final_message=not opened
+                list(messages), tokenize=False, add_generation_prompt=opened, continue_final_message=cut
             )
         except (TemplateError, ValueError) as error:
             roles = ", ".join(message["role"] for message in messages)
@@ -166,7 +181,8 @@ class Chat:
             ids = ids[:-1]  # a tokenizer that closes every text would end the answer before it began
         return ids
 
-    def _cut(self, ids: Sequence[int]) -> Prompt:
+    def cut(self, ids: Sequence[int]) -> Prompt:
+        """Ids with markers as pieces of text with places between them."""
         pieces: list[list[int]] = [[]]
         media = []
         for token in ids:
@@ -178,6 +194,17 @@ class Chat:
         return Prompt(pieces=tuple(map(tuple, pieces)), media=tuple(media))
 
 
+def _plain(messages: Sequence[Mapping[str, str]]) -> str:
+    """Texts joined by blank lines, an answer by a space."""
+    text = ""
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            text = _join(text, message["content"])
+        else:
+            text += ("\n\n" if place else "") + message["content"]
+    return text
+
+
 def _join(text: str, answer: str) -> str:
     """Text and answer with one space between, where none is there."""
     if not text or text[-1].isspace() or answer[:1].isspace():
@@ -185,8 +212,12 @@ def _join(text: str, answer: str) -> str:
     return f"{text} {answer}"
 
 
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids both begin with."""
+def common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many ids both begin with.
+
+    >>> common([1, 2, 3], [1, 2, 4])
+    2
+    """
     for index, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return index

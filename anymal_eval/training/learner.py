@@ -1,0 +1,77 @@
+"""The network as what a trainer wraps: a batch to the sum of its loss.
+
+Shapes:  k modality tokens · d LLM width
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anymal_eval.anymal import lora
+from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.anymal.splice import spread
+from anymal_eval.training.batches import Batch
+
+
+class Learner(nn.Module):
+    """One forward is all that is computed in a step, so that several processes can share its gradients.
+
+    Attributes:
+        accepts_loss_kwargs: tells transformers that a step's loss is divided by the targets of the whole step.
+    """
+
+    accepts_loss_kwargs = True
+
+    def __init__(self, network: AnyMAL) -> None:
+        super().__init__()
+        self.network = network
+        self._checkpointed: list[nn.Module] = []
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The summed loss of a batch's targets; media that rows share are projected once."""
+        if not batch.lessons:  # nothing of this part could be read
+            return torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
+        tokens: dict[str, Tensor] = {}
+        for medium in self.network.config.modalities:
+            keys = [key for key, kind in batch.kinds.items() if kind == medium]
+            if keys:
+                made = self.network.project(medium, [batch.features[key] for key in keys])
+                tokens.update(zip(keys, made, strict=True))
+        rows = spread(self.network.llm, batch.lessons, [[tokens[key] for key in keys] for keys in batch.media])
+        return self.network.summed_loss(rows)
+
+    def train(self, mode: bool = True) -> "Learner":
+        """Frozen parts stay in inference mode; asked every step, so nothing is walked through when nothing changes."""
+        if mode != self.training:
+            self.training = mode
+            self.network.train(mode)
+            for layer in self._checkpointed:
+                layer.training = mode  # the layer alone: what is inside keeps its dropout off
+        return self
+
+    def checkpoint_activations(self) -> None:
+        """Compute each layer of the language model again in the backward pass instead of keeping its activations."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        model: Any = self.network.llm.model
+        inner = model.get_base_model() if lora.is_attached(model) else model
+        name = "activation" if hasattr(inner, "activation_checkpointing_enable") else "gradient"
+        enable = getattr(inner, f"{name}_checkpointing_enable")
+        enable(**{f"{name}_checkpointing_kwargs": {"use_reentrant": False}})
+        self._checkpointed = [layer for layer in inner.modules() if isinstance(layer, GradientCheckpointingLayer)]
+
+
+def trainable(network: AnyMAL, *, adapters: bool) -> list[str]:
+    """Have the projectors, and the adapters where asked, take gradients, and nothing else.
+
+    Returns:
+        The names of what is trained.
+    """
+    network.requires_grad_(False)
+    network.projectors.requires_grad_(True)
+    if adapters:
+        for name, value in network.llm.model.named_parameters():
+            if "lora_" in name:
+                value.requires_grad_(True)
+    return [name for name, value in network.named_parameters() if value.requires_grad]
