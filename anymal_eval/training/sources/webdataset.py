@@ -1,0 +1,161 @@
+"""``webdataset:SHARDS``: tar shards in WebDataset's layout, for sets of LAION's size; streamed shard by shard.
+
+SHARDS is a path with ranges, ``/data/{00000..00331}.tar``, or a pattern, ``/data/*.tar``. Members that stand together
+under one name up to the first dot are a sample: one medium (jpg, jpeg, png, webp; wav, flac, mp3, ogg; mp4, webm) and
+its caption, in a txt, or as "caption" in a json::
+
+    000000012.jpg   000000012.txt   000000012.json
+
+Media are not held in memory: a uri ``row:SHARD/MEMBER#OFFSET+SIZE`` says where one lies in its shard, and the opener
+reads it there, in any thread, process or order. This is why ``tarfile`` reads the shards and not the ``webdataset``
+library, which forgets the place of what it has read. That library also ends a shard without a word where a header is
+damaged or the end is cut off. Shards must be plain tar files on disk. The fingerprint is of their names and sizes.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+from anymal_eval import fingerprint
+from anymal_eval.errors import BadData, MediaError, MissingData
+from anymal_eval.media.location import ROW
+from anymal_eval.records import Media, MediaKind
+from anymal_eval.sources.fields import Fields
+from anymal_eval.training.samples import Sample
+from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources._shard import Member, members
+from anymal_eval.training.sources._table import captioned, captions_of, refuse_missing
+
+ENDINGS: dict[str, MediaKind] = {
+    **dict.fromkeys(("jpg", "jpeg", "png", "webp"), "image"),
+    **dict.fromkeys(("wav", "flac", "mp3", "ogg"), "audio"),
+    **dict.fromkeys(("mp4", "webm"), "video"),
+}  # fmt: skip
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """An opener for what lies in these shards and in no other file."""
+
+    paths: frozenset[str]
+
+    def __call__(self, uri: str) -> bytes:
+        """The bytes behind a ``row:SHARD/MEMBER#OFFSET+SIZE``.
+
+        Raises:
+            MediaError: it is in no shard of this source, or the shard is shorter now.
+            OSError: the shard cannot be read.
+        """
+        address, _, span = uri.removeprefix(ROW).rpartition("#")
+        heads = (address[: found.end()] for found in re.finditer(r"\.tar(?=/)", address))
+        shard = next((head for head in heads if head in self.paths), None)
+        place = re.fullmatch(r"(\d+)\+(\d+)", span)
+        if shard is None or place is None:
+            raise MediaError(f"{uri}: it is in none of the {len(self.paths)} shards that are open here")
+        with open(shard, "rb") as file:
+            file.seek(int(place[1]))
+            content = file.read(int(place[2]))
+        if len(content) != int(place[2]):
+            raise MediaError(f"{uri}: the shard ends before; has it changed?")
+        return content
+
+
+def load(asked: Asked) -> Source:
+    """The shards, none of them read yet.
+
+    Raises:
+        MissingData: shards are not there.
+        BadData: one is not named ``.tar``, or none is there to read.
+    """
+    named = expand(asked.path)
+    other = [path for path in named if not path.endswith(".tar")]
+    if other:
+        raise BadData(f"{other[0]}: shards must be plain .tar files, for media are read at their place in them")
+    paths = [Path(path).absolute() for path in named]
+    there = [path for path in paths if path.is_file()]
+    gone = [f"no shard {path}" for path in paths if path not in set(there)]
+    refuse_missing(asked, gone)
+    if not there:
+        raise MissingData(f"no shard {asked.path}")
+    sizes = [[path.name, path.stat().st_size] for path in there]
+    return Source(
+        name=asked.name,
+        fingerprint=fingerprint.of([asked.kind, asked.prompt, sizes]),
+        shards=len(there),
+        stream=functools.partial(_read, asked, there, gone, set(gone)),
+        opener=Shards(paths=frozenset(map(str, there))),
+        unreadable=gone,
+    )
+
+
+def expand(path: str) -> list[str]:
+    """The files that a path with ranges, or a pattern, stands for.
+
+    >>> expand("/data/{08..11}.tar")
+    ['/data/08.tar', '/data/09.tar', '/data/10.tar', '/data/11.tar']
+    """
+    pieces = RANGE.split(path)
+    texts, ranges = pieces[::3], list(zip(pieces[1::3], pieces[2::3], strict=True))
+    numbers = [[f"{number:0{len(low)}d}" for number in range(int(low), int(high) + 1)] for low, high in ranges]
+    paths = [
+        "".join(itertools.chain(*zip(texts, (*chosen, ""), strict=True))) for chosen in itertools.product(*numbers)
+    ]
+    return [found for each in paths for found in (sorted(glob(each)) if re.search(r"[*?[]", each) else [each])]
+
+
+def _read(
+    asked: Asked, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
+) -> Iterator[Sample]:
+    def report(line: str) -> None:
+        if line not in known:  # a shard is read once an epoch
+            known.add(line)
+            unreadable.append(line)
+
+    for key, parts in itertools.groupby(members(shards[number], report), lambda member: _key(member.name)[0]):
+        try:
+            yield from _samples(asked, shards[number], key, parts)
+        except BadData as error:
+            report(str(error))
+
+
+def _samples(asked: Asked, shard: Path, key: str, parts: Iterator[Member]) -> Iterator[Sample]:
+    row = Fields({}, shard, key)
+    media, words = [], {}
+    for part in parts:
+        ending = _key(part.name)[1]
+        if ending in ENDINGS:
+            digest = hashlib.sha256(part.content).hexdigest()
+            uri = f"{ROW}{shard}/{part.name}#{part.offset}+{len(part.content)}"
+            media.append(Media(kind=ENDINGS[ending], uri=uri, digest=digest))
+            if not part.content:
+                raise row.bad(f"{part.name} is empty (0 bytes)")
+        elif ending in ("txt", "json"):
+            words[ending] = part.content
+    if len(media) != 1:
+        raise row.bad(f"{len(media)} media, where one of {', '.join(ENDINGS)} was due")
+    yield from captioned(asked, row, f"{shard.stem}/{key}", media[0], _captions(row, shard, key, words))
+
+
+def _captions(row: Fields, shard: Path, key: str, words: dict[str, bytes]) -> tuple[str, ...]:
+    try:
+        if "txt" in words:
+            return captions_of(Fields({"txt": words["txt"].decode().strip()}, shard, key), "txt")
+        if "json" in words:
+            return captions_of(Fields(json.loads(words["json"]), shard, key), "caption")
+    except (ValueError, RecursionError) as error:
+        raise row.bad(f"its caption cannot be read: {error}") from None
+    raise row.bad("no caption: neither a txt nor a json")
+
+
+def _key(name: str) -> tuple[str, str]:
+    """Name and ending as WebDataset parts them, at the first dot of the file's name; none: an ending of its own."""
+    found = NAME.fullmatch(name)
+    return (found[1], found[2].lower()) if found else (name, "")
