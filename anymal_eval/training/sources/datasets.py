@@ -79,10 +79,11 @@ def load(asked: Asked) -> Source:
 
 def _options(asked: Asked) -> tuple[str, dict[str, str]]:
     name, _, query = asked.path.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    wrong = [key for key in options if key not in OPTIONS] or ([query] if query and not options else [])
-    if wrong or not name:
-        raise WrongUse(f"{asked.name}: no option {', '.join(wrong)}; there are {', '.join(OPTIONS)}")
+    options = dict(parse_qsl(query))
+    if not name or len(options) != len(query.split("&")) * bool(query) or not options.keys() <= set(OPTIONS):
+        raise WrongUse(
+            f"{asked.name}: options are written as in ?image=COLUMN&split=train; there are {', '.join(OPTIONS)}"
+        )
     return name, options
 
 
