@@ -27,6 +27,7 @@ class Learner(nn.Module):
         super().__init__()
         self.network = network
         self._checkpointed: list[nn.Module] = []
+        self.training = False  # as the network is; torch begins otherwise
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss of a batch's targets; media that rows share are projected once."""
