@@ -70,7 +70,7 @@ def refuse_missing(asked: Asked, gone: Sequence[str]) -> None:
     """
     if gone and not asked.skip_missing:
         more = f" (and {len(gone) - 1:,} more)" if len(gone) > 1 else ""
-        raise MissingData(f"{gone[0]}{more}; fetch them, or leave their samples out with skip_missing")
+        raise MissingData(f"{gone[0]}{more}; fetch them, or leave their samples out with --skip-missing-media")
 
 
 def nothing_left(file: Path | str, left_out: Sequence[str]) -> BadData:

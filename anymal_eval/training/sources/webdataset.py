@@ -6,7 +6,7 @@ its caption, in a txt, or as "caption" in a json::
 
     000000012.jpg   000000012.txt   000000012.json
 
-Media are not held in memory: a uri ``row:SHARD/MEMBER#OFFSET+SIZE`` says where one lies in its shard, and the opener
+Media are not held in memory: a uri ``row:SHARD#OFFSET+SIZE:MEMBER`` says where one lies in its shard, and the opener
 reads it there, in any thread, process or order. This is why ``tarfile`` reads the shards and not the ``webdataset``
 library, which forgets the place of what it has read. That library also ends a shard without a word where a header is
 damaged or the end is cut off. Shards must be plain tar files on disk. The fingerprint is of their names and sizes.
@@ -48,22 +48,22 @@ class Shards:
     paths: frozenset[str]
 
     def __call__(self, uri: str) -> bytes:
-        """The bytes behind a ``row:SHARD/MEMBER#OFFSET+SIZE``.
+        """The bytes behind a ``row:SHARD#OFFSET+SIZE:MEMBER``.
 
         Raises:
             MediaError: it is in no shard of this source, or the shard is shorter now.
             OSError: the shard cannot be read.
         """
-        address, _, span = uri.removeprefix(ROW).rpartition("#")
-        heads = (address[: found.end()] for found in re.finditer(r"\.tar(?=/)", address))
-        shard = next((head for head in heads if head in self.paths), None)
-        place = re.fullmatch(r"(\d+)\+(\d+)", span)
-        if shard is None or place is None:
+        address = uri.removeprefix(ROW)
+        spans = re.finditer(r"#(\d+)\+(\d+):", address)
+        span = next((found for found in spans if address[: found.start()] in self.paths), None)
+        if span is None:
             raise MediaError(f"{uri}: it is in none of the {len(self.paths)} shards that are open here")
-        with open(shard, "rb") as file:
-            file.seek(int(place[1]))
-            content = file.read(int(place[2]))
-        if len(content) != int(place[2]):
+        offset, size = int(span[1]), int(span[2])
+        with open(address[: span.start()], "rb") as file:
+            file.seek(offset)
+            content = file.read(size)
+        if len(content) != size:
             raise MediaError(f"{uri}: the shard ends before; has it changed?")
         return content
 
@@ -133,7 +133,7 @@ def _samples(asked: Asked, shard: Path, key: str, parts: Iterator[Member]) -> It
         ending = _key(part.name)[1]
         if ending in ENDINGS:
             digest = hashlib.sha256(part.content).hexdigest()
-            uri = f"{ROW}{shard}/{part.name}#{part.offset}+{len(part.content)}"
+            uri = f"{ROW}{shard}#{part.offset}+{len(part.content)}:{part.name}"
             media.append(Media(kind=ENDINGS[ending], uri=uri, digest=digest))
             if not part.content:
                 raise row.bad(f"{part.name} is empty (0 bytes)")

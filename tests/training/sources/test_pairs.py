@@ -87,7 +87,8 @@ def test_media_that_are_not_there(lines: Write, picture: Write) -> None:
     with pytest.raises(MissingData) as raised:
         open_source(f"pairs:{table}")
     assert str(raised.value) == (
-        f"{table}: line 2: no images/b.png (and 2 more); fetch them, or leave their samples out with skip_missing"
+        f"{table}: line 2: no images/b.png (and 2 more);"
+        " fetch them, or leave their samples out with --skip-missing-media"
     )
     source = open_source(f"pairs:{table}", skip_missing=True)
     assert source.samples is not None

@@ -100,7 +100,9 @@ def test_kinds_of_media_and_captions(tmp_path: Path) -> None:
 
 def test_long_names_and_a_json_of_captions(tmp_path: Path) -> None:
     name = "x" * 150
-    path = shard(tmp_path / "a.tar", [{"__key__": f"ü{name}/{name}", "flac": b"s", "json": {"caption": ["a", "b"]}}])
+    path = shard(
+        tmp_path / "a#1+2:.tar", [{"__key__": f"ü#3+4:{name}/{name}", "flac": b"s", "json": {"caption": ["a", "b"]}}]
+    )
     source = open_source(f"webdataset:{path}")
     found = read(source)
     assert [(sample.id.rpartition("#")[2], said(sample)) for sample in found] == [("0", "a"), ("1", "b")]
@@ -246,12 +248,12 @@ def test_the_opener_opens_these_shards_only(tmp_path: Path, whole: tuple[Path, l
     (first, *_) = read(source)
     assert source.opener is not None
     other = shard(tmp_path / "b.tar", pictures(0, 1))
-    for uri in (f"row:{other}/x.png#0+10", "row:/etc/passwd#0+10", f"row:{path}/x.png#a", f"row:{path}#0+1"):
+    for uri in (f"row:{other}#0+10:x.png", "row:/etc/passwd#0+10:x.png", f"row:{path}#a:x.png", f"row:{path}#0+1"):
         with pytest.raises(MediaError, match="it is in none of the 1 shards that are open here"):
             source.opener(uri)
     path.write_bytes(b"")
     with MediaReader(source.opener) as reader:
-        with pytest.raises(MediaError, match=r"a\.tar/0\.png#.*: the shard ends before; has it changed\?"):
+        with pytest.raises(MediaError, match=r"a\.tar#\d+\+\d+:0\.png: the shard ends before; has it changed\?"):
             reader.image(first.media[0])
         with pytest.raises(MediaError):
             reader.image(Media(kind="image", uri="row:nowhere#0"))
