@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.errors import RequestFailed
+from anymal_eval import fingerprint
+from anymal_eval.errors import OutOfMemory, RequestFailed
 from anymal_eval.models import PLAIN_WORDING, Prepared
 from anymal_eval.models._answering import (
-    Ready,
     answer_alike,
     media_key,
     ranked_response,
@@ -32,6 +33,7 @@ from anymal_eval.models._answering import (
 from anymal_eval.models._conversation import SEQUENCES, blocks, joint_batch
 from anymal_eval.models._kept import Kept
 from anymal_eval.models._seam import common, joined
+from anymal_eval.models._sharing import ChatReady, Sharing
 from anymal_eval.models._speaking import Speaker
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -43,13 +45,6 @@ if TYPE_CHECKING:
 OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
 # Texts that a tokenizer or processor reads as the place of a medium.
 MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatReady(Ready):
-    """What the processor made of a request, as for a batch of one."""
-
-    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +60,7 @@ class Chat:
 
     def __init__(self, loaded: Loaded, reader: MediaReader, limits: Limits) -> None:
         self.fingerprint = loaded.fingerprint
-        self.provenance = loaded.provenance
+        self.provenance = dict(loaded.provenance)
         self.remark = loaded.remark
         self.accepts = limits.kinds
         self.wording: Wording = PLAIN_WORDING
@@ -77,6 +72,8 @@ class Chat:
         self._lock = threading.Lock()
         self._own = threading.local()
         self.speaker = Speaker(loaded.model, loaded.processor.tokenizer)
+        self.sharing: Sharing | None = None  # whoever loads a model tries it first: see ``_sharing_trial``
+        self.timings = self.speaker.timings  # a medium is encoded where its prompt is prefilled
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
     def prepare(self, request: Request) -> ChatReady:
@@ -95,16 +92,20 @@ class Chat:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
         require_context(request, length, tails, self._context)
+        media = "|".join(media_key(media, request.frames) for media in request.media) or None
+        ids = inputs["input_ids"][0].tolist()
+        cut = self.sharing.cut(request, ids) if self.sharing is not None else 0
         return ChatReady(
             request=request,
             tails=tails,
-            prefix_key=None,
-            media_key="|".join(media_key(media, request.frames) for media in request.media) or None,
-            prefix_tokens=0,
-            suffix_tokens=length,
+            prefix_key=fingerprint.of([media, ids[:cut]]) if cut else None,
+            media_key=media,
+            prefix_tokens=cut,
+            suffix_tokens=length - cut,
             nbytes=sum(getattr(value, "nbytes", 0) for value in inputs.values()),
             alike=self._alike(inputs, bool(tails)),
             inputs=inputs,
+            cut=cut,
         )
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
@@ -114,13 +115,31 @@ class Chat:
         from anymal_eval.anymal.decoding import memory_guard
 
         items = [item for item in batch if isinstance(item, ChatReady)]
-        with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
-            return answer_alike(items, self._compute)
+        if self.sharing is not None:
+            items = self.sharing.marked(items)
+        try:
+            with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
+                return answer_alike(items, self._compute)
+        except OutOfMemory:
+            if self.sharing is not None:
+                self.sharing.forget()
+            raise
 
     def close(self) -> None:
         """End the decoder processes and let what they opened go."""
         self._opened.clear()
         self._reader.close()
+        if self.sharing is not None:
+            self.sharing.forget()
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the sounds that it takes."""
+        return int(self._processor.feature_extractor.sampling_rate)
+
+    def keep_decoded(self, key: str, array: Any) -> None:
+        """Take a medium as decoded, by its key."""
+        self._opened.put(key, [array])
 
     def _mine(self) -> Any:
         """The processor of the thread that asks: a fast tokenizer cannot be used by two at once."""
@@ -157,7 +176,7 @@ class Chat:
                 return [self._reader.image(media)]
             if media.kind == "video":
                 return list(self._reader.video(media, frames))
-            return [self._reader.audio(media, self._processor.feature_extractor.sampling_rate)]
+            return [self._reader.audio(media, self.sample_rate)]
 
         return self._opened.get(media_key(media, frames), decode)
 
@@ -181,7 +200,7 @@ class Chat:
         if shown:
             extra["images"] = [shown]
         if heard:
-            extra |= {"audio": heard, "sampling_rate": processor.feature_extractor.sampling_rate}
+            extra |= {"audio": heard, "sampling_rate": self.sample_rate}
         try:
             made = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
         except (ValueError, IndexError) as error:
@@ -212,11 +231,14 @@ class Chat:
         return tuple(sorted((name, tuple(value.shape)) for name, value in media.items()))
 
     def _compute(self, items: Sequence[ChatReady]) -> list[Response]:
-        inputs = joint_batch([item.inputs for item in items], self.speaker.pad, self.network)
+        start = time.perf_counter()
+        begun = self.sharing.begun(items) if self.sharing is not None else None
+        inputs, past = begun or (joint_batch([item.inputs for item in items], self.speaker.pad, self.network), None)
+        self.timings["prefilling"] += time.perf_counter() - start
         if not items[0].tails:
-            said = self.speaker.generate(inputs, items[0].request.decoding)
+            said = self.speaker.generate(inputs, items[0].request.decoding, past)
             return [said_response(item, one) for item, one in zip(items, said, strict=True)]
-        scores = self.speaker.rank(inputs, [item.tails for item in items])
+        scores = self.speaker.rank(inputs, [item.tails for item in items], past)
         return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
 
 

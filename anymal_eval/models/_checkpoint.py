@@ -54,9 +54,17 @@ class OpenOptions(CheckpointOptions):
 
     Attributes:
         trust_remote_code: run the Python that comes with the checkpoint.
+        share: whether requests that begin alike are begun once, where a trial shows that it works; no answer depends
+            on it.
     """
 
     trust_remote_code: bool = False
+    share: bool = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether all is computed in fp32."""
+        return self.precision == "fp32" and self.quantize == "none"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.models._sharing import Past, writable
 from anymal_eval.models._watching import Finite, Stop, check_finite
 from anymal_eval.records import Decoding, Finish
 
@@ -36,6 +38,7 @@ class Speaker:
         self.repetition_penalty = 1.0  # of what was said already
         self.model = model
         self.tokenizer = tokenizer
+        self.timings: dict[str, float] = dict.fromkeys(("prefilling", "decoding"), 0.0)
         # A fast tokenizer borrows its Rust half mutably while it is set up for a call: two threads at once would fail.
         self.lock = lock or threading.Lock()
         own = model.generation_config
@@ -55,12 +58,13 @@ class Speaker:
             found: list[int] = self.tokenizer(text)["input_ids"]
         return found
 
-    def generate(self, inputs: Mapping[str, Tensor], decoding: Decoding) -> list[Said]:
+    def generate(self, inputs: Mapping[str, Tensor], decoding: Decoding, past: Past | None = None) -> list[Said]:
         """Let b rows go on.
 
         Args:
             inputs: what ``generate`` takes, padded on the left (an encoder's on the right), with its mask.
             decoding: how; nothing is sampled.
+            past: what of the same rows is computed.
 
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
@@ -78,16 +82,23 @@ class Speaker:
         )
         # Of what generate returns, so much is not new: the prompt's ids, or the token that a decoder starts with.
         start = 1 if self.seq2seq else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {} if past is None else {"past_key_values": past.cache(decoding.beams)}
         if decoding.stop and decoding.beams == 1:
             extra["stopping_criteria"] = [Stop(self.text, decoding.stop, start)]
-        watching: list[Any] = [Finite(decoding.beams)]
+        finite = Finite(decoding.beams)
+        watching: list[Any] = [finite]
         if self.repetition_penalty != 1.0:
             watching.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        begun = time.perf_counter()
         out: Tensor = self.model.generate(**inputs, generation_config=settings, logits_processor=watching, **extra)
-        return [self._said(row[start:], decoding) for row in out.tolist()]
+        rows = out.tolist()
+        self.timings["prefilling"] += finite.first - begun
+        self.timings["decoding"] += time.perf_counter() - finite.first
+        return [self._said(row[start:], decoding) for row in rows]
 
-    def rank(self, inputs: Mapping[str, Tensor], options: Sequence[Sequence[Sequence[int]]]) -> list[tuple[float, ...]]:
+    def rank(
+        self, inputs: Mapping[str, Tensor], options: Sequence[Sequence[Sequence[int]]], past: Past | None = None
+    ) -> list[tuple[float, ...]]:
         """Sums of log p of each row's options as what a decoder goes on with.
 
         The rows are computed once; options of one token are read from them, longer ones go on from their cache.
@@ -95,6 +106,7 @@ class Speaker:
         Args:
             inputs: as for ``generate``: b rows padded on the left, ``attention_mask`` among them.
             options: for each row, its options' ids.
+            past: what of the same rows is computed.
 
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
@@ -104,9 +116,16 @@ class Speaker:
         mask = inputs["attention_mask"]
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         last = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
-        out = self.model(**inputs, position_ids=positions, use_cache=True, **last)
+        given: dict[str, Any] = {**inputs, "position_ids": positions}
+        if past is not None:
+            given |= {name: given[name][:, past.positions :] for name in ("input_ids", "position_ids")}
+            given["past_key_values"] = past.cache()
+        begun = time.perf_counter()
+        out = self.model(**given, use_cache=True, **last)
         logits = out.logits[:, -1]  # (b, v)
         check_finite(logits)
+        computed = time.perf_counter()
+        self.timings["prefilling"] += computed - begun
         first = logits.float().log_softmax(dim=-1)
         totals = [[float(first[row, option[0]]) for option in own] for row, own in enumerate(options)]
         rest = [(row, place) for row, own in enumerate(options) for place, option in enumerate(own) if len(option) > 1]
@@ -116,6 +135,7 @@ class Speaker:
             sums = self._go_on(out.past_key_values, mask, chosen, [options[row][place] for row, place in chunk])
             for (row, place), value in zip(chunk, sums, strict=True):
                 totals[row][place] += value
+        self.timings["decoding"] += time.perf_counter() - computed
         return [tuple(row) for row in totals]
 
     def rank_whole(self, inputs: Mapping[str, Tensor], options: Sequence[Sequence[int]]) -> tuple[float, ...]:
@@ -175,13 +195,11 @@ class Speaker:
 
     def _go_on(self, cache: Any, mask: Tensor, rows: list[int], options: list[Sequence[int]]) -> list[float]:
         """Sums of log p of each option's second to last token, each over its row's cache, which is not changed."""
-        import copy
-
         import torch
 
         given, targets, used = self._padded(options)
         chosen = torch.tensor(rows, device=mask.device)
-        own = copy.deepcopy(cache)
+        own = writable(cache)
         own.batch_select_indices(chosen)
         whole = torch.cat([mask[chosen], used.long()], dim=1)
         positions = (whole.cumsum(dim=1) - 1)[:, -given.shape[1] :]
@@ -233,6 +251,7 @@ def _row(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
 
 def _scores(logits: Tensor, targets: Tensor, used: Tensor) -> list[float]:
     """(r, m, v) logits and (r, m) targets -> r sums of log p over the positions that are used."""
+    logits = logits.to(targets.device)  # a model over several devices ends on another than it begins on
     check_finite(logits[used])
     scores = logits.float().log_softmax(dim=-1).gather(-1, targets[..., None])[..., 0]
     return [float(value) for value in scores.masked_fill(~used, 0.0).sum(dim=1)]

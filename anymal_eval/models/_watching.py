@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,22 @@ def check_finite(logits: Tensor) -> None:
 
 
 class Finite:
-    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed"."""
+    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed".
+
+    Attributes:
+        first: when the prompt was computed and found whole, as ``time.perf_counter`` has it.
+    """
 
     def __init__(self, beams: int) -> None:
         self._beams = beams
+        self.first = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
         if bad.any():
             rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
             raise BadLogits(f"the network gave NaN or infinite logits in rows {rows} of {len(bad) // self._beams}")
+        self.first = self.first or time.perf_counter()
         return scores
 
 

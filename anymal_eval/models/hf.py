@@ -9,6 +9,7 @@ from anymal_eval.models import Model
 from anymal_eval.models._chat import Chat, Limits
 from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
 from anymal_eval.models._conversation import require_template
+from anymal_eval.models._sharing_trial import try_sharing
 from anymal_eval.records import MediaKind
 
 NAME = "hf"
@@ -53,7 +54,8 @@ def load(options: Options) -> Model:
     processor = _weights.load_processor(checkpoint, options)
     require_template(processor, options.checkpoint)
     loaded = _weights.load(cls, checkpoint, options, NAME, processor)
-    return Chat(loaded, media_reader(options.media_timeout), limits)
+    chat = Chat(loaded, media_reader(options.media_timeout), limits)
+    return try_sharing(chat, options.share, exact=options.exact)
 
 
 def _limits(options: Options) -> Limits:

@@ -13,6 +13,7 @@ from anymal_eval.models import Model
 from anymal_eval.models._chat import Chat, Limits
 from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
 from anymal_eval.models._conversation import require_template
+from anymal_eval.models._sharing_trial import try_sharing
 from anymal_eval.records import MediaKind
 
 NAME = "hf_audio"
@@ -48,4 +49,5 @@ def load(options: Options) -> Model:
     processor = _weights.load_processor(checkpoint, options)
     require_template(processor, options.checkpoint)
     loaded = _weights.load(cls, checkpoint, options, NAME, processor)
-    return Chat(loaded, media_reader(options.media_timeout), Limits(kinds=SOUNDS))
+    chat = Chat(loaded, media_reader(options.media_timeout), Limits(kinds=SOUNDS))
+    return try_sharing(chat, options.share, exact=options.exact)

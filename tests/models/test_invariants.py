@@ -109,7 +109,7 @@ def spoilt(item: Any, place: int) -> Any:
         name: torch.full_like(value, torch.nan) if value.is_floating_point() else value
         for name, value in item.inputs.items()
     }
-    return replace(item, inputs=inputs)
+    return replace(item, inputs=inputs, prefix_key=item.prefix_key and f"nan{place}")
 
 
 def test_a_batch_that_does_not_fit_is_out_of_memory(
