@@ -19,6 +19,11 @@ def builtin_tasks() -> Path:
     return shipped
 
 
+def demo_model() -> Path:
+    """The checkpoint of the demo model, which is shipped with the package; its card lies beside it."""
+    return PACKAGE / "demo" / "model" / "checkpoint"
+
+
 def cache() -> Path:
     """The user's cache folder: ``ANYMAL_EVAL_CACHE``, else ``anymal_eval`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
     named = os.environ.get("ANYMAL_EVAL_CACHE")

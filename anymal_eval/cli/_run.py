@@ -14,6 +14,7 @@ from anymal_eval.cli import _asked, _asking
 from anymal_eval.cli import _evaluate as flow
 from anymal_eval.codec import encode
 from anymal_eval.errors import WrongUse, listed
+from anymal_eval.protocols import DEFAULT
 from anymal_eval.records import Response
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from anymal_eval.scoring.score import Scores
     from anymal_eval.store.folder import RunFolder
     from anymal_eval.store.manifest import Manifest, TaskEntry
+
+
+DEMO_MODEL, DEMO_PROTOCOL = "anymal:demo", "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class Plan:
     split: str | None
     limit: int | None
     demo_examples: int
-    protocol: str
+    protocol: str | None
     ablate: str
     with_blind: bool
     skip_missing_media: bool
@@ -60,6 +64,11 @@ class Plan:
     tasks_dir: tuple[Path, ...]
     allow_environment_change: bool
     out: Path | None
+
+    @property
+    def words(self) -> str:
+        """The protocol's name: the demo model knows no words but its own."""
+        return self.protocol or (DEMO_PROTOCOL if self.model == DEMO_MODEL else DEFAULT)
 
     def common_options(self) -> dict[str, str]:
         """Device, precision, quantisation and the decoders' time and the feature cache, where they were given."""
@@ -129,7 +138,7 @@ def carry_out(plan: Plan) -> int:
     if plan.hub_id is not None and len(tasks) > 1:
         raise WrongUse("--hub-id goes with one task")
     data = _data(plan)
-    protocol = flow.protocol_of(plan.protocol)
+    protocol = flow.protocol_of(plan.words)
     loaded = [flow.load_task(task, _asked.with_split(task, data, protocol)) for task in tasks]
     for name in skipped:
         click.echo(f"{name}: skipped, model {spec.name} does not take its media", err=True)
@@ -156,11 +165,11 @@ def carry_out(plan: Plan) -> int:
 
 
 def _without_model(plan: Plan) -> Plan:
-    """No model is named: the demo world is meant, and until a trained demo model is shipped a guess answers it."""
-    if plan.data not in (None, "demo") or plan.options:
-        raise WrongUse("--model is needed: constant, replay:FILE, or another of anymal-eval models")
-    click.echo("no model named: 'constant', which does not look, answers on demo data; name one with --model", err=True)
-    return replace(plan, model="constant", data="demo")
+    """No model is named: the demo world is meant, and the small network that was trained on it."""
+    if plan.data not in (None, "demo"):
+        raise WrongUse("--model is needed: anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models")
+    click.echo("no model named: the demo model answers on demo data; name another with --model", err=True)
+    return replace(plan, model=DEMO_MODEL, data="demo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +231,7 @@ def _manifest(plan: Plan, spec: Spec, model: Model, data: flow.DataChoice) -> Ma
     identity = {
         "model": _shown(spec),
         "fingerprint": model.fingerprint,
-        "protocol": plan.protocol,
+        "protocol": plan.words,
         "data": data.kind,
         "split": plan.split or "default",
         "limit": plan.limit,

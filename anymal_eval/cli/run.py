@@ -16,7 +16,7 @@ import click
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
 @click.option("--limit", type=click.IntRange(min=1), help="Sample about N examples, by whole clusters.")
 @click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="The size of the demo world.")
-@click.option("--protocol", default="plain", help="How to ask; see anymal-eval protocols.")
+@click.option("--protocol", help="How to ask; see anymal-eval protocols.  [default: plain; demo for the demo model]")
 @click.option("--ablate", type=click.Choice(["none", "no-media", "shuffled-media"]), default="none", help="Blind it.")
 @click.option("--with-blind", is_flag=True, help="Ask all again without media, and show what that scores beside.")
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose file is absent.")

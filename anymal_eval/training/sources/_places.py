@@ -33,7 +33,8 @@ def conversation(
     lost = sorted(set(MEDIA) - media.keys())
     turns = []
     for role, text in said:
-        if not text.strip():
+        # A medium may be all that the user gives: a network that is asked without words describes it.
+        if not text.strip() and not (role == "user" and media and media_first):
             raise row.bad(f"the {role} says nothing")
         if role == "user" and (tag := re.match(_edge(lost), text.strip())):
             raise row.bad(f"{tag[1] or tag[2]} stands at the edge of what the user says, and the row has none")

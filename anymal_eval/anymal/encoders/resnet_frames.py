@@ -1,0 +1,44 @@
+"""A ResNet of transformers on the frames of a clip, each token with its time and place: the demo model's video tower.
+
+Unlike ``frames``, which sets an image encoder's outputs side by side, the tokens say which frame they are of; a
+resampler, to which order means nothing, could not tell a move to the left from one to the right otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anymal_eval.anymal.encoders import check_form
+from anymal_eval.anymal.encoders._resnet import ResNet, ResNetOptions, parts
+from anymal_eval.anymal.encoders.frames import pick
+from anymal_eval.anymal.weights import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ResNetOptions):
+    """``frames``: k, taken evenly where the decoder gives more."""
+
+    frames: int = 8
+
+
+class Clip(ResNet):
+    """Shapes:  w clips · k frames · h height and width · n = k g g tokens · e width."""
+
+    medium = "video"
+
+    def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
+        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames taken evenly or repeated to k."""
+        check_form(media, "video")
+        return self.pixels([media[i] for i in pick(len(media), self.window_shape[0])])[None]
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(w, k, 3, h, h) -> (w, n, e)."""
+        cells = self.cells(windows.flatten(0, 1))
+        return self.placed(cells.unflatten(0, (len(windows), -1)).flatten(1, 2))
+
+
+def build(options: Options, source: Source) -> Clip:
+    """Load it from a ResNet checkpoint."""
+    return Clip(*parts(options, source), options, frames=options.frames)

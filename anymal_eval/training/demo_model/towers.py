@@ -1,0 +1,159 @@
+"""The demo model's four encoders, each pre-trained on its own to say the canonical caption, then frozen.
+
+A throw-away head says all words of a caption at once, a slot a word: the demo world's canonical captions follow from
+the scene, so no word has to wait for the one before it, and no decoder has to be learnt beside the tower.
+
+Shapes:  b scenes · n tokens · e encoder width · s slots · v words
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from anymal_eval.anymal import encoders
+from anymal_eval.anymal.config import AnyMALConfig
+from anymal_eval.anymal.encoders import Encoder
+from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
+from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
+from anymal_eval.anymal.weights import Source, library
+from anymal_eval.demo import Pair
+from anymal_eval.records import MediaKind
+from anymal_eval.training.demo_model.optimiser import Schedule
+
+END = "."
+HEAD_WIDTH, HEAD_LAYERS, HEADS = 128, 2, 4
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how fast."""
+
+    steps: int
+    rows: int = 64
+    rate: float = 2e-3
+
+
+class Captioner(nn.Module):
+    """A tower with the head that is thrown away."""
+
+    def __init__(self, encoder: Encoder, slots: int, words: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.input = nn.Linear(encoder.width, HEAD_WIDTH)
+        self.slot_embeds = nn.Parameter(torch.randn(slots, HEAD_WIDTH) * 0.5)
+        layer = nn.TransformerDecoderLayer(
+            HEAD_WIDTH, HEADS, 2 * HEAD_WIDTH, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerDecoder(layer, HEAD_LAYERS, norm=nn.LayerNorm(HEAD_WIDTH))
+        self.head = nn.Linear(HEAD_WIDTH, words)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(b, ...) windows -> (b, s, v) logits."""
+        seen = self.input(self.encoder(windows))
+        out: Tensor = self.head(self.layers(self.slot_embeds.expand(len(windows), -1, -1), seen))
+        return out
+
+
+class Captions:
+    """Canonical captions as slots."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        split = [[*pair.captions[0].split(), END] for pair in pairs]
+        self.words = sorted({word for caption in split for word in caption})
+        place = {word: index for index, word in enumerate(self.words)}
+        self.slots = max(map(len, split))
+        self.targets = torch.full((len(split), self.slots), IGNORED)
+        for row, caption in enumerate(split):
+            self.targets[row, : len(caption)] = torch.tensor([place[word] for word in caption])
+
+
+def write_fresh(config: AnyMALConfig, kind: MediaKind) -> None:
+    """An encoder's folder with noise for weights, from the ``architecture`` of its options."""
+    options = config.modalities[kind].encoder
+    path = Path(options.path)
+    if isinstance(options, IMUOptions):
+        _save_motion(IMU2CLIP(options, options.width), path)
+        return
+    classes = {
+        "resnet": ("ResNetModel", "ConvNextImageProcessorPil"),
+        "resnet_frames": ("ResNetModel", "ConvNextImageProcessorPil"),
+        "clap": ("ClapAudioModel", "ClapFeatureExtractor"),
+    }
+    model_class, processor_class = (getattr(library(), name) for name in classes[options.kind])
+    settings = library().AutoConfig.for_model(**(options.architecture or {}))
+    model_class(settings).save_pretrained(path, safe_serialization=True)
+    _processor(processor_class, settings, options).save_pretrained(path)
+
+
+def _processor(cls: Any, settings: Any, options: Any) -> Any:
+    if options.kind == "clap":
+        return cls(
+            feature_size=settings.num_mel_bins,
+            sampling_rate=8000,
+            fft_window_size=512,
+            hop_length=64,
+            max_length_s=options.seconds,
+            frequency_min=0,
+            frequency_max=4000,
+            truncation="rand_trunc",
+            padding="pad",
+        )
+    return cls(size={"shortest_edge": options.side}, crop_pct=1.0)
+
+
+def inputs_of(encoder: Encoder, pairs: Sequence[Pair]) -> Tensor:
+    """Every scene as the encoder's first window, (b, ...)."""
+    found = []
+    for pair in pairs:
+        array = pair.array
+        if pair.kind == "audio":
+            array = array.astype(np.float32) / 32768
+        found.append(encoder.preprocess(array, pair.rate or None)[0])
+    return torch.stack(found)
+
+
+def train(
+    config: AnyMALConfig,
+    kind: MediaKind,
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    log: Callable[[int, float], None],
+) -> None:
+    """Pre-train one tower and write it where ``config`` says it lies."""
+    torch.manual_seed(0)
+    write_fresh(config, kind)
+    options = config.modalities[kind].encoder
+    encoder = encoders.build(options, Source())
+    captions = Captions(pairs)
+    inputs = inputs_of(encoder, pairs)
+    network = Captioner(encoder, captions.slots, len(captions.words))
+    network.requires_grad_(True).train()
+    schedule = Schedule(network, rate=recipe.rate, steps=recipe.steps)
+    for step in range(recipe.steps):
+        rows = torch.randint(len(pairs), (recipe.rows,))
+        logits = network(inputs[rows])
+        loss = cross_entropy(logits.flatten(0, 1), captions.targets[rows].flatten(), ignore_index=IGNORED)
+        schedule.step(loss)
+        log(step, loss.item())
+    _save(encoder.eval(), Path(options.path))
+
+
+def _save(encoder: Encoder, path: Path) -> None:
+    if isinstance(encoder, IMU2CLIP):
+        _save_motion(encoder, path)
+    else:
+        encoder.get_submodule("model").save_pretrained(path, safe_serialization=True)  # type: ignore[operator]
+
+
+def _save_motion(encoder: IMU2CLIP, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, path)

@@ -1,0 +1,107 @@
+"""The training split of the demo world as scenes in memory, and as the files that ``train`` reads.
+
+The files are those of any other data: ``pairs-KIND.jsonl`` for alignment, ``instructions.jsonl`` for instruction tuning,
+media beside them. Nothing of the evaluation split is drawn here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from anymal_eval.demo import Pair, Question, pairs, text_questions
+from anymal_eval.demo.files import write_clip, write_jsonl, write_motion, write_picture, write_sound
+from anymal_eval.records import MediaKind
+
+KINDS: tuple[MediaKind, ...] = ("image", "audio", "video", "imu")
+_ENDING = {"image": "png", "audio": "wav", "video": "mp4", "imu": "npy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """What was drawn: scenes by medium, and school questions without any."""
+
+    pairs: Mapping[MediaKind, tuple[Pair, ...]]
+    texts: tuple[Question, ...]
+
+
+def draw(counts: Mapping[MediaKind, int], texts: int, seed: int) -> Scenes:
+    """Draw the training split's scenes, the same for the same arguments."""
+    return Scenes(
+        pairs={kind: tuple(pairs(kind, count=counts[kind], seed=seed)) for kind in KINDS},
+        texts=tuple(text_questions(count=texts, seed=seed)),
+    )
+
+
+def words(question: Question) -> str:
+    """A question as the harness will word it for this model (``wording.toml``): each line begins anew.
+
+    What the benchmark gives beside the question (a hint, the words on a meme) stands before it; what is empty is
+    left out. No options are shown: their texts are ranked.
+    """
+    given = [question.context.get(name, "") for name in ("hint", "ocr")]
+    return "".join(f"\n{line}" for line in (*given, question.text) if line)
+
+
+CAPTION = "\n"  # how a caption is asked for: an empty question
+
+
+HARD = ("is color", "is shape", "is side", "color of", "side of", "hateful", "school friend", "school caption")
+ASKED = 4  # questions about one medium in the instructions
+TWICE = "hateful"  # memes are a tenth of the pictures and one question each: they are asked about twice
+
+
+def chosen(random: Random, pair: Pair) -> list[Question]:
+    """Some of a scene's questions, those first that take comparing."""
+    drawn = random.sample(pair.questions, min(2 * ASKED, len(pair.questions)))
+    drawn = sorted(drawn, key=lambda one: one.topic not in HARD)[:ASKED]
+    random.shuffle(drawn)
+    return [*drawn, *(one for one in drawn if one.topic == TWICE)]
+
+
+def write(scenes: Scenes, folder: Path, seed: int) -> None:
+    """Write ``pairs-KIND.jsonl`` (canonical captions), ``instructions.jsonl`` and all media."""
+    random = Random(seed)
+    instructions: list[dict[str, object]] = []
+    for kind, drawn in scenes.pairs.items():
+        rows: list[dict[str, object]] = []
+        for index, pair in enumerate(drawn):
+            name = f"{kind}/{index:06d}.{_ENDING[kind]}"
+            write_medium(pair, folder / name)
+            rows.append({"id": f"{kind}-{index}", kind: name, "caption": pair.captions[0]})
+            asked = [(words(question), question.answer) for question in chosen(random, pair)]
+            asked += [(CAPTION, pair.captions[0])] if index % 2 else []
+            for k, (instruction, response) in enumerate(asked):
+                row = {"id": f"{kind}-{index}-{k}", kind: name, "instruction": instruction, "response": response}
+                instructions.append(row)
+        write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
+    for index, question in enumerate(scenes.texts):
+        row = {"id": f"text-{index}", "instruction": words(question), "response": question.answer}
+        instructions.append(row)
+    random.shuffle(instructions)
+    write_jsonl(folder / "instructions.jsonl", instructions)
+
+
+def write_medium(pair: Pair, path: Path) -> None:
+    """Write a scene's array without loss, as the evaluation files are written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match pair.kind:
+        case "image":
+            write_picture(path, pair.array)
+        case "audio":
+            write_sound(path, pair.array, pair.rate)
+        case "video":
+            write_clip(path, pair.array, pair.rate)
+        case "imu":
+            write_motion(path, pair.array)
+
+
+def sentences(scenes: Scenes) -> Iterable[str]:
+    """Every text of the scenes, for the tokenizer."""
+    for drawn in scenes.pairs.values():
+        for pair in drawn:
+            yield from pair.captions
+            for question in pair.questions:
+                yield f"{words(question)} {question.answer}"
+    for question in scenes.texts:
+        yield f"{words(question)} {question.answer}"
