@@ -79,7 +79,7 @@ def write(folder: Path, layers: int) -> None:
         own = config(place, size)
         if not (place / "llm" / "config.json").exists():
             tiny.write_llm(place / "llm", own.llm if place == folder else toy(place).llm)
-            tiny.write_encoder(place / "imu.safetensors", own.modalities["imu"])
+            tiny.write_encoder(place / "imu.safetensors", own.modalities["imu"].encoder)
     if not (folder / "llm-bf16" / "config.json").exists():
         import torch
         import transformers

@@ -120,7 +120,7 @@ def write(folder: Path, config: AnyMALConfig) -> Path:
         torch.manual_seed(0)
         tiny.write_llm(backbones / "llm", config.llm)
         for part in config.modalities.values():
-            tiny.write_encoder(backbones / part.encoder.path, part)
+            tiny.write_encoder(backbones / part.encoder.path, part.encoder)
         checkpoint.save(tiny.network_of(config, backbones), folder / "checkpoint")
     return folder / "checkpoint"
 

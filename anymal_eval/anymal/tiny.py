@@ -3,14 +3,16 @@
 It shows that everything runs, from a picture to a score, without a download. What it says means nothing.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig, preset, with_paths
+from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, preset, with_paths
 from anymal_eval.anymal.encoders import EncoderOptions
+from anymal_eval.anymal.encoders._resnet import ResNetOptions
 from anymal_eval.anymal.encoders.clap import Options as ClapOptions
 from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
 from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
@@ -43,7 +45,7 @@ def write(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         write_llm(backbones / "llm", config.llm)
         for part in config.modalities.values():
-            write_encoder(backbones / part.encoder.path, part)
+            write_encoder(backbones / part.encoder.path, part.encoder)
         network = network_of(config, backbones)
         checkpoint.save(network, folder / "checkpoint", note="untrained")
     return folder / "checkpoint"
@@ -77,9 +79,14 @@ def write_llm(folder: Path, config: LLMConfig) -> None:
     own.save_pretrained(folder)
 
 
-def write_encoder(path: Path, part: ModalityConfig) -> None:
-    """A random encoder with its processor, from the ``architecture`` of its options."""
-    options = part.encoder
+def write_encoder(path: Path, options: EncoderOptions, **preprocessing: Any) -> None:
+    """A random encoder with its processor, from the ``architecture`` of its options.
+
+    Args:
+        path: where.
+        options: which.
+        preprocessing: what its processor is told beside the size of its input.
+    """
     if isinstance(options, IMUOptions):
         from safetensors.torch import save_file
 
@@ -90,12 +97,14 @@ def write_encoder(path: Path, part: ModalityConfig) -> None:
         "dinov2": ("Dinov2Model", "BitImageProcessorPil"),
         "siglip": ("SiglipVisionModel", "SiglipImageProcessorPil"),
         "videomae": ("VideoMAEModel", "VideoMAEImageProcessorPil"),
+        "resnet": ("ResNetModel", "ConvNextImageProcessorPil"),
+        "resnet_frames": ("ResNetModel", "ConvNextImageProcessorPil"),
         "clap": ("ClapAudioModel", "ClapFeatureExtractor"),
     }
     model_class, processor_class = (getattr(library(), name) for name in classes[options.kind])
     settings = library().AutoConfig.for_model(**(options.architecture or {}))
     model_class(settings).save_pretrained(path, safe_serialization=True)
-    _processor(processor_class, settings, options).save_pretrained(path)
+    _processor(processor_class, settings, options, preprocessing).save_pretrained(path)
 
 
 def tokenizer() -> Any:
@@ -120,13 +129,16 @@ def tokenizer() -> Any:
     return made
 
 
-def _processor(cls: Any, settings: Any, options: EncoderOptions) -> Any:
+def _processor(cls: Any, settings: Any, options: EncoderOptions, told: Mapping[str, Any]) -> Any:
     if isinstance(options, ClapOptions):
-        return cls(feature_size=settings.num_mel_bins, max_length_s=options.seconds, truncation="rand_trunc")
-    size = int(settings.image_size)
+        size = {"feature_size": settings.num_mel_bins, "max_length_s": options.seconds}
+        return cls(**{**size, "truncation": "rand_trunc", **told})
+    if isinstance(options, ResNetOptions):
+        return cls(**{"size": {"shortest_edge": options.side}, "crop_pct": 1.0, **told})
+    side = {"height": int(settings.image_size), "width": int(settings.image_size)}
     if options.kind == "siglip":
-        return cls(size={"height": size, "width": size})
-    return cls(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        return cls(**{"size": side, **told})
+    return cls(**{"size": {"shortest_edge": side["height"]}, "crop_size": side, **told})
 
 
 def _spread(model: Any) -> None:

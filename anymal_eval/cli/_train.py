@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from anymal_eval import paths
 from anymal_eval.cli._progress import progress
 from anymal_eval.cli._run import typed_options
 from anymal_eval.errors import WrongUse, listed
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from anymal_eval.training.recipe import Recipe
     from anymal_eval.training.stage import Job, Running
     from anymal_eval.training.starting import Start
-    from anymal_eval.training.trainer import Evaluate, Keeping
+    from anymal_eval.training.trainer import Keeping
 
 RECIPE = (
     "steps", "batch_size", "accumulate", "learning_rate", "warmup", "schedule", "weight_decay", "max_grad_norm", "seed",
@@ -31,19 +33,24 @@ def carry_out(stage: Literal["align", "instruct"], network: str, given: dict[str
     Raises:
         AnyMALEvalError: as the error tree says; what was saved stays.
     """
+    from anymal_eval.cli._train_scores import evaluation
     from anymal_eval.training.recipe import recipe
     from anymal_eval.training.stage import Shown, train
 
+    network = str(paths.demo_model()) if network == "anymal:demo" else network
     preset = given["preset"] or ("instruct" if stage == "instruct" else None)
     made = recipe(preset, {name: given[name] for name in RECIPE})
     job = _job(stage, network, made, given)
     try:
-        folder = train(job, _evaluate(given), Shown(progress=progress, say=_Said(made.steps)))
+        folder = train(
+            job, evaluation(given, job.start.config().modalities), Shown(progress=progress, say=_Said(made.steps))
+        )
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted: the same command with --out {job.out} goes on from its last state", err=True)
         raise
-    _tell(job.out)
-    click.echo(str(folder))
+    if os.environ.get("RANK", "0") == "0":
+        _tell(job.out)
+        click.echo(str(folder))
 
 
 def _job(stage: Literal["align", "instruct"], network: str, made: Recipe, given: Mapping[str, Any]) -> Job:
@@ -104,14 +111,6 @@ def _keeping(given: Mapping[str, Any]) -> Keeping:
         eval_every=given["eval_every"] or 0,
         report_to=tuple(name for name in given["report_to"] if name != "none"),
     )
-
-
-def _evaluate(given: Mapping[str, Any]) -> Evaluate | None:
-    if given["eval_every"] is None:
-        return None
-    if not given["eval_tasks"]:
-        raise WrongUse("--eval-every needs --eval-tasks")
-    raise WrongUse("--eval-every: not there yet")
 
 
 def _share(text: str) -> float:

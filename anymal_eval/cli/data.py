@@ -1,4 +1,4 @@
-"""``anymal-eval data``: which files a benchmark needs, and whether those on disk are whole."""
+"""``anymal-eval data``: which files a benchmark needs, whether those on disk are whole; draws demo data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from anymal_eval.demo import Split
     from anymal_eval.records import Media
     from anymal_eval.task import Task
 
@@ -80,6 +81,22 @@ def check(
     if not findings:
         click.echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
     return int(wrong or bool(findings))
+
+
+@data.command()
+@click.argument("task")
+@click.option("--split", type=click.Choice(["train", "eval"]), default="train", help="Which half of the demo world.")
+@click.option("--examples", type=click.IntRange(min=1), default=200, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn.")
+@click.option("--data-root", type=click.Path(path_type=Path), required=True, help="Written to DIR/<task>/.")
+def draw(*, task: str, split: "Split", examples: int, seed: int, data_root: Path) -> None:
+    """Draw demo data in TASK's official layout, to train on or to look at.
+
+    No medium of one half ever occurs in the other, whatever the seeds are.
+    """
+    from anymal_eval.demo import write_task
+
+    click.echo(str(write_task(task, data_root, examples=examples, seed=seed, split=split)))
 
 
 @contextmanager

@@ -11,11 +11,9 @@ import transformers as typed
 from numpy.typing import NDArray
 
 from anymal_eval.anymal import encoders, strict, tiny
-from anymal_eval.anymal.config import ModalityConfig
 from anymal_eval.anymal.encoders import Encoder, imu2clip
 from anymal_eval.anymal.encoders.frames import Frames
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.projectors import mlp
 from anymal_eval.anymal.weights import Source
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 
@@ -40,7 +38,7 @@ def made(kind: str, folder: Path, **options: Any) -> Encoder:
         kind,
     )
     if not folder.exists():
-        tiny.write_encoder(folder, ModalityConfig(encoder=own, projector=mlp.Options(kind="mlp")))
+        tiny.write_encoder(folder, own)
     return encoders.build(own, Source())
 
 
@@ -225,5 +223,5 @@ def test_another_architecture_is_refused_not_filled_with_noise(
 
 
 def test_an_unknown_encoder_names_those_there_are() -> None:
-    with pytest.raises(BadDefinition, match="clap, clip, dinov2, frames, imu2clip, siglip, videomae"):
-        encoders.options_of("resnet")
+    with pytest.raises(BadDefinition, match="clap, clip, dinov2, frames, imu2clip, resnet, resnet_frames, siglip"):
+        encoders.options_of("vgg")

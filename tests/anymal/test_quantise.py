@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # transformers' own initial weights instead of the toy's larger ones: figures then compare with facts/stack.md
     settings = transformers.AutoConfig.from_pretrained(made / "llm")
     transformers.AutoModelForCausalLM.from_config(settings).save_pretrained(made / "llm")
-    tiny.write_encoder(made / "imu.safetensors", own.modalities["imu"])
+    tiny.write_encoder(made / "imu.safetensors", own.modalities["imu"].encoder)
     return made
 
 

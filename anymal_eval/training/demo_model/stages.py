@@ -1,12 +1,13 @@
 """Stage 1 and stage 2 of the demo model, by the commands that any other network is trained with."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.llm import Loading
 from anymal_eval.training.demo_model.recipe import Scale
 from anymal_eval.training.demo_model.world import CAPTION, KINDS
 
@@ -23,9 +24,9 @@ def run(stage: str, out: Path, scale: Scale, seed: int) -> None:
     typed = [sys.executable, "-m", "anymal_eval", *command(stage, out, scale, seed)]
     subprocess.run(typed, env=environment(), check=True)
     if stage == "instruct":
-        final = out / "model" / "checkpoint"
-        shutil.rmtree(final, ignore_errors=True)
-        shutil.copytree(out / "instruct" / "checkpoint", final)
+        # Beside its backbones it names them from itself, so the whole folder can be shipped.
+        network = checkpoint.load(out / "instruct" / "checkpoint", Loading())
+        checkpoint.save(network, out / "model" / "checkpoint", note=NOTE)
 
 
 def environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The training split of the demo world as scenes in memory, and as the files that ``train`` reads.
 
-The files are those of any other data: ``pairs-KIND.jsonl`` for alignment, ``instructions.jsonl`` for instruction tuning,
-media beside them. Nothing of the evaluation split is drawn here.
+The files are those of any other data: ``pairs-KIND.jsonl`` for alignment, ``instructions.jsonl`` for instruction
+tuning, media beside them. Nothing of the evaluation split is drawn here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,7 +56,7 @@ def chosen(random: Random, pair: Pair) -> list[Question]:
     drawn = random.sample(pair.questions, min(2 * ASKED, len(pair.questions)))
     drawn = sorted(drawn, key=lambda one: one.topic not in HARD)[:ASKED]
     random.shuffle(drawn)
-    return [*drawn, *(one for one in drawn if one.topic == TWICE)]
+    return drawn
 
 
 def write(scenes: Scenes, folder: Path, seed: int) -> None:
@@ -69,7 +69,11 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
             name = f"{kind}/{index:06d}.{_ENDING[kind]}"
             write_medium(pair, folder / name)
             rows.append({"id": f"{kind}-{index}", kind: name, "caption": pair.captions[0]})
-            asked = [(words(question), question.answer) for question in chosen(random, pair)]
+            asked = [
+                (words(question), question.answer)
+                for question in chosen(random, pair)
+                for _ in range(2 if question.topic == TWICE else 1)
+            ]
             asked += [(CAPTION, pair.captions[0])] if index % 2 else []
             for k, (instruction, response) in enumerate(asked):
                 row = {"id": f"{kind}-{index}-{k}", kind: name, "instruction": instruction, "response": response}

@@ -1,0 +1,149 @@
+"""Does the demo model see, hear, watch and read? Its thirteen headlines against those of the same model blinded.
+
+    python -m benchmarks.demo_model --out DIR [--model anymal:demo] [--examples 1000] [--seed-two CHECKPOINT] [--write]
+
+Asks the model all demo tasks with their media, without, and with other examples' media (run --ablate), through the
+command line; compares them pairwise with the statistics of ``check``; and holds every number against what was asked
+for. ``--seed-two`` is a checkpoint of another seed of stage 1 and 2: it is checked against the first one. ``--write``
+puts the tables into the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tabulate import tabulate
+
+from anymal_eval import metrics
+from anymal_eval.report.measurements import parse_results
+from anymal_eval.report.pairing import TaskRun, pair, task_run
+from anymal_eval.statistics.paired import Comparison, compare
+from anymal_eval.store.stored import StoredRun, open_run
+
+CARD = Path(__file__).parents[1] / "anymal_eval" / "demo" / "model" / "README.md"
+BLINDED = ("no-media", "shuffled-media")
+LEAST = {
+    "vqav2": 0.75, "textvqa": 0.60, "nextqa": 0.80, "star": 0.80, "how2qa": 0.80,
+    "audiocaps": 2.0, "imu_caption": 2.0, "hateful_memes": 0.80,
+}  # fmt: skip
+MOST_BLIND = {"vqav2": 0.50}
+HELD_OUT = 0.80  # of the seen wordings' score
+
+
+def main() -> int:
+    """Print the tables; 1 where a number is below what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="anymal:demo")
+    parser.add_argument("--seed-two")
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    runs = {how: asked(given, given.model, how) for how in ("none", *BLINDED)}
+    rows, failed = scores(runs)
+    text = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+    print(text)
+    if given.write:
+        put("scores", text)
+    if given.seed_two:
+        asked(given, given.seed_two, "none", "seed-two")
+        check = [sys.executable, "-m", "anymal_eval", "check", str(given.out / "seed-two")]
+        done = subprocess.run([*check, "--against", str(given.out / "none")], capture_output=True, text=True)
+        print(done.stdout, done.stderr)
+        if given.write:
+            put("seeds", f"```\n{done.stdout.strip()}\n```")
+    print("below what was asked for:", ", ".join(failed) or "nothing")
+    return int(bool(failed))
+
+
+def asked(given: argparse.Namespace, model: str, how: str, name: str = "") -> StoredRun:
+    """One run of all tasks; what it holds already is not asked again."""
+    out = given.out / (name or how)
+    command = [sys.executable, "-m", "anymal_eval", "run", "--tasks", "all", "--model", model, "--data", "demo"]
+    command += ["--demo-examples", str(given.examples), "--protocol", "demo", "--ablate", how, "--out", str(out)]
+    if how != "no-media":
+        command += ["--features", str(given.out / "features")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return open_run(out)
+
+
+def scores(runs: Mapping[str, StoredRun]) -> tuple[list[dict[str, str]], list[str]]:
+    """The table's rows, and the tasks that miss a figure."""
+    rows, failed = [], []
+    results = {how: parse_results(run.results, str(run.root)) for how, run in runs.items()}
+    for task in runs["none"].manifest.tasks:
+        one = {how: task_run(run, results[how], task) for how, run in runs.items()}
+        against = {how: compared(one[how], one["none"]) for how in BLINDED}
+        value, blind = against["no-media"].after, against["no-media"].before
+        ratio = wordings(runs["none"], task)
+        short = [f"at least {LEAST[task]:g}"] if value < LEAST.get(task, value) else []
+        short += [f"blind at most {MOST_BLIND[task]:g}"] if blind > MOST_BLIND.get(task, blind) else []
+        short += [f"beat {how}" for how in BLINDED if against[how].low <= 0]
+        short += ["held-out wordings"] if ratio is not None and ratio < HELD_OUT else []
+        failed += [f"{task} ({', '.join(short)})"] if short else []
+        headline = one["none"].headline
+        assert headline is not None
+        rows.append(
+            {
+                "task": task,
+                "metric": headline.rule,
+                "value": f"{value:.3f}",
+                "no media": f"{blind:.3f}",
+                "gain over it, 95 %": bounds(against["no-media"]),
+                "shuffled media": f"{against['shuffled-media'].before:.3f}",
+                "gain over that, 95 %": bounds(against["shuffled-media"]),
+                "held-out / seen wordings": "" if ratio is None else f"{ratio:.2f}",
+                "asked for": f"{LEAST[task]:g}" if task in LEAST else "",
+                "": "missed: " + ", ".join(short) if short else "",
+            }
+        )
+    return rows, failed
+
+
+def compared(before: TaskRun, after: TaskRun) -> Comparison:
+    """The headline of two runs on the same examples."""
+    assert before.headline is not None
+    assert not before.errors + after.errors
+    metric = metrics.get(before.headline.rule)
+    pairs = pair(before, after)
+    at = [output.name for output in metric.outputs].index(before.headline.output or metric.outputs[0].name)
+    return compare(metric, pairs.stats, pairs.clusters, pairs.groups)[at]
+
+
+def wordings(run: StoredRun, task: str) -> float | None:
+    """The score of held-out wordings as a share of the seen ones'; None where there are none."""
+    found = {
+        row["group"]["wording"]: row["value"]
+        for row in run.results["measurements"]
+        if row["task"] == task and list(row["group"] or ()) == ["wording"] and is_headline(run, row)
+    }
+    return found["held-out"] / found["seen"] if len(found) == 2 and found["seen"] else None
+
+
+def is_headline(run: StoredRun, row: Mapping[str, object]) -> bool:
+    """Whether a group's row is of the task's headline metric."""
+    return any(
+        main["headline"] and all(main[key] == row[key] for key in ("task", "metric", "version", "output"))
+        for main in run.results["measurements"]
+    )
+
+
+def bounds(comparison: Comparison) -> str:
+    """A difference with its interval."""
+    return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+
+
+def put(name: str, text: str) -> None:
+    """Between its marks in the model card."""
+    card = CARD.read_text(encoding="utf-8")
+    marks = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
+    CARD.write_text(re.sub(marks, lambda found: f"{found[1]}{text}{found[2]}", card, flags=re.DOTALL), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The rows that the demo's language model reads: questions share a caption and do not see each other."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from anymal_eval.training.demo_model import language, world
+from anymal_eval.training.demo_model.optimiser import Schedule, muon, orthogonal
+
+
+@pytest.fixture(scope="module")
+def scenes() -> world.Scenes:
+    return world.draw({"image": 30, "audio": 8, "video": 6, "imu": 8}, 8, seed=3)
+
+
+def test_a_question_is_answered_as_if_it_stood_alone(scenes: world.Scenes) -> None:
+    tokenizer = language.make_tokenizer(scenes)
+    torch.manual_seed(0)
+    model = language.make_model(tokenizer).eval()
+    rows = language.Rows(scenes, tokenizer, seed=0)
+    asked = [("\nWhat color are the shapes?", "red"), ("\nHow many shapes are there?", "2")]
+    rows._row = lambda: rows._build("two red stars on the left", asked)  # type: ignore[method-assign]
+    with torch.no_grad():
+        together = language.loss_of(model, rows.batch(1))
+        head = [tokenizer.bos_token_id, *tokenizer("two red stars on the left")["input_ids"]]
+        read = model(torch.tensor([head])).logits[0, :-1]
+        losses = list(cross_entropy(read, torch.tensor(head[1:]), reduction="none"))
+        weights = [language.READING] * len(losses)
+        for question, answer in asked:
+            said = tokenizer(f"{question}{language.ANSWER} {answer}{tokenizer.eos_token}")["input_ids"]
+            alone = torch.tensor([[*head, *said]])
+            size = len(tokenizer(f" {answer}")["input_ids"]) + 1
+            each = cross_entropy(model(alone).logits[0, :-1], alone[0, 1:], reduction="none")[-size:]
+            losses += list(each)
+            weights += [1.0] * size
+    wanted = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
+    assert float(together) == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_rows(scenes: world.Scenes) -> None:
+    tokenizer = language.make_tokenizer(scenes)
+    one, other = (language.Rows(scenes, tokenizer, seed=5).batch(4) for _ in range(2))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert one["input_ids"].shape[1] <= language.LONGEST
+
+
+def test_the_template_writes_what_the_rows_hold(scenes: world.Scenes) -> None:
+    tokenizer = language.make_tokenizer(scenes)
+    said = [{"role": "user", "content": "\nWhat color are the shapes?"}, {"role": "assistant", "content": "red"}]
+    whole = tokenizer.apply_chat_template(said, tokenize=False)
+    assert whole == f"<s>\nWhat color are the shapes?{language.ANSWER} red</s>"
+    opened = tokenizer.apply_chat_template(said[:1], tokenize=False, add_generation_prompt=True)
+    assert opened == whole.removesuffix(" red</s>")
+    assert len(tokenizer(" red")["input_ids"]) == 1
+
+
+def test_muon_goes_where_torchs_own_goes() -> None:
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(12, 20))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    own = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    momentum = torch.zeros_like(ours)
+    start = ours.detach().clone()
+    for _ in range(5):
+        gradient = torch.randn(12, 20)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon([ours], [momentum], 0.01)
+        own.step()
+    moved, wanted = (ours - start).detach().flatten(), (theirs - start).detach().flatten()
+    # theirs computes in bfloat16, of three digits
+    assert float(torch.cosine_similarity(moved, wanted, dim=0)) > 0.999
+    assert float(moved.norm() / wanted.norm()) == pytest.approx(1, abs=0.01)
+    assert torch.linalg.svdvals(orthogonal(torch.randn(9, 4))).max() < 1.3
+
+
+def test_the_rate_rises_and_falls() -> None:
+    layer = torch.nn.Linear(2, 2)
+    schedule = Schedule(layer, rate=1.0, steps=100)
+    seen = []
+    for _ in range(100):
+        seen.append(schedule._share())
+        schedule.step(layer(torch.ones(1, 2)).sum())
+    assert seen[0] == pytest.approx(1 / 6)
+    assert seen[5] == pytest.approx(1.0)
+    assert seen[53] == pytest.approx(0.51, abs=0.01)
+    assert seen[-1] == pytest.approx(0.02, abs=0.01)
