@@ -33,14 +33,17 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         network: what to write.
         folder: where.
         note: what a reader of its numbers must know, such as that it is untrained.
+
+    Raises:
+        OSError: there is no space, or no right to write; an older checkpoint is whole.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as pack
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         state = {name: value.detach().cpu().contiguous() for name, value in network.projectors.state_dict().items()}
-        save_file(state, draft / PROJECTORS)
+        (draft / PROJECTORS).write_bytes(pack(state))
         if lora.is_attached(network.llm.model):
             lora.save(network.llm.model, draft / ADAPTERS)
         content = {
@@ -51,9 +54,12 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
+        older = folder.with_name(f".{folder.name}.older")
+        if folder.exists():  # renamed, not deleted: whoever is killed here still has one of the two
+            shutil.rmtree(older, ignore_errors=True)
+            os.replace(folder, older)
         os.replace(draft, folder)
+        shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """LoRA adapters on the language model, through peft."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,19 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write the adapters alone, as safetensors."""
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    """Write the adapters alone, as safetensors.
+
+    Raises:
+        OSError: there is no space.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    except SafetensorError as error:  # it wraps the system's errors in its own
+        if "No space left" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
 
 
 def is_attached(model: Any) -> bool:

@@ -55,6 +55,7 @@ OPTIONS = (
     click.option(
         "--eval-data", type=click.Choice(["demo", "official"]), default="demo", show_default=True, help="Which."
     ),
+    click.option("--eval-protocol", default="plain", show_default=True, help="How they are asked."),
     click.option(
         "--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/."
     ),

@@ -47,7 +47,19 @@ def load(options: Options) -> Model:
     folder = folder_of(options)
     network = checkpoint.load(folder, loading_of(options))
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
-    return _AnyMAL(network, media_reader(options.media_timeout), f"anymal:{name}", options)
+    model = _AnyMAL(network, media_reader(options.media_timeout), f"anymal:{name}", options)
+    model.remark = checkpoint.note(folder)
+    return model
+
+
+def over(network: AnyMAL, options: Options) -> Model:
+    """The network as it is in memory, while it is trained: its fingerprint says no more than that.
+
+    Closing the model leaves the network as it is.
+    """
+    from anymal_eval.models._media import media_reader
+
+    return _AnyMAL(network, media_reader(options.media_timeout), "anymal:in-memory", options)
 
 
 def _content(folder: Path) -> list[str]:
@@ -63,7 +75,7 @@ class _AnyMAL:
         self._network = network
         self._reader = reader
         self.fingerprint = name
-        self.remark = checkpoint.note(folder_of(options))
+        self.remark = ""
         self.provenance = {
             "device": str(network.llm.device),
             "precision": options.precision,

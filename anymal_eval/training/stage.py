@@ -166,6 +166,7 @@ def _learn(job: Job, network: AnyMAL, args: Any, share: Share, told: tuple[Evalu
         trainer = AnyMALTrainer(learner, batches, args, log, evaluate)
         trainer.keeping = job.keeping
         if share.rank == 0:
+            states.clean(job.out / STEPS)
             log.begin(states.step_of(saved[-1]) if saved else 0)
         trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
     learner.train(False)

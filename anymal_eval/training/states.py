@@ -38,6 +38,12 @@ def draft_of(folder: Path, step: int) -> Path:
     return folder / f".{_PREFIX}{step}.draft"
 
 
+def clean(folder: Path) -> None:
+    """Delete what processes that died left unfinished."""
+    for draft in folder.glob(f".{_PREFIX}*.draft"):
+        shutil.rmtree(draft)
+
+
 def publish(folder: Path, step: int, keep: int) -> Path:
     """Give a draft its name, and delete the oldest states beyond ``keep``."""
     final = folder / f"{_PREFIX}{step}"

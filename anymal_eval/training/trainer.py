@@ -192,7 +192,7 @@ class _Evaluating(_Callback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log the scores."""
-        del args, control, kwargs
+        del args, kwargs
         every, step = self._trainer.keeping.eval_every, state.global_step
         if not every or step % every:
             return
@@ -204,7 +204,9 @@ class _Evaluating(_Callback):  # type: ignore[misc]
                     scores = self._evaluate(learner.network, step)
                 finally:
                     learner.train(True)
+            due = control.should_log
             self._trainer.log({f"eval_{name}": value for name, value in scores.items()})
+            control.should_log = due  # transformers takes the loss for logged with anything that is
         self._trainer.accelerator.wait_for_everyone()
 
 

@@ -1,0 +1,98 @@
+"""``train align`` and ``train instruct`` as they are typed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from anymal_eval.anymal import checkpoint, tiny
+from anymal_eval.anymal.llm import Loading
+from anymal_eval.cli.main import cli
+from anymal_eval.errors import AnyMALEvalError, NotInCatalog, OtherRun, WrongUse
+from tests.training.conftest import logged, write_data
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("train")
+    tiny.write(root)
+    (root / "data").mkdir()
+    write_data(root / "data")
+    return root
+
+
+def call(*given: object) -> Result:
+    return CliRunner().invoke(cli, ["train", *map(str, given)])
+
+
+def refused(*given: object) -> AnyMALEvalError:
+    error = call(*given).exception
+    assert isinstance(error, AnyMALEvalError), error
+    assert "\n" not in str(error)
+    return error
+
+
+def short(place: Path, out: str, *more: object) -> list[object]:
+    return [
+        "--data", f"pairs:{place / 'data' / 'pairs.jsonl'}", "--steps", 2, "--batch-size", 4, "--learning-rate", 1e-3,
+        "--device", "cpu", "--log-every", 1, "--out", place / out, *more,
+    ]  # fmt: skip
+
+
+def backbones(place: Path) -> list[object]:
+    names = {"llm": "llm", "image": "clip", "audio": "clap", "video": "videomae", "imu": "imu2clip.safetensors"}
+    return [word for part, name in names.items() for word in ("--backbone", f"{part}={place / 'backbones' / name}")]
+
+
+def test_both_stages_with_scores_on_the_way(place: Path) -> None:
+    scores = ["--eval-every", 1, "--eval-tasks", "vqav2", "--eval-limit", 4]
+    done = call("align", "tiny", *backbones(place), *short(place, "align", "--note", "a toy", *scores))
+    assert done.exit_code == 0, done.output
+    assert "step 2 of 2: loss" in done.output
+    folder = place / "align" / "checkpoint"
+    assert done.output.endswith(f"{folder}\n")
+    assert checkpoint.note(folder) == "a toy"
+    rows = logged(place / "align")
+    assert {"loss", "learning_rate", "grad_norm"} <= rows[-1].keys()
+    assert [row["step"] for row in rows if "eval_vqav2/accuracy" in row] == [1, 2]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+    record = json.loads((place / "align" / "training.json").read_text())
+    assert record["data"][0]["samples"] == 20
+    assert record["unreadable"] == {}
+    assert record["versions"]["transformers"]
+    data = f"instructions:{place / 'data' / 'instructions.jsonl'}"
+    given = [data if str(word).startswith("pairs:") else word for word in short(place, "instruct")]
+    done = call("instruct", folder, *given, "--lora-rank", 2)
+    assert done.exit_code == 0, done.output
+    made = checkpoint.load(place / "instruct" / "checkpoint", Loading())
+    assert made.config.lora is not None
+    assert made.config.lora.rank == 2
+
+
+def test_what_is_refused(place: Path) -> None:
+    network = place / "checkpoint"
+    out = short(place, "refused")
+    assert "did you mean" in str(refused("align", "tinny", *out))
+    assert "no such folder" in str(refused("align", place / "nothing", *out))
+    assert "no such file" in str(refused("align", place / "nothing.toml", *out))
+    assert "goes on from the checkpoint of align" in str(refused("instruct", place / "nothing", *out))
+    assert "--max-unreadable many" in str(refused("align", network, *out, "--max-unreadable", "many"))
+    assert "go together" in str(refused("align", network, *out, "--eval-every", 1))
+    assert isinstance(refused("align", network, *out, "--preset", "imagee"), NotInCatalog)
+    assert isinstance(refused("align", network, *out, "--warmup", 3), WrongUse)
+    lacking = [word for word in out if word not in ("--steps", 2)]
+    assert "--steps: give it, or name a --preset (audio, image, imu, instruct, video)" in str(
+        refused("align", network, *lacking)
+    )
+    assert not (place / "refused" / "training.json").exists()
+
+
+def test_another_training_on_the_same_folder(place: Path) -> None:
+    shutil.rmtree(place / "same", ignore_errors=True)
+    assert call("align", place / "checkpoint", *short(place, "same")).exit_code == 0
+    error = refused("align", place / "checkpoint", *short(place, "same", "--seed", 7))
+    assert isinstance(error, OtherRun)
+    assert "differs in recipe.seed: recipe.seed was 0, now 7" in str(error)
+    assert call("align", place / "checkpoint", *short(place, "same")).exit_code == 0

@@ -1,0 +1,182 @@
+"""What goes wrong is said in one line that names it, and what was learnt before it stays."""
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
+from anymal_eval.training import states
+from anymal_eval.training.learner import Learner
+from anymal_eval.training.sources import open_source
+from anymal_eval.training.stage import Job, train
+from anymal_eval.training.trainer import Keeping
+from tests.training.conftest import align_job, assert_close, every_step, instruct_job, losses, write_data
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_no_number_stops_and_keeps_the_last_state(
+    what: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = every_step(align_job(folder, tmp_path / "out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "forward", _broken_at(4, what))
+        with pytest.raises(BadLogits, match=rf"step 4: the {what}.*its samples: p\d+.*checkpoint-3"):
+            train(job)
+    assert states.states(job.out / "steps")[-1].name == "checkpoint-3"
+    assert not (job.out / "checkpoint").exists()
+    train(job)
+    train(every_step(align_job(folder, tmp_path / "whole")))
+    assert_close(losses(job.out), losses(tmp_path / "whole"))
+
+
+def _broken_at(step: int, what: str) -> Any:
+    real, calls = Learner.forward, []
+
+    def forward(learner: Learner, batch: Any) -> Any:
+        loss = real(learner, batch)
+        calls.append(1)
+        if len(calls) == step and what == "loss":
+            return loss * float("nan")
+        if len(calls) == step:
+            loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
+        return loss
+
+    return forward
+
+
+def test_a_full_disk_while_saving(folder: Path, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "filler").unlink()
+    job = every_step(align_job(folder, small_disk / "out", steps=4, warmup=0))
+    job = replace(job, keeping=replace(job.keeping, keep=1))
+    train(replace(job, recipe=replace(job.recipe, steps=1), out=tmp_path / "one"))
+    size = sum(file.stat().st_size for file in (tmp_path / "one" / "steps").rglob("*") if file.is_file())
+    (small_disk / "more").write_bytes(b"x" * ((1 << 20) - int(1.6 * size) - (16 << 10)))
+    with pytest.raises(StorageFull, match="no space left"):
+        train(job)
+    assert [each.name for each in (small_disk / "out" / "steps").iterdir()] == ["checkpoint-1"]
+    for file in (small_disk / "out" / "steps" / "checkpoint-1").iterdir():
+        assert file.stat().st_size > 0
+    (small_disk / "more").unlink()
+    train(job)
+    train(every_step(align_job(folder, tmp_path / "whole", steps=4, warmup=0)))
+    assert_close(losses(job.out), losses(tmp_path / "whole"))
+
+
+def test_a_full_disk_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anymal_eval.anymal import checkpoint
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = align_job(folder, tmp_path / "out", steps=2, warmup=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        with pytest.raises(StorageFull, match="no space left"):
+            train(job)
+    assert (train(job) / "projectors.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_architecture(folder: Path, tmp_path: Path) -> None:
+    first = train(align_job(folder, tmp_path / "first", steps=1, warmup=0))
+    content = json.loads((first / "config.json").read_text())
+    content["network"]["modalities"]["image"]["projector"]["layers"] = 3
+    (first / "config.json").write_text(json.dumps(content))
+    with pytest.raises(BadCheckpoint, match=r"projectors.safetensors does not fit this network") as said:
+        train(instruct_job(folder, first, tmp_path / "second"))
+    assert "\n" not in str(said.value)
+
+
+def test_other_adapters_than_those_that_are_there(folder: Path, tmp_path: Path) -> None:
+    job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
+    assert job.start.adapters is not None
+    other = replace(job.start, adapters=replace(job.start.adapters, rank=2))
+    with pytest.raises(WrongUse, match="adapters of rank 4 and alpha 8"):
+        train(replace(job, start=other))
+
+
+def data_job(folder: Path, data: Path, out: Path, **changed: Any) -> Job:
+    source = open_source(f"pairs:{data / 'pairs.jsonl'}")
+    return replace(align_job(folder, out, **changed), sources=[source])
+
+
+def test_a_caption_without_its_sound(folder: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    (tmp_path / "7.wav").unlink()
+    with pytest.raises(MissingData, match=r"pairs.jsonl: line 8.*7.wav") as said:
+        data_job(folder, tmp_path, tmp_path / "out")
+    assert "\n" not in str(said.value)
+
+
+def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    (tmp_path / "4.png").write_bytes(b"no picture")
+    train(data_job(folder, tmp_path, tmp_path / "out", steps=8))
+    left_out = json.loads((tmp_path / "out" / "training.json").read_text())["unreadable"]
+    assert list(left_out) == [f"{tmp_path / 'pairs.jsonl'}: line 5"]
+    assert "4.png" in next(iter(left_out.values()))
+    # its place in the steps stays empty: the others are where they were
+    train(align_job(folder, tmp_path / "all", steps=8))
+    with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 5.*4.png"):
+        train(data_job(folder, tmp_path, tmp_path / "strict", steps=8, max_unreadable=0.0))
+
+
+def test_a_step_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    (tmp_path / "4.png").write_bytes(b"no picture")
+    train(every_step(data_job(folder, tmp_path, tmp_path / "out", steps=20, batch_size=1)))
+    assert losses(tmp_path / "out").count(0.0) == 1
+
+
+def test_a_sample_longer_than_the_context_is_named(folder: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    with (tmp_path / "pairs.jsonl").open("a") as stream:
+        stream.write(json.dumps({"id": "long", "image": "0.png", "caption": "word " * 2000}) + "\n")
+    train(data_job(folder, tmp_path, tmp_path / "out", steps=5))
+    left_out = json.loads((tmp_path / "out" / "training.json").read_text())["unreadable"]
+    assert "the model's context is 1024" in next(iter(left_out.values()))
+
+
+def test_a_medium_that_the_network_has_no_encoder_for(folder: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    (tmp_path / "m.npy").write_bytes(b"x")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"id": "m", "imu": "m.npy", "caption": "walking"}) + "\n")
+    with pytest.raises(BadData, match=r"line 1: this network takes audio, image, no imu"):
+        train(data_job(folder, tmp_path, tmp_path / "out"))
+
+
+def test_a_damaged_state_is_named(folder: Path, tmp_path: Path) -> None:
+    job = every_step(align_job(folder, tmp_path / "out", steps=3))
+    train(job)
+    shutil.rmtree(tmp_path / "out" / "checkpoint")
+    last = tmp_path / "out" / "steps" / "checkpoint-3" / states.TRAINED
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(BadCheckpoint, match=r"checkpoint-3.*delete its folder"):
+        train(job)
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_quantised(kind: str, folder: Path, tmp_path: Path) -> None:
+    from anymal_eval.anymal.llm import Loading
+
+    loading = Loading(quantise=kind)  # type: ignore[arg-type]
+    first = train(every_step(align_job(folder, tmp_path / "align", loading=loading, steps=8)))
+    assert losses(tmp_path / "align")[-1] < losses(tmp_path / "align")[0]
+    train(every_step(instruct_job(folder, first, tmp_path / "instruct", loading=loading, steps=4)))
+    assert all(torch.isfinite(torch.tensor(losses(tmp_path / "instruct"))))
+
+
+def test_more_parts_than_samples(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongUse, match="--batch-size 2 cannot be shared"):
+        train(align_job(folder, tmp_path / "out", batch_size=2, accumulate=3))
+
+
+def test_keeping_is_no_identity(folder: Path, tmp_path: Path) -> None:
+    job = align_job(folder, tmp_path / "out", steps=2, warmup=0)
+    train(job)
+    train(replace(job, keeping=Keeping(save_every=1)))

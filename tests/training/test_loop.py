@@ -1,0 +1,201 @@
+"""What is learnt is what a plain loop learns, however it is computed; what is frozen does not change by one bit."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.training import stage, starting
+from anymal_eval.training.learner import trainable
+from anymal_eval.training.samples import Sample
+from anymal_eval.training.stage import Job, train
+from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged, losses
+
+
+def plain_loop(job: Job) -> tuple[list[dict[str, float]], AnyMAL]:
+    """The same training without transformers, our batches or our feature cache."""
+    recipe = job.recipe
+    network = starting.load(job.start, job.running.loading, recipe.seed)
+    adapters = job.start.adapters is not None
+    names = trainable(network, adapters=adapters)
+    optimiser = torch.optim.AdamW([network.get_parameter(name) for name in names], lr=0.0, weight_decay=0.0)
+    samples = [sample for source in job.sources for sample in source.samples or ()]
+    rows = []
+    network.train(adapters)
+    torch.manual_seed(recipe.seed)
+    with MediaReader() as reader:
+        for step in range(recipe.steps):
+            rate = recipe.learning_rate * schedule(step, recipe.warmup_steps, recipe.steps)
+            chosen = [at(samples, step * recipe.batch_size + place, recipe.seed) for place in range(recipe.batch_size)]
+            loss = plain_loss(network, chosen, reader)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_([network.get_parameter(name) for name in names], recipe.max_grad_norm)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+            rows.append({"loss": loss.item(), "grad_norm": norm.item()})
+    return rows, network.train(False)
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def at(samples: list[Sample], place: int, seed: int) -> Sample:
+    epoch, within = divmod(place, len(samples))
+    return samples[int(np.random.default_rng([seed, epoch]).permutation(len(samples))[within])]
+
+
+def plain_loss(network: AnyMAL, samples: list[Sample], reader: MediaReader) -> Tensor:
+    prompts, media, answers = [], [], []
+    for sample in samples:
+        *asked, said = sample.turns
+        prefix, tails = network.chat.options(asked, ["".join(map(str, said.parts))])
+        prompts.append(prefix)
+        answers.append([*tails[0], network.chat.tokenizer.eos_token_id])
+        given = []
+        for medium in sample.media:
+            array: Any = reader.image(medium) if medium.kind == "image" else reader.audio(medium, 48_000)
+            features = network.encode(medium.kind, [network.preprocess(medium.kind, array, 48_000)])
+            given += network.project(medium.kind, features)
+        media.append(given)
+    return network.loss(network.rows(prompts, media, answers))
+
+
+def state(network: AnyMAL) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in network.named_parameters()}
+
+
+def test_align_equals_a_plain_loop(folder: Path, tmp_path: Path) -> None:
+    job = every_step(align_job(folder, tmp_path / "out"))
+    made = checkpoint.load(train(job), job.running.loading)
+    rows, plain = plain_loop(job)
+    for name in ("loss", "grad_norm"):
+        assert_close([row[name] for row in logged(job.out)], [row[name] for row in rows])
+    for name, value in plain.projectors.state_dict().items():
+        torch.testing.assert_close(made.projectors.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_instruct_equals_a_plain_loop(folder: Path, tmp_path: Path) -> None:
+    first = train(align_job(folder, tmp_path / "first", steps=1, warmup=0))
+    job = every_step(instruct_job(folder, first, tmp_path / "second", learning_rate=1e-4))
+    made = checkpoint.load(train(job), job.running.loading)
+    rows, plain = plain_loop(job)
+    for name in ("loss", "grad_norm"):
+        assert_close([row[name] for row in logged(job.out)], [row[name] for row in rows])
+    found, wanted = state(made), state(plain)
+    changed = [name for name in found if "lora_B" in name and found[name].abs().max() > 0]
+    assert changed
+    for name in changed:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-6)
+    assert made.config.lora is not None
+    assert made.config.lora.rank == 4
+
+
+@pytest.mark.parametrize("kind", ["align", "instruct"])
+def test_no_frozen_weight_changes_by_a_bit(
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[AnyMAL] = []
+    before: list[dict[str, Tensor]] = []
+    real = stage._learn
+
+    def watched(job: Job, network: AnyMAL, *rest: Any) -> dict[str, str]:
+        seen.append(network)
+        before.append({name: value.detach().clone() for name, value in network.state_dict().items()})
+        return real(job, network, *rest)
+
+    monkeypatch.setattr(stage, "_learn", watched)
+    job = align_job(folder, tmp_path / "out")
+    if kind == "instruct":
+        job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
+    train(job)
+    names = {name for name, value in seen[0].named_parameters() if value.requires_grad}
+    after = seen[0].state_dict()
+    changed = {name for name, value in before[0].items() if not torch.equal(value, after[name])}
+    assert changed
+    assert changed <= names
+    assert all("lora_" in name or name.startswith("projectors.") for name in names)
+    assert any("lora_" in name for name in changed) == (kind == "instruct")
+    saved = load_file(tmp_path / "out" / "steps" / "checkpoint-6" / "trained.safetensors")
+    assert {name.removeprefix("network.") for name in saved} == names
+
+
+def test_projectors_alone(folder: Path, tmp_path: Path) -> None:
+    job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
+    alone = starting.Start(network=job.start.network)
+    train(Job(**{**vars(job), "start": alone}))
+    name = "lora/adapter_model.safetensors"
+    made, was = load_file(tmp_path / "out/checkpoint" / name), load_file(folder / "checkpoint" / name)
+    assert all(torch.equal(made[key], was[key]) for key in was)
+
+
+def test_accumulation_equals_the_larger_batch(folder: Path, tmp_path: Path) -> None:
+    # Adam divides a gradient by its own size, so a rounding error in one that is nearly 0 moves a weight by the whole
+    # learning rate: at a large one the losses part after some steps, whoever adds up.
+    for parts in (1, 2, 5):
+        train(every_step(align_job(folder, tmp_path / str(parts), accumulate=parts, learning_rate=1e-4)))
+    assert_close(losses(tmp_path / "1"), losses(tmp_path / "2"))
+    assert_close(losses(tmp_path / "1"), losses(tmp_path / "5"))
+
+
+@pytest.mark.parametrize("kind", ["align", "instruct"])
+def test_gradient_checkpointing_changes_nothing(
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anymal_eval.training.learner import Learner
+
+    real = Learner.checkpoint_activations
+    layers: list[bool] = []
+
+    def watched(learner: Learner) -> None:
+        real(learner)
+        learner.train(True)
+        layers.extend(bool(layer.training and layer.gradient_checkpointing) for layer in learner._checkpointed)
+        learner.train(False)
+
+    monkeypatch.setattr(Learner, "checkpoint_activations", watched)
+    for wanted in (False, True):
+        out = tmp_path / str(wanted)
+        job = align_job(folder, out, gradient_checkpointing=wanted, steps=3)
+        if kind == "instruct":
+            job = instruct_job(folder, folder / "checkpoint", out, gradient_checkpointing=wanted, steps=3)
+        train(every_step(job))
+    assert layers == [True, True]
+    assert_close(losses(tmp_path / "False"), losses(tmp_path / "True"))
+
+
+def test_seeds_reproduce(folder: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(every_step(align_job(folder, tmp_path / name, seed=seed, steps=3)))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_caption_tokens_alone_carry_the_loss(folder: Path, tmp_path: Path) -> None:
+    job = align_job(folder, tmp_path / "out")
+    network = starting.load(job.start, job.running.loading, 0)
+    from anymal_eval.anymal.lesson import lesson
+
+    for sample in [one for source in job.sources for one in source.samples or ()]:
+        found = lesson(network.chat, sample.turns, network.llm.ends)
+        caption = "".join(map(str, sample.turns[-1].parts))
+        words = [
+            token
+            for piece, marks in zip(found.prompt.pieces, found.learned, strict=True)
+            for token, mark in zip(piece, marks, strict=True)
+            if mark
+        ]
+        assert network.chat.tokenizer.decode(words) == f" {caption}</s>"
