@@ -208,9 +208,10 @@ def test_a_task_may_be_added_to_a_run(lab: Lab) -> None:
 def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command: Command) -> None:
     done = command("run", "--tasks", "vqav2", "--demo-examples", "20", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "no model named: 'constant'" in done.stderr
+    assert "no model named: the demo model" in done.stderr
     assert "demo" in done.stdout
-    assert "chance" in done.stdout
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (manifest["identity"]["model"], manifest["identity"]["protocol"]) == ("anymal:demo", "demo")
     official = command("run", "--tasks", "vqav2", "--data", "official")
     assert official.returncode == 1
     assert "--model is needed" in official.stderr
