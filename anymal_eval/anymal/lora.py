@@ -1,6 +1,7 @@
 """LoRA adapters on the language model, through peft."""
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.weights import quiet
 from anymal_eval.errors import BadCheckpoint
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def attach(model: Any, config: LoraConfig) -> Any:
@@ -55,6 +56,9 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
 def save(model: Any, folder: Path) -> None:
     """Write the adapters alone, as safetensors.
 
+    peft's own note of where the language model lay is left out: it is a path of this machine, and the checkpoint that
+    the adapters belong to says it itself. So is the empty model card that it writes.
+
     Raises:
         OSError: there is no space.
     """
@@ -66,6 +70,10 @@ def save(model: Any, folder: Path) -> None:
         if "No space left" not in str(error):
             raise
         raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
+    (folder / "README.md").unlink(missing_ok=True)
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = None
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def is_attached(model: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from anymal_eval import paths
 from anymal_eval.cli._progress import progress
 from anymal_eval.cli._run import typed_options
 from anymal_eval.errors import WrongUse, listed
@@ -36,6 +37,7 @@ def carry_out(stage: Literal["align", "instruct"], network: str, given: dict[str
     from anymal_eval.training.recipe import recipe
     from anymal_eval.training.stage import Shown, train
 
+    network = str(paths.demo_model()) if network == "anymal:demo" else network
     preset = given["preset"] or ("instruct" if stage == "instruct" else None)
     made = recipe(preset, {name: given[name] for name in RECIPE})
     job = _job(stage, network, made, given)

@@ -25,7 +25,8 @@ def main(out: Path, scale: str, seed: int, part: str | None) -> None:
         from anymal_eval.training.demo_model import stages
 
         figures = Figures(out, part, SCALES[scale].courses[part])
-        stages.run(part, out, SCALES[scale], seed)
+        for step, loss in enumerate(stages.run(part, out, SCALES[scale], seed)):
+            figures.log(step, loss)
         figures.close()
         return
     _make(out, part, SCALES[scale])

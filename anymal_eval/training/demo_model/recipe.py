@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from anymal_eval.anymal.config import AnyMALConfig, preset, with_paths
 from anymal_eval.records import MediaKind
@@ -138,8 +138,9 @@ class Figures:
             row |= {"steps": self._course.steps, "rows": self._course.rows}
         if self._losses:
             row["loss"] = round(self._mean(), 4)
-        usage = getrusage(RUSAGE_SELF)
-        row |= {"seconds": round(self._seconds()), "cpu_seconds": round(usage.ru_utime + usage.ru_stime)}
+        used = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+        cpu = sum(each.ru_utime + each.ru_stime for each in used)
+        row |= {"seconds": round(self._seconds()), "cpu_seconds": round(cpu)}
         with (self._out / FIGURES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.llm import Loading
+from anymal_eval.codec import read_json_lines
 from anymal_eval.training.demo_model.recipe import Scale
 from anymal_eval.training.demo_model.world import CAPTION, KINDS
 
@@ -15,8 +16,11 @@ NOTE = "the demo model, made from the demo world: its numbers say nothing about 
 LORA = ("--lora-rank", "16", "--lora-alpha", "32")
 
 
-def run(stage: str, out: Path, scale: Scale, seed: int) -> None:
+def run(stage: str, out: Path, scale: Scale, seed: int) -> list[float]:
     """Carry out ``align`` or ``instruct`` in ``out``; after the latter the checkpoint is ``out/model/checkpoint``.
+
+    Returns:
+        The losses that its log holds.
 
     Raises:
         CalledProcessError: the command failed; what it said is on the terminal.
@@ -27,6 +31,8 @@ def run(stage: str, out: Path, scale: Scale, seed: int) -> None:
         # Beside its backbones it names them from itself, so the whole folder can be shipped.
         network = checkpoint.load(out / "instruct" / "checkpoint", Loading())
         checkpoint.save(network, out / "model" / "checkpoint", note=NOTE)
+    rows = [row for _, row in read_json_lines(out / stage / "log.jsonl")]
+    return [float(row["loss"]) for row in rows if "loss" in row]
 
 
 def environment() -> dict[str, str]:
