@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FRAMES = 8  # of a clip, as Request.frames
 AT_ONCE = 16  # media through an encoder
 KEPT = 4 << 30  # bytes
+_FULL = 0.95  # of the bound, from which on nothing more is made ahead
 
 
 class Openers:
@@ -72,10 +73,10 @@ class Features:
         """``folder``: the feature cache, empty for memory alone. ``limit_bytes``: of what is kept in memory."""
         self._reader = MediaReader(openers, timeout_s=timeout_s, processes=min(threads, 2))
         cache = open_cache(folder)
+        self._on_disk = cache is not None
         self._inputs = Inputs(network, self._reader, cache)
         self._tokens = Tokens(network, cache)
         self._pool = ThreadPoolExecutor(threads)
-        self._device = network.llm.device
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes, self._limit = 0, limit_bytes
         self._failed: dict[str, RequestFailed] = {}
@@ -103,6 +104,8 @@ class Features:
         """Make all of them ahead, as far as memory or the cache on disk can keep them."""
         wanted = list({media_key(one, FRAMES): one for one in media}.values())
         for start in range(0, len(wanted), AT_ONCE):
+            if not self._on_disk and self._bytes > self._limit * _FULL:
+                return  # what comes now would push out what was made before
             self.of(wanted[start : start + AT_ONCE])
             advance(len(wanted[start : start + AT_ONCE]))
 
@@ -137,8 +140,8 @@ class Features:
         return found
 
     def _keep(self, key: str, features: Tensor) -> None:
-        # a slice of the encoder's batch would keep the whole batch in memory
-        own = features.detach().clone()
+        # a copy: a slice of the encoder's batch would keep the whole batch; and not on the device, whose memory is dear
+        own = features.detach().to("cpu", copy=True)
         self._kept[key] = own
         self._bytes += own.nbytes
         while self._bytes > self._limit and len(self._kept) > 1:

@@ -11,16 +11,19 @@ from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.weights import quiet
 from anymal_eval.errors import BadData
+from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import full_disk_said
 from anymal_eval.training import record, starting, states
 from anymal_eval.training.batches import Batches, Collator, Unreadable
+from anymal_eval.training.callbacks import Evaluate
 from anymal_eval.training.features import Features, Openers
 from anymal_eval.training.learner import Learner, trainable
 from anymal_eval.training.log import Log, Say
 from anymal_eval.training.order import Share, Shuffled, Streamed
 from anymal_eval.training.recipe import Recipe
+from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import Source
-from anymal_eval.training.trainer import AnyMALTrainer, Evaluate, Keeping, arguments
+from anymal_eval.training.trainer import AnyMALTrainer, Keeping, arguments
 
 CHECKPOINT, STEPS, LOG = "checkpoint", "steps", "log.jsonl"
 
@@ -174,21 +177,20 @@ def _learn(job: Job, network: AnyMAL, args: Any, share: Share, told: tuple[Evalu
 
 
 def _order(job: Job, share: Share, network: AnyMAL, openers: Openers) -> Shuffled | Streamed:
-    def admitted(source: Source) -> None:
-        for sample in source.samples or ():
-            for media in sample.media:
-                if media.kind not in network.accepts:
-                    raise BadData(
-                        f"{sample.where}: this network takes {', '.join(sorted(network.accepts))}, no {media.kind}"
-                    )
-            openers.add(sample, source.opener)
+    def admit(sample: Sample, opener: Opener | None) -> None:
+        for media in sample.media:
+            if media.kind not in network.accepts:
+                takes = ", ".join(sorted(network.accepts))
+                raise BadData(f"{sample.where}: this network takes {takes}, no {media.kind}")
+        openers.add(sample, opener)
 
     for source in job.sources:
-        admitted(source)
+        for sample in source.samples or ():
+            admit(sample, source.opener)
     if all(source.samples is not None for source in job.sources):
         samples = [sample for source in job.sources for sample in source.samples or ()]
         return Shuffled(samples, share, job.recipe.seed)
-    return Streamed(job.sources, share, job.recipe.seed, openers.add)
+    return Streamed(job.sources, share, job.recipe.seed, admit)
 
 
 def _encode(samples: Sequence[Any], features: Features, progress: Progress | None) -> None:

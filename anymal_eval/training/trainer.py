@@ -1,11 +1,10 @@
 """Hugging Face's ``Trainer`` over the AnyMAL network: our batches, our loss, states of what is trained alone."""
 
-import contextlib
 import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,16 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.errors import BadLogits, listed
+from anymal_eval.errors import BadLogits, NeedsExtra, WrongUse, listed
+from anymal_eval.store.atomic import full_disk_said
 from anymal_eval.training import states
 from anymal_eval.training.batches import Batch, Batches
+from anymal_eval.training.callbacks import Averaging, Evaluate, Evaluating
 from anymal_eval.training.learner import Learner
 from anymal_eval.training.log import Log
 from anymal_eval.training.recipe import Recipe
 
-# As Any: transformers' types say that a batch is a dict, and some of its methods have none.
-_Trainer: Any = transformers.Trainer
-_Callback: Any = transformers.TrainerCallback
-
-Evaluate = Callable[[AnyMAL, int], Mapping[str, float]]
+_Trainer: Any = transformers.Trainer  # as Any: its types say that a batch is a dict
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 _QUIET = ("epoch", "total_flos")  # what transformers logs and nobody asked for
@@ -52,7 +48,12 @@ class Keeping:
 
 
 def arguments(recipe: Recipe, keeping: Keeping, folder: Path, *, cpu: bool) -> transformers.TrainingArguments:
-    """What transformers is told."""
+    """What transformers is told.
+
+    Raises:
+        WrongUse, NeedsExtra: a reporter that it does not know, or that is not installed.
+    """
+    _require(keeping.report_to)
     made = transformers.TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
@@ -82,6 +83,19 @@ def arguments(recipe: Recipe, keeping: Keeping, folder: Path, *, cpu: bool) -> t
     return made
 
 
+def _require(reporters: Sequence[str]) -> None:
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    for name in reporters:
+        try:
+            for made in get_reporting_integration_callbacks([name]):
+                made()
+        except ValueError as error:
+            raise WrongUse(f"--report-to {name}: {' '.join(str(error).split())}") from None
+        except (RuntimeError, ImportError) as error:
+            raise NeedsExtra(f"--report-to {name}: {' '.join(str(error).split())}") from None
+
+
 class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     """See the module."""
 
@@ -93,11 +107,13 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         log: Log,
         evaluate: Evaluate | None,
     ) -> None:
-        super().__init__(model=learner, args=args, callbacks=[_Evaluating(self, evaluate)] if evaluate else [])
+        asked = [Evaluating(self, evaluate)] if evaluate else []
+        super().__init__(model=learner, args=args, callbacks=[Averaging(self), *asked])
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
-        self._batches, self._log, self._learner = batches, log, learner
+        self._batches, self._log, self.learner = batches, log, learner
         self._current: tuple[str, ...] = ()
         self.keeping = Keeping()
+        self.begun: tuple[float, int] | None = None  # the losses since the last line of the log, and its step
 
     def get_train_dataloader(self) -> Any:
         """Ours, which knows about processes, parts and where to go on."""
@@ -155,17 +171,22 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         del model, trial
+        with full_disk_said(Path(self.args.output_dir)):
+            self._save_state()
+
+    def _save_state(self) -> None:
         folder, step = Path(self.args.output_dir), self.state.global_step
         draft = states.draft_of(folder, step)
         draft.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
         rank = self.args.process_index
-        position = json.dumps(self._batches.order.position()).encode()
+        begun = {"loss": self._tr_loss.item(), "logged": self._globalstep_last_logged}
+        position = json.dumps({"order": self._batches.order.position(), **begun}).encode()
         states.write(draft / states.POSITION.format(rank), lambda stream: _put(stream, position))
         suffix = f"_{rank}" if self.args.world_size > 1 else ""
         states.save_object(draft / f"rng_state{suffix}.pth", _chance())
         if self.is_world_process_zero():
-            states.write_trained(draft / states.TRAINED, self._learner)
+            states.write_trained(draft / states.TRAINED, self.learner)
             states.save_object(draft / "optimizer.pt", self.optimizer.state_dict())
             states.save_object(draft / "scheduler.pt", self.lr_scheduler.state_dict())
             self.state.save_to_json(str(draft / "trainer_state.json"))
@@ -177,37 +198,13 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
         folder = Path(resume_from_checkpoint)
-        states.read_trained(folder / states.TRAINED, self._learner)
+        states.read_trained(folder / states.TRAINED, self.learner)
         position = folder / states.POSITION.format(self.args.process_index)
         if position.exists():
-            self._batches.order.seek(json.loads(position.read_text(encoding="utf-8")))
+            found = json.loads(position.read_text(encoding="utf-8"))
+            self._batches.order.seek(found["order"])
+            self.begun = (float(found["loss"]), int(found["logged"]))
         self._batches.start = states.step_of(folder)
-
-
-class _Evaluating(_Callback):  # type: ignore[misc]
-    """Asks the caller for scores every so many steps; training goes on as if it had not been asked."""
-
-    def __init__(self, trainer: AnyMALTrainer, evaluate: Evaluate) -> None:
-        self._trainer, self._evaluate = trainer, evaluate
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Log the scores."""
-        del args, kwargs
-        every, step = self._trainer.keeping.eval_every, state.global_step
-        if not every or step % every:
-            return
-        if self._trainer.is_world_process_zero():
-            learner = self._trainer._learner
-            with _untouched_chance():
-                learner.train(False)
-                try:
-                    scores = self._evaluate(learner.network, step)
-                finally:
-                    learner.train(True)
-            due = control.should_log
-            self._trainer.log({f"eval_{name}": value for name, value in scores.items()})
-            control.should_log = due  # transformers takes the loss for logged with anything that is
-        self._trainer.accelerator.wait_for_everyone()
 
 
 def _chance() -> dict[str, Any]:
@@ -221,17 +218,6 @@ def _chance() -> dict[str, Any]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         found["cuda"] = torch.cuda.get_rng_state_all() if distributed else torch.cuda.get_rng_state()
     return found
-
-
-@contextlib.contextmanager
-def _untouched_chance() -> Iterator[None]:
-    python, numbers = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numbers)
 
 
 def _put(stream: Any, content: bytes) -> None:

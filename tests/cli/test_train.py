@@ -86,6 +86,9 @@ def test_what_is_refused(place: Path) -> None:
     assert "--steps: give it, or name a --preset (audio, image, imu, instruct, video)" in str(
         refused("align", network, *lacking)
     )
+    assert "--report-to nowhere: nowhere is not supported" in str(
+        refused("align", network, *out, "--report-to", "nowhere")
+    )
     assert not (place / "refused" / "training.json").exists()
 
 

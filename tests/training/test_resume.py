@@ -39,6 +39,19 @@ def test_stopped_at_any_step(step: int, folder: Path, tmp_path: Path) -> None:
     assert [each.name for each in (job.out / "steps").iterdir()] == ["checkpoint-6"]
 
 
+def test_a_line_of_the_log_that_a_stop_cut_in_two(folder: Path, tmp_path: Path) -> None:
+    def job(name: str) -> Job:
+        keeping = Keeping(save_every=3, log_every=2, eval_every=1)
+        return replace(align_job(folder, tmp_path / name), keeping=keeping)
+
+    train(job("whole"))
+    with pytest.raises(Stopped):
+        train(job("stopped"), stop_at(5))
+    train(job("stopped"))
+    assert [row["step"] for row in logged(tmp_path / "stopped")] == [2, 4, 6]
+    assert_close(losses(tmp_path / "stopped"), losses(tmp_path / "whole"))
+
+
 def test_stopped_with_dropout_and_adapters(folder: Path, tmp_path: Path) -> None:
     def job(name: str) -> Job:
         made = instruct_job(folder, first, tmp_path / name, accumulate=2)
