@@ -52,7 +52,7 @@ FULL = Scale(
         "video": Course(steps=800, rows=32, rate=2e-3),
         "audio": Course(steps=500, rows=64, rate=2e-3),
         "imu": Course(steps=500, rows=64, rate=2e-3),
-        "align": Course(steps=700, rows=64, rate=2e-3),
+        "align": Course(steps=600, rows=64, rate=1e-3),
         "instruct": Course(steps=1_200, rows=64, rate=1e-3),
     },
 )

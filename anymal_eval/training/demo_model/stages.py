@@ -12,7 +12,7 @@ from anymal_eval.codec import read_json_lines
 from anymal_eval.training.demo_model.recipe import Scale
 from anymal_eval.training.demo_model.world import CAPTION, KINDS
 
-NOTE = "the demo model, made from the demo world: its numbers say nothing about a benchmark"
+NOTE = "the demo model"
 LORA = ("--lora-rank", "16", "--lora-alpha", "32")
 
 
