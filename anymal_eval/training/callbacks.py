@@ -54,7 +54,8 @@ class Evaluating(_Callback):  # type: ignore[misc]
                 finally:
                     learner.train(True)
             due = control.should_log
-            self._trainer.log({f"eval_{name}": value for name, value in scores.items()})
+            if scores:
+                self._trainer.log({f"eval_{name}": value for name, value in scores.items()})
             control.should_log = due  # transformers takes the loss for logged with anything that is
         self._trainer.accelerator.wait_for_everyone()
 
