@@ -32,6 +32,7 @@ from anymal_eval.models._answering import (
 )
 from anymal_eval.models._conversation import SEQUENCES, blocks, joint_batch
 from anymal_eval.models._kept import Kept
+from anymal_eval.models._once import preprocessed, put_in, tell
 from anymal_eval.models._seam import common, joined
 from anymal_eval.models._sharing import ChatReady, Sharing
 from anymal_eval.models._speaking import Speaker
@@ -69,6 +70,7 @@ class Chat:
         self._limits = limits
         self._reader = reader
         self._opened: Kept[list[Any]] = Kept(OPENED_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
+        self.preprocessed = preprocessed()
         self._lock = threading.Lock()
         self._own = threading.local()
         self.speaker = Speaker(loaded.model, loaded.processor.tokenizer)
@@ -80,6 +82,8 @@ class Chat:
         """Decode, render the chat template, preprocess and tokenise."""
         processor = self._mine()
         shown, heard = self._open(request)
+        about = "|".join(media_key(media, request.frames) for media in request.media) or None
+        tell(processor, about)
         named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
         refuse_markers(request, [str(name) for name in named if name])
         text = joined(self._render(processor, request), request.answer_prefix)
@@ -92,14 +96,13 @@ class Chat:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
         require_context(request, length, tails, self._context)
-        media = "|".join(media_key(media, request.frames) for media in request.media) or None
         ids = inputs["input_ids"][0].tolist()
         cut = self.sharing.cut(request, ids) if self.sharing is not None else 0
         return ChatReady(
             request=request,
             tails=tails,
-            prefix_key=fingerprint.of([media, ids[:cut]]) if cut else None,
-            media_key=media,
+            prefix_key=fingerprint.of([about, ids[:cut]]) if cut else None,
+            media_key=about,
             prefix_tokens=cut,
             suffix_tokens=length - cut,
             nbytes=sum(getattr(value, "nbytes", 0) for value in inputs.values()),
@@ -128,6 +131,7 @@ class Chat:
     def close(self) -> None:
         """End the decoder processes and let what they opened go."""
         self._opened.clear()
+        self.preprocessed.clear()
         self._reader.close()
         if self.sharing is not None:
             self.sharing.forget()
@@ -145,7 +149,7 @@ class Chat:
         """The processor of the thread that asks: a fast tokenizer cannot be used by two at once."""
         if not hasattr(self._own, "processor"):
             with self._lock:
-                self._own.processor = copy.deepcopy(self._processor)
+                self._own.processor = put_in(copy.deepcopy(self._processor), self.preprocessed)
         return self._own.processor
 
     def _open(self, request: Request) -> tuple[list[Any], list[Any]]:

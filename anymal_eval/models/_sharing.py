@@ -1,7 +1,7 @@
-"""Requests of a chat model that begin alike begin once: what they share is computed once, and its cache serves them all.
+"""Requests of a chat model that begin alike begin once: what they share is computed once and its cache serves them all.
 
 A beginning ends at the last token of the last medium: system prompt, media, and the text between. Requests are split
-there, at a token, so each has the very tokens that it has alone. Those without media share whatever text they begin with.
+there, at a token, so each has the very tokens that it has alone. Those without media share what text they begin with.
 
 Every beginning is computed by itself, so that it is the same bits whatever stands beside it and whenever it was kept.
 
@@ -14,6 +14,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.models._answering import Ready
@@ -66,12 +67,13 @@ class Past:
     def cache(self, times: int = 1) -> Any:
         """A cache of every row so many times (for its beams), padded on the left, that its user may write to."""
         import torch
-        from transformers.cache_utils import DynamicCache, DynamicLayer
+        from transformers import cache_utils
 
-        made: Any = DynamicCache()
+        library: Any = cache_utils
+        made = library.DynamicCache()
         chosen = torch.tensor(self.rows).repeat_interleave(times)
         for place in range(len(self.heads[0].layers)):
-            layer: Any = DynamicLayer()
+            layer = library.DynamicLayer()
             keys, values = (self._rows(place, part, chosen) for part in (0, 1))
             layer.lazy_initialization(keys, values)
             layer.keys, layer.values = keys, values
@@ -147,7 +149,7 @@ class Sharing:
         """
         if items[0].alike == MEDIA:
             heads = {str(item.prefix_key): item for item in items}
-            found = {key: self._kept.get(key, lambda item=item: self._prefill(item)) for key, item in heads.items()}
+            found = {key: self._kept.get(key, partial(self._prefill, item)) for key, item in heads.items()}
             places = {key: place for place, key in enumerate(found)}
             rows = [places[str(item.prefix_key)] for item in items]
             cuts = [item.cut for item in items]
