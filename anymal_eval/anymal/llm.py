@@ -1,6 +1,6 @@
 """The language model: any causal LM that transformers loads, with its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,11 +18,16 @@ from anymal_eval.errors import BadCheckpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How a network is run: its numbers' type, its quantisation, its device."""
+    """How a network is run: its numbers' type, its quantisation, its device.
+
+    Attributes:
+        device_map: over which devices the LLM is spread, as transformers takes it; None for ``device`` alone.
+    """
 
     precision: torch.dtype = torch.float32
     quantise: Quantise = "none"
     device: str = "cpu"
+    device_map: str | Mapping[str, str | int] | None = None
 
     @property
     def source(self) -> Source:
@@ -84,10 +89,10 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
         BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
     """
     folder = resolve(config.path)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if loading.device_map is None else {"device_map": loading.device_map}
     settings = quantisation(loading.quantise, loading.precision)
     if settings is not None:
-        extra = {"quantization_config": settings, "device_map": {"": loading.device}}
+        extra = {"quantization_config": settings, "device_map": loading.device_map or {"": loading.device}}
     weights = fingerprint(folder)
     model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.source, **extra)
     try:

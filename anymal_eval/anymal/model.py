@@ -19,6 +19,7 @@ from anymal_eval.anymal.encoders import Encoder, Medium
 from anymal_eval.anymal.llm import LLM, Loading, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
+from anymal_eval.anymal.transfer import to_device
 from anymal_eval.errors import BadData
 
 _WINDOWS = 32  # through an encoder at once: bounds its activations, not the batch
@@ -89,7 +90,7 @@ class AnyMAL(nn.Module):
             parts = []
             for chunk in torch.split(stacked, _WINDOWS):
                 self.encoder_calls += 1
-                parts.append(encoder(chunk.to(device)))
+                parts.append(encoder(to_device(chunk, device)))
         return [features.flatten(0, 1) for features in torch.split(torch.cat(parts), counts)]
 
     def project(self, medium: Medium, features: Sequence[Tensor]) -> list[Tensor]:
@@ -107,7 +108,7 @@ class AnyMAL(nn.Module):
         out: dict[int, Tensor] = {}
         for length in sorted({len(one) for one in features}):
             rows = [index for index, one in enumerate(features) if len(one) == length]
-            stacked = torch.stack([features[index] for index in rows]).to(self.llm.device, torch.float32)
+            stacked = torch.stack([to_device(features[index], self.llm.device, torch.float32) for index in rows])
             out.update(zip(rows, projector(stacked), strict=True))
         return [out[index] for index in range(len(features))]
 
@@ -223,8 +224,8 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         for medium, part in config.modalities.items()
     }
     network = AnyMAL(config, llm, coders, heads)
-    if loading.quantise != "none":  # bitsandbytes has put the LLM where it belongs, and it may not be moved
-        network.encoders.to(loading.device)
-        network.projectors.to(loading.device)
+    if loading.quantise != "none" or loading.device_map is not None:  # the LLM is where it belongs, not to be moved
+        network.encoders.to(llm.device)
+        network.projectors.to(llm.device)
         return network
     return network.to(loading.device)

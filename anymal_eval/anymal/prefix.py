@@ -56,8 +56,9 @@ class Prefix:
         mine = copy.copy(self._cache)
         mine.layers = [copy.copy(layer) for layer in self._cache.layers]
         for layer in mine.layers:
-            layer.keys = layer.keys.index_select(0, rows)
-            layer.values = layer.values.index_select(0, rows)
+            chosen = rows.to(layer.keys.device)  # layers may lie on several devices
+            layer.keys = layer.keys.index_select(0, chosen)
+            layer.values = layer.values.index_select(0, chosen)
         return mine
 
 

@@ -15,6 +15,7 @@ Shapes:  b rows · k pictures · q tokens of a picture · t positions · d width
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ class Blip(ABC):
         self.processor = loaded.processor
         self.lock = threading.Lock()
         self.speaker = Speaker(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
+        self.timings = self.speaker.timings
+        self.timings["encoding"] = 0.0
         self.looked = 0  # pictures looked at so far, for tests of what is shared
         self._reader = reader
         self._opened: Kept[Tensor] = Kept(OPENED_BYTES, lambda pixels: pixels.nbytes)
@@ -127,7 +130,9 @@ class Blip(ABC):
 
         items = [item for item in batch if isinstance(item, BlipReady)]
         with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
+            start = time.perf_counter()
             features = self._look_once(items)
+            self.timings["encoding"] += time.perf_counter() - start
             return answer_alike(items, lambda rows: self._compute(rows, features))
 
     def close(self) -> None:
@@ -170,6 +175,8 @@ class Blip(ABC):
 
         Each is computed by itself, so that they are the same bits whatever stands beside it and whenever it is kept.
         """
+        from anymal_eval.anymal.transfer import to_device
+
         parameter = next(self.network.vision_model.parameters())
         found: dict[str, Tensor] = {}
         for item in items:
@@ -177,7 +184,7 @@ class Blip(ABC):
                 if key in found:
                     continue
                 if key not in self._features:
-                    self._features[key] = self.look(pixels[None].to(parameter.device, parameter.dtype))
+                    self._features[key] = self.look(to_device(pixels[None], parameter.device, parameter.dtype))
                     self.looked += 1
                 self._features.move_to_end(key)
                 found[key] = self._features[key]

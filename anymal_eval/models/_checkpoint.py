@@ -32,6 +32,7 @@ class CheckpointOptions:
         device: auto takes a GPU where there is one.
         precision: of all weights.
         quantize: of the language model, by bitsandbytes.
+        device_map: over which devices it is spread: auto, balanced, balanced_low_0, sequential or a JSON object.
         media_timeout: seconds after which a decoder is given up.
         revision: of a hub repository: a branch, tag or commit.
         allow_new_weights: go on where the checkpoint lacks weights, which are then random.
@@ -42,6 +43,7 @@ class CheckpointOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     quantize: Literal["none", "int8", "nf4"] = "none"
+    device_map: str = ""
     media_timeout: float = 60.0
     revision: str = ""
     allow_new_weights: bool = False

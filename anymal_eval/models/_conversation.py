@@ -59,6 +59,8 @@ def joint_batch(rows: Sequence[Mapping[str, Any]], pad: int, like: Any) -> dict[
     """
     import torch
 
+    from anymal_eval.anymal.transfer import to_device
+
     longest = max(row["input_ids"].shape[1] for row in rows)
     batch: dict[str, Any] = {}
     for name, first in rows[0].items():
@@ -68,7 +70,6 @@ def joint_batch(rows: Sequence[Mapping[str, Any]], pad: int, like: Any) -> dict[
             parts = [_left_padded(part, longest, filler) for part in parts]
         joint = torch.cat(parts) if torch.is_tensor(first) else first
         if torch.is_tensor(joint):
-            joint = joint.to(like.device)
-            joint = joint.to(like.dtype) if joint.is_floating_point() else joint
+            joint = to_device(joint, like.device, like.dtype if joint.is_floating_point() else None)
         batch[name] = joint
     return batch

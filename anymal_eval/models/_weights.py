@@ -10,6 +10,7 @@ from typing import Any
 from anymal_eval import fingerprint
 from anymal_eval.errors import BadCheckpoint, NeedsExtra
 from anymal_eval.models._checkpoint import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
+from anymal_eval.models._device_map import read_device_map, told
 
 # Kept in full precision by int8 and nf4: all but the language model's linear layers.
 NOT_QUANTISED = (
@@ -71,6 +72,7 @@ def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: 
             "checkpoint": checkpoint.name,
             "options": dataclasses.asdict(options),
             "device": device,
+            "device_map": told(model, options.device_map),
             "generation_settings_not_used": dropped,
             **content,
         },
@@ -152,13 +154,14 @@ def _load_model(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) ->
         raise BadCheckpoint(
             f"{folder} holds no .safetensors file; -o allow_pickle=true reads other formats, which can run code"
         )
+    spread = read_device_map(options.device_map, options.device)
     device = pick_device(options.device)
     dtype = torch.float32 if options.precision == "fp32" else torch.bfloat16
     settings = quantisation(options.quantize, dtype)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if spread is None else {"device_map": spread}
     if settings is not None:
         settings.llm_int8_skip_modules = list(NOT_QUANTISED)
-        extra = {"quantization_config": settings, "device_map": {"": device}}
+        extra = {"quantization_config": settings, "device_map": spread or {"": device}}
     try:
         with quiet():
             model, report = cls.from_pretrained(
@@ -177,10 +180,10 @@ def _load_model(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) ->
             f"{folder} lacks {len(new)} weights of {type(model).__name__}, first {new[0]}, which would be random; "
             "-o allow_new_weights=true goes on nevertheless"
         )
-    if settings is None:
+    if not extra:
         model = model.to(device)
     keep_layout(model)
-    return freeze(model), new, device
+    return freeze(model), new, str(model.device.type) if spread else device
 
 
 def _speaking(model: Any) -> Any:

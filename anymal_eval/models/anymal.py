@@ -16,6 +16,7 @@ from anymal_eval.models._anymal_asking import Asking, Ready
 from anymal_eval.models._anymal_media import Inputs, Tokens, open_cache
 from anymal_eval.models._anymal_options import Options as Options
 from anymal_eval.models._anymal_options import folder_of, loading_of
+from anymal_eval.models._device_map import told
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Decoding, Failure, Media, MediaKind, Request, Response
 
@@ -80,6 +81,7 @@ class _AnyMAL:
             "device": str(network.llm.device),
             "precision": options.precision,
             "quantize": options.quantize,
+            "device_map": told(network.llm.model, options.device_map),
             "frozen": checkpoint.fingerprints(network),
         }
         self.accepts: frozenset[MediaKind] = network.accepts

@@ -1,0 +1,64 @@
+"""Models over several devices: what ``-o device_map=...`` may say.
+
+It is what transformers takes: how accelerate is to divide the model, or a JSON object of module names and devices.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from anymal_eval.errors import WrongUse
+
+WAYS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+DeviceMap = str | dict[str, str | int]
+
+
+def read_device_map(text: str, device: str) -> DeviceMap | None:
+    """What was typed, as transformers takes it; None where nothing was.
+
+    Args:
+        text: the option.
+        device: of ``--device``, which says another thing.
+
+    Raises:
+        WrongUse: it is neither a way nor an object, names a device that is not here, or a device is named twice.
+    """
+    if not text:
+        return None
+    if device != "auto":
+        raise WrongUse(f"--device {device} names one device, -o device_map={text} several: give one of them")
+    if text in WAYS:
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found:
+        example = '{"": "cpu"}'
+        raise WrongUse(f"-o device_map={text}: write {', '.join(WAYS)} or a JSON object of modules, such as {example}")
+    return {str(module): _device(text, each) for module, each in found.items()}
+
+
+def told(model: Any, text: str) -> dict[str, str] | None:
+    """Where the parts of a model were put, for the manifest; None where nothing was typed.
+
+    Args:
+        model: as it was loaded. What all lies on one device has no map of its own.
+        text: the option.
+    """
+    if not text:
+        return None
+    found = getattr(model, "hf_device_map", None) or {"": model.device}
+    return {str(module): str(device) for module, device in found.items()}
+
+
+def _device(text: str, named: object) -> str | int:
+    import torch
+
+    count = torch.cuda.device_count()
+    number = str(named).removeprefix("cuda:")
+    if named == "cpu" or (number.isdecimal() and int(number) < count):
+        return "cpu" if named == "cpu" else int(number)
+    raise WrongUse(f"-o device_map={text}: there is no device {named!r} here, only the cpu and {count} GPUs")
