@@ -9,7 +9,9 @@ import click
 if TYPE_CHECKING:
     from anymal_eval.anymal.features import FeatureCache
     from anymal_eval.cli._evaluate import DataChoice
+    from anymal_eval.engine.ray_filling import Fillers
     from anymal_eval.models._anymal_filling import Filler
+    from anymal_eval.models._anymal_options import Options
     from anymal_eval.models._load import Spec
     from anymal_eval.records import Request
 
@@ -49,6 +51,10 @@ def features() -> None:
     "--media-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to decode one clip or sound."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=4, help="Media decoded at once.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Here, or in Ray workers.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, help="Ray workers; each loads the encoders.")
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), default=0.0, help="GPUs of a Ray worker.")
+@click.option("--address", help="Of a running Ray cluster; by default one is started on this machine.")
 @click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
 @CACHE
 def fill(folder: Path, **given: Any) -> int:
@@ -62,7 +68,7 @@ def fill(folder: Path, **given: Any) -> int:
 
     spec = _chosen(given["model"], folder, given)
     media = shown(_requests(spec, Filler, given))
-    with Filler(spec.options) as filler, progress("features", len(media), 0) as advance:
+    with _filler(spec.options, given) as filler, progress("features", len(media), 0) as advance:
         filled = filler.fill(media, given["threads"], advance)
     kept = filled.media - filled.encoded - len(filled.failed)
     click.echo(f"{filled.media} media: {filled.encoded} encoded, {kept} were there before; {folder}: {_told(folder)}")
@@ -110,6 +116,19 @@ def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "Spec":
     if model.partition(":")[0] != "anymal":
         raise WrongUse(f"--model {model}: only anymal:PATH has encoders whose outputs are kept")
     return choose(model, {}, {key: value for key, value in common.items() if value is not None})
+
+
+def _filler(options: "Options", given: dict[str, Any]) -> "Filler | Fillers":
+    """Here, or in Ray workers."""
+    if given["engine"] == "local":
+        from anymal_eval.models._anymal_filling import Filler
+
+        return Filler(options)
+    from anymal_eval.engine.ray_filling import Fillers
+    from anymal_eval.engine.ray_pool import Cluster
+
+    workers, gpus, address = given["workers"], given["gpus_per_worker"], given["address"]
+    return Fillers(options, Cluster(workers=workers, gpus_per_worker=gpus, address=address))
 
 
 def _requests(spec: "Spec", filler: "type[Filler]", given: dict[str, Any]) -> "list[Request]":

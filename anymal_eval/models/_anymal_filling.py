@@ -35,6 +35,13 @@ class Filled:
     corrupt: int = 0
     failed: tuple[str, ...] = ()
 
+    def add(self, other: Filled) -> None:
+        """Count what another has done of the same media."""
+        self.encoded += other.encoded
+        self.not_stored += other.not_stored
+        self.corrupt += other.corrupt
+        self.failed += other.failed
+
 
 def shown(requests: Sequence[Request]) -> list[Shown]:
     """All media of the requests, each once."""
@@ -70,18 +77,22 @@ class Filler:
             advance: told how many more media are done.
         """
         filled = Filled(media=len(media))
+        before = self._counts()
         failed: list[str] = []
         with ThreadPoolExecutor(threads) as pool:
             ready = self._ready(pool, media, failed)
             while batch := list(itertools.islice(ready, AT_ONCE)):
-                before = len(failed)
+                told = len(failed)
                 filled.encoded += self._encode(batch)
-                advance(len(batch) + len(failed) - before)
-        counts = self._cache.counts if self._cache is not None else None
-        if counts is not None:
-            filled.not_stored, filled.corrupt = counts.not_stored, len(counts.corrupt)
+                advance(len(batch) + len(failed) - told)
+        filled.not_stored, filled.corrupt = (now - then for now, then in zip(self._counts(), before, strict=True))
         filled.failed = tuple(failed)
         return filled
+
+    def _counts(self) -> tuple[int, int]:
+        """Entries that were not stored and that were corrupt, so far."""
+        counts = self._cache.counts if self._cache is not None else None
+        return (counts.not_stored, len(counts.corrupt)) if counts is not None else (0, 0)
 
     def _ready(self, pool: ThreadPoolExecutor, media: Sequence[Shown], failed: list[str]) -> Iterator[Input]:
         left = iter(media)

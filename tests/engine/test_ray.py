@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.engine import Settings
-from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import medium_of
 from anymal_eval.engine.ray_actor import Recipe
-from anymal_eval.engine.ray_workers import Cluster, Workers, _Unit, _units
+from anymal_eval.engine.ray_pool import Cluster, Pool, Unit
+from anymal_eval.engine.ray_workers import Workers, _given_up, _units
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.records import Media, Message, Request
 from tests.conftest import ROOT, Command
@@ -67,7 +67,7 @@ def wait_for(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
     assert process.poll() is None
 
 
-def workers_of(driver: int) -> list[int]:
+def workers_of(driver: int, named: bytes = b"ray::Worker") -> list[int]:
     """The actors among the processes that a driver started, oldest first."""
     parents, actors = {}, []
     for entry in Path("/proc").iterdir():
@@ -79,7 +79,7 @@ def workers_of(driver: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
-        if title.startswith(b"ray::Worker"):
+        if title.startswith(named):
             actors.append(int(entry.name))
 
     def below(pid: int) -> bool:
@@ -132,12 +132,12 @@ def test_units_keep_a_picture_together_and_lose_nothing() -> None:
         for number in range(200)
     ]
     units = _units(requests, 2, Settings(batch_size=4))
-    assert [request.id for unit in units for request in unit.requests] == [request.id for request in requests]
+    assert [request.id for unit in units for request in unit.content] == [request.id for request in requests]
     assert len(units) >= 8
     for before, after in itertools.pairwise(units):
-        assert medium_of(before.requests[-1]) != medium_of(after.requests[0])
+        assert medium_of(before.content[-1]) != medium_of(after.content[0])
     one = [replace(request, messages=requests[0].messages) for request in requests]
-    assert max(len(unit.requests) for unit in _units(one, 2, Settings(batch_size=4))) == 16
+    assert max(len(unit.content) for unit in _units(one, 2, Settings(batch_size=4))) == 16
 
 
 def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
@@ -156,19 +156,23 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
         def get(self, reference: object) -> None:
             raise ActorDiedError
 
-    workers, cluster = Workers.__new__(Workers), Dies()
-    workers._ray = workers._actor = cluster
-    workers._recipe = Recipe(typed="constant")
+        def wait(self, pending: list[object], num_returns: int) -> tuple[list[object], list[object]]:
+            return pending[:num_returns], pending[num_returns:]
+
+    pool, cluster = Pool.__new__(Pool), Dies()
+    pool._ray = pool._actor = cluster
+    pool._recipe = Recipe(typed="constant")
     first, other = object(), object()
-    workers._workers = [first, other]
-    unit = _Unit(requests=[Request(id=str(number), messages=()) for number in range(3)])
-    assert workers._responses("a", first, unit, Clock()) is None
-    assert workers._responses("b", first, unit, Clock()) is None  # its second unit: replaced only once
+    pool.actors = [first, other]
+    unit = Unit(content=[Request(id=str(number), messages=()) for number in range(3)])
+    assert pool.result("a", first, unit) == (False, None)
+    assert pool.result("b", first, unit) == (False, None)  # its second unit: replaced only once
     assert cluster.started == 1
-    assert workers._workers[1] is other
-    responses = workers._responses("c", workers._workers[0], unit, Clock())
-    assert responses is not None
-    assert [item.failure and item.failure.kind for item in responses] == ["worker"] * 3
+    assert pool.actors[1] is other
+    [(given_up, result)] = pool.run([unit], lambda actor, content: object())
+    assert result is None
+    assert given_up.deaths == 3
+    assert [item.failure and item.failure.kind for item in _given_up(given_up)] == ["worker"] * 3
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:

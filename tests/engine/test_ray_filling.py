@@ -1,0 +1,70 @@
+"""``features fill`` on Ray: the local cache, whatever the number of workers, also when one is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anymal_eval.anymal import tiny
+from tests.conftest import ROOT, Command
+from tests.engine.test_ray import workers_of
+
+pytest.importorskip("ray")
+
+EXAMPLES = 48
+
+
+def arguments(checkpoint: Path, cache: Path, *more: object) -> list[str]:
+    given = [
+        "features", "fill", "--tasks", "vqav2,audiocaps", "--data", "demo", "--demo-examples", EXAMPLES,
+        "--model", f"anymal:{checkpoint}", "--features", cache, "--threads", 1, *more,
+    ]  # fmt: skip
+    return [str(each) for each in given]
+
+
+def entries(cache: Path) -> dict[str, torch.Tensor]:
+    files = sorted(cache.glob("??/*.safetensors"))
+    return {file.name: next(iter(load_file(file).values())) for file in files}
+
+
+def test_workers_fill_the_same_cache_also_when_one_is_killed(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path / "world"))
+    checkpoint = tiny.write(tmp_path)
+    done = command(*arguments(checkpoint, tmp_path / "local"))
+    assert done.returncode == 0, done.stderr
+    whole = entries(tmp_path / "local")
+    ray = ("--engine", "ray", "--workers", 2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anymal_eval", *arguments(checkpoint, tmp_path / "ray", *ray)],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    limit = time.monotonic() + 120
+    while len(list((tmp_path / "ray").glob("??/*.safetensors"))) < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
+    victims = workers_of(process.pid, b"ray::FillWorker")
+    assert victims, "the workers were at work"
+    os.kill(victims[0], signal.SIGKILL)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"{len(whole)} media: " in said
+    found = entries(tmp_path / "ray")
+    assert found.keys() == whole.keys()
+    for name, features in found.items():
+        assert torch.allclose(features, whole[name], atol=1e-5), name
+    again = command(*arguments(checkpoint, tmp_path / "ray"))
+    assert f"0 encoded, {len(whole)} were there before" in again.stdout
+
+
+def test_an_address_where_nothing_listens_is_refused_in_one_line(tmp_path: Path, command: Command) -> None:
+    checkpoint = tiny.write(tmp_path)
+    done = command(*arguments(checkpoint, tmp_path / "features", "--engine", "ray", "--address", "127.0.0.1:1"))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --address 127.0.0.1:1: no Ray cluster there")
