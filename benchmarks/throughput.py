@@ -1,6 +1,7 @@
 """What the engine saves and what it costs, as ratios in one run: rounds are interleaved, the median is given.
 
-    python -m benchmarks.throughput [--only shared,options,features,waiting,ray,cost] [--rounds 5] [--write]
+    python -m benchmarks.throughput [--only shared,hf,options,hf-options,features,waiting,ray,cost]
+                                    [--rounds 5] [--write]
 
 ``--write`` puts the table into ``benchmarks/README.md``. Exit code 1 where a bound is missed.
 """
@@ -26,6 +27,7 @@ from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal
 from anymal_eval.models._load import choose
 from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
+from benchmarks import throughput_hf
 from benchmarks import throughput_loads as loads
 from benchmarks.measuring import Row, interleaved, ratio, table, timed, write_section
 
@@ -261,7 +263,8 @@ def cost(folder: Path, rounds: int) -> list[Row]:
 
 
 TABLES: dict[str, Callable[[Path, int], list[Row]]] = {
-    "shared": shared, "options": options, "features": features, "waiting": waiting, "ray": ray, "cost": cost,
+    "shared": shared, "hf": throughput_hf.shared, "options": options, "hf-options": throughput_hf.options,
+    "features": features, "waiting": waiting, "ray": ray, "cost": cost,
 }  # fmt: skip
 
 
