@@ -1,16 +1,18 @@
 """Does the demo model see, hear, watch and read? Its thirteen headlines against those of the same model blinded.
 
-    python -m benchmarks.demo_model --out DIR [--model anymal:demo] [--examples 1000] [--seed-two CHECKPOINT] [--write]
+    python -m benchmarks.demo_model --out DIR [--model anymal:demo] [--examples 1000] [--seed-two CHECKPOINT]
+                                    [--figures FILE] [--write]
 
 Asks the model all demo tasks with their media, without, and with other examples' media (run --ablate), through the
 command line; compares them pairwise with the statistics of ``check``; and holds every number against what was asked
-for. ``--seed-two`` is a checkpoint of another seed of stage 1 and 2: it is checked against the first one. ``--write``
-puts the tables into the model card.
+for. ``--seed-two`` is a checkpoint of another seed of stage 1 and 2: it is checked against the first one.
+``--figures`` is what the recipe wrote of its parts. ``--write`` puts the tables into the model card.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -41,6 +43,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="anymal:demo")
     parser.add_argument("--seed-two")
+    parser.add_argument("--figures", type=Path)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
@@ -50,6 +53,11 @@ def main() -> int:
     print(text)
     if given.write:
         put("scores", text)
+    if given.figures:
+        text = recipe(given.figures)
+        print(text)
+        if given.write:
+            put("figures", text)
     if given.seed_two:
         asked(given, given.seed_two, "none", "seed-two")
         check = [sys.executable, "-m", "anymal_eval", "check", str(given.out / "seed-two")]
@@ -136,6 +144,16 @@ def is_headline(run: StoredRun, row: Mapping[str, object]) -> bool:
 def bounds(comparison: Comparison) -> str:
     """A difference with its interval."""
     return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+
+
+def recipe(figures: Path) -> str:
+    """What each part of the recipe took, and where its loss ended."""
+    rows = [json.loads(line) for line in figures.read_text(encoding="utf-8").splitlines()]
+    wanted = {"part": "part", "steps": "steps", "rows": "rows of a step", "loss": "last loss", "seconds": "seconds",
+              "cpu_seconds": "CPU seconds"}  # fmt: skip
+    shown = [{title: row.get(key, "") for key, title in wanted.items()} for row in rows]
+    shown.append({"part": "all", "seconds": "", "CPU seconds": sum(row["cpu_seconds"] for row in rows)})
+    return tabulate(shown, headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
 def put(name: str, text: str) -> None:

@@ -77,6 +77,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(TURNS):
-        square = x @ x.T
+        square: Tensor = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    found: Tensor = x.T if tall else x
+    return found
