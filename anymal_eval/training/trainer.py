@@ -84,11 +84,11 @@ def arguments(recipe: Recipe, keeping: Keeping, folder: Path, *, cpu: bool) -> t
 
 
 def _require(reporters: Sequence[str]) -> None:
-    from transformers.integrations import get_reporting_integration_callbacks
+    from anymal_eval.anymal.weights import library
 
     for name in reporters:
         try:
-            for made in get_reporting_integration_callbacks([name]):
+            for made in library().integrations.get_reporting_integration_callbacks([name]):
                 made()
         except ValueError as error:
             raise WrongUse(f"--report-to {name}: {' '.join(str(error).split())}") from None

@@ -77,8 +77,8 @@ def test_killed(folder: Path, tmp_path: Path) -> None:
     def start(out: Path) -> "subprocess.Popen[bytes]":
         command = [
             sys.executable, "-m", "anymal_eval", "train", "align", str(folder / "network.toml"), "--data",
-            f"pairs:{folder / 'data' / 'pairs.jsonl'}", "--steps", "16", "--batch-size", "6", "--learning-rate", "0.01",
-            "--save-every", "3", "--log-every", "1", "--device", "cpu", "--out", str(out),
+            f"pairs:{folder / 'data' / 'pairs.jsonl'}", "--steps", "60", "--batch-size", "6", "--learning-rate", "0.01",
+            "--save-every", "5", "--log-every", "1", "--device", "cpu", "--out", str(out),
         ]  # fmt: skip
         return subprocess.Popen(
             command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
@@ -86,7 +86,7 @@ def test_killed(folder: Path, tmp_path: Path) -> None:
         )  # fmt: skip
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(every_step(align_job(folder, whole, steps=16, warmup=0.0)))
+    train(every_step(align_job(folder, whole, steps=60, warmup=0.0)))
     process = start(killed)
     limit = time.monotonic() + 60
     log = killed / "log.jsonl"
