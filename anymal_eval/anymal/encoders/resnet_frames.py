@@ -36,7 +36,8 @@ class Clip(ResNet):
     def forward(self, windows: Tensor) -> Tensor:
         """(w, k, 3, h, h) -> (w, n, e)."""
         cells = self.cells(windows.flatten(0, 1))
-        return self.placed(cells.unflatten(0, (len(windows), -1)).flatten(1, 2))
+        # (w, k n, c)
+        return self.placed(cells.reshape(len(windows), -1, cells.shape[-1]))
 
 
 def build(options: Options, source: Source) -> Clip:

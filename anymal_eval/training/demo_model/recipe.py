@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
@@ -88,10 +89,15 @@ def make(out: Path, scale: str, seed: int) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(LANES)) as pool:
-        list(pool.map(lambda lane: [call(out, scale, seed, part) for part in lane], LANES))
+        list(pool.map(partial(_lane, out, scale, seed), LANES))
     for stage in STAGES:
         call(out, scale, seed, stage)
     return out / "model" / "checkpoint"
+
+
+def _lane(out: Path, scale: str, seed: int, parts: Sequence[str]) -> None:
+    for part in parts:
+        call(out, scale, seed, part)
 
 
 def call(out: Path, scale: str, seed: int, part: str) -> None:

@@ -68,7 +68,7 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
         for index, pair in enumerate(drawn):
             name = f"{kind}/{index:06d}.{_ENDING[kind]}"
             write_medium(pair, folder / name)
-            rows.append({"id": f"{kind}-{index}", kind: name, "caption": pair.captions[0]})
+            rows.append({"id": f"{kind}-{index}", str(kind): name, "caption": pair.captions[0]})
             asked = [
                 (words(question), question.answer)
                 for question in chosen(random, pair)
@@ -76,8 +76,8 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
             ]
             asked += [(CAPTION, pair.captions[0])] if index % 2 else []
             for k, (instruction, response) in enumerate(asked):
-                row = {"id": f"{kind}-{index}-{k}", kind: name, "instruction": instruction, "response": response}
-                instructions.append(row)
+                said = {"instruction": instruction, "response": response}
+                instructions.append({"id": f"{kind}-{index}-{k}", str(kind): name, **said})
         write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
     for index, question in enumerate(scenes.texts):
         row = {"id": f"text-{index}", "instruction": words(question), "response": question.answer}

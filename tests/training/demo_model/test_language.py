@@ -65,7 +65,7 @@ def test_muon_goes_where_torchs_own_goes() -> None:
         gradient = torch.randn(12, 20)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         muon([ours], [momentum], 0.01)
-        own.step()
+        own.step()  # type: ignore[no-untyped-call]
     moved, wanted = (ours - start).detach().flatten(), (theirs - start).detach().flatten()
     # theirs computes in bfloat16, of three digits
     assert float(torch.cosine_similarity(moved, wanted, dim=0)) > 0.999
