@@ -31,7 +31,7 @@ PREAMBLE = "All that is known of this matter was written down here, in one long 
 SIZES = ((96, 64), (48, 120))  # of pictures: two shapes, which some processors cut into other numbers of tiles
 SECONDS = (0.5, 0.9)  # of sounds
 # What classes raise that were not written for this; anything else is a fault to be shown.
-REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 def try_sharing(chat: Chat, wanted: bool, *, exact: bool) -> Chat:

@@ -17,7 +17,7 @@ from tests.engine.test_ray import workers_of
 
 pytest.importorskip("ray")
 
-EXAMPLES = 48
+EXAMPLES = 24
 
 
 def arguments(checkpoint: Path, cache: Path, *more: object) -> list[str]:
