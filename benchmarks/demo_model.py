@@ -159,8 +159,10 @@ def recipe(figures: Path) -> str:
 def put(name: str, text: str) -> None:
     """Between its marks in the model card."""
     card = CARD.read_text(encoding="utf-8")
-    marks = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-    CARD.write_text(re.sub(marks, lambda found: f"{found[1]}{text}{found[2]}", card, flags=re.DOTALL), encoding="utf-8")
+    marks = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+    filled, times = re.subn(marks, lambda found: f"{found[1]}{text}\n{found[2]}", card, flags=re.DOTALL)
+    assert times == 1, name
+    CARD.write_text(filled, encoding="utf-8")
 
 
 if __name__ == "__main__":

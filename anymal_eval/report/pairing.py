@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from anymal_eval.metrics import Floats, Groups
 
-# What says where the data lie or how many were asked; whether these are the same data is told by other keys.
-NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled"})
+# What says where the data lie or how many were asked: whether these are the same data is told by other keys. And what
+# was remarked of the model, which is what the two runs may differ in: ``check`` says it beside its verdicts.
+NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled", "remark"})
 # What differs of necessity when one run holds fewer examples, and is looked at by example instead.
 BY_SUBSET = frozenset({"n", "subset", "prompts"})
 
@@ -119,7 +120,7 @@ def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> 
     }
     if not found and before.headline is not None and after.headline is not None:
         # Whatever the keys above have no word for (CIDEr's document frequencies) the signature has.
-        signed = [_signature(item.headline.signature, by_subset) for item in (before, after) if item.headline]
+        signed = [_signature(item, item.headline, by_subset) for item in (before, after) if item.headline]
         if signed[0] != signed[1]:
             found["signature"] = tuple(" | ".join(p for p in parts if p not in signed[1 - at])
                                        for at, parts in enumerate(signed))  # type: ignore[assignment]  # fmt: skip
@@ -174,8 +175,10 @@ def _conditions(run: TaskRun) -> dict[str, Any]:
     return found
 
 
-def _signature(signature: str, by_subset: bool) -> list[str]:
-    return [part for part in signature.split(" | ") if not (by_subset and part.startswith("subset "))]
+def _signature(run: TaskRun, headline: Measurement, by_subset: bool) -> list[str]:
+    """The parts that are compared: a remark tells of the model, which is what the two may differ in."""
+    parts = headline.signature.removesuffix(f" | {run.entry.remark}").split(" | ")
+    return [part for part in parts if not (by_subset and part.startswith("subset "))]
 
 
 def _places(run: TaskRun, group: Mapping[str, str]) -> dict[str, int]:

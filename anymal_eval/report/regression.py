@@ -236,7 +236,7 @@ def _lone(task: str, why: str, policy: Policy) -> TaskCheck:
 
 
 def _also_differs(run: StoredRun, bases: Sequence[StoredRun]) -> tuple[str, ...]:
-    """What may differ between a model and its retrained self, for the reader: weights, versions, device."""
+    """What may differ between a model and its retrained self, for the reader: weights, versions, device, remarks."""
     found = []
     for base in bases:
         for what in ("identity", "environment"):
@@ -244,4 +244,6 @@ def _also_differs(run: StoredRun, bases: Sequence[StoredRun]) -> tuple[str, ...]
             new: Mapping[str, Any] = getattr(run.manifest, what)
             keys = sorted((old.keys() | new.keys()) - RECORDED_ONLY - {"limit", "split"})
             found += [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+        remarks = [", ".join(sorted({one.remark for one in each.manifest.tasks.values()})) for each in (base, run)]
+        found += [f"remark: {remarks[0] or 'none'} -> {remarks[1] or 'none'}"] if remarks[0] != remarks[1] else []
     return tuple(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from anymal_eval import paths
 from anymal_eval.anymal import checkpoint
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 
 MODEL = paths.demo_model().parent
 LARGEST = 20_000_000  # bytes
@@ -37,6 +37,15 @@ def test_its_card_says_what_it_scores() -> None:
         text = re.search(rf"<!-- {mark} -->\n(.+?)<!-- end of {mark} -->", card, re.DOTALL)
         assert text is not None, mark
         assert len(text[1]) > 100, mark
+
+
+def test_it_scores_what_its_accepted_baseline_says(tmp_path: Path, command: Command) -> None:
+    done = command("run", "--tasks", "audiocaps,nextqa", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    accepted = ROOT / "results" / "accepted"
+    done = command("check", tmp_path / "run", "--against", "anymal:demo", "--accepted", accepted)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "same: audiocaps, nextqa" in done.stdout
 
 
 def test_asked_without_a_name_it_answers_by_looking(tmp_path: Path, command: Command) -> None:
