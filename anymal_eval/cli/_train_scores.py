@@ -88,7 +88,7 @@ def _scores(one: flow.Loaded, model: Model, data: flow.DataChoice, protocol: tup
         **{
             f"{name}/{row['output']}": float(row["value"])
             for row in scored.measurements
-            if row["headline"] and row["group"] is None
+            if row["headline"]  # of ScienceQA it is that of the questions with a picture
         },
         **({f"{name}/errors": float(errors)} if errors else {}),
     }

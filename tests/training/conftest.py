@@ -19,7 +19,7 @@ from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.sources import open_source
-from anymal_eval.training.stage import Job, Running
+from anymal_eval.training.stage import Job, Running, train
 from anymal_eval.training.starting import Start
 
 COLOURS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
@@ -40,6 +40,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "data").mkdir()
     write_data(root / "data")
     return root
+
+
+@pytest.fixture(scope="session")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stage 1 as ``align_job`` says, that was never stopped; logged and saved at every step."""
+    out = tmp_path_factory.mktemp("whole")
+    train(every_step(align_job(folder, out)))
+    return out
 
 
 def write_data(folder: Path, count: int = 20) -> None:

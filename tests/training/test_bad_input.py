@@ -13,6 +13,7 @@ import torch
 from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
 from anymal_eval.training import states
 from anymal_eval.training.learner import Learner
+from anymal_eval.training.order import Share, Shuffled
 from anymal_eval.training.sources import open_source
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
@@ -21,7 +22,7 @@ from tests.training.conftest import align_job, assert_close, every_step, instruc
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_no_number_stops_and_keeps_the_last_state(
-    what: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = every_step(align_job(folder, tmp_path / "out"))
     with monkeypatch.context() as patch:
@@ -31,8 +32,7 @@ def test_no_number_stops_and_keeps_the_last_state(
     assert states.states(job.out / "steps")[-1].name == "checkpoint-3"
     assert not (job.out / "checkpoint").exists()
     train(job)
-    train(every_step(align_job(folder, tmp_path / "whole")))
-    assert_close(losses(job.out), losses(tmp_path / "whole"))
+    assert_close(losses(job.out), losses(whole))
 
 
 def _broken_at(step: int, what: str) -> Any:
@@ -50,12 +50,11 @@ def _broken_at(step: int, what: str) -> Any:
     return forward
 
 
-def test_a_full_disk_while_saving(folder: Path, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_while_saving(folder: Path, whole: Path, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "filler").unlink()
-    job = every_step(align_job(folder, small_disk / "out", steps=4, warmup=0))
+    job = every_step(align_job(folder, small_disk / "out"))
     job = replace(job, keeping=replace(job.keeping, keep=1))
-    train(replace(job, recipe=replace(job.recipe, steps=1), out=tmp_path / "one"))
-    size = sum(file.stat().st_size for file in (tmp_path / "one" / "steps").rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in (whole / "steps" / "checkpoint-1").iterdir())
     (small_disk / "more").write_bytes(b"x" * ((1 << 20) - int(1.6 * size) - (16 << 10)))
     with pytest.raises(StorageFull, match="no space left"):
         train(job)
@@ -64,8 +63,7 @@ def test_a_full_disk_while_saving(folder: Path, tmp_path: Path, small_disk: Path
         assert file.stat().st_size > 0
     (small_disk / "more").unlink()
     train(job)
-    train(every_step(align_job(folder, tmp_path / "whole", steps=4, warmup=0)))
-    assert_close(losses(job.out), losses(tmp_path / "whole"))
+    assert_close(losses(job.out), losses(whole))
 
 
 def test_a_full_disk_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +80,8 @@ def test_a_full_disk_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert (train(job) / "projectors.safetensors").exists()
 
 
-def test_a_checkpoint_of_another_architecture(folder: Path, tmp_path: Path) -> None:
-    first = train(align_job(folder, tmp_path / "first", steps=1, warmup=0))
+def test_a_checkpoint_of_another_architecture(folder: Path, whole: Path, tmp_path: Path) -> None:
+    first = shutil.copytree(whole / "checkpoint", tmp_path / "first")
     content = json.loads((first / "config.json").read_text())
     content["network"]["modalities"]["image"]["projector"]["layers"] = 3
     (first / "config.json").write_text(json.dumps(content))
@@ -113,17 +111,21 @@ def test_a_caption_without_its_sound(folder: Path, tmp_path: Path) -> None:
     assert "\n" not in str(said.value)
 
 
-def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, whole: Path, tmp_path: Path) -> None:
     write_data(tmp_path)
     (tmp_path / "4.png").write_bytes(b"no picture")
-    train(data_job(folder, tmp_path, tmp_path / "out", steps=8))
+    job = every_step(data_job(folder, tmp_path, tmp_path / "out"))
+    train(job)
     left_out = json.loads((tmp_path / "out" / "training.json").read_text())["unreadable"]
     assert list(left_out) == [f"{tmp_path / 'pairs.jsonl'}: line 5"]
     assert "4.png" in next(iter(left_out.values()))
-    # its place in the steps stays empty: the others are where they were
-    train(align_job(folder, tmp_path / "all", steps=8))
+    order = Shuffled(job.sources[0].samples or (), Share(batch_size=6), job.recipe.seed)
+    step = next(step for step in range(6) if "p4" in [sample.id for sample in order.take(step, 0)])
+    assert step
+    assert_close(losses(job.out)[:step], losses(whole)[:step])
+    assert losses(job.out)[step] != losses(whole)[step]
     with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 5.*4.png"):
-        train(data_job(folder, tmp_path, tmp_path / "strict", steps=8, max_unreadable=0.0))
+        train(data_job(folder, tmp_path, tmp_path / "strict", max_unreadable=0.0))
 
 
 def test_a_step_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:

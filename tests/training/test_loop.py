@@ -77,20 +77,19 @@ def state(network: AnyMAL) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.named_parameters()}
 
 
-def test_align_equals_a_plain_loop(folder: Path, tmp_path: Path) -> None:
-    job = every_step(align_job(folder, tmp_path / "out"))
-    made = checkpoint.load(train(job), job.running.loading)
+def test_align_equals_a_plain_loop(folder: Path, whole: Path) -> None:
+    job = align_job(folder, whole)
+    made = checkpoint.load(whole / "checkpoint", job.running.loading)
     rows, plain = plain_loop(job)
     for name in ("loss", "grad_norm"):
-        assert_close([row[name] for row in logged(job.out)], [row[name] for row in rows])
+        assert_close([row[name] for row in logged(whole)], [row[name] for row in rows])
     for name, value in plain.projectors.state_dict().items():
         torch.testing.assert_close(made.projectors.state_dict()[name], value, rtol=1e-5, atol=1e-6)
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
-def test_instruct_equals_a_plain_loop(folder: Path, tmp_path: Path) -> None:
-    first = train(align_job(folder, tmp_path / "first", steps=1, warmup=0))
-    job = every_step(instruct_job(folder, first, tmp_path / "second", learning_rate=1e-4))
+def test_instruct_equals_a_plain_loop(folder: Path, whole: Path, tmp_path: Path) -> None:
+    job = every_step(instruct_job(folder, whole / "checkpoint", tmp_path / "second", learning_rate=1e-4))
     made = checkpoint.load(train(job), job.running.loading)
     rows, plain = plain_loop(job)
     for name in ("loss", "grad_norm"):

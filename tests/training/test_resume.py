@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
 from anymal_eval.training.order import Share, Streamed
@@ -18,20 +19,12 @@ from anymal_eval.training.sources import Source
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
 from tests.conftest import ROOT
-from tests.training.conftest import Stopped, align_job, assert_close, every_step, instruct_job, logged, losses, stop_at
+from tests.training.conftest import Stopped, align_job, assert_close, instruct_job, logged, losses, stop_at
 
 
 def sparse(job: Job) -> Job:
     """Saved at every second step."""
     return replace(job, keeping=Keeping(save_every=2, keep=1, log_every=1, eval_every=1))
-
-
-@pytest.fixture(scope="module")
-def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training that was never stopped."""
-    out = tmp_path_factory.mktemp("whole")
-    train(every_step(align_job(folder, out)))
-    return out
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6])
@@ -58,14 +51,13 @@ def test_a_line_of_the_log_that_a_stop_cut_in_two(folder: Path, tmp_path: Path) 
     assert_close(losses(tmp_path / "stopped"), losses(tmp_path / "whole"))
 
 
-def test_stopped_with_dropout_and_adapters(folder: Path, tmp_path: Path) -> None:
+def test_stopped_with_dropout_and_adapters(folder: Path, whole: Path, tmp_path: Path) -> None:
     def job(name: str) -> Job:
-        made = instruct_job(folder, first, tmp_path / name, accumulate=2)
+        made = instruct_job(folder, whole / "checkpoint", tmp_path / name, accumulate=2)
         assert made.start.adapters is not None
         start = replace(made.start, adapters=replace(made.start.adapters, dropout=0.3))
         return sparse(replace(made, start=start))
 
-    first = train(align_job(folder, tmp_path / "first", steps=1, warmup=0))
     train(replace(job("whole"), keeping=replace(job("whole").keeping, eval_every=0)))
     with pytest.raises(Stopped):
         train(job("stopped"), stop_at(3))
@@ -73,32 +65,40 @@ def test_stopped_with_dropout_and_adapters(folder: Path, tmp_path: Path) -> None
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
-def test_killed(folder: Path, tmp_path: Path) -> None:
-    def start(out: Path) -> "subprocess.Popen[bytes]":
-        command = [
-            sys.executable, "-m", "anymal_eval", "train", "align", str(folder / "network.toml"), "--data",
-            f"pairs:{folder / 'data' / 'pairs.jsonl'}", "--steps", "60", "--batch-size", "6", "--learning-rate", "0.01",
-            "--save-every", "5", "--log-every", "1", "--device", "cpu", "--out", str(out),
-        ]  # fmt: skip
-        return subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+KILLED = """
+import os, signal, sys
+from anymal_eval.cli.main import cli
+from anymal_eval.training import states
 
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(every_step(align_job(folder, whole, steps=60, warmup=0.0)))
-    process = start(killed)
-    limit = time.monotonic() + 60
-    log = killed / "log.jsonl"
-    while process.poll() is None and time.monotonic() < limit:
-        if log.exists() and log.read_bytes().count(b"\n") >= 7:
-            process.send_signal(signal.SIGKILL)
-        time.sleep(0.002)
-    assert process.wait() == -signal.SIGKILL
-    assert not (killed / "checkpoint").exists()
-    assert start(killed).wait(120) == 0
-    assert_close(losses(killed), losses(whole))
-    assert not list((killed / "steps").glob(".*"))
+def write_trained(file, module):
+    if file.parent.name == ".checkpoint-4.draft":
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(file, module)
+
+real, states.write_trained = states.write_trained, write_trained
+cli(sys.argv[1:])
+"""
+
+
+def test_killed_while_saving(folder: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        "train", "align", str(folder / "network.toml"), "--data", f"pairs:{folder / 'data' / 'pairs.jsonl'}",
+        "--steps", "6", "--batch-size", "6", "--learning-rate", "0.01", "--warmup", "2", "--save-every", "2",
+        "--log-every", "1", "--device", "cpu", "--out", str(out),
+    ]  # fmt: skip
+    here = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, *command], cwd=ROOT, env=here, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert [row["step"] for row in logged(out)] == [1, 2, 3, 4]
+    assert sorted(each.name for each in (out / "steps").iterdir()) == [".checkpoint-4.draft", "checkpoint-2"]
+    assert list((out / "steps" / ".checkpoint-4.draft").iterdir())
+    assert not (out / "checkpoint").exists()
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert [row["step"] for row in logged(out)] == [1, 2, 3, 4, 5, 6]
+    assert_close(losses(out), losses(whole))
+    assert sorted(each.name for each in (out / "steps").iterdir()) == ["checkpoint-4", "checkpoint-6"]
 
 
 def test_another_configuration_is_refused_by_name(folder: Path, tmp_path: Path) -> None:

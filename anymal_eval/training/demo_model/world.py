@@ -76,7 +76,7 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
             ]
             asked += [(CAPTION, pair.captions[0])] if index % 2 else []
             for k, (instruction, response) in enumerate(asked):
-                said = {"instruction": instruction, "response": response}
+                said: dict[str, object] = {"instruction": instruction, "response": response}
                 instructions.append({"id": f"{kind}-{index}-{k}", str(kind): name, **said})
         write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
     for index, question in enumerate(scenes.texts):
