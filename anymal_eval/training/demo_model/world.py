@@ -80,8 +80,7 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
                 instructions.append({"id": f"{kind}-{index}-{k}", str(kind): name, **said})
         write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
     for index, question in enumerate(scenes.texts):
-        row = {"id": f"text-{index}", "instruction": words(question), "response": question.answer}
-        instructions.append(row)
+        instructions.append({"id": f"text-{index}", "instruction": words(question), "response": question.answer})
     random.shuffle(instructions)
     write_jsonl(folder / "instructions.jsonl", instructions)
 
