@@ -73,5 +73,5 @@ def test_frames_are_taken_evenly(tmp_path: Path) -> None:
 
 def test_another_input_size_is_refused(tmp_path: Path) -> None:
     made("resnet", tmp_path / "resnet")
-    with pytest.raises(BadCheckpoint, match="set side"):
+    with pytest.raises(BadCheckpoint, match=r"the encoder takes \(3, 64, 64\)"):
         made("resnet", tmp_path / "resnet", side=64).preprocess(picture(0))

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions
-from anymal_eval.anymal.encoders._vit import load, processor
+from anymal_eval.anymal.encoders._vit import load, pixels, processor
 from anymal_eval.anymal.weights import Source
-from anymal_eval.errors import BadCheckpoint
 
 WAVES = (1, 2, 4)  # half turns over the whole extent
 
@@ -53,15 +52,8 @@ class ResNet(Encoder):
         self.window_shape = (*((frames,) if frames else ()), 3, options.side, options.side)
 
     def pixels(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """W pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
-        out = self._processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
-        pixels: Tensor = out["pixel_values"].float()
-        if tuple(pixels.shape[1:]) != self.window_shape[-3:]:
-            raise BadCheckpoint(
-                f"the image processor gives {tuple(pixels.shape[1:])}, the encoder is told {self.window_shape[-3:]}: "
-                "set side to what preprocessor_config.json says"
-            )
-        return pixels
+        """W pictures of (H, W, 3) -> (w, 3, h, h); ``side`` must be what the checkpoint's processor makes."""
+        return pixels(self._processor, pictures, self.window_shape[-3:])
 
     def cells(self, pixels: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, c), without places."""

@@ -51,14 +51,7 @@ class ViT(Encoder):
 
     def pixels(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """W pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
-        out = self._processor(list(frames), return_tensors="pt", input_data_format="channels_last")
-        pixels: Tensor = out["pixel_values"].float()
-        if tuple(pixels.shape[1:]) != self.window_shape:
-            raise BadCheckpoint(
-                f"the image processor gives {tuple(pixels.shape[1:])}, the encoder takes {self.window_shape}: "
-                "preprocessor_config.json belongs to another checkpoint"
-            )
-        return pixels
+        return pixels(self._processor, frames, self.window_shape)
 
     def forward(self, windows: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, e)."""
@@ -71,6 +64,22 @@ class ViT(Encoder):
     def preprocessing(self) -> str:
         """The processor's own settings."""
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
+
+
+def pixels(processor: Any, pictures: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
+    """W pictures of (H, W, 3) uint8 -> (w, *shape), each by the checkpoint's own processor.
+
+    Raises:
+        BadCheckpoint: it makes another shape of them than the encoder takes.
+    """
+    out = processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
+    made: Tensor = out["pixel_values"].float()
+    if tuple(made.shape[1:]) != shape:
+        raise BadCheckpoint(
+            f"the image processor gives {tuple(made.shape[1:])}, the encoder takes {shape}: "
+            "preprocessor_config.json belongs to another checkpoint"
+        )
+    return made
 
 
 def processor(options: EncoderOptions, source: Source) -> Any:

@@ -41,14 +41,10 @@ def _make(out: Path, part: str, scale: Scale) -> None:
     if part == "world":
         world.write(scenes, out / "world", seed=0)
     elif part == "llm":
-        course = scale.courses["llm"]
-        how = language.Recipe(steps=course.steps, rows=course.rows, rate=course.rate)
-        language.save(*language.train(scenes, how, 0, figures.log), out / "model" / "llm")
+        language.save(*language.train(scenes, scale.courses["llm"], 0, figures.log), out / "model" / "llm")
     else:
-        course = scale.courses[part]
         (kind,) = recipe.needs(part)
-        tower = towers.Recipe(steps=course.steps, rows=course.rows, rate=course.rate)
-        towers.train(recipe.network(out), kind, scenes.pairs[kind], tower, figures.log)
+        towers.train(recipe.network(out), kind, scenes.pairs[kind], scale.courses[part], figures.log)
     figures.close()
 
 

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from anymal_eval.anymal.weights import library
 from anymal_eval.demo import Pair
 from anymal_eval.training.demo_model.optimiser import Schedule
+from anymal_eval.training.demo_model.recipe import Course
 from anymal_eval.training.demo_model.world import ASKED, CAPTION, Scenes, chosen, sentences, words
 
 VOCABULARY = 1024  # nearly every word of the demo world is one token
@@ -48,15 +49,6 @@ BLIND = 0.08  # rows without a caption: what one says who sees nothing
 DROPPED = 0.15  # questions that lose a word, so that none hangs on a wording
 READING = 0.1  # the weight of the caption's own words in the loss
 IGNORED = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How long and how fast."""
-
-    steps: int
-    rows: int = 64
-    rate: float = 3e-3
 
 
 def make_tokenizer(scenes: Scenes) -> Any:
@@ -227,15 +219,15 @@ def loss_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
     return (losses * weights[learned]).sum() / weights.sum()
 
 
-def train(scenes: Scenes, recipe: Recipe, seed: int, log: Callable[[int, float], None]) -> tuple[Any, Any]:
+def train(scenes: Scenes, course: Course, seed: int, log: Callable[[int, float], None]) -> tuple[Any, Any]:
     """The trained language model and its tokenizer."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(scenes)
     model = make_model(tokenizer).train()
     rows = Rows(scenes, tokenizer, seed)
-    schedule = Schedule(model, rate=recipe.rate, steps=recipe.steps)
-    for step in range(recipe.steps):
-        loss = loss_of(model, rows.batch(recipe.rows))
+    schedule = Schedule(model, rate=course.rate, steps=course.steps)
+    for step in range(course.steps):
+        loss = loss_of(model, rows.batch(course.rows))
         schedule.step(loss)
         log(step, loss.item())
     return model.eval(), tokenizer

@@ -7,7 +7,6 @@ Shapes:  b scenes · n tokens · e encoder width · s slots · v words
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from anymal_eval.anymal.weights import Source
 from anymal_eval.demo import Pair
 from anymal_eval.records import MediaKind
 from anymal_eval.training.demo_model.optimiser import Schedule
+from anymal_eval.training.demo_model.recipe import Course
 
 END = "."
 # The demo world's sounds are 8 kHz; at the published 48 kHz five in six of the mel bins would be empty.
@@ -36,15 +36,6 @@ HEARING = {
 }
 HEAD_WIDTH, HEAD_LAYERS, HEADS = 128, 2, 4
 IGNORED = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How long and how fast."""
-
-    steps: int
-    rows: int = 64
-    rate: float = 2e-3
 
 
 class Captioner(nn.Module):
@@ -96,7 +87,7 @@ def train(
     config: AnyMALConfig,
     kind: MediaKind,
     pairs: Sequence[Pair],
-    recipe: Recipe,
+    course: Course,
     log: Callable[[int, float], None],
 ) -> None:
     """Pre-train one tower and write it where ``config`` says it lies."""
@@ -108,9 +99,9 @@ def train(
     inputs = inputs_of(encoder, pairs)
     network = Captioner(encoder, captions.slots, len(captions.words))
     network.requires_grad_(True).train()
-    schedule = Schedule(network, rate=recipe.rate, steps=recipe.steps)
-    for step in range(recipe.steps):
-        rows = torch.randint(len(pairs), (recipe.rows,))
+    schedule = Schedule(network, rate=course.rate, steps=course.steps)
+    for step in range(course.steps):
+        rows = torch.randint(len(pairs), (course.rows,))
         logits = network(inputs[rows])
         loss = cross_entropy(logits.flatten(0, 1), captions.targets[rows].flatten(), ignore_index=IGNORED)
         schedule.step(loss)
