@@ -43,9 +43,11 @@ def test_workers_fill_the_same_cache_also_when_one_is_killed(
     assert cli.main(arguments(checkpoint, tmp_path / "local"), standalone_mode=False) == 0
     whole = entries(tmp_path / "local")
     ray = ("--engine", "ray", "--workers", 2)
+    # Ray gives its workers little of a busy machine.
+    around = os.environ | {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}
     process = subprocess.Popen(
         [sys.executable, "-m", "anymal_eval", *arguments(checkpoint, tmp_path / "ray", *ray)],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"},
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=around,
     )  # fmt: skip
     limit = time.monotonic() + 120
     while len(list((tmp_path / "ray").glob("??/*.safetensors"))) < 2 and time.monotonic() < limit:
