@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval.anymal.lesson import Lesson, lesson
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
@@ -15,6 +15,7 @@ from anymal_eval.models._anymal_media import media_key
 from anymal_eval.training.features import FRAMES, Features
 from anymal_eval.training.order import Order
 from anymal_eval.training.samples import Sample
+from anymal_eval.training.sources import Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,14 +51,39 @@ class Batch:
 
 @dataclass(kw_only=True)
 class Unreadable:
-    """Samples that were left out of their steps, each with the reason.
+    """Samples that were left out of their steps, each with the reason; it goes into every saved state.
 
-    ``share``: of all samples seen, how many may be.
+    Attributes:
+        share: of all samples seen, how many may be.
+        sources: which tell what they could not make a sample of.
+        reasons: by where the sample stands.
+        lines: what sources told before a stop.
+        seen: samples that steps were to hold, counted anew in every pass.
     """
 
     share: float = 0.01
+    sources: Sequence[Source] = ()
     reasons: dict[str, str] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    lines: dict[str, str] = field(default_factory=dict)
+    seen: int = 0
+
+    def told(self) -> dict[str, str]:
+        """All that was left out, with the reason."""
+        return {**self._lines(), **self.reasons}
+
+    def position(self) -> dict[str, Any]:
+        """What ``add`` needs."""
+        return {"seen": self.seen, "reasons": self.reasons, "lines": self._lines()}
+
+    def add(self, position: Mapping[str, Any]) -> None:
+        """What was left out before a stop, by this process or by one that is no more."""
+        self.seen += int(position["seen"])
+        self.reasons |= position["reasons"]
+        self.lines |= position["lines"]
+
+    def _lines(self) -> dict[str, str]:
+        lines = (line for source in self.sources for line in source.unreadable)
+        return {**self.lines, **dict.fromkeys(lines, "no sample was made of it")}
 
     def check(self) -> None:
         """Stop where too many cannot be read. A handful is never too many while less than a hundred were seen.
@@ -65,10 +91,10 @@ class Unreadable:
         Raises:
             IncompleteRun: naming the first.
         """
-        if len(self.reasons) > self.share * max(len(self.seen), 100 if self.share else 1):
+        if len(self.reasons) > self.share * max(self.seen, 100 if self.share else 1):
             first = listed([f"{where}: {reason}" for where, reason in self.reasons.items()], shown=3, between="; ")
             raise IncompleteRun(
-                f"{len(self.reasons)} of {len(self.seen)} samples cannot be read, more than --max-unreadable "
+                f"{len(self.reasons)} of {self.seen} samples cannot be read, more than --max-unreadable "
                 f"{self.share:.2%}: {first}"
             )
 
@@ -88,8 +114,8 @@ class Collator:
         """
         found = self._features.of([media for sample in samples for media in sample.media])
         rows: list[tuple[Sample, Lesson, tuple[str, ...]]] = []
+        self.unreadable.seen += len(samples)
         for sample in samples:
-            self.unreadable.seen.add(sample.where)
             keys = tuple(media_key(media, FRAMES) for media in sample.media)
             try:
                 rows.append((sample, self._fitting(sample, keys, found), keys))
@@ -141,7 +167,8 @@ class Batches:
     """All parts of all steps, in order: what the trainer reads from. ``start`` is the step to begin with."""
 
     def __init__(self, order: Order, collator: Collator, steps: int, accumulate: int) -> None:
-        self.order, self._collator, self._steps, self._accumulate = order, collator, steps, accumulate
+        self.order, self.unreadable = order, collator.unreadable
+        self._collator, self._steps, self._accumulate = collator, steps, accumulate
         self.start = 0
 
     def __len__(self) -> int:

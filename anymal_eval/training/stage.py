@@ -133,9 +133,7 @@ def train(job: Job, evaluate: Evaluate | None = None, shown: Shown | None = None
     if first:
         with full_disk_said(final):
             checkpoint.save(network, final, note=job.note)
-        left_out = [line for source in job.sources for line in source.unreadable]
-        content["unreadable"] = {**dict.fromkeys(left_out, "not read from the table"), **unreadable}
-        record.write(job.out, {**content, "finished": job.recipe.steps})
+        record.write(job.out, {**content, "unreadable": unreadable, "finished": job.recipe.steps})
     _wait()
     return final
 
@@ -152,7 +150,7 @@ def _learn(job: Job, network: AnyMAL, args: Any, share: Share, told: tuple[Evalu
         learner.checkpoint_activations()
     openers = Openers()
     order = _order(job, share, network, openers)
-    unreadable = Unreadable(share=job.running.max_unreadable)
+    unreadable = Unreadable(share=job.running.max_unreadable, sources=job.sources)
     saved = states.states(job.out / STEPS)
     log = Log(job.out / LOG, shown.say if share.rank == 0 else None)
     running = job.running
@@ -173,7 +171,7 @@ def _learn(job: Job, network: AnyMAL, args: Any, share: Share, told: tuple[Evalu
             log.begin(states.step_of(saved[-1]) if saved else 0)
         trainer.train(resume_from_checkpoint=str(saved[-1]) if saved else None)
     learner.train(False)
-    return _gathered(unreadable.reasons)
+    return _gathered(unreadable.told())
 
 
 def _order(job: Job, share: Share, network: AnyMAL, openers: Openers) -> Shuffled | Streamed:

@@ -3,9 +3,11 @@
 A state is a folder ``checkpoint-STEP`` that appears whole or not at all.
 """
 
+import itertools
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,6 +77,15 @@ def write(file: Path, fill: Callable[[BinaryIO], None]) -> None:
         except OSError:
             shutil.rmtree(file.parent, ignore_errors=True)
             raise
+
+
+def read_positions(state: Path) -> Iterator[dict[str, Any]]:
+    """What each process was at, in the order of their ranks."""
+    for rank in itertools.count():
+        file = state / POSITION.format(rank)
+        if not file.exists():
+            return
+        yield json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_trained(file: Path, module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,9 +52,13 @@ def arguments(recipe: Recipe, keeping: Keeping, folder: Path, *, cpu: bool) -> t
     """What transformers is told.
 
     Raises:
-        WrongUse, NeedsExtra: a reporter that it does not know, or that is not installed.
+        WrongUse: one network is to be shared by several devices, or a reporter that transformers does not know.
+        NeedsExtra: a reporter that is not installed.
     """
     _require(keeping.report_to)
+    for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{sharding}", "false").lower() == "true":
+            raise WrongUse(f"accelerate launch asks for {sharding}: here each process holds the whole network")
     made = transformers.TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
@@ -181,7 +186,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         rank = self.args.process_index
         begun = {"loss": self._tr_loss.item(), "logged": self._globalstep_last_logged}
-        position = json.dumps({"order": self._batches.order.position(), **begun}).encode()
+        told = {"order": self._batches.order.position(), "unreadable": self._batches.unreadable.position()}
+        position = json.dumps({**told, **begun}).encode()
         states.write(draft / states.POSITION.format(rank), lambda stream: _put(stream, position))
         suffix = f"_{rank}" if self.args.world_size > 1 else ""
         states.save_object(draft / f"rng_state{suffix}.pth", _chance())
@@ -199,11 +205,12 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         del model
         folder = Path(resume_from_checkpoint)
         states.read_trained(folder / states.TRAINED, self.learner)
-        position = folder / states.POSITION.format(self.args.process_index)
-        if position.exists():
-            found = json.loads(position.read_text(encoding="utf-8"))
-            self._batches.order.seek(found["order"])
-            self.begun = (float(found["loss"]), int(found["logged"]))
+        for rank, found in enumerate(states.read_positions(folder)):
+            if rank == self.args.process_index:
+                self._batches.order.seek(found["order"])
+                self.begun = (float(found["loss"]), int(found["logged"]))
+            if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
+                self._batches.unreadable.add(found["unreadable"])
         self._batches.start = states.step_of(folder)
 
 

@@ -113,18 +113,18 @@ def test_a_caption_without_its_sound(folder: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, whole: Path, tmp_path: Path) -> None:
     write_data(tmp_path)
-    (tmp_path / "4.png").write_bytes(b"no picture")
+    (tmp_path / "5.png").write_bytes(b"no picture")
     job = every_step(data_job(folder, tmp_path, tmp_path / "out"))
     train(job)
     left_out = json.loads((tmp_path / "out" / "training.json").read_text())["unreadable"]
-    assert list(left_out) == [f"{tmp_path / 'pairs.jsonl'}: line 5"]
-    assert "4.png" in next(iter(left_out.values()))
+    assert list(left_out) == [f"{tmp_path / 'pairs.jsonl'}: line 6"]
+    assert "5.png" in next(iter(left_out.values()))
     order = Shuffled(job.sources[0].samples or (), Share(batch_size=6), job.recipe.seed)
-    step = next(step for step in range(6) if "p4" in [sample.id for sample in order.take(step, 0)])
-    assert step
+    step = next(step for step in range(6) if "p5" in [sample.id for sample in order.take(step, 0)])
+    assert step == 2  # not the first: those before are learnt from as they would be
     assert_close(losses(job.out)[:step], losses(whole)[:step])
     assert losses(job.out)[step] != losses(whole)[step]
-    with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 5.*4.png"):
+    with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 6.*5.png"):
         train(data_job(folder, tmp_path, tmp_path / "strict", max_unreadable=0.0))
 
 
@@ -176,6 +176,12 @@ def test_quantised(kind: str, folder: Path, tmp_path: Path) -> None:
 def test_more_parts_than_samples(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="--batch-size 2 cannot be shared"):
         train(align_job(folder, tmp_path / "out", batch_size=2, accumulate=3))
+
+
+def test_sharing_a_network_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(WrongUse, match="asks for FSDP: here each process holds the whole network"):
+        train(align_job(folder, tmp_path / "out"))
 
 
 def test_keeping_is_no_identity(folder: Path, tmp_path: Path) -> None:

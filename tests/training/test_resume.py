@@ -1,5 +1,6 @@
 """Stopped anywhere and begun again, the losses are the same."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import webdataset
 from click.testing import CliRunner
 
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
 from anymal_eval.training.order import Share, Streamed
-from anymal_eval.training.sources import Source
+from anymal_eval.training.sources import Source, open_source
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
 from tests.conftest import ROOT
@@ -119,16 +121,35 @@ def shards(folder: Path, count: int) -> Source:
     return Source(name="shards", fingerprint="shards", shards=count, stream=lambda number: iter(samples[number::count]))
 
 
-def test_streamed_shards_go_on(folder: Path, tmp_path: Path) -> None:
+def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:
+    """Tar files as the library writes them, of unequal lengths, one of them with a sample that cannot be decoded."""
+    samples = list(align_job(folder, folder).sources[0].samples or ())
+    for number, (start, end) in enumerate(((0, 4), (4, 11), (11, 20))):
+        with webdataset.TarWriter(str(tmp_path / f"{number:05d}.tar")) as writer:
+            for sample in samples[start:end]:
+                file = Path(sample.media[0].uri.removeprefix("file://"))
+                content = b"no picture" if sample.id == "p2" else file.read_bytes()
+                caption = str(sample.turns[-1].parts[0])
+                writer.write({"__key__": sample.id, file.suffix[1:]: content, "txt": caption})
+
     def job(name: str) -> Job:
-        return sparse(replace(align_job(folder, tmp_path / name), sources=[shards(folder, 6)]))
+        source = open_source(f"webdataset:{tmp_path}/{{00000..00002}}.tar")
+        return sparse(replace(align_job(folder, tmp_path / name), sources=[source]))
 
     train(job("whole"))
-    for step in (1, 4):
+    for step in (1, 3):
         with pytest.raises(Stopped):
             train(job(str(step)), stop_at(step))
+        state = tmp_path / str(step) / "steps" / "checkpoint-2" / "position_0.json"
+        if step == 3:
+            position = json.loads(state.read_text())["order"]
+            assert position["drawn"] == 12
+            assert any(given for _, _, given in position["open"])  # in the middle of a shard
         train(replace(job(str(step)), keeping=replace(job("").keeping, eval_every=0)))
         assert_close(losses(tmp_path / str(step)), losses(tmp_path / "whole"))
+    for name in ("whole", "1", "3"):
+        left_out = json.loads((tmp_path / name / "training.json").read_text())["unreadable"]
+        assert list(left_out) == [f"{tmp_path / '00000.tar'}: p2"]
 
 
 def test_passes_over_shards_show_every_sample_equally_often(folder: Path) -> None:
