@@ -1,8 +1,9 @@
 """A toy network, toy pictures and sounds, and trainings of a few steps."""
 
+import gc
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from anymal_eval.training.starting import Start
 COLOURS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
 RECIPE = Recipe(steps=6, batch_size=6, learning_rate=1e-2, warmup=2)
 Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collection() -> Iterator[None]:
+    """What was imported is left out of garbage collection, which accelerate has run whole after every training."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
