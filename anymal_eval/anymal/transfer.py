@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
@@ -11,6 +12,7 @@ def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | N
     and is converted there.
     """
     target = torch.device(device)
-    if target.type == "cuda" and tensor.device.type == "cpu":
+    # Shapes alone, of which memory.py makes its forecast, have nothing to pin.
+    if target.type == "cuda" and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
         tensor = tensor.pin_memory().to(target, non_blocking=True)
     return tensor.to(target, dtype)
