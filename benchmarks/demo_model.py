@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from anymal_eval.report.measurements import parse_results
 from anymal_eval.report.pairing import TaskRun, pair, task_run
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.store.stored import StoredRun, open_run
+from benchmarks.measuring import write_section
 
 CARD = Path(__file__).parents[1] / "anymal_eval" / "demo" / "model" / "README.md"
 BLINDED = ("no-media", "shuffled-media")
@@ -52,12 +52,12 @@ def main() -> int:
     text = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
     print(text)
     if given.write:
-        put("scores", text)
+        write_section("scores", text, CARD)
     if given.figures:
         text = recipe(given.figures)
         print(text)
         if given.write:
-            put("figures", text)
+            write_section("figures", text, CARD)
     if given.seed_two:
         asked(given, given.seed_two, "none", "seed-two")
         check = [sys.executable, "-m", "anymal_eval", "check", str(given.out / "seed-two")]
@@ -67,7 +67,7 @@ def main() -> int:
             # The table alone: the rest names folders of this machine and every changed example.
             lines = done.stdout.splitlines()
             first = next(at for at, line in enumerate(lines) if line.startswith("task "))
-            put("seeds", "```\n" + "\n".join(lines[first : lines.index("", first)]) + "\n```")
+            write_section("seeds", "```\n" + "\n".join(lines[first : lines.index("", first)]) + "\n```", CARD)
     print("below what was asked for:", ", ".join(failed) or "nothing")
     return int(bool(failed))
 
@@ -157,15 +157,6 @@ def recipe(figures: Path) -> str:
     shown = [{title: row.get(key, "") for key, title in wanted.items()} for row in rows]
     shown.append({"part": "all", "seconds": "", "CPU seconds": sum(row["cpu_seconds"] for row in rows)})
     return tabulate(shown, headers="keys", tablefmt="pipe", disable_numparse=True)
-
-
-def put(name: str, text: str) -> None:
-    """Between its marks in the model card."""
-    card = CARD.read_text(encoding="utf-8")
-    marks = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-    filled, times = re.subn(marks, lambda found: f"{found[1]}{text}\n{found[2]}", card, flags=re.DOTALL)
-    assert times == 1, name
-    CARD.write_text(filled, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,18 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     return float(np.median([one / other for one, other in zip(slow, fast, strict=True)]))
 
 
+def shared_rows(what: str, seconds: dict[str, list[float]]) -> list[Row]:
+    """The engine against one question at a time, and against a loop by hand that shares prefixes."""
+    return [
+        Row(f"{what}: against one question at a time", ratio(seconds["plain"], seconds["engine"]), 3.0),
+        Row(
+            f"{what}: against a hand-written loop that shares prefixes",
+            ratio(seconds["by hand"], seconds["engine"]),
+            0.9,
+        ),
+    ]
+
+
 def table(rows: Sequence[Row], rounds: int, threads: int) -> str:
     """Markdown, with the machine named."""
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -67,13 +79,13 @@ def table(rows: Sequence[Row], rounds: int, threads: int) -> str:
     return "\n".join(lines)
 
 
-def write_section(name: str, text: str) -> None:
-    """Replace one part of the README between its marks; other benchmarks' parts stay."""
+def write_section(name: str, text: str, file: Path = README) -> None:
+    """Replace one part of a page between its marks; the other parts stay."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    content = README.read_text() if README.is_file() else "# Benchmarks\n\nOne command a table; ratios in one run.\n"
+    content = file.read_text() if file.is_file() else "# Benchmarks\n\nOne command a table; ratios in one run.\n"
     part = f"{begin}\n{text}\n{end}"
     if begin in content:
         content = re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: part, content, flags=re.DOTALL)
     else:
         content = f"{content.rstrip()}\n\n## {name.capitalize()}\n\n{part}\n"
-    README.write_text(content)
+    file.write_text(content)

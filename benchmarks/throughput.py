@@ -29,7 +29,7 @@ from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
 from benchmarks import throughput_hf
 from benchmarks import throughput_loads as loads
-from benchmarks.measuring import Row, interleaved, ratio, table, timed, write_section
+from benchmarks.measuring import Row, interleaved, ratio, shared_rows, table, timed, write_section
 
 HAND_PICTURES = 11  # of a batch of the hand-written loop at most; the engine's budget comes to the same
 
@@ -98,14 +98,7 @@ def shared(folder: Path, rounds: int) -> list[Row]:
     size = sum(parameter.numel() for parameter in network.llm.parameters()) / 1e6
     pictures = len(load.requests) // 5
     what = f"anymal, {len(load.requests)} questions on {pictures} pictures, {size:.0f} M parameters, same texts"
-    return [
-        Row(f"{what}: against one question at a time", ratio(seconds["plain"], seconds["engine"]), 3.0),
-        Row(
-            f"{what}: against a hand-written loop that shares prefixes",
-            ratio(seconds["by hand"], seconds["engine"]),
-            0.9,
-        ),
-    ]
+    return shared_rows(what, seconds)
 
 
 def options(folder: Path, rounds: int) -> list[Row]:

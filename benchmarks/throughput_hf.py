@@ -15,7 +15,7 @@ from anymal_eval.models._load import choose
 from anymal_eval.models._sharing_trial import ON
 from anymal_eval.records import Media, Request, Response
 from benchmarks import throughput_loads as loads
-from benchmarks.measuring import Row, interleaved, ratio
+from benchmarks.measuring import Row, interleaved, ratio, shared_rows
 
 SIDE, PATCH = 224, 14  # 256 tokens a picture
 VISION = {
@@ -177,14 +177,7 @@ def shared(folder: Path, rounds: int) -> list[Row]:
     assert texts == results["plain"] == results["by hand"], "the texts differ"
     size = sum(parameter.numel() for parameter in hand.model.parameters()) / 1e6
     what = f"hf, {len(requests)} questions on {len(requests) // 5} pictures, LLaVA of {size:.0f} M, same texts"
-    return [
-        Row(f"{what}: against one question at a time", ratio(seconds["plain"], seconds["engine"]), 3.0),
-        Row(
-            f"{what}: against a hand-written loop that shares prefixes",
-            ratio(seconds["by hand"], seconds["engine"]),
-            0.9,
-        ),
-    ]
+    return shared_rows(what, seconds)
 
 
 def options(folder: Path, rounds: int) -> list[Row]:
