@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anymal_eval.report.frames import load_run as load_run
+    from anymal_eval.report.dataframes import load_run as load_run
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # Loaded when asked for: importing the package must stay light.
     if name == "load_run":
-        from anymal_eval.report.frames import load_run
+        from anymal_eval.report.dataframes import load_run
 
         return load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

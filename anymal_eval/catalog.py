@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Catalog:
-    """The public files of some folders: ``vqav2.py`` defines the thing named ``vqav2``.
+    """The public files of some folders: ``vqav2.py``, or the package ``vqav2/``, defines the thing named ``vqav2``.
 
     Folders come in order of precedence, the user's own before the built-in ones. Files that start with an
     underscore are helpers and are never listed. Dashes and underscores in a name are the same.
@@ -37,8 +37,9 @@ class Catalog:
         self.kind = kind
         self._files: dict[str, Path] = {}
         for folder in reversed(folders):
-            for file in sorted(folder.glob(f"[!_]*{ending}")):
-                self._files[file.name.removesuffix(ending)] = file
+            self._files |= {file.name.removesuffix(ending): file for file in sorted(folder.glob(f"[!_]*{ending}"))}
+            if ending == ".py":
+                self._files |= {file.parent.name: file for file in sorted(folder.glob("[!_]*/__init__.py"))}
         self._added: dict[str, list[EntryPoint]] = {}
         for entry in importlib.metadata.entry_points(group=group) if group else ():
             name = self._known(entry.name) or entry.name
@@ -107,9 +108,11 @@ class Catalog:
             entry = self._added[known][0]
             found = self._loaded(entry)
             return found if isinstance(found, type) else sys.modules[entry.module]
-        if (file.parent / "__init__.py").exists() and file.is_relative_to(PACKAGE):
-            return importlib.import_module(f"anymal_eval.{file.parent.name}.{file.stem}")
-        module_name = f"_anymal_eval_{self.kind}s.{file.stem}"
+        is_package = file.name == "__init__.py"
+        folder, stem = (file.parent.parent, file.parent.name) if is_package else (file.parent, file.stem)
+        if (folder / "__init__.py").exists() and folder.is_relative_to(PACKAGE):
+            return importlib.import_module(f"anymal_eval.{folder.name}.{stem}")
+        module_name = f"_anymal_eval_{self.kind}s.{stem}"
         loaded = sys.modules.get(module_name)
         if loaded is not None and loaded.__file__ == str(file):
             return loaded
@@ -134,7 +137,8 @@ class Catalog:
         """Why that name is not to be used; empty where it may be. A file of the user's own always may be."""
         owners = [_package(entry) for entry in self._added.get(name, [])]
         file = self._files.get(name)
-        if file is not None and owners and file.parent in (builtin_tasks(), PACKAGE / f"{self.kind}s"):
+        built_in = {builtin_tasks(), PACKAGE / f"{self.kind}s"}
+        if file is not None and owners and built_in & {file.parent, file.parent.parent}:
             return f"{name!r} is built in, and {' and '.join(owners)} defines it too: uninstall or rename that one"
         if file is None and len(owners) > 1:
             return f"{name!r} is defined by {' and '.join(owners)}: uninstall all but one"

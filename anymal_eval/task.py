@@ -38,7 +38,7 @@ class DataFile:
 
 
 @runtime_checkable
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows come from. Rows are typed by the source; the task's ``to_example`` reads them."""
 
     def files(self, split: Split) -> tuple[DataFile, ...]:
@@ -71,7 +71,7 @@ class Task:
     kind: AnswerKind
     media: MediaKind
     splits: tuple[Split, ...]
-    official: Source
+    official: RowSource
     to_example: Callable[[Any], Example]
     metrics: tuple[str, ...]
     headline: str
@@ -79,7 +79,7 @@ class Task:
     headline_group: Mapping[str, str] = field(default_factory=dict)
     extract: str = "letter"
     instruction: str = ""
-    hub: Source | None = None
+    hub: RowSource | None = None
 
     def split(self, name: str | None) -> Split:
         """The split of that name, or the default one.

@@ -21,9 +21,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from anymal_eval import metrics
-from anymal_eval.report.measurements import parse_results
 from anymal_eval.report.pairing import TaskRun, pair, task_run
 from anymal_eval.statistics.paired import Comparison, compare
+from anymal_eval.store.results import parse_results
 from anymal_eval.store.stored import StoredRun, open_run
 from benchmarks.measuring import write_section
 

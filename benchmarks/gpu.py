@@ -28,11 +28,11 @@ from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.weights import Source, freeze, library, quiet
+from anymal_eval.checkpoints.loading import BackboneLoading, freeze, library, quiet
 from anymal_eval.engine import Settings
 from anymal_eval.engine.local import ask
 from anymal_eval.models import anymal
-from anymal_eval.records import Decoding as Asked
+from anymal_eval.records import Decoding as DataAddress
 from anymal_eval.records import Media, Message, Request, Response
 from benchmarks.measuring import write_section
 
@@ -72,7 +72,7 @@ def network_of(config: AnyMALConfig, folder: Path, device: str, dtype: torch.dty
     llm = LLM(model, chat, context=settings.max_position_embeddings, weights="random", endings=((), own.pad_token_id))
     part = config.modalities["image"]
     tiny.write_encoder(folder / "encoder", part.encoder)
-    coder = encoders.build(replace(part.encoder, path=str(folder / "encoder")), Source(dtype=dtype))
+    coder = encoders.build(replace(part.encoder, path=str(folder / "encoder")), BackboneLoading(dtype=dtype))
     network = AnyMAL(config, llm, {"image": coder}, {"image": projectors.build(part.projector, coder.width, llm.width)})
     return network.to(device)
 
@@ -138,7 +138,7 @@ def examples(network: AnyMAL, size: Size, folder: Path) -> float:
         Image.fromarray(drawn.integers(0, 256, (480, 640, 3), dtype=np.uint8)).save(file)
         for number in range(EACH):
             parts = (Media(kind="image", uri=str(file)), f"what color is the dog in picture {number}")
-            how = Asked(max_new_tokens=NEW, min_new_tokens=NEW)
+            how = DataAddress(max_new_tokens=NEW, min_new_tokens=NEW)
             requests.append(
                 Request(id=f"{place}-{number}", messages=(Message(role="user", parts=parts),), decoding=how)
             )

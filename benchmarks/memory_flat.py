@@ -25,8 +25,7 @@ import numpy as np
 from anymal_eval import catalog, protocols
 from anymal_eval.engine import Settings
 from anymal_eval.engine.local import ask
-from anymal_eval.models import Model, Prepared
-from anymal_eval.models._load import choose
+from anymal_eval.models import Model, Prepared, choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Request, Response
 from anymal_eval.sources.load import load_examples
@@ -81,7 +80,7 @@ def _read(file: Path) -> str:
 
 
 def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:
-    model = Preparing(choose(f"anymal:{checkpoint}", {}).load())
+    model = Preparing(choose_model(f"anymal:{checkpoint}", {}).load())
     try:
         asked = requests(model, examples)
         sizes: list[float] = []

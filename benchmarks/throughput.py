@@ -23,8 +23,7 @@ from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.engine import Settings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ask
-from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal
-from anymal_eval.models._load import choose
+from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal, choose_model
 from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
 from benchmarks import throughput_hf
@@ -213,7 +212,7 @@ def ray(folder: Path, rounds: int) -> list[Row]:
     from anymal_eval.engine.ray_workers import Cluster, Workers
 
     requests, settings, slow = bare(800), Settings(batch_size=8), {"seconds": "0.05"}
-    local = choose("constant", slow).load()
+    local = choose_model("constant", slow).load()
     workers = Workers(Recipe(typed="constant", options=slow), Cluster(workers=2))
     answers: list[Response] = []
     workers.ask(requests[:32], answers.extend, settings, Clock())  # both have loaded
@@ -240,7 +239,7 @@ def ray(folder: Path, rounds: int) -> list[Row]:
 
 
 def cost(folder: Path, rounds: int) -> list[Row]:
-    requests, model, number = bare(20_000), choose("constant", {}).load(), 0
+    requests, model, number = bare(20_000), choose_model("constant", {}).load(), 0
 
     def written() -> None:
         nonlocal number

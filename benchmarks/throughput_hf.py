@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from anymal_eval.anymal import tiny
-from anymal_eval.anymal.weights import library, quiet
+from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.engine import Settings
 from anymal_eval.engine.local import ask
-from anymal_eval.models._load import choose
-from anymal_eval.models._sharing_trial import ON
+from anymal_eval.models import choose_model
+from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Media, Request, Response
 from benchmarks import throughput_loads as loads
 from benchmarks.measuring import Row, interleaved, ratio, shared_rows
@@ -157,7 +157,7 @@ def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
 
 
 def opened(folder: Path) -> Any:
-    model: Any = choose(f"hf:{folder}", {"device": "cpu"}).load()
+    model: Any = choose_model(f"hf:{folder}", {"device": "cpu"}).load()
     assert model.provenance["prefix_sharing"] == ON, model.provenance["prefix_sharing"]
     return model
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.anymal.config import AnyMALConfig, preset
-from anymal_eval.anymal.weights import quiet
+from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.records import Decoding, Media, Message, Request
 
 WORDS = [

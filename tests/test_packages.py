@@ -13,7 +13,7 @@ from PIL import Image
 
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.task import Task
 from tests.conftest import ROOT, Command
 
@@ -142,11 +142,11 @@ def test_a_built_in_name_cannot_be_taken(site: Path) -> None:
     clash = "'constant' is built in, and package thief 2.5 defines it too: uninstall or rename that one"
     assert known.summary("constant") == clash
     with pytest.raises(BadDefinition, match=re.escape(clash)):
-        choose("constant", {})
+        choose_model("constant", {})
     assert known.names().count("constant") == 1
     assert known.summary("own") == "Of no docstring [package thief 2.5]"
     assert known.summary("replay").startswith("Answers from a file")
-    assert choose("replay:x.json", {}).name == "replay"
+    assert choose_model("replay:x.json", {}).name == "replay"
 
 
 def test_two_packages_with_one_name(site: Path) -> None:
@@ -167,13 +167,13 @@ def test_two_packages_with_one_name(site: Path) -> None:
 def test_what_a_package_promises_and_does_not_hold(site: Path) -> None:
     package(site, "vain", "models", gone="vain:Gone", nowhere="vain.nowhere:Model", half="vain:Half")
     with pytest.raises(BadDefinition, match=r"'gone' of package vain 2\.5 is to be vain:Gone, which cannot be had"):
-        choose("gone", {})
+        choose_model("gone", {})
     with pytest.raises(BadDefinition, match="which cannot be had: No module named"):
-        choose("nowhere", {})
+        choose_model("nowhere", {})
     with pytest.raises(BadDefinition, match="class Half lacks accepts, prepare, close"):
-        choose("half", {})
+        choose_model("half", {})
     with pytest.raises(NotInCatalog, match="did you mean gone"):
-        choose("gon", {})
+        choose_model("gon", {})
 
 
 def test_a_task_under_another_name(site: Path) -> None:
@@ -203,10 +203,10 @@ def test_a_class_without_options(site: Path) -> None:
     (site / "pack").mkdir()
     (site / "pack" / "__init__.py").write_text(WHOLE % '"image", "audio"')
     (site / "pack" / "wrong.py").write_text(WHOLE % '"picture"')
-    spec = choose("pack.__init__:Whole", {})
+    spec = choose_model("pack.__init__:Whole", {})
     assert spec.accepts == {"image", "audio"}
     assert spec.load().fingerprint == "whole"
     with pytest.raises(WrongUse, match="has no option 'says'; did you mean none"):
-        choose("pack.__init__:Whole", {"says": "x"})
+        choose_model("pack.__init__:Whole", {"says": "x"})
     with pytest.raises(BadDefinition, match=r"class Whole must have accepts = frozenset\({...}\) out of audio, image"):
-        choose("pack.wrong:Whole", {})
+        choose_model("pack.wrong:Whole", {})

@@ -14,7 +14,7 @@ from torch import Tensor
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.prefix import Prefix, prefill
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.weights import library
+from anymal_eval.checkpoints.loading import library
 from anymal_eval.errors import BadData, BadLogits, ContextTooLong, OutOfMemory
 
 _ROWS = 64  # options scored at once

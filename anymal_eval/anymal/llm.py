@@ -11,8 +11,8 @@ from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import LLMConfig, LoraConfig, Quantise
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.anymal.quantise import keep_layout, quantisation
-from anymal_eval.anymal.weights import Source, backbone, fingerprint, freeze, library, quiet, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, backbone, fingerprint, freeze, library, quiet, resolve
+from anymal_eval.checkpoints.quantization import keep_layout, quantisation
 from anymal_eval.errors import BadCheckpoint
 
 
@@ -30,9 +30,9 @@ class Loading:
     device_map: str | Mapping[str, str | int] | None = None
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BackboneLoading:
         """For the frozen parts."""
-        return Source(dtype=self.precision)
+        return BackboneLoading(dtype=self.precision)
 
 
 class LLM(nn.Module):
@@ -119,7 +119,7 @@ def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
                 library().AutoModelForCausalLM,
                 config.path,
                 config.architecture,
-                Source(dtype=loading.precision, weights=False),
+                BackboneLoading(dtype=loading.precision, weights=False),
             )
         )
     return LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.anymal.config import LoraConfig
-from anymal_eval.anymal.weights import quiet
+from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.errors import BadCheckpoint
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"

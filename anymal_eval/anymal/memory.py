@@ -23,9 +23,9 @@ from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import Loading, llm_of_shapes
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.prefix import prefill
-from anymal_eval.anymal.quantise import expected_bytes, is_quantised, stored
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.weights import Source, quiet
+from anymal_eval.checkpoints.loading import BackboneLoading, quiet
+from anymal_eval.checkpoints.quantization import expected_bytes, is_quantised, stored
 
 ADAM_STATES = 2  # running mean and square of each trained number
 
@@ -113,7 +113,7 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
 
 def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     """The network as shapes on the meta device. It has no tokenizer."""
-    source = Source(dtype=loading.precision, weights=False)
+    source = BackboneLoading(dtype=loading.precision, weights=False)
     llm = llm_of_shapes(config.llm, loading)
     with torch.device("meta"), quiet():
         if config.lora is not None:

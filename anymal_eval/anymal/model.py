@@ -19,8 +19,8 @@ from anymal_eval.anymal.encoders import Encoder, Medium
 from anymal_eval.anymal.llm import LLM, Loading, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
-from anymal_eval.anymal.transfer import to_device
 from anymal_eval.errors import BadData
+from anymal_eval.generation.devices import to_device
 
 _WINDOWS = 32  # through an encoder at once: bounds its activations, not the batch
 

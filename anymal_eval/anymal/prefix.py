@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.splice import Batch, pad
-from anymal_eval.anymal.weights import library
+from anymal_eval.checkpoints.loading import library
 
 
 @dataclass(frozen=True, kw_only=True)

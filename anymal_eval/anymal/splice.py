@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from anymal_eval.anymal.conversation import Prompt
-from anymal_eval.anymal.lesson import Lesson
 from anymal_eval.anymal.llm import LLM
+from anymal_eval.anymal.tokenized_conversation import TokenizedConversation
 from anymal_eval.errors import BadData
 
 IGNORED = -100  # what cross_entropy leaves out
@@ -95,7 +95,7 @@ def pad(rows: Sequence[Tensor], answers: Sequence[Sequence[int]] | None = None) 
     return Batch(embeds=embeds, mask=mask, targets=targets)
 
 
-def spread(llm: LLM, lessons: Sequence[Lesson], media: Sequence[Sequence[Tensor]]) -> Batch:
+def spread(llm: LLM, lessons: Sequence[TokenizedConversation], media: Sequence[Sequence[Tensor]]) -> Batch:
     """Lessons to a left-padded batch, equal to ``pad`` of ``splice`` of each, with a handful of operations in all.
 
     Args:
@@ -135,7 +135,7 @@ class _Laid:
     places: list[int]
 
 
-def _laid(lesson: Lesson, media: Sequence[Tensor]) -> _Laid:
+def _laid(lesson: TokenizedConversation, media: Sequence[Tensor]) -> _Laid:
     prompt = lesson.prompt
     if len(media) != len(prompt.media):
         raise BadData(f"the lesson has {len(prompt.media)} places for media, {len(media)} were given")

@@ -16,8 +16,7 @@ from anymal_eval.records import Request, Response
 if TYPE_CHECKING:
     from anymal_eval.engine import Settings, Sink
     from anymal_eval.engine.clock import Clock
-    from anymal_eval.models import Model
-    from anymal_eval.models._load import Spec
+    from anymal_eval.models import Model, ModelSpec
 
 TIMINGS = "timings.json"  # apart from the results, which are the same bytes however a run went
 
@@ -54,7 +53,7 @@ def settings(choice: Choice, most_errors: int | None = None) -> Settings:
     return Settings(batch_size=size, threads=choice.threads, max_errors=most_errors)
 
 
-def load(choice: Choice, spec: Spec, typed: tuple[str, Mapping[str, str], Mapping[str, str]]) -> Model:
+def load(choice: Choice, spec: ModelSpec, typed: tuple[str, Mapping[str, str], Mapping[str, str]]) -> Model:
     """Load the model here, or have workers load it.
 
     Args:

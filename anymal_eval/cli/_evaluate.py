@@ -17,14 +17,13 @@ from anymal_eval.records import Example, Media, Request
 from anymal_eval.task import Split, Task
 
 if TYPE_CHECKING:
-    from anymal_eval.models import Model
-    from anymal_eval.models._load import Spec
+    from anymal_eval.models import Model, ModelSpec
     from anymal_eval.protocols import Protocol
-    from anymal_eval.report.measurements import Measurement
     from anymal_eval.scoring.score import Scores
     from anymal_eval.sources.load import Kind
     from anymal_eval.store.folder import RunFolder
     from anymal_eval.store.manifest import Manifest, TaskEntry
+    from anymal_eval.store.results import Measurement
 
 BLIND = "no-media"  # inside a run folder, the same run without media
 SHOWN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
@@ -56,7 +55,7 @@ class Loaded:
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose_tasks(names: str, spec: Spec, folders: Sequence[Path] = ()) -> tuple[list[Task], list[str]]:
+def choose_tasks(names: str, spec: ModelSpec, folders: Sequence[Path] = ()) -> tuple[list[Task], list[str]]:
     """The tasks that were named, or all that the model takes, with the names of those it does not.
 
     Raises:
@@ -309,10 +308,10 @@ def write_tables(folder: RunFolder, written: Mapping[str, Any]) -> str:
     from collections import Counter
     from dataclasses import replace
 
-    from anymal_eval.report.measurements import parse_results, read_results
     from anymal_eval.report.rendering import render
     from anymal_eval.report.run_table import files_of, screen_table
     from anymal_eval.store.atomic import write_atomic
+    from anymal_eval.store.results import parse_results, read_results
 
     found = parse_results(written, str(folder.root / "results.json"))
     blind = read_results(folder.root / BLIND) if (folder.root / BLIND / "results.json").is_file() else None

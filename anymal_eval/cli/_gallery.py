@@ -14,10 +14,10 @@ from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
 if TYPE_CHECKING:
     from anymal_eval.protocols import Wording
     from anymal_eval.records import Example, Request
-    from anymal_eval.report.gallery.shown import Report, Side, TaskPage
-    from anymal_eval.report.measurements import Results
+    from anymal_eval.report.gallery.content import Report, Side, TaskPage
     from anymal_eval.report.regression import Check
     from anymal_eval.store.manifest import TaskEntry
+    from anymal_eval.store.results import Results
     from anymal_eval.store.stored import StoredRun
 
 
@@ -49,8 +49,8 @@ def gather(wanted: Wanted) -> Report:
         OtherRun: a folder holds no run, the runs share no task, or the data have changed since.
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
     """
-    from anymal_eval.report.gallery.shown import Report
-    from anymal_eval.report.measurements import parse_results
+    from anymal_eval.report.gallery.content import Report
+    from anymal_eval.store.results import parse_results
     from anymal_eval.store.stored import open_run
 
     run = open_run(wanted.run)
@@ -96,7 +96,7 @@ def _base(run: StoredRun, base: tuple[str, str], wanted: Wanted) -> _Base:
 
 
 def _page(wanted: Wanted, mine: _Base, results: Results, bases: Sequence[_Base], task: str) -> TaskPage:
-    from anymal_eval.report.gallery.shown import TaskPage
+    from anymal_eval.report.gallery.content import TaskPage
     from anymal_eval.store.folder import RunFolder
 
     run = mine.runs[task]
@@ -126,7 +126,7 @@ def _page(wanted: Wanted, mine: _Base, results: Results, bases: Sequence[_Base],
 
 
 def _side(run: StoredRun, results: Results, task: str, label: str, prompts: str) -> Side:
-    from anymal_eval.report.gallery.shown import Side
+    from anymal_eval.report.gallery.content import Side
 
     measured = [item for item in results.measurements if item.task == task]
     headline = next((item for item in measured if item.headline), None)
@@ -141,8 +141,8 @@ def _side(run: StoredRun, results: Results, task: str, label: str, prompts: str)
 
 
 def _side_of(base: _Base, task: str, entry: TaskEntry) -> Side:
-    from anymal_eval.report.gallery.shown import Side
-    from anymal_eval.report.measurements import parse_results
+    from anymal_eval.report.gallery.content import Side
+    from anymal_eval.store.results import parse_results
 
     run = base.runs.get(task)
     if run is None:

@@ -20,8 +20,7 @@ from anymal_eval.records import Response
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anymal_eval.models import Model
-    from anymal_eval.models._load import Spec
+    from anymal_eval.models import Model, ModelSpec
     from anymal_eval.protocols import Protocol
     from anymal_eval.scoring.score import Scores
     from anymal_eval.store.folder import RunFolder
@@ -123,8 +122,7 @@ def carry_out(plan: Plan) -> int:
     Raises:
         AnyMALEvalError: as the error tree says; what was answered is on disk.
     """
-    from anymal_eval.models import Expecting
-    from anymal_eval.models._load import choose
+    from anymal_eval.models import Expecting, choose_model
     from anymal_eval.store.folder import RunFolder
 
     if plan.model is None:
@@ -132,7 +130,7 @@ def carry_out(plan: Plan) -> int:
     if plan.with_blind and plan.ablate != "none":
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     typed = (plan.model, typed_options(plan.options), plan.common_options())
-    spec = choose(*typed)
+    spec = choose_model(*typed)
     _asking.settings(plan)
     tasks, skipped = flow.choose_tasks(plan.tasks, spec, plan.tasks_dir)
     if plan.hub_id is not None and len(tasks) > 1:
@@ -176,7 +174,7 @@ def _without_model(plan: Plan) -> Plan:
 class _Work:
     """What is asked, and who answers."""
 
-    spec: Spec
+    spec: ModelSpec
     model: Model
     data: flow.DataChoice
     protocol: tuple[str, Protocol]
@@ -224,7 +222,7 @@ def _data(plan: Plan) -> flow.DataChoice:
     )
 
 
-def _manifest(plan: Plan, spec: Spec, model: Model, data: flow.DataChoice) -> Manifest:
+def _manifest(plan: Plan, spec: ModelSpec, model: Model, data: flow.DataChoice) -> Manifest:
     from anymal_eval.store import manifest as manifests
 
     label = spec.name if data.kind != "demo" else f"demo-{spec.name}"
@@ -244,7 +242,7 @@ def _manifest(plan: Plan, spec: Spec, model: Model, data: flow.DataChoice) -> Ma
     return replace(made, model={"options": encode(spec.options), "provenance": provenance})
 
 
-def _shown(spec: Spec) -> str:
+def _shown(spec: ModelSpec) -> str:
     # The folders above a checkpoint say nothing about the model and differ from machine to machine.
     checkpoint = getattr(spec.options, "checkpoint", "")
     return f"{spec.name}:{Path(checkpoint).name}" if checkpoint else spec.name

@@ -42,7 +42,7 @@ def export(
     The questions that two of them show are read from --data-root again.
     """
     from anymal_eval.report.exports import Exported, scored_at
-    from anymal_eval.report.measurements import parse_results
+    from anymal_eval.store.results import parse_results
     from anymal_eval.store.stored import open_run
 
     opened = open_run(run)

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from anymal_eval.anymal.features import FeatureCache
     from anymal_eval.cli._evaluate import DataChoice
     from anymal_eval.engine.ray_filling import Fillers
-    from anymal_eval.models._anymal_filling import Filler
-    from anymal_eval.models._anymal_options import Options
-    from anymal_eval.models._load import Spec
+    from anymal_eval.models import ModelSpec
+    from anymal_eval.models.anymal.filling import Filler
+    from anymal_eval.models.anymal.options import Options
     from anymal_eval.records import Request
 
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -64,7 +64,7 @@ def fill(folder: Path, **given: Any) -> int:
     """
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import listed
-    from anymal_eval.models._anymal_filling import Filler, shown
+    from anymal_eval.models.anymal.filling import Filler, shown
 
     spec = _chosen(given["model"], folder, given)
     media = shown(_requests(spec, Filler, given))
@@ -102,9 +102,9 @@ def prune(folder: Path, max_size: str) -> None:
     click.echo(f"{_size(freed)} freed; {_told(folder)}")
 
 
-def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "Spec":
+def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "ModelSpec":
     from anymal_eval.errors import WrongUse
-    from anymal_eval.models._load import choose
+    from anymal_eval.models import choose_model
 
     timeout = given["media_timeout"]
     common = {
@@ -115,13 +115,13 @@ def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "Spec":
     }
     if model.partition(":")[0] != "anymal":
         raise WrongUse(f"--model {model}: only anymal:PATH has encoders whose outputs are kept")
-    return choose(model, {}, {key: value for key, value in common.items() if value is not None})
+    return choose_model(model, {}, {key: value for key, value in common.items() if value is not None})
 
 
 def _filler(options: "Options", given: dict[str, Any]) -> "Filler | Fillers":
     """Here, or in Ray workers."""
     if given["engine"] == "local":
-        from anymal_eval.models._anymal_filling import Filler
+        from anymal_eval.models.anymal.filling import Filler
 
         return Filler(options)
     from anymal_eval.engine.ray_filling import Fillers
@@ -131,7 +131,7 @@ def _filler(options: "Options", given: dict[str, Any]) -> "Filler | Fillers":
     return Fillers(options, Cluster(workers=workers, gpus_per_worker=gpus, address=address))
 
 
-def _requests(spec: "Spec", filler: "type[Filler]", given: dict[str, Any]) -> "list[Request]":
+def _requests(spec: "ModelSpec", filler: "type[Filler]", given: dict[str, Any]) -> "list[Request]":
     """What ``run`` would ask of the same tasks."""
     from anymal_eval.cli import _asked
     from anymal_eval.cli import _evaluate as flow

@@ -19,7 +19,7 @@ def _details(name: str) -> dict[str, object]:
     import inspect
 
     from anymal_eval import catalog
-    from anymal_eval.models._load import wrapper
+    from anymal_eval.models import wrapper
 
     known = catalog.models()
     options = wrapper(name, known.module(name)).Options

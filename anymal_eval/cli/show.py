@@ -39,10 +39,10 @@ def show(
     from anymal_eval.cli import _asked
     from anymal_eval.cli import _evaluate as flow
     from anymal_eval.cli._run import typed_options
-    from anymal_eval.models._load import choose
+    from anymal_eval.models import choose_model
     from anymal_eval.protocols.reading import reading_for
 
-    spec = choose(model, typed_options(options))
+    spec = choose_model(model, typed_options(options))
     tasks, _ = flow.choose_tasks(task, spec, tasks_dir)
     choice = flow.DataChoice(kind=data, root=data_root, split=split)  # type: ignore[arg-type]  # click checked it
     named = flow.protocol_of(protocol)

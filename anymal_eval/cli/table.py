@@ -24,10 +24,10 @@ def table(
 
     from anymal_eval.errors import WrongUse
     from anymal_eval.report.gains import gains_table
-    from anymal_eval.report.measurements import read_results
     from anymal_eval.report.paper_table import paper_table
     from anymal_eval.report.rendering import Format, render
     from anymal_eval.store import digests
+    from anymal_eval.store.results import read_results
 
     if accepted:
         if runs or like is not None or gains is not None or against is not None:

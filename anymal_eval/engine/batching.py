@@ -10,7 +10,7 @@ MOST_ROWS = 64
 TRUST_AFTER = 64  # batches that fitted, then a learned limit is doubled: the memory may have been another's
 
 
-class Limits:
+class BatchLimits:
     """How many rows of a length a batch may have.
 
     With a fixed size it is that size; else a budget of tokens. Where a batch did not fit, half of it becomes the limit
@@ -49,7 +49,7 @@ class Limits:
 class Batcher:
     """Collects prepared requests, in order, into batches; those on one medium are kept together where they fit."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         """``limits``: asked anew for every request."""
         self._limits = limits
         self._rows: list[Prepared] = []

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from anymal_eval.engine import Settings, Sink
-from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, Limits
+from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, BatchLimits
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import ordered
 from anymal_eval.errors import IncompleteRun, OutOfMemory, RequestFailed
@@ -39,7 +39,7 @@ def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Setting
     clock = clock or Clock()
     if settings.batch_size is None:
         settings = replace(settings, batch_size=getattr(model, "batch_hint", None))
-    limits = Limits(
+    limits = BatchLimits(
         settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS), getattr(model, "batch_hint", MOST_ROWS)
     )
     timings: Mapping[str, float] = getattr(model, "timings", {})
@@ -73,7 +73,7 @@ class ErrorCount:
             )
 
 
-def answer(model: Model, batch: Sequence[Prepared], limits: Limits) -> list[Response]:
+def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list[Response]:
     """Answer a batch, in halves where it does not fit into memory.
 
     Raises:
@@ -106,7 +106,7 @@ def failed(request: Request, error: RequestFailed) -> Response:
 
 
 def _batches(
-    requests: Sequence[Request], model: Model, settings: Settings, kept: tuple[Limits, Clock]
+    requests: Sequence[Request], model: Model, settings: Settings, kept: tuple[BatchLimits, Clock]
 ) -> Iterator[tuple[list[Prepared], list[Response]]]:
     batcher = Batcher(kept[0])
     failures: list[Response] = []

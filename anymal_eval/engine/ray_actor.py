@@ -12,15 +12,14 @@ from anymal_eval.engine import Settings
 from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ask
-from anymal_eval.models import Expecting, Model, Prepared
-from anymal_eval.models._load import choose
+from anymal_eval.models import Expecting, Model, Prepared, choose_model
 from anymal_eval.protocols import Wording
 from anymal_eval.records import MediaKind, Request, Response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A model as it was typed; see :func:`anymal_eval.models._load.choose`."""
+    """A model as it was typed; see :func:`anymal_eval.models.choose_model`."""
 
     typed: str
     options: Mapping[str, str] = field(default_factory=dict)
@@ -28,7 +27,7 @@ class Recipe:
 
     def load(self) -> Model:
         """Load it here."""
-        return choose(self.typed, self.options, self.common).load()
+        return choose_model(self.typed, self.options, self.common).load()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from anymal_eval.engine.ray_pool import Cluster, Pool, Unit, share
-from anymal_eval.models._anymal_filling import Filled, Filler, Shown
-from anymal_eval.models._anymal_options import Options
+from anymal_eval.models.anymal.filling import Filled, Filler, Shown
+from anymal_eval.models.anymal.options import Options
 
 UNIT_MEDIA = 64
 
@@ -49,7 +49,7 @@ class Fillers:
         Raises:
             NeedsExtra: Ray is not installed.
             WrongUse: no cluster at this address.
-            BadCheckpoint: as for :class:`anymal_eval.models._anymal_filling.Filler`.
+            BadCheckpoint: as for :class:`anymal_eval.models.anymal.filling.Filler`.
         """
         own = replace(options, features=str(Path(options.features).resolve()))
         self._pool = Pool(FillWorker, own, cluster)
@@ -59,7 +59,7 @@ class Fillers:
             undo.pop_all()
 
     def fill(self, media: Sequence[Shown], threads: int, advance: Callable[[int], None]) -> Filled:
-        """Encode what the cache lacks; see :meth:`anymal_eval.models._anymal_filling.Filler.fill`."""
+        """Encode what the cache lacks; see :meth:`anymal_eval.models.anymal.filling.Filler.fill`."""
         size = share(len(media), len(self._pool.actors), UNIT_MEDIA)
         units = [Unit(content=list(media[start : start + size])) for start in range(0, len(media), size)]
         whole = Filled(media=len(media))

@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import RequestFailed
-from anymal_eval.models import Prepared
-from anymal_eval.models._answering import (
-    Ready,
+from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation.text_generator import TextGenerator
+from anymal_eval.generation.token_ids import common, joined
+from anymal_eval.models._prepared import (
+    PreparedRequest,
     answer_alike,
     media_key,
     ranked_response,
@@ -34,17 +36,15 @@ from anymal_eval.models._answering import (
     require_context,
     said_response,
 )
-from anymal_eval.models._kept import Kept
-from anymal_eval.models._seam import common, joined
-from anymal_eval.models._speaking import Speaker
+from anymal_eval.models._protocols import Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from anymal_eval.checkpoints.transformers_model import Loaded
     from anymal_eval.media.reader import MediaReader
-    from anymal_eval.models._weights import Loaded
 
 TAKES: frozenset[MediaKind] = frozenset({"image", "video"})
 KEPT = 64  # pictures whose features stay on the device after their batch
@@ -52,7 +52,7 @@ OPENED_BYTES = 256 << 20  # of preprocessed pictures that wait for their next qu
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlipReady(Ready):
+class PreparedBlip(PreparedRequest):
     """Its pictures by key, preprocessed (3, height, width), its ids, and those that the Q-Former reads."""
 
     pictures: tuple[tuple[str, Tensor], ...]
@@ -72,12 +72,12 @@ class Blip(ABC):
         self.network = loaded.model
         self.processor = loaded.processor
         self.lock = threading.Lock()
-        self.speaker = Speaker(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
+        self.speaker = TextGenerator(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
         self.timings = self.speaker.timings
         self.timings["encoding"] = 0.0
         self.looked = 0  # pictures looked at so far, for tests of what is shared
         self._reader = reader
-        self._opened: Kept[Tensor] = Kept(OPENED_BYTES, lambda pixels: pixels.nbytes)
+        self._opened: BoundedCache[Tensor] = BoundedCache(OPENED_BYTES, lambda pixels: pixels.nbytes)
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         text = loaded.model.config.text_config
         # An encoder-decoder's positions are relative: it has no longest prompt.
@@ -88,7 +88,7 @@ class Blip(ABC):
         """What is kept of a picture: (1, 3, height, width) -> its features."""
 
     @abstractmethod
-    def tokens(self, items: Sequence[BlipReady], features: dict[str, Tensor]) -> list[Tensor]:
+    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
         """Each row's picture tokens, (k * q, d)."""
 
     def reads(self, text: str) -> tuple[int, ...]:
@@ -96,22 +96,22 @@ class Blip(ABC):
         del text
         return ()
 
-    def prepare(self, request: Request) -> BlipReady:
+    def prepare(self, request: Request) -> PreparedBlip:
         """Decode, preprocess and tokenise."""
         for media in request.media:
             if media.kind not in TAKES:
                 raise RequestFailed(f"{media.uri}: the model takes pictures and clips, not {media.kind}")
         refuse_markers(request, [str(self.processor.image_token)])
         text = joined(_text(request), request.answer_prefix)
-        ids, tails = self._ids(text, request.candidates)
+        ids, option_token_ids = self._ids(text, request.candidates)
         pictures = tuple(pair for media in request.media for pair in self._pictures(media, request.frames))
         seen = self.network.config.num_query_tokens * len(pictures)
-        require_context(request, seen + len(ids), tails, self._context)
+        require_context(request, seen + len(ids), option_token_ids, self._context)
         keys = "|".join(key for key, _ in pictures) or None
         reads = self.reads(text)
-        return BlipReady(
+        return PreparedBlip(
             request=request,
-            tails=tails,
+            option_token_ids=option_token_ids,
             prefix_key=keys and fingerprint.of([keys, reads]),
             media_key=keys,
             prefix_tokens=seen,
@@ -128,7 +128,7 @@ class Blip(ABC):
 
         from anymal_eval.anymal.decoding import memory_guard
 
-        items = [item for item in batch if isinstance(item, BlipReady)]
+        items = [item for item in batch if isinstance(item, PreparedBlip)]
         with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
             start = time.perf_counter()
             features = self._look_once(items)
@@ -150,10 +150,10 @@ class Blip(ABC):
             return tuple(bare), tuple(tuple(self.speaker.ids(candidate)) for candidate in candidates)
         whole = [self.speaker.ids(joined(text, candidate)) for candidate in candidates]
         shared = min(common(bare, ids) for ids in whole)
-        tails = tuple(tuple(ids[shared:]) for ids in whole)
-        if not all(tails):
+        option_token_ids = tuple(tuple(ids[shared:]) for ids in whole)
+        if not all(option_token_ids):
             raise RequestFailed(f"one of the options {list(candidates)} adds no token to the prompt")
-        return tuple(bare[:shared]), tails
+        return tuple(bare[:shared]), option_token_ids
 
     def _pictures(self, media: Media, frames: int) -> list[tuple[str, Tensor]]:
         key = media_key(media, frames)
@@ -170,12 +170,12 @@ class Blip(ABC):
         )["pixel_values"]
         return pixels
 
-    def _look_once(self, items: Sequence[BlipReady]) -> dict[str, Tensor]:
+    def _look_once(self, items: Sequence[PreparedBlip]) -> dict[str, Tensor]:
         """Features of every picture of the batch.
 
         Each is computed by itself, so that they are the same bits whatever stands beside it and whenever it is kept.
         """
-        from anymal_eval.anymal.transfer import to_device
+        from anymal_eval.generation.devices import to_device
 
         parameter = next(self.network.vision_model.parameters())
         found: dict[str, Tensor] = {}
@@ -192,16 +192,16 @@ class Blip(ABC):
             self._features.popitem(last=False)
         return found
 
-    def _compute(self, items: Sequence[BlipReady], features: dict[str, Tensor]) -> list[Response]:
+    def _compute(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Response]:
         inputs = self._inputs(items, self.tokens(items, features))
-        if not items[0].tails:
+        if not items[0].option_token_ids:
             said = self.speaker.generate(inputs, items[0].request.decoding)
             return [said_response(item, one) for item, one in zip(items, said, strict=True)]
         rank = self.speaker.rank_decoded if self.speaker.seq2seq else self.speaker.rank
-        scores = rank(inputs, [item.tails for item in items])
+        scores = rank(inputs, [item.option_token_ids for item in items])
         return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
 
-    def _inputs(self, items: Sequence[BlipReady], tokens: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _inputs(self, items: Sequence[PreparedBlip], tokens: Sequence[Tensor]) -> dict[str, Tensor]:
         """Pictures and text of each row, padded: ``inputs_embeds`` (b, t, d) and ``attention_mask`` (b, t)."""
         import torch
 

@@ -21,8 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import OutOfMemory, RequestFailed
-from anymal_eval.models import PLAIN_WORDING, Prepared
-from anymal_eval.models._answering import (
+from anymal_eval.generation.batches import SEQUENCES, joint_batch
+from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation.text_generator import TextGenerator
+from anymal_eval.generation.token_ids import common, joined
+from anymal_eval.models._conversation import blocks
+from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat
+from anymal_eval.models._prepared import (
     answer_alike,
     media_key,
     ranked_response,
@@ -30,18 +35,14 @@ from anymal_eval.models._answering import (
     require_context,
     said_response,
 )
-from anymal_eval.models._conversation import SEQUENCES, blocks, joint_batch
-from anymal_eval.models._kept import Kept
-from anymal_eval.models._once import preprocessed, put_in, tell
-from anymal_eval.models._seam import common, joined
-from anymal_eval.models._sharing import ChatReady, Sharing
-from anymal_eval.models._speaking import Speaker
+from anymal_eval.models._processor_cache import preprocessed, set_media_key, with_cache
+from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
 if TYPE_CHECKING:
+    from anymal_eval.checkpoints.transformers_model import Loaded
     from anymal_eval.media.reader import MediaReader
-    from anymal_eval.models._weights import Loaded
 
 OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
 # Texts that a tokenizer or processor reads as the place of a medium.
@@ -49,7 +50,7 @@ MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class MediaLimits:
     """What a model takes: kinds of media, and how many of them (None: any number)."""
 
     kinds: frozenset[MediaKind]
@@ -59,7 +60,7 @@ class Limits:
 class Chat:
     """The wrapper of a chat model."""
 
-    def __init__(self, loaded: Loaded, reader: MediaReader, limits: Limits) -> None:
+    def __init__(self, loaded: Loaded, reader: MediaReader, limits: MediaLimits) -> None:
         self.fingerprint = loaded.fingerprint
         self.provenance = dict(loaded.provenance)
         self.remark = loaded.remark
@@ -69,21 +70,23 @@ class Chat:
         self._processor = loaded.processor
         self._limits = limits
         self._reader = reader
-        self._opened: Kept[list[Any]] = Kept(OPENED_BYTES, lambda arrays: sum(array.nbytes for array in arrays))
+        self._opened: BoundedCache[list[Any]] = BoundedCache(
+            OPENED_BYTES, lambda arrays: sum(array.nbytes for array in arrays)
+        )
         self.preprocessed = preprocessed()
         self._lock = threading.Lock()
         self._own = threading.local()
-        self.speaker = Speaker(loaded.model, loaded.processor.tokenizer)
-        self.sharing: Sharing | None = None  # whoever loads a model tries it first: see ``_sharing_trial``
+        self.speaker = TextGenerator(loaded.model, loaded.processor.tokenizer)
+        self.sharing: PrefixSharing | None = None  # whoever loads a model tries it first: see ``_sharing_trial``
         self.timings = self.speaker.timings  # a medium is encoded where its prompt is prefilled
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
-    def prepare(self, request: Request) -> ChatReady:
+    def prepare(self, request: Request) -> PreparedChat:
         """Decode, render the chat template, preprocess and tokenise."""
         processor = self._mine()
         shown, heard = self._open(request)
         about = "|".join(media_key(media, request.frames) for media in request.media) or None
-        tell(processor, about)
+        set_media_key(processor, about)
         named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
         refuse_markers(request, [str(name) for name in named if name])
         text = joined(self._render(processor, request), request.answer_prefix)
@@ -91,22 +94,22 @@ class Chat:
         first = processor.tokenizer.bos_token
         special = not (first and text.startswith(first))
         inputs = self._process(processor, text, special, shown, heard)
-        tails, changed = self._tails(processor.tokenizer, text, special, request.candidates)
+        option_token_ids, changed = self._tails(processor.tokenizer, text, special, request.candidates)
         if changed:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
-        require_context(request, length, tails, self._context)
+        require_context(request, length, option_token_ids, self._context)
         ids = inputs["input_ids"][0].tolist()
         cut = self.sharing.cut(request, ids) if self.sharing is not None else 0
-        return ChatReady(
+        return PreparedChat(
             request=request,
-            tails=tails,
+            option_token_ids=option_token_ids,
             prefix_key=fingerprint.of([about, ids[:cut]]) if cut else None,
             media_key=about,
             prefix_tokens=cut,
             suffix_tokens=length - cut,
             nbytes=sum(getattr(value, "nbytes", 0) for value in inputs.values()),
-            alike=self._alike(inputs, bool(tails)),
+            alike=self._alike(inputs, bool(option_token_ids)),
             inputs=inputs,
             cut=cut,
         )
@@ -117,7 +120,7 @@ class Chat:
 
         from anymal_eval.anymal.decoding import memory_guard
 
-        items = [item for item in batch if isinstance(item, ChatReady)]
+        items = [item for item in batch if isinstance(item, PreparedChat)]
         if self.sharing is not None:
             items = self.sharing.marked(items)
         try:
@@ -149,7 +152,7 @@ class Chat:
         """The processor of the thread that asks: a fast tokenizer cannot be used by two at once."""
         if not hasattr(self._own, "processor"):
             with self._lock:
-                self._own.processor = put_in(copy.deepcopy(self._processor), self.preprocessed)
+                self._own.processor = with_cache(copy.deepcopy(self._processor), self.preprocessed)
         return self._own.processor
 
     def _open(self, request: Request) -> tuple[list[Any], list[Any]]:
@@ -220,10 +223,10 @@ class Chat:
         bare = tokenizer(text, add_special_tokens=special)["input_ids"]
         whole = [tokenizer(joined(text, option), add_special_tokens=special)["input_ids"] for option in candidates]
         shared = min(common(bare, ids) for ids in whole)
-        tails = tuple(tuple(ids[shared:]) for ids in whole)
-        if not all(tails):
+        option_token_ids = tuple(tuple(ids[shared:]) for ids in whole)
+        if not all(option_token_ids):
             raise RequestFailed(f"one of the options {list(candidates)} adds no token to the prompt")
-        return tails, len(bare) - shared
+        return option_token_ids, len(bare) - shared
 
     def _alike(self, inputs: Mapping[str, Any], ranked: bool) -> object:
         """Equal for requests that can share a batch."""
@@ -234,15 +237,15 @@ class Chat:
             return object()
         return tuple(sorted((name, tuple(value.shape)) for name, value in media.items()))
 
-    def _compute(self, items: Sequence[ChatReady]) -> list[Response]:
+    def _compute(self, items: Sequence[PreparedChat]) -> list[Response]:
         start = time.perf_counter()
         begun = self.sharing.begun(items) if self.sharing is not None else None
         inputs, past = begun or (joint_batch([item.inputs for item in items], self.speaker.pad, self.network), None)
         self.timings["prefilling"] += time.perf_counter() - start
-        if not items[0].tails:
+        if not items[0].option_token_ids:
             said = self.speaker.generate(inputs, items[0].request.decoding, past)
             return [said_response(item, one) for item, one in zip(items, said, strict=True)]
-        scores = self.speaker.rank(inputs, [item.tails for item in items], past)
+        scores = self.speaker.rank(inputs, [item.option_token_ids for item in items], past)
         return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
 
 

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anymal_eval.models import PLAIN_WORDING, Model
-from anymal_eval.models._blip import TAKES, Blip, BlipReady, nothing_seen
-from anymal_eval.models._checkpoint import CheckpointOptions, fetch, read_config, require, require_processor
+from anymal_eval.checkpoints.transformers_folder import (
+    CheckpointOptions,
+    fetch,
+    read_config,
+    require,
+    require_processor,
+)
+from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
+from anymal_eval.models._protocols import PLAIN_WORDING, Model
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind
 
@@ -67,7 +73,7 @@ def load(options: Options) -> Model:
     require_processor(checkpoint)
     from transformers import Blip2ForConditionalGeneration
 
-    from anymal_eval.models import _weights
+    from anymal_eval.checkpoints import transformers_model as _weights
     from anymal_eval.models._media import media_reader
 
     loaded = _weights.load(
@@ -85,7 +91,7 @@ class _Blip2(Blip):
         tokens: Tensor = self.network.get_image_features(pixels, return_dict=True).pooler_output[0]
         return tokens
 
-    def tokens(self, items: Sequence[BlipReady], features: dict[str, Tensor]) -> list[Tensor]:
+    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
         """(k * q, d) of each row."""
         import torch
 

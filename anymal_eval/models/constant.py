@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anymal_eval.models import PLAIN_WORDING, Model, PlainText, Prepared
+from anymal_eval.models._protocols import PLAIN_WORDING, Model, PlainText, Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import ALL_MEDIA, MediaKind, Request, Response
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anymal_eval.models import Model
-from anymal_eval.models._chat import Chat, Limits
-from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.models._chat import Chat, MediaLimits
 from anymal_eval.models._conversation import require_template
-from anymal_eval.models._sharing_trial import try_sharing
+from anymal_eval.models._prefix_self_test import try_sharing
+from anymal_eval.models._protocols import Model
 from anymal_eval.records import MediaKind
 
 NAME = "hf"
@@ -47,7 +47,7 @@ def load(options: Options) -> Model:
     require_processor(checkpoint)
     import transformers
 
-    from anymal_eval.models import _weights
+    from anymal_eval.checkpoints import transformers_model as _weights
     from anymal_eval.models._media import media_reader
 
     cls: Any = transformers.AutoModelForImageTextToText
@@ -58,8 +58,8 @@ def load(options: Options) -> Model:
     return try_sharing(chat, options.share, exact=options.exact)
 
 
-def _limits(options: Options) -> Limits:
+def _limits(options: Options) -> MediaLimits:
     config = read_config(options)
     require(config, NAME, options.checkpoint)
     most = options.max_images or (1 if config.get("model_type") in SINGLE else None)
-    return Limits(kinds=PICTURES if most == 1 else CLIPS, most=most)
+    return MediaLimits(kinds=PICTURES if most == 1 else CLIPS, most=most)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anymal_eval.models import Model
-from anymal_eval.models._chat import Chat, Limits
-from anymal_eval.models._checkpoint import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.models._chat import Chat, MediaLimits
 from anymal_eval.models._conversation import require_template
-from anymal_eval.models._sharing_trial import try_sharing
+from anymal_eval.models._prefix_self_test import try_sharing
+from anymal_eval.models._protocols import Model
 from anymal_eval.records import MediaKind
 
 NAME = "hf_audio"
@@ -42,12 +42,12 @@ def load(options: Options) -> Model:
     require_processor(checkpoint)
     import transformers
 
-    from anymal_eval.models import _weights
+    from anymal_eval.checkpoints import transformers_model as _weights
     from anymal_eval.models._media import media_reader
 
     cls: Any = transformers.AutoModelForMultimodalLM
     processor = _weights.load_processor(checkpoint, options)
     require_template(processor, options.checkpoint)
     loaded = _weights.load(cls, checkpoint, options, NAME, processor)
-    chat = Chat(loaded, media_reader(options.media_timeout), Limits(kinds=SOUNDS))
+    chat = Chat(loaded, media_reader(options.media_timeout), MediaLimits(kinds=SOUNDS))
     return try_sharing(chat, options.share, exact=options.exact)

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from anymal_eval.checkpoints.transformers_folder import (
+    CheckpointOptions,
+    fetch,
+    read_config,
+    require,
+    require_processor,
+)
 from anymal_eval.errors import ContextTooLong
-from anymal_eval.models import PLAIN_WORDING, Model
-from anymal_eval.models._blip import TAKES, Blip, BlipReady, nothing_seen
-from anymal_eval.models._checkpoint import CheckpointOptions, fetch, read_config, require, require_processor
+from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
+from anymal_eval.models._protocols import PLAIN_WORDING, Model
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind
 
@@ -78,7 +84,7 @@ def load(options: Options) -> Model:
     require_processor(checkpoint, ("qformer_tokenizer",))
     from transformers import InstructBlipForConditionalGeneration
 
-    from anymal_eval.models import _weights
+    from anymal_eval.checkpoints import transformers_model as _weights
     from anymal_eval.models._media import media_reader
 
     loaded = _weights.load(
@@ -114,7 +120,7 @@ class _InstructBlip(Blip):
         seen: Tensor = self.network.vision_model(pixel_values=pixels, return_dict=True).last_hidden_state[0]
         return seen
 
-    def tokens(self, items: Sequence[BlipReady], features: dict[str, Tensor]) -> list[Tensor]:
+    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
         """(k * q, d) of each row: every frame with the same question, one after the other."""
         import torch
 

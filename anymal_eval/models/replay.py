@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from anymal_eval.codec import read_json, read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
-from anymal_eval.models import PLAIN_WORDING, Model, PlainText, Prepared
+from anymal_eval.models._protocols import PLAIN_WORDING, Model, PlainText, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import ALL_MEDIA, Failure, MediaKind, Request, Response
 
@@ -34,7 +34,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class RecordedAnswer:
     """What a file says of one example: a text, or option scores."""
 
     id: str
@@ -46,7 +46,7 @@ class Said:
 class Layout:
     """A file as read: what it says, and the rule that its layout sets for reading a choice."""
 
-    said: tuple[Said, ...]
+    said: tuple[RecordedAnswer, ...]
     extract: str = ""
     where: str = field(default="")
 
@@ -106,14 +106,14 @@ def _read_whole(file: Path) -> Any:
         return [row for _, row in read_json_lines(file)]
 
 
-def _rule(said: Sequence[Said]) -> str:
+def _rule(said: Sequence[RecordedAnswer]) -> str:
     """How choices are read where the layout does not say: by index where most answers are whole numbers."""
     texts = [item.answer.strip() for item in said if item.answer is not None and item.answer.strip()]
     whole = sum(text.removeprefix("-").isdecimal() for text in texts)
     return "index" if whole * 2 > len(texts) else ""
 
 
-def _read_row(where: str, row: object) -> Said:
+def _read_row(where: str, row: object) -> RecordedAnswer:
     if not isinstance(row, dict):
         raise BadData(f"{where}: expected an object, found {type(row).__name__}")
     for id_key, answer_key in LAYOUTS:
@@ -126,14 +126,14 @@ def _read_row(where: str, row: object) -> Said:
 LAYOUTS = (("id", "answer"), ("question_id", "answer"), ("image", "answer"), ("image_id", "caption"))
 
 
-def _said(where: str, name: object, answer: object, scores: object = None) -> Said:
+def _said(where: str, name: object, answer: object, scores: object = None) -> RecordedAnswer:
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise BadData(f"{where}: the id must be text or a whole number, not {name!r:.80}")
     if scores is not None:
-        return Said(id=str(name), option_scores=_scores(where, scores))
+        return RecordedAnswer(id=str(name), option_scores=_scores(where, scores))
     if isinstance(answer, bool) or not isinstance(answer, str | int):
         raise BadData(f"{where}: the answer of {name} must be text or an index, not {answer!r:.80}")
-    return Said(id=str(name), answer=str(answer))
+    return RecordedAnswer(id=str(name), answer=str(answer))
 
 
 def _scores(where: str, scores: object) -> tuple[float, ...]:
@@ -223,9 +223,11 @@ class _Replay:
         return Response(id=request.id, option_scores=said.option_scores, finish="ranked")
 
 
-def _under_their_names(said: Mapping[str, Said], ids: Collection[str], where: str) -> dict[str, Said]:
+def _under_their_names(
+    said: Mapping[str, RecordedAnswer], ids: Collection[str], where: str
+) -> dict[str, RecordedAnswer]:
     """Answers under the data's ids: copies of some benchmarks write ``08291`` where others write ``8291``."""
-    found: dict[str, Said] = {}
+    found: dict[str, RecordedAnswer] = {}
     for name, item in said.items():
         bare = name.lstrip("0")
         known = bare if name not in ids and name.isdigit() and bare in ids else name

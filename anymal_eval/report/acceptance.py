@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from anymal_eval.errors import IncompleteRun
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.pairing import task_run
+from anymal_eval.store.results import Results, parse_results
 from anymal_eval.store.stored import StoredRun
 
 

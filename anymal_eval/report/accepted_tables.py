@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anymal_eval.report.comparison import measured_place
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import listed
 from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.results import Results, parse_results
 
 TABLES = Path("results") / "tables"
 LIKE = ("anymal-2023/2", "anymal-2023/4", "anymal-2023/5", "anymal-2023/6")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from anymal_eval.published import FLAGS, Column, Paper, PaperTable
-from anymal_eval.report.measurements import Measurement, Results
 from anymal_eval.report.run_table import SCALE, size_label
+from anymal_eval.store.results import Measurement, Results
 
 # Our outputs for what papers call their metrics; "accuracy" is the task's headline.
 OUTPUTS: Mapping[str, str] = {

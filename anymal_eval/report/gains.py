@@ -6,9 +6,9 @@ from anymal_eval import published
 from anymal_eval.errors import BadDefinition, WrongUse
 from anymal_eval.published import Column, Gain, Paper
 from anymal_eval.report.comparison import Place, measured_lines
-from anymal_eval.report.measurements import Results
 from anymal_eval.report.paper_table import gain, gain_text, header
 from anymal_eval.report.rendering import Cell, Table
+from anymal_eval.store.results import Results
 
 COLUMNS = ("benchmark", "row", "value x100", "against", "its value x100", "relative gain", "claimed", "notes")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from anymal_eval import metrics
 from anymal_eval.codec import decode, encode, read_json
 from anymal_eval.errors import BadDefinition, MissingData, OtherRun, WrongUse, listed
-from anymal_eval.report.measurements import Measurement, parse_results
 from anymal_eval.report.pairing import TaskRun, differences, pair, said, task_run
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.statistics.noise import noise
 from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.results import Measurement, parse_results
 from anymal_eval.store.stored import StoredRun
 
 SCHEMA = 1

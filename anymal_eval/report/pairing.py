@@ -10,8 +10,8 @@ import numpy as np
 
 from anymal_eval.codec import encode
 from anymal_eval.errors import BadData
-from anymal_eval.report.measurements import Measurement, Results
 from anymal_eval.store.manifest import TaskEntry
+from anymal_eval.store.results import Measurement, Results
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from anymal_eval.report.comparison import (
     measured_lines,
     published_lines,
 )
-from anymal_eval.report.measurements import Results
 from anymal_eval.report.rendering import Cell, Table
+from anymal_eval.store.results import Results
 
 if TYPE_CHECKING:
     from anymal_eval.report.run_gains import Paired

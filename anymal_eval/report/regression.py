@@ -11,7 +11,6 @@ from typing import Any, Literal
 from anymal_eval import metrics
 from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression, listed
 from anymal_eval.report.flips import Flip, flips
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.noise_floor import Floor
 from anymal_eval.report.pairing import Pairs, TaskRun, differences, pair, said, task_run
 from anymal_eval.report.policy import Policy, TierName
@@ -20,8 +19,9 @@ from anymal_eval.statistics.gain import Gain
 from anymal_eval.statistics.multiplicity import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import smallest_detectable
-from anymal_eval.statistics.verdict import Limits, judge
+from anymal_eval.statistics.verdict import VerdictLimits, judge
 from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.results import Results, parse_results
 from anymal_eval.store.stored import StoredRun
 
 Word = Literal["better", "same", "worse", "cannot tell", "refused", "not compared"]
@@ -204,7 +204,7 @@ def _judged(
     headline = item.before.headline
     assert headline is not None  # noqa: S101  # refused before
     allowed = policy.allowed(task)
-    limits = Limits(absolute=allowed.absolute, relative=allowed.relative, noise=floor.spread if floor else 0.0)
+    limits = VerdictLimits(absolute=allowed.absolute, relative=allowed.relative, noise=floor.spread if floor else 0.0)
     detectable = smallest_detectable(comparison, tests=len(adjusted), alpha=policy.alpha)
     verdict = judge(comparison, adjusted[task], limits=limits, detectable=detectable, alpha=policy.alpha)
     return TaskCheck(

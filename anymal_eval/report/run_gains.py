@@ -9,11 +9,11 @@ from pathlib import Path
 from anymal_eval import metrics
 from anymal_eval.published import Column
 from anymal_eval.report.comparison import find, measured_lines
-from anymal_eval.report.measurements import Measurement, Results
 from anymal_eval.report.pairing import TaskRun, differences, pair, task_run
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain
 from anymal_eval.store.digests import FILE
+from anymal_eval.store.results import Measurement, Results
 from anymal_eval.store.stored import StoredRun, open_run
 
 Paired = Mapping[tuple[str, str], Gain]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from anymal_eval.report.measurements import Chance, Measurement, NotComputed, Results
 from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
+from anymal_eval.store.results import Chance, Measurement, NotComputed, Results
 
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
 SCALE = 100.0

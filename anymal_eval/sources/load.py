@@ -15,7 +15,7 @@ from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
 from anymal_eval.sources.folder import refuse_doubles
 from anymal_eval.sources.hub import Hub
-from anymal_eval.task import Source, Split, Task
+from anymal_eval.task import RowSource, Split, Task
 
 Kind = Literal["official", "hub", "demo"]
 DEMO_EXAMPLES = 200
@@ -57,7 +57,7 @@ def load_examples(
     return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
 
 
-def source_of(task: Task, kind: Kind) -> Source:
+def source_of(task: Task, kind: Kind) -> RowSource:
     """Where the rows of a task come from.
 
     Raises:
@@ -163,7 +163,7 @@ def _named(medium: Media, root: str) -> list[object]:
     return [medium.kind, name, medium.start_s, medium.end_s]
 
 
-def _name_of(source: Source, root: Path, split: Split) -> str:
+def _name_of(source: RowSource, root: Path, split: Split) -> str:
     if isinstance(source, Hub):
         return f"{source.id} {split.name}"
     files: Sequence[Path] = [root / file.name for file in source.files(split) if not file.is_folder]

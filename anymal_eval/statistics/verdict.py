@@ -33,7 +33,7 @@ Word = Literal["better", "same", "worse", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class VerdictLimits:
     """How far a metric may fall before it matters.
 
     Attributes:
@@ -49,9 +49,9 @@ class Limits:
     def at(self, before: float) -> float | None:
         """The limit for a metric that was ``before``, or None where none is set.
 
-        >>> round(Limits(absolute=0.01, relative=0.01).at(0.5), 4)
+        >>> round(VerdictLimits(absolute=0.01, relative=0.01).at(0.5), 4)
         0.005
-        >>> Limits().at(0.5) is None
+        >>> VerdictLimits().at(0.5) is None
         True
         """
         limits = [] if self.absolute is None else [self.absolute]
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def judge(
-    comparison: Comparison, p: float, *, limits: Limits | None = None, detectable: float, alpha: float = 0.05
+    comparison: Comparison, p: float, *, limits: VerdictLimits | None = None, detectable: float, alpha: float = 0.05
 ) -> Verdict:
     """The verdict on one metric of one task.
 
@@ -85,7 +85,7 @@ def judge(
         return Verdict(word="same", why="no score differs")
     if not (p == p and comparison.low == comparison.low):
         return Verdict(word="cannot tell", why="there is too little to test")
-    limit = (limits or Limits()).at(comparison.before)
+    limit = (limits or VerdictLimits()).at(comparison.before)
     change, low = comparison.improvement, comparison.improvement_low
     if p < alpha and change < -(limit or 0.0):
         return Verdict(word="worse", why=f"fell by {-change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")

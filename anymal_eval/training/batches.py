@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.anymal.lesson import Lesson, lesson
+from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
-from anymal_eval.models._anymal_media import media_key
+from anymal_eval.models.anymal.media_inputs import media_key
 from anymal_eval.training.features import FRAMES, Features
 from anymal_eval.training.order import Order
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source
+from anymal_eval.training.sources import TrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class Batch:
     """
 
     ids: tuple[str, ...]
-    lessons: tuple[Lesson, ...]
+    lessons: tuple[TokenizedConversation, ...]
     media: tuple[tuple[str, ...], ...]
     features: dict[str, Tensor]
     kinds: dict[str, str]
@@ -62,7 +62,7 @@ class Unreadable:
     """
 
     share: float = 0.01
-    sources: Sequence[Source] = ()
+    sources: Sequence[TrainingData] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
     seen: int = 0
@@ -104,7 +104,7 @@ class Collator:
 
     def __init__(self, network: AnyMAL, features: Features, unreadable: Unreadable) -> None:
         self._network, self._features, self.unreadable = network, features, unreadable
-        self._lessons: dict[str, Lesson] = {}
+        self._lessons: dict[str, TokenizedConversation] = {}
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """What cannot be read is left out, counted and named; nothing takes its place.
@@ -113,7 +113,7 @@ class Collator:
             BadData: a conversation that the chat template cannot write. IncompleteRun: too many cannot be read.
         """
         found = self._features.of([media for sample in samples for media in sample.media])
-        rows: list[tuple[Sample, Lesson, tuple[str, ...]]] = []
+        rows: list[tuple[Sample, TokenizedConversation, tuple[str, ...]]] = []
         self.unreadable.seen += len(samples)
         for sample in samples:
             keys = tuple(media_key(media, FRAMES) for media in sample.media)
@@ -131,7 +131,9 @@ class Collator:
             kinds=dict(kinds),
         )
 
-    def _fitting(self, sample: Sample, keys: Sequence[str], found: Mapping[str, Tensor | RequestFailed]) -> Lesson:
+    def _fitting(
+        self, sample: Sample, keys: Sequence[str], found: Mapping[str, Tensor | RequestFailed]
+    ) -> TokenizedConversation:
         read: list[Tensor] = []
         for have in map(found.__getitem__, keys):
             if isinstance(have, RequestFailed):
@@ -149,12 +151,12 @@ class Collator:
         fixed = getattr(self._network.projectors[kind], "tokens", None)
         return int(fixed) if fixed is not None else len(features)
 
-    def _lesson(self, sample: Sample) -> Lesson:
+    def _lesson(self, sample: Sample) -> TokenizedConversation:
         have = self._lessons.get(sample.where + sample.id)
         if have is not None:
             return have
         try:
-            made = lesson(self._network.chat, sample.turns, self._network.llm.ends)
+            made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
         except BadData as error:
             raise BadData(f"{sample.where}: {error}") from error
         if len(self._lessons) >= KEPT_LESSONS:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from anymal_eval.errors import RequestFailed
 from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.models._anymal_media import Inputs, Tokens, media_key, open_cache
+from anymal_eval.models.anymal.media_inputs import Inputs, Tokens, media_key, open_cache
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.samples import Sample

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.media.location import Opener
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source
+from anymal_eval.training.sources import TrainingData
 
 OPEN_SHARDS = 4  # that samples are drawn from at once, so that neighbours in a shard come apart
 
@@ -127,7 +127,7 @@ class Streamed:
     """
 
     def __init__(
-        self, sources: Sequence[Source], share: Share, seed: int, admit: Callable[[Sample, Opener | None], None]
+        self, sources: Sequence[TrainingData], share: Share, seed: int, admit: Callable[[Sample, Opener | None], None]
     ) -> None:
         """``admit`` sees every sample that is read, and who opens its media.
 

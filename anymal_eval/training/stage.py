@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.weights import quiet
+from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.errors import BadData
 from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import full_disk_said
@@ -17,13 +17,13 @@ from anymal_eval.training import record, starting, states
 from anymal_eval.training.batches import Batches, Collator, Unreadable
 from anymal_eval.training.callbacks import Evaluate
 from anymal_eval.training.features import Features, Openers
-from anymal_eval.training.learner import Learner, trainable
 from anymal_eval.training.log import Log, Say
 from anymal_eval.training.order import Share, Shuffled, Streamed
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source
+from anymal_eval.training.sources import TrainingData
 from anymal_eval.training.trainer import AnyMALTrainer, Keeping, arguments
+from anymal_eval.training.training_module import TrainingModule, trainable
 
 CHECKPOINT, STEPS, LOG = "checkpoint", "steps", "log.jsonl"
 
@@ -61,7 +61,7 @@ class Job:
 
     stage: Literal["align", "instruct"]
     start: starting.Start
-    sources: Sequence[Source]
+    sources: Sequence[TrainingData]
     recipe: Recipe
     running: Running
     out: Path
@@ -145,7 +145,7 @@ def _learn(job: Job, network: AnyMAL, args: Any, share: Share, told: tuple[Evalu
         The samples that were left out, with the reason for each.
     """
     evaluate, shown = told
-    learner = Learner(network)
+    learner = TrainingModule(network)
     if job.running.gradient_checkpointing:
         learner.checkpoint_activations()
     openers = Openers()
@@ -232,7 +232,7 @@ def _options(job: Job, share: Share) -> dict[str, Any]:
     }
 
 
-def _size(source: Source) -> dict[str, int]:
+def _size(source: TrainingData) -> dict[str, int]:
     return {"shards": source.shards} if source.samples is None else {"samples": len(source.samples)}
 
 

@@ -20,9 +20,9 @@ from anymal_eval.store.atomic import full_disk_said
 from anymal_eval.training import states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.callbacks import Averaging, Evaluate, Evaluating
-from anymal_eval.training.learner import Learner
 from anymal_eval.training.log import Log
 from anymal_eval.training.recipe import Recipe
+from anymal_eval.training.training_module import TrainingModule
 
 _Trainer: Any = transformers.Trainer  # as Any: its types say that a batch is a dict
 
@@ -89,7 +89,7 @@ def arguments(recipe: Recipe, keeping: Keeping, folder: Path, *, cpu: bool) -> t
 
 
 def _require(reporters: Sequence[str]) -> None:
-    from anymal_eval.anymal.weights import library
+    from anymal_eval.checkpoints.loading import library
 
     for name in reporters:
         try:
@@ -106,7 +106,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainingModule,
         batches: Batches,
         args: transformers.TrainingArguments,
         log: Log,

@@ -14,7 +14,7 @@ from anymal_eval.anymal import encoders, strict, tiny
 from anymal_eval.anymal.encoders import Encoder, imu2clip
 from anymal_eval.anymal.encoders.frames import Frames
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 
 transformers: Any = typed  # its classes are typed by halves
@@ -39,7 +39,7 @@ def made(kind: str, folder: Path, **options: Any) -> Encoder:
     )
     if not folder.exists():
         tiny.write_encoder(folder, own)
-    return encoders.build(own, Source())
+    return encoders.build(own, BackboneLoading())
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_frames_are_the_image_encoder_side_by_side(tmp_path: Path, draw: Draw) -
     options = strict.read(
         encoders.options_of("frames"), {"kind": "frames", "path": str(tmp_path / "clip"), "frames": 3}, "frames"
     )
-    video = encoders.build(options, Source())
+    video = encoders.build(options, BackboneLoading())
     assert isinstance(video, Frames)
     frames = draw("video", frames=3)
     windows = video.preprocess(frames)
@@ -130,7 +130,7 @@ def test_full_size_clap_has_32_time_steps() -> None:
         {"kind": "clap", "path": "not/here", "architecture": {"model_type": "clap_audio_model"}},
         "clap",
     )
-    encoder = encoders.build(options, Source(weights=False))
+    encoder = encoders.build(options, BackboneLoading(weights=False))
     assert encoder.window_shape == (1, 1001, 64)
     assert encoder(torch.empty(2, 1, 1001, 64, device="meta")).shape == (2, 32, 768)
 
@@ -147,7 +147,7 @@ def released(width: int = 16) -> dict[str, torch.Tensor]:
 
 
 def imu(path: Path, **options: Any) -> Encoder:
-    return encoders.build(imu2clip.Options(kind="imu2clip", path=str(path), **options), Source())
+    return encoders.build(imu2clip.Options(kind="imu2clip", path=str(path), **options), BackboneLoading())
 
 
 def test_imu2clip_loads_the_released_names_and_computes_them(tmp_path: Path, draw: Draw) -> None:
@@ -209,7 +209,7 @@ def test_weights_that_are_missing_or_pickled_are_refused(tmp_path: Path) -> None
         made("clip", tmp_path / "clip")
     options = strict.read(encoders.options_of("clip"), {"kind": "clip", "path": "no/where"}, "clip")
     with pytest.raises(BadCheckpoint, match="no such folder"):
-        encoders.build(options, Source())
+        encoders.build(options, BackboneLoading())
 
 
 def test_another_architecture_is_refused_not_filled_with_noise(
@@ -219,7 +219,7 @@ def test_another_architecture_is_refused_not_filled_with_noise(
         encoders.options_of("dinov2"), {"kind": "dinov2", "path": str(tiny_folder / "backbones" / "videomae")}, "x"
     )
     with pytest.raises(BadCheckpoint):
-        encoders.build(options, Source())
+        encoders.build(options, BackboneLoading())
 
 
 def test_an_unknown_encoder_names_those_there_are() -> None:

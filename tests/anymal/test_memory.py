@@ -14,8 +14,8 @@ from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.memory import Workload, estimate
 from anymal_eval.anymal.model import AnyMAL, create
-from anymal_eval.anymal.quantise import stored
 from anymal_eval.anymal.splice import Batch
+from anymal_eval.checkpoints.quantization import stored
 
 TOLERANCE = 0.02
 LENGTHS, NEW = (90, 61, 75), 7

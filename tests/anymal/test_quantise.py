@@ -15,7 +15,7 @@ from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
-from anymal_eval.anymal.quantise import weight_bytes
+from anymal_eval.checkpoints.quantization import weight_bytes
 
 transformers: Any = typed  # its classes are typed by halves
 WIDTH, LAYERS = 256, 2

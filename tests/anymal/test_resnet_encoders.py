@@ -10,7 +10,7 @@ import transformers as typed
 
 from anymal_eval.anymal import encoders, strict, tiny
 from anymal_eval.anymal.encoders import Encoder
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadCheckpoint
 
 transformers: Any = typed
@@ -25,7 +25,7 @@ def made(kind: str, folder: Path, **options: Any) -> Encoder:
     own = strict.read(encoders.options_of(kind), table, kind)
     if not folder.exists():
         tiny.write_encoder(folder, own)
-    return encoders.build(own, Source())
+    return encoders.build(own, BackboneLoading())
 
 
 def picture(seed: int) -> Any:

@@ -34,7 +34,7 @@ MEDIA = (".jpg", ".png", ".wav", ".flac", ".mp4", ".npy", ".csv.gz")
 sys.addaudithook(hook)
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.models import _anymal_digests
+from anymal_eval.models.anymal import media_digests as _anymal_digests
 _anymal_digests.NEW_S = 0.0  # the demo world may have been drawn a moment ago
 def counting(owner, name, count):
     real = getattr(owner, name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.anymal.weights import quiet
+from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.cli.main import cli
 from tests.models.tiny_chats import llava
 

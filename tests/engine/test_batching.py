@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from anymal_eval.engine.batching import MOST_ROWS, TRUST_AFTER, Batcher, Limits
+from anymal_eval.engine.batching import MOST_ROWS, TRUST_AFTER, Batcher, BatchLimits
 from anymal_eval.engine.ordering import medium_of, ordered
 from anymal_eval.models import PlainText, Prepared
 from anymal_eval.records import Decoding, Media, Message, Request
@@ -23,7 +23,7 @@ def prepared(name: str, tokens: int = 10, picture: str | None = None, new: int =
     return PlainText(request(name, new=new), media_key=picture, suffix_tokens=tokens)
 
 
-def batches(items: Sequence[Prepared], limits: Limits) -> list[list[str]]:
+def batches(items: Sequence[Prepared], limits: BatchLimits) -> list[list[str]]:
     batcher = Batcher(limits)
     found = [batch for item in items if (batch := batcher.add(item))]
     return [[item.request.id for item in batch] for batch in [*found, batcher.rest()] if batch]
@@ -57,29 +57,29 @@ def test_windows_of_one_clip_are_different_media() -> None:
 @pytest.mark.parametrize("size", [1, 4, 16, None])
 def test_every_request_is_in_one_batch_in_order(size: int | None) -> None:
     names = [str(number) for number in range(200)]
-    found = batches([prepared(name, picture=f"{int(name) // 5}") for name in names], Limits(size))
+    found = batches([prepared(name, picture=f"{int(name) // 5}") for name in names], BatchLimits(size))
     assert [name for batch in found for name in batch] == names
     assert max(map(len, found)) <= (size or MOST_ROWS)
 
 
 def test_a_picture_is_not_torn_apart() -> None:
-    found = batches([prepared(str(number), picture=f"{number // 5}") for number in range(50)], Limits(16))
+    found = batches([prepared(str(number), picture=f"{number // 5}") for number in range(50)], BatchLimits(16))
     assert [len(batch) for batch in found] == [15, 15, 15, 5]
-    found = batches([prepared(str(number), picture="one") for number in range(40)], Limits(16))
+    found = batches([prepared(str(number), picture="one") for number in range(40)], BatchLimits(16))
     assert [len(batch) for batch in found] == [16, 16, 8]
 
 
 def test_a_batch_stays_in_its_budget_of_tokens() -> None:
     items = [prepared(str(number), tokens=1000 - number, new=24) for number in range(100)]
-    found = batches(items, Limits(None, tokens=8192))
+    found = batches(items, BatchLimits(None, tokens=8192))
     assert [len(batch) for batch in found][:2] == [8, 8]
     assert all(len(batch) * (1024 - int(batch[0])) <= 8192 for batch in found)
     beams = PlainText(Request(id="b", messages=(), decoding=Decoding(max_new_tokens=0, beams=5)), suffix_tokens=100)
-    assert len(batches([beams] * 40, Limits(None, tokens=5000))[0]) == 10
+    assert len(batches([beams] * 40, BatchLimits(None, tokens=5000))[0]) == 10
 
 
 def test_what_did_not_fit_is_remembered_for_its_length_and_longer_ones() -> None:
-    limits = Limits(16)
+    limits = BatchLimits(16)
     limits.too_large([prepared(str(number), tokens=100) for number in range(16)])
     assert [limits.rows(tokens) for tokens in (10, 64, 100, 5000)] == [16, 16, 8, 8]
     limits.too_large([prepared(str(number), tokens=100) for number in range(8)])
@@ -89,7 +89,7 @@ def test_what_did_not_fit_is_remembered_for_its_length_and_longer_ones() -> None
 
 
 def test_a_limit_is_tried_again_after_a_while() -> None:
-    limits = Limits(16)
+    limits = BatchLimits(16)
     limits.too_large([prepared(str(number), tokens=100) for number in range(16)])
     for _ in range(TRUST_AFTER):
         limits.fitted([prepared("1", tokens=100)] * 8)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.records import Media
 from tests.models import tiny_chats, tiny_models
 from tests.models.asking import medium
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
     @cache
     def build(name: str) -> Path:
-        from anymal_eval.anymal.weights import quiet
+        from anymal_eval.checkpoints.loading import quiet
 
         folder = home / name
         with quiet():
@@ -53,7 +53,7 @@ def opened(tiny: Tiny) -> Iterator[Open]:
 
     def get(wrapper: str, name: str) -> Any:
         if (wrapper, name) not in models:
-            models[wrapper, name] = choose(f"{wrapper}:{tiny(name)}", {"device": "cpu"}).load()
+            models[wrapper, name] = choose_model(f"{wrapper}:{tiny(name)}", {"device": "cpu"}).load()
         return models[wrapper, name]
 
     yield get

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.models import Model
-from anymal_eval.models._load import choose
+from anymal_eval.models import Model, choose_model
 from anymal_eval.records import Message, Request, Response
 
 
@@ -50,7 +49,7 @@ def serving(**options: Any) -> Iterator[Address]:
 
 def model(address: Address, **options: object) -> Model:
     given = {"url": address.url, "timeout": 10, "retries": 2, **options}
-    return choose("openai:tiny", {key: str(value) for key, value in given.items()}).load()
+    return choose_model("openai:tiny", {key: str(value) for key, value in given.items()}).load()
 
 
 def question(number: int, fault: str = "", **more: Any) -> Request:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.models import _anymal_digests
+from anymal_eval.models.anymal import media_digests as _anymal_digests
 from anymal_eval.records import Media
 
 

@@ -131,5 +131,5 @@ def test_media_are_prepared_in_threads(home: Path, shown: list[Media]) -> None:
         items = list(pool.map(model.prepare, asked))
     third = len(asked) // 3
     assert model.answer(items[:third]) == load(home).answer([model.prepare(each) for each in asked[:third]])
-    sizes = [(item.prefix_tokens, item.suffix_tokens, item.tails) for item in items]
+    sizes = [(item.prefix_tokens, item.suffix_tokens, item.option_token_ids) for item in items]
     assert sizes[:third] == sizes[third : 2 * third] == sizes[2 * third :]

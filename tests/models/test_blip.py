@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Request
 from tests.models.asking import BEAMS, GREEDY, OPTIONS, answers, ask, medium, ranked, request, requests
 from tests.models.conftest import Open, Tiny
@@ -141,7 +141,7 @@ def test_frames_stand_one_after_the_other(
 
 @pytest.mark.parametrize(("wrapper", "name"), [BLIPS[0], BLIPS[2]])
 def test_a_picture_is_looked_at_once(wrapper: str, name: str, tiny: Tiny, pictures: list[Path]) -> None:
-    model: Any = choose(f"{wrapper}:{tiny(name)}", {}).load()
+    model: Any = choose_model(f"{wrapper}:{tiny(name)}", {}).load()
     asked = requests(pictures[:2], GREEDY)
     first = ask(model, asked, 4)
     assert model.looked == 2
@@ -175,7 +175,7 @@ def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: li
     import torch
 
     folder = tiny("instructblip-llama")
-    model: Any = choose(f"instructblip:{folder}", {"repetition_penalty": "1.5"}).load()
+    model: Any = choose_model(f"instructblip:{folder}", {"repetition_penalty": "1.5"}).load()
     assert model.remark == "repetition_penalty=1.5"
     assert model.fingerprint != opened("instructblip", "instructblip-llama").fingerprint
     hand = Hand(folder, "instructblip")
@@ -199,9 +199,9 @@ def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: li
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_quantised_language_model(kind: str, tiny: Tiny, pictures: list[Path]) -> None:
-    from anymal_eval.anymal.quantise import weight_bytes
+    from anymal_eval.checkpoints.quantization import weight_bytes
 
-    model: Any = choose(f"blip2:{tiny('blip2-opt')}", {"quantize": kind}).load()
+    model: Any = choose_model(f"blip2:{tiny('blip2-opt')}", {"quantize": kind}).load()
     assert kind in weight_bytes(model.network.language_model)
     assert kind not in weight_bytes(model.network.vision_model)
     assert kind not in weight_bytes(model.network.qformer)
@@ -213,7 +213,7 @@ def test_quantised_language_model(kind: str, tiny: Tiny, pictures: list[Path]) -
 
 def test_half_precision_answers(tiny: Tiny, pictures: list[Path]) -> None:
     for wrapper, name in BLIPS:
-        model = choose(f"{wrapper}:{tiny(name)}", {"precision": "bf16"}).load()
+        model = choose_model(f"{wrapper}:{tiny(name)}", {"precision": "bf16"}).load()
         found = ask(model, [*requests(pictures, BEAMS, 3), *ranked(pictures, 3)])
         assert all(response.failure is None for response in found), name
         model.close()
@@ -230,11 +230,11 @@ def test_what_a_manifest_is_told(tiny: Tiny, tmp_path: Path, opened: Open) -> No
     assert model.remark == ""
     copied = tmp_path / "copy"
     shutil.copytree(tiny("blip2-opt"), copied)
-    again = choose(f"blip2:{copied}", {}).load()
+    again = choose_model(f"blip2:{copied}", {}).load()
     assert again.fingerprint == model.fingerprint
     again.close()
     file = copied / "processor_config.json"
     file.write_text(file.read_text().replace("0.48145466", "0.5"))
-    other = choose(f"blip2:{copied}", {}).load()
+    other = choose_model(f"blip2:{copied}", {}).load()
     assert other.fingerprint != model.fingerprint
     other.close()

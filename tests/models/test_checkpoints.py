@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.errors import AnyMALEvalError, BadCheckpoint, ContextTooLong, RequestFailed
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding
 from tests.conftest import ROOT, Command
 from tests.models.asking import medium, request
@@ -32,7 +32,7 @@ def copied(tiny: Tiny, tmp_path: Path) -> Copy:
 def refused(typed: str, **options: str) -> str:
     """What is said; one line, whether ``accepts`` or ``load`` says it."""
     with pytest.raises(AnyMALEvalError) as caught:
-        choose(typed, options).load()
+        choose_model(typed, options).load()
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -62,7 +62,7 @@ def test_another_architecture(tmp_path: Path, wrapper: str, config: dict[str, ob
     folder = configured(tmp_path / "other", **config)
     assert said.replace("a Instruct", "an Instruct") in refused(f"{wrapper}:{folder}")
     with pytest.raises(BadCheckpoint):  # before anything is loaded, too
-        _ = choose(f"{wrapper}:{folder}", {}).accepts
+        _ = choose_model(f"{wrapper}:{folder}", {}).accepts
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./no-such", "no-such"])
@@ -73,9 +73,9 @@ def test_no_such_folder(name: str) -> None:
 def test_a_hub_repository_offline() -> None:
     """In a process of its own: huggingface_hub reads HF_HUB_OFFLINE when it is imported."""
     code = (
-        "from anymal_eval.models._load import choose\n"
+        "from anymal_eval.models import choose_model\n"
         "from anymal_eval.errors import BadCheckpoint\n"
-        "try: choose('blip2:nobody/no-such-model', {}).accepts\n"
+        "try: choose_model('blip2:nobody/no-such-model', {}).accepts\n"
         "except BadCheckpoint as error: print(error)"
     )
     done = subprocess.run(
@@ -96,7 +96,7 @@ def test_a_hub_repository_in_the_cache(tiny: Tiny, tmp_path: Path, monkeypatch: 
     (home / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    spec = choose("blip2:own/tiny", {})
+    spec = choose_model("blip2:own/tiny", {})
     assert spec.accepts == {"image", "video"}
     model = spec.load()
     assert model.provenance["revision"] == commit  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def test_weights_that_would_be_random(copied: Copy) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     said = refused(f"blip2:{folder}")
     assert "lacks 1 weights of Blip2ForConditionalGeneration, first query_tokens" in said
-    model = choose(f"blip2:{folder}", {"allow_new_weights": "true"}).load()
+    model = choose_model(f"blip2:{folder}", {"allow_new_weights": "true"}).load()
     assert model.remark == "1 new weights"  # type: ignore[attr-defined]
     assert model.provenance["new_weights"] == ["query_tokens"]  # type: ignore[attr-defined]
     model.close()
@@ -165,9 +165,9 @@ def test_requests_that_cannot_be_answered(opened: Open, pictures: list[Path]) ->
 
 def test_what_it_takes_is_known_without_torch(tiny: Tiny) -> None:
     code = (
-        "import sys; from anymal_eval.models._load import choose; from anymal_eval import catalog\n"
-        f"assert choose('blip2:{tiny('blip2-opt')}', {{}}).accepts == {{'image', 'video'}}\n"
-        f"assert choose('instructblip:{tiny('instructblip-t5')}', {{}}).accepts == {{'image', 'video'}}\n"
+        "import sys; from anymal_eval.models import choose_model; from anymal_eval import catalog\n"
+        f"assert choose_model('blip2:{tiny('blip2-opt')}', {{}}).accepts == {{'image', 'video'}}\n"
+        f"assert choose_model('instructblip:{tiny('instructblip-t5')}', {{}}).accepts == {{'image', 'video'}}\n"
         "assert not {'torch', 'transformers', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -10,7 +10,7 @@ import pytest
 
 from anymal_eval.anymal import tiny as tiny_anymal
 from anymal_eval.errors import WrongUse
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Media
 from tests.models.asking import QUESTIONS, ask, request
 from tests.models.conftest import Open, Tiny
@@ -35,7 +35,7 @@ def test_answers_are_those_of_one_device(
     requests = asked(media)
     expected = ask(opened(wrapper, name), requests)
     assert opened(wrapper, name).provenance["device_map"] is None
-    model: Any = choose(f"{wrapper}:{tiny(name)}", {"device_map": spread}).load()
+    model: Any = choose_model(f"{wrapper}:{tiny(name)}", {"device_map": spread}).load()
     assert set(model.provenance["device_map"].values()) == {"cpu"}
     assert model.provenance["device"] == "cpu"
     assert model.fingerprint == opened(wrapper, name).fingerprint
@@ -49,7 +49,7 @@ def test_the_language_model_of_anymal(spread: str, tmp_path: Path, pictures: lis
     requests = asked([Media(kind="image", uri=str(file)) for file in pictures])
     found = []
     for options in ({}, {"device_map": spread}):
-        model: Any = choose(f"anymal:{checkpoint}", options).load()
+        model: Any = choose_model(f"anymal:{checkpoint}", options).load()
         found.append(ask(model, requests))
         told = model.provenance["device_map"]
         model.close()
@@ -71,6 +71,6 @@ def test_what_cannot_be_is_one_line(spread: str, device: str, said: str, tiny: T
     checkpoint = tiny_anymal.write(tmp_path)
     for typed in (f"hf:{tiny('llava')}", f"anymal:{checkpoint}"):
         with pytest.raises(WrongUse) as caught:
-            choose(typed, {"device_map": spread}, {"device": device}).load()
+            choose_model(typed, {"device_map": spread}, {"device": device}).load()
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Media, Message, Request
 from tests.models.asking import GREEDY, OPTIONS, QUESTIONS, answers, ask, medium, request
 from tests.models.conftest import Open, Tiny
@@ -129,7 +129,7 @@ def test_options_rank_as_in_a_plain_loop(wrapper: str, name: str, media: list[Me
     assert len({own.index(max(own)) for own in expected}) > 1
     # Classes that compute their own positions are ranked a whole prompt at a time: the same numbers.
     item = model.prepare(asked[1])
-    assert model.speaker.rank_whole(dict(item.inputs), item.tails) == pytest.approx(expected[1], abs=1e-4)
+    assert model.speaker.rank_whole(dict(item.inputs), item.option_token_ids) == pytest.approx(expected[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llava", "idefics3"])
@@ -178,7 +178,7 @@ def test_decoding_settings_of_the_checkpoint_do_not_sneak_in(tiny: Tiny, tmp_pat
     file = folder / "generation_config.json"
     own = json.loads(file.read_text())
     file.write_text(json.dumps({**own, "repetition_penalty": 3.0, "do_sample": True, "temperature": 0.5}))
-    model: Any = choose(f"hf:{folder}", {}).load()
+    model: Any = choose_model(f"hf:{folder}", {}).load()
     assert model.provenance["generation_settings_not_used"] == {
         "do_sample": True, "repetition_penalty": 3.0, "temperature": 0.5,
     }  # fmt: skip

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from anymal_eval.errors import BadCheckpoint, ContextTooLong, NeedsExtra, RequestFailed
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from tests.models.asking import medium, request
 from tests.models.conftest import Open, Tiny
 
 
 def refused(typed: str, **options: str) -> str:
     with pytest.raises((BadCheckpoint, NeedsExtra)) as caught:
-        choose(typed, options).load()
+        choose_model(typed, options).load()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
-    from anymal_eval.anymal.weights import quiet
+    from anymal_eval.checkpoints.loading import quiet
     from tests.models.tiny_chats import llava
 
     with quiet():
@@ -49,14 +49,14 @@ def test_a_language_model_alone(tmp_path: Path) -> None:
 
 
 def test_more_pictures_than_it_takes(tiny: Tiny, pictures: list[Path]) -> None:
-    spec = choose(f"hf:{tiny('llava')}", {"max_images": "1"})
+    spec = choose_model(f"hf:{tiny('llava')}", {"max_images": "1"})
     assert spec.accepts == {"image"}
     model = spec.load()
     two = request("1", [medium(pictures[0]), medium(pictures[1])], "?")
     with pytest.raises(RequestFailed, match="2 pictures or frames, the model takes 1"):
         model.prepare(two)
     model.close()
-    assert choose(f"hf:{tiny('llava')}", {}).accepts == {"image", "video"}
+    assert choose_model(f"hf:{tiny('llava')}", {}).accepts == {"image", "video"}
 
 
 def test_requests_that_cannot_be_answered(opened: Open, pictures: list[Path]) -> None:
@@ -104,7 +104,7 @@ def test_code_of_the_checkpoints_own(tiny: Tiny, opened: Open, tmp_path: Path, m
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     assert "runs with -o trust_remote_code=true only" in refused(f"hf:{folder}")
-    model: Any = choose(f"hf:{folder}", {"trust_remote_code": "true"}).load()
+    model: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true"}).load()
     assert model.remark == "trust_remote_code"
     assert model.provenance["class"] == "OwnModel"
     model.close()

@@ -77,7 +77,7 @@ def test_requests_are_prepared_in_threads(wrapper: str, name: str, opened: Open,
     with ThreadPoolExecutor(8) as pool:
         items = list(pool.map(model.prepare, once * 3))
     assert model.answer(items[:size]) == ask(model, once, size)
-    lengths = [(item.prefix_tokens, item.suffix_tokens, item.tails) for item in items]
+    lengths = [(item.prefix_tokens, item.suffix_tokens, item.option_token_ids) for item in items]
     assert lengths[:size] == lengths[size : 2 * size] == lengths[2 * size :]
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from anymal_eval.errors import MediaError
-from anymal_eval.models._kept import MOST_ENTRIES, Kept
+from anymal_eval.generation.bounded_cache import MOST_ENTRIES, BoundedCache
 
 
 def test_made_once_however_many_ask_at_once() -> None:
-    kept: Kept[bytes] = Kept(1 << 20, len)
+    kept: BoundedCache[bytes] = BoundedCache(1 << 20, len)
     gate = threading.Barrier(8)
 
     def slow(number: int) -> bytes:
@@ -28,7 +28,7 @@ def test_made_once_however_many_ask_at_once() -> None:
 
 
 def test_the_one_not_used_for_longest_goes_first() -> None:
-    kept: Kept[bytes] = Kept(3000, len)
+    kept: BoundedCache[bytes] = BoundedCache(3000, len)
     for name in ("a", "b", "a", "c"):
         kept.get(name, lambda: b"x" * 1200)
     assert kept.find("b") is None
@@ -41,14 +41,14 @@ def test_the_one_not_used_for_longest_goes_first() -> None:
 
 
 def test_small_values_do_not_pile_up() -> None:
-    kept: Kept[bytes] = Kept(1 << 30, len)
+    kept: BoundedCache[bytes] = BoundedCache(1 << 30, len)
     for number in range(3 * MOST_ENTRIES):
         kept.put(str(number), b"x")
     assert sum(kept.find(str(number)) is not None for number in range(3 * MOST_ENTRIES)) == MOST_ENTRIES
 
 
 def test_a_failure_is_told_to_all_and_not_tried_again() -> None:
-    kept: Kept[bytes] = Kept(1 << 20, len)
+    kept: BoundedCache[bytes] = BoundedCache(1 << 20, len)
 
     def broken() -> bytes:
         raise MediaError("truncated")
@@ -60,7 +60,7 @@ def test_a_failure_is_told_to_all_and_not_tried_again() -> None:
 
 
 def test_after_a_fault_of_ours_the_next_tries_itself() -> None:
-    kept: Kept[bytes] = Kept(1 << 20, len)
+    kept: BoundedCache[bytes] = BoundedCache(1 << 20, len)
     entered, waiting = threading.Event(), threading.Event()
 
     def faulty() -> bytes:

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 
 
 def test_options_are_typed_and_unknown_ones_refused() -> None:
-    assert choose("constant", {"says": "no"}).options.says == "no"
+    assert choose_model("constant", {"says": "no"}).options.says == "no"
     with pytest.raises(WrongUse, match="constant has no option 'say'; did you mean says"):
-        choose("constant", {"say": "no"})
+        choose_model("constant", {"say": "no"})
     with pytest.raises(WrongUse, match="has no option 'precision'"):
-        choose("constant", {}, {"precision": "bf16"})
+        choose_model("constant", {}, {"precision": "bf16"})
     with pytest.raises(WrongUse, match="option field must be one of results, outputs, not 'output'"):
-        choose("replay:x.json", {"field": "output"})
+        choose_model("replay:x.json", {"field": "output"})
     with pytest.raises(WrongUse, match="model replay needs checkpoint: give --model replay:CHECKPOINT"):
-        choose("replay", {})
+        choose_model("replay", {})
     with pytest.raises(NotInCatalog, match="no model named 'blip'"):
-        choose("blip", {})
+        choose_model("blip", {})
 
 
 def test_a_model_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +45,12 @@ class Shouts:
     (package / "__init__.py").write_text("")
     (tmp_path / "my_models.py").rename(package / "models.py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = choose("own_pack.models:Shouts", {"says": "quiet"})
+    spec = choose_model("own_pack.models:Shouts", {"says": "quiet"})
     assert spec.accepts == {"audio"}
     assert spec.load().fingerprint == "constant:QUIET"
     with pytest.raises(NotInCatalog, match="has no 'Whispers'"):
-        choose("own_pack.models:Whispers", {})
+        choose_model("own_pack.models:Whispers", {})
     with pytest.raises(BadDefinition, match="must have Options"):
-        choose("anymal_eval.errors:WrongUse", {})
+        choose_model("anymal_eval.errors:WrongUse", {})
     with pytest.raises(NotInCatalog, match="is the package installed"):
-        choose("no_such_package.models:Model", {})
+        choose_model("no_such_package.models:Model", {})

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import RequestFailed, WrongUse
-from anymal_eval.models import Model
-from anymal_eval.models._load import choose
-from anymal_eval.models._openai_client import _retry_after
-from anymal_eval.models._openai_reading import candidate_scores, read_completion
+from anymal_eval.models import Model, choose_model
+from anymal_eval.models.openai.client import _retry_after
+from anymal_eval.models.openai.reading import candidate_scores, read_completion
 from anymal_eval.protocols import Protocol
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Decoding, Example, Media, Message, Request
@@ -225,30 +224,30 @@ def test_what_a_chat_server_can_never_do_is_refused(asked: Model) -> None:
 
 
 def test_media_are_what_the_user_says() -> None:
-    assert choose("openai:m", {}).accepts == {"image"}
-    assert choose("openai:m", {"media": "image, audio,video"}).accepts == {"image", "audio", "video"}
+    assert choose_model("openai:m", {}).accepts == {"image"}
+    assert choose_model("openai:m", {"media": "image, audio,video"}).accepts == {"image", "audio", "video"}
     with pytest.raises(WrongUse, match="media names 'imu'; chat servers take image, audio, video"):
-        assert choose("openai:m", {"media": "image,imu"}).accepts
+        assert choose_model("openai:m", {"media": "image,imu"}).accepts
 
 
 def test_what_is_wrong_with_the_server_is_said_first(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WrongUse, match=r"no server answers at http://127.0.0.1:9/v1 .*start it, or give -o url"):
-        choose("openai:tiny", {"url": "http://127.0.0.1:9/v1"}).load()
+        choose_model("openai:tiny", {"url": "http://127.0.0.1:9/v1"}).load()
     with pytest.raises(WrongUse, match="does not list 'tinny'; did you mean tiny"):
-        choose("openai:tinny", {"url": server.url}).load()
-    choose("openai:tinny", {"url": server.url, "unlisted": "true"}).load().close()
+        choose_model("openai:tinny", {"url": server.url}).load()
+    choose_model("openai:tinny", {"url": server.url, "unlisted": "true"}).load().close()
     for url in ("127.0.0.1:8000", "ftp://x/v1", "http:///v1"):
         with pytest.raises(WrongUse, match="must look like http://HOST:PORT/v1"):
-            choose("openai:tiny", {"url": url}).load()
+            choose_model("openai:tiny", {"url": url}).load()
     for url in ("http://me:secret@127.0.0.1/v1", "http://127.0.0.1/v1?key=secret"):
         with pytest.raises(WrongUse, match="must hold no key") as refused:
-            choose("openai:tiny", {"url": url}).load()
+            choose_model("openai:tiny", {"url": url}).load()
         assert "secret" not in str(refused.value)
     with pytest.raises(WrongUse, match="concurrency must be at least 1"):
-        choose("openai:tiny", {"url": server.url, "concurrency": "0"}).load()
+        choose_model("openai:tiny", {"url": server.url, "concurrency": "0"}).load()
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nx")
     with pytest.raises(WrongUse, match="unprintable") as refused:
-        choose("openai:tiny", {"url": server.url}).load()
+        choose_model("openai:tiny", {"url": server.url}).load()
     assert KEY not in str(refused.value)
 
 

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from anymal_eval.anymal import tiny
-from anymal_eval.anymal.weights import quiet
-from anymal_eval.models._load import choose
+from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Media, Message, Request
 from tests.models.serving import ask
 
@@ -146,7 +146,7 @@ def test_answers_as_generate_by_hand(served: Served, tmp_path: Path) -> None:
         for number, (picture, text) in enumerate(zip(pictures, words, strict=True))
     ]
     options = {"url": served.url, "unlisted": "true", "concurrency": "4"}
-    model = choose(f"openai:{served.folder}", options).load()
+    model = choose_model(f"openai:{served.folder}", options).load()
     try:
         responses = ask(model, requests)
     finally:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.errors import BadData, MissingData
-from anymal_eval.models import Expecting, PlainText
-from anymal_eval.models._load import choose
+from anymal_eval.models import Expecting, PlainText, choose_model
 from anymal_eval.models.replay import Options, load, read
 from anymal_eval.records import Message, Request
 
@@ -143,4 +142,4 @@ def test_the_fingerprint_is_the_files_content(tmp_path: Path) -> None:
 def test_a_missing_file_is_said() -> None:
     for name in ("nowhere.json", "x" * 5000):
         with pytest.raises(MissingData, match="there is no such file"):
-            choose(f"replay:{name}", {}).load()
+            choose_model(f"replay:{name}", {}).load()

@@ -14,9 +14,8 @@ from anymal_eval.engine import Settings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ask
 from anymal_eval.errors import OutOfMemory
-from anymal_eval.models import Prepared
-from anymal_eval.models._load import choose
-from anymal_eval.models._sharing_trial import ON
+from anymal_eval.models import Prepared, choose_model
+from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Decoding, Media, Message, Request, Response
 from tests.models.asking import medium
 from tests.models.conftest import Open, Tiny
@@ -117,7 +116,7 @@ def counting(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
     tiny: Tiny, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = choose(f"hf:{tiny('llava')}", {}).load()
+    model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
     shown = [medium(file) for file in pictures]
     requests = [request for request in asked(shown, LETTERS) if request.media]
     before = model.preprocessed.made
@@ -154,7 +153,7 @@ def test_pictures_of_other_shapes_go_on_together(tiny: Tiny, pictures: list[Path
     ],
 )
 def test_the_outcome_is_recorded(name: str, options: dict[str, str], said: str, tiny: Tiny) -> None:
-    model: Any = choose(f"hf:{tiny(name)}", options).load()
+    model: Any = choose_model(f"hf:{tiny(name)}", options).load()
     assert model.provenance["prefix_sharing"] == said
     assert (model.sharing is not None) == (said == ON)
     model.close()
@@ -203,13 +202,13 @@ def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_aske
         "auto_map": {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"},
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    model: Any = choose(f"hf:{folder}", {"trust_remote_code": "true"}).load()
+    model: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true"}).load()
     assert model.provenance["prefix_sharing"].startswith("off: self-test failed, scores differ by ")
     assert model.sharing is None
     requests = asked([medium(file) for file in pictures])[:8]
     found = answers(model, requests, None)
     model.close()
-    plain: Any = choose(f"hf:{folder}", {"trust_remote_code": "true", "share": "false"}).load()
+    plain: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true", "share": "false"}).load()
     assert found == answers(plain, requests, None)
     plain.close()
 
@@ -217,7 +216,7 @@ def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_aske
 def test_out_of_memory_lets_the_beginnings_go_and_changes_nothing(
     tiny: Tiny, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = choose(f"hf:{tiny('llava')}", {}).load()
+    model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
     requests = asked([medium(file) for file in pictures])
     whole = answers(model, requests, 8)
     real, calls = model._compute, 0

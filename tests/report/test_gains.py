@@ -7,8 +7,8 @@ import pytest
 from anymal_eval import published
 from anymal_eval.errors import NotInCatalog, WrongUse
 from anymal_eval.report.gains import COLUMNS, gains_table, recomputed
-from anymal_eval.report.measurements import parse_results
 from anymal_eval.report.rendering import Table
+from anymal_eval.store.results import parse_results
 
 
 def rows(table: Table) -> list[dict[str, str]]:

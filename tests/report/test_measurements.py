@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anymal_eval.errors import BadData, MissingData
-from anymal_eval.report.measurements import Measurement, RunFacts, parse_results, read_results
+from anymal_eval.store.results import Measurement, RunFacts, parse_results, read_results
 
 
 def one(**changes: Any) -> dict[str, Any]:

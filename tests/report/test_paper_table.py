@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from anymal_eval.errors import NotInCatalog, WrongUse
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.paper_table import paper_table
 from anymal_eval.report.rendering import FORMATS, Cell, Format, Table, render
+from anymal_eval.store.results import Results, parse_results
 
 
 def one(**changes: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.report.rendering import FORMATS, Table, render
 from anymal_eval.report.run_table import COLUMNS, files_of, run_table
+from anymal_eval.store.results import Results, parse_results
 
 
 def one(**changes: Any) -> dict[str, Any]:

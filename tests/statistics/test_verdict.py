@@ -9,7 +9,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.statistics.multiplicity import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import mcnemar_detectable, mcnemar_power, smallest_detectable
-from anymal_eval.statistics.verdict import Limits, judge
+from anymal_eval.statistics.verdict import VerdictLimits, judge
 
 COMPARISON = Comparison(
     before=0.5,
@@ -28,7 +28,7 @@ COMPARISON = Comparison(
     risen=50,
     fallen=50,
 )
-NONE, ONE_POINT = Limits(), Limits(absolute=0.01)
+NONE, ONE_POINT = VerdictLimits(), VerdictLimits(absolute=0.01)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,17 @@ NONE, ONE_POINT = Limits(), Limits(absolute=0.01)
         (-0.05, 0.02, np.nan, NONE, "cannot tell"),
         (np.nan, np.nan, np.nan, ONE_POINT, "cannot tell"),
         # other limits: the tighter of two holds, noise widens it
-        (-0.02, 0.005, 0.001, Limits(absolute=0.03, relative=0.02), "worse"),
-        (-0.02, 0.005, 0.001, Limits(absolute=0.03, relative=0.10), "same"),
-        (-0.02, 0.005, 0.001, Limits(absolute=0.01, noise=0.03), "same"),
-        (-0.02, 0.005, 0.001, Limits(noise=0.03), "same"),
-        (-0.02, 0.005, 0.001, Limits(absolute=0.0), "worse"),
+        (-0.02, 0.005, 0.001, VerdictLimits(absolute=0.03, relative=0.02), "worse"),
+        (-0.02, 0.005, 0.001, VerdictLimits(absolute=0.03, relative=0.10), "same"),
+        (-0.02, 0.005, 0.001, VerdictLimits(absolute=0.01, noise=0.03), "same"),
+        (-0.02, 0.005, 0.001, VerdictLimits(noise=0.03), "same"),
+        (-0.02, 0.005, 0.001, VerdictLimits(absolute=0.0), "worse"),
     ],
 )
 @pytest.mark.parametrize("better", ["higher", "lower"])
-def test_truth_table(difference: float, half_width: float, p: float, limits: Limits, word: str, better: str) -> None:
+def test_truth_table(
+    difference: float, half_width: float, p: float, limits: VerdictLimits, word: str, better: str
+) -> None:
     turned = difference if better == "higher" else -difference
     comparison = replace(
         COMPARISON,
@@ -78,7 +80,9 @@ def test_truth_table(difference: float, half_width: float, p: float, limits: Lim
 
 
 def test_equal_runs_are_the_same_under_any_limit() -> None:
-    assert judge(replace(COMPARISON, changed=0), 1.0, limits=Limits(absolute=0), detectable=np.nan).word == "same"
+    assert (
+        judge(replace(COMPARISON, changed=0), 1.0, limits=VerdictLimits(absolute=0), detectable=np.nan).word == "same"
+    )
     nothing = replace(COMPARISON, changed=0, n=0, low=np.nan, high=np.nan)
     assert judge(nothing, np.nan, detectable=np.nan).word == "cannot tell"
 

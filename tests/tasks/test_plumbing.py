@@ -17,7 +17,7 @@ import pytest
 
 from anymal_eval import catalog, metrics, protocols
 from anymal_eval.cli import _evaluate as flow
-from anymal_eval.models._load import choose
+from anymal_eval.models import choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.protocols.reading import Reading, reading_for
 from anymal_eval.records import Example, Request, Response
@@ -83,7 +83,7 @@ def answer(example: Example, request: Request, reading: Reading) -> Response:
 
 def replayed(task: Task, split: str, examples: Sequence[Example], protocol: str = protocols.DEFAULT) -> Scores:
     """Each example asked, answered from its own references, read and scored."""
-    model = choose("constant", {}).load()
+    model = choose_model("constant", {}).load()
     words = protocols.get(protocol)
     reading = reading_for(task, model.wording, words)
     said = [answer(item, build_request(item, task, model.wording, words), reading) for item in examples]
@@ -97,7 +97,7 @@ def scored(
         task=task, split=task.split(split), examples=tuple(examples), whole=[item.id for item in examples],
         fingerprint="x",
     )  # fmt: skip
-    model = choose("constant", {}).load()
+    model = choose_model("constant", {}).load()
     entry = flow.task_entry(loaded, flow.DataChoice(), (protocol, protocols.get(protocol)), model, "none")
     return score(task, entry, examples, {response.id: response for response in said})
 

@@ -12,11 +12,11 @@ import torch
 
 from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
 from anymal_eval.training import states
-from anymal_eval.training.learner import Learner
 from anymal_eval.training.order import Share, Shuffled
 from anymal_eval.training.sources import open_source
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
+from anymal_eval.training.training_module import TrainingModule
 from tests.training.conftest import align_job, assert_close, every_step, instruct_job, losses, write_data
 
 
@@ -26,7 +26,7 @@ def test_no_number_stops_and_keeps_the_last_state(
 ) -> None:
     job = every_step(align_job(folder, tmp_path / "out"))
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "forward", _broken_at(4, what))
+        patch.setattr(TrainingModule, "forward", _broken_at(4, what))
         with pytest.raises(BadLogits, match=rf"step 4: the {what}.*its samples: p\d+.*checkpoint-3"):
             train(job)
     assert states.states(job.out / "steps")[-1].name == "checkpoint-3"
@@ -36,9 +36,9 @@ def test_no_number_stops_and_keeps_the_last_state(
 
 
 def _broken_at(step: int, what: str) -> Any:
-    real, calls = Learner.forward, []
+    real, calls = TrainingModule.forward, []
 
-    def forward(learner: Learner, batch: Any) -> Any:
+    def forward(learner: TrainingModule, batch: Any) -> Any:
         loss = real(learner, batch)
         calls.append(1)
         if len(calls) == step and what == "loss":

@@ -7,9 +7,9 @@ import torch
 
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.anymal.conversation import Chat, Slot, Turn
-from anymal_eval.anymal.lesson import Lesson, lesson
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.splice import pad, splice, spread
+from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData
 
 PICTURE = Slot(medium="image")
@@ -28,16 +28,16 @@ def chat_of(style: str = "template", template: str | None = None) -> Chat:
     return Chat(tokenizer, style=style, media=["image"])  # type: ignore[arg-type]
 
 
-def made(chat: Chat, turns: tuple[Turn, ...]) -> Lesson:
-    return lesson(chat, turns, [chat.tokenizer.eos_token_id])
+def made(chat: Chat, turns: tuple[Turn, ...]) -> TokenizedConversation:
+    return tokenize_conversation(chat, turns, [chat.tokenizer.eos_token_id])
 
 
-def flat(found: Lesson) -> list[tuple[int, bool]]:
+def flat(found: TokenizedConversation) -> list[tuple[int, bool]]:
     pairs = zip(found.prompt.pieces, found.learned, strict=True)
     return [both for piece, marks in pairs for both in zip(piece, marks, strict=True)]
 
 
-def learned(chat: Chat, found: Lesson) -> str:
+def learned(chat: Chat, found: TokenizedConversation) -> str:
     return str(chat.tokenizer.decode([token for token, mark in flat(found) if mark]))
 
 

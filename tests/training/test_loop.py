@@ -14,9 +14,9 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.training import stage, starting
-from anymal_eval.training.learner import trainable
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.stage import Job, train
+from anymal_eval.training.training_module import trainable
 from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged, losses
 
 
@@ -154,18 +154,18 @@ def test_accumulation_equals_the_larger_batch(folder: Path, tmp_path: Path) -> N
 def test_gradient_checkpointing_changes_nothing(
     kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anymal_eval.training.learner import Learner
+    from anymal_eval.training.training_module import TrainingModule
 
-    real = Learner.checkpoint_activations
+    real = TrainingModule.checkpoint_activations
     layers: list[bool] = []
 
-    def watched(learner: Learner) -> None:
+    def watched(learner: TrainingModule) -> None:
         real(learner)
         learner.train(True)
         layers.extend(bool(layer.training and layer.gradient_checkpointing) for layer in learner._checkpointed)
         learner.train(False)
 
-    monkeypatch.setattr(Learner, "checkpoint_activations", watched)
+    monkeypatch.setattr(TrainingModule, "checkpoint_activations", watched)
     for wanted in (False, True):
         out = tmp_path / str(wanted)
         job = align_job(folder, out, gradient_checkpointing=wanted, steps=3)
@@ -186,10 +186,10 @@ def test_seeds_reproduce(folder: Path, whole: Path, tmp_path: Path) -> None:
 def test_caption_tokens_alone_carry_the_loss(folder: Path, tmp_path: Path) -> None:
     job = align_job(folder, tmp_path / "out")
     network = starting.load(job.start, job.running.loading, 0)
-    from anymal_eval.anymal.lesson import lesson
+    from anymal_eval.anymal.tokenized_conversation import tokenize_conversation
 
     for sample in [one for source in job.sources for one in source.samples or ()]:
-        found = lesson(network.chat, sample.turns, network.llm.ends)
+        found = tokenize_conversation(network.chat, sample.turns, network.llm.ends)
         caption = "".join(map(str, sample.turns[-1].parts))
         words = [
             token

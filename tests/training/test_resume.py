@@ -17,7 +17,7 @@ from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
 from anymal_eval.training.order import Share, Streamed
-from anymal_eval.training.sources import Source, open_source
+from anymal_eval.training.sources import TrainingData, open_source
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
 from tests.conftest import ROOT
@@ -115,10 +115,12 @@ def test_another_configuration_is_refused_by_name(folder: Path, tmp_path: Path) 
     assert checkpoint.stat().st_mtime_ns == before
 
 
-def shards(folder: Path, count: int) -> Source:
+def shards(folder: Path, count: int) -> TrainingData:
     """The samples of pairs, dealt out to shards."""
     samples = list(align_job(folder, folder).sources[0].samples or ())
-    return Source(name="shards", fingerprint="shards", shards=count, stream=lambda number: iter(samples[number::count]))
+    return TrainingData(
+        name="shards", fingerprint="shards", shards=count, stream=lambda number: iter(samples[number::count])
+    )
 
 
 def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anymal_eval.anymal.weights import Source, fingerprint, freeze, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, fingerprint, freeze, resolve
 from anymal_eval.errors import BadDefinition, MediaError
 
 Medium = Literal["image", "audio", "video", "imu"]
@@ -96,7 +96,7 @@ def options_of(kind: str) -> type[EncoderOptions]:
     return found
 
 
-def build(options: EncoderOptions, source: Source) -> Encoder:
+def build(options: EncoderOptions, source: BackboneLoading) -> Encoder:
     """An encoder with its weights (or shapes), frozen."""
     encoder: Encoder = _module(options.kind).build(options, source)
     if not hasattr(encoder, "weights"):

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions
 from anymal_eval.anymal.encoders._vit import load, pixels, processor
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 
 WAVES = (1, 2, 4)  # half turns over the whole extent
 
@@ -80,6 +80,6 @@ class ResNet(Encoder):
         return f"{self._frames} frames; {settings}" if self._frames else settings
 
 
-def parts(options: ResNetOptions, source: Source) -> tuple[Any, Any]:
+def parts(options: ResNetOptions, source: BackboneLoading) -> tuple[Any, Any]:
     """The network and its processor."""
     return load("ResNetModel", options, source), processor(options, source)

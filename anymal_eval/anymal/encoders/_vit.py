@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form
-from anymal_eval.anymal.weights import Source, backbone, library, quiet, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, backbone, library, quiet, resolve
 from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 
@@ -82,7 +82,7 @@ def pixels(processor: Any, pictures: Sequence[NDArray[np.uint8]], shape: tuple[i
     return made
 
 
-def processor(options: EncoderOptions, source: Source) -> Any:
+def processor(options: EncoderOptions, source: BackboneLoading) -> Any:
     """The checkpoint's image processor, without torchvision; None when only shapes are wanted.
 
     Raises:
@@ -120,7 +120,7 @@ def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str
         setattr(model, norm, nn.Identity())
 
 
-def load(name: str, options: EncoderOptions, source: Source) -> Any:
+def load(name: str, options: EncoderOptions, source: BackboneLoading) -> Any:
     """The named class of transformers, filled."""
     with torch.no_grad():
         return backbone(getattr(library(), name), options.path, options.architecture, source)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.anymal.encoders._vit import load
-from anymal_eval.anymal.weights import Source, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, resolve
 from anymal_eval.errors import BadCheckpoint, MediaError
 
 _FLOOR = 1e-10  # power under this is silence: -100 dB, as in transformers' power_to_db
@@ -109,7 +109,7 @@ class Clap(Encoder):
         return (10.0 * mel.clamp(min=_FLOOR).log10()).T.float()
 
 
-def build(options: Options, source: Source) -> Clap:
+def build(options: Options, source: BackboneLoading) -> Clap:
     """Load it from its own checkpoint or from that of both towers.
 
     Raises:

@@ -7,7 +7,7 @@ and ours.
 from dataclasses import dataclass
 
 from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Options(ViTOptions):
     post_norm: bool = False
 
 
-def build(options: Options, source: Source) -> ViT:
+def build(options: Options, source: BackboneLoading) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
     model = load("CLIPVisionModel", options, source)
     stop_at(model, model.encoder.layers, options, norm=None)

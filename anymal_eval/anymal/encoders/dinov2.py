@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
-from anymal_eval.anymal.weights import Source, architecture
+from anymal_eval.checkpoints.loading import BackboneLoading, architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class Options(ViTOptions):
     image_size: int = 224
 
 
-def build(options: Options, source: Source) -> ViT:
+def build(options: Options, source: BackboneLoading) -> ViT:
     """Load it; the registers, where it has some, are no patches and are left out with the class token."""
     registers = int(getattr(architecture(options.path, options.architecture), "num_register_tokens", 0))
     name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"

@@ -10,7 +10,7 @@ from torch import Tensor
 from anymal_eval.anymal import encoders
 from anymal_eval.anymal.encoders import Encoder, check_form
 from anymal_eval.anymal.encoders._vit import ViT, ViTOptions
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadDefinition
 
 
@@ -66,7 +66,7 @@ def pick(have: int, want: int) -> list[int]:
     return [int(middle) for middle in np.minimum(middles, have - 1)]
 
 
-def build(options: Options, source: Source) -> Frames:
+def build(options: Options, source: BackboneLoading) -> Frames:
     """Load the image encoder and put it behind the video's interface."""
     of_image = encoders.options_of(options.image)
     if not issubclass(of_image, ViTOptions) or options.image == options.kind:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadCheckpoint
 
 CHANNELS, RATE, SECONDS, STEPS = 6, 200, 5, 32
@@ -91,7 +91,7 @@ class IMU2CLIP(Encoder):
         return f"{CHANNELS} x {RATE} Hz, {SECONDS} s windows side by side, zeros at the end"
 
 
-def build(options: Options, source: Source) -> IMU2CLIP:
+def build(options: Options, source: BackboneLoading) -> IMU2CLIP:
     """Load the released state dict, whatever prefix its trainer put before the names."""
     if not source.weights:
         with torch.device("meta"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.encoders import check_form
 from anymal_eval.anymal.encoders._resnet import ResNet, ResNetOptions, parts
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,6 @@ class Picture(ResNet):
         return self.placed(self.cells(windows))
 
 
-def build(options: Options, source: Source) -> Picture:
+def build(options: Options, source: BackboneLoading) -> Picture:
     """Load it from a ResNet checkpoint."""
     return Picture(*parts(options, source), options, frames=0)

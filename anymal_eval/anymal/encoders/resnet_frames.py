@@ -13,7 +13,7 @@ from torch import Tensor
 from anymal_eval.anymal.encoders import check_form
 from anymal_eval.anymal.encoders._resnet import ResNet, ResNetOptions, parts
 from anymal_eval.anymal.encoders.frames import pick
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,6 @@ class Clip(ResNet):
         return self.placed(cells.reshape(len(windows), -1, cells.shape[-1]))
 
 
-def build(options: Options, source: Source) -> Clip:
+def build(options: Options, source: BackboneLoading) -> Clip:
     """Load it from a ResNet checkpoint."""
     return Clip(*parts(options, source), options, frames=options.frames)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadDefinition
 
 
@@ -12,7 +12,7 @@ class Options(ViTOptions):
     """As for every vision transformer."""
 
 
-def build(options: Options, source: Source) -> ViT:
+def build(options: Options, source: BackboneLoading) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
     if options.class_token:
         raise BadDefinition("siglip: there is no class token to keep")

@@ -16,7 +16,7 @@ from torch import Tensor
 from anymal_eval.anymal.encoders import Encoder, check_form
 from anymal_eval.anymal.encoders._vit import ViTOptions, load, processor, stop_at
 from anymal_eval.anymal.encoders.frames import pick
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadDefinition
 
 
@@ -62,7 +62,7 @@ class VideoMAE(Encoder):
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
 
 
-def build(options: Options, source: Source) -> VideoMAE:
+def build(options: Options, source: BackboneLoading) -> VideoMAE:
     """Load it from its own checkpoint or from one with a head."""
     if options.class_token:
         raise BadDefinition("videomae: there is no class token to keep")

@@ -11,8 +11,8 @@ from typing import Any
 
 from anymal_eval.errors import IncompleteRun, OtherRun
 from anymal_eval.records import Example
-from anymal_eval.report.measurements import Measurement, Results
 from anymal_eval.store.manifest import TaskEntry
+from anymal_eval.store.results import Measurement, Results
 from anymal_eval.store.stored import StoredRun
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from anymal_eval import catalog
 from anymal_eval.errors import NotInCatalog, WrongUse
 from anymal_eval.report.exports import Exported, size
-from anymal_eval.report.measurements import Measurement
 from anymal_eval.report.run_table import SCALE
+from anymal_eval.store.results import Measurement
 from anymal_eval.task import Task
 
 CARD = "model_card_metadata.yaml"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.records import Example, Media, Request
+from anymal_eval.report.gallery.content import TaskPage, is_right, score_of
 from anymal_eval.report.gallery.media_files import Key, Shown, key
-from anymal_eval.report.gallery.shown import TaskPage, is_right, score_of
 
 CHUNK_EXAMPLES = 100
 CHUNK_BYTES = 512 << 10

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.report.gallery import plots
+from anymal_eval.report.gallery.content import RIGHT_FROM, Report, TaskPage
 from anymal_eval.report.gallery.drawing import Plot, Words
-from anymal_eval.report.gallery.shown import RIGHT_FROM, Report, TaskPage
-from anymal_eval.report.measurements import Chance, Measurement
 from anymal_eval.report.regression import TaskCheck
 from anymal_eval.report.run_table import SCALE
+from anymal_eval.store.results import Chance, Measurement
 
 UNITS = {"fraction": "fractions x100", "cider": "CIDEr x100"}
 HERE = Path(__file__).parent

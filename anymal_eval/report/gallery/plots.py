@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.report.gallery.content import TaskPage
 from anymal_eval.report.gallery.drawing import CHANCE, INK, LINE, MUTED, SIDES, Plot, Words, canvas, save
-from anymal_eval.report.gallery.shown import TaskPage
 from anymal_eval.report.run_table import SCALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from anymal_eval.report.measurements import Measurement
+    from anymal_eval.store.results import Measurement
 
 MOST_GROUPS = 24
 LONGEST_LABEL = 34

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from anymal_eval.errors import WrongUse
 from anymal_eval.media.reader import MediaReader
+from anymal_eval.report.gallery.content import Report
 from anymal_eval.report.gallery.data_files import write_data
 from anymal_eval.report.gallery.drawing import styled
 from anymal_eval.report.gallery.media_files import MediaFiles
 from anymal_eval.report.gallery.pages import ASSETS, write_pages
-from anymal_eval.report.gallery.shown import Report
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.store.atomic import full_disk_said
 

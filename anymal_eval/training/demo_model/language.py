@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from anymal_eval.anymal.weights import library
+from anymal_eval.checkpoints.loading import library
 from anymal_eval.demo import Pair
 from anymal_eval.training.demo_model.optimiser import Schedule
 from anymal_eval.training.demo_model.recipe import Course

@@ -18,7 +18,7 @@ from anymal_eval.anymal import encoders, tiny
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
-from anymal_eval.anymal.weights import Source
+from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.demo import Pair
 from anymal_eval.records import MediaKind
 from anymal_eval.training.demo_model.optimiser import Schedule
@@ -94,7 +94,7 @@ def train(
     torch.manual_seed(0)
     options = config.modalities[kind].encoder
     tiny.write_encoder(Path(options.path), options, **(HEARING if kind == "audio" else {}))
-    encoder = encoders.build(options, Source())
+    encoder = encoders.build(options, BackboneLoading())
     captions = Captions(pairs)
     inputs = inputs_of(encoder, pairs)
     network = Captioner(encoder, captions.slots, len(captions.words))

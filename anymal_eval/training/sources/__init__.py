@@ -1,6 +1,6 @@
 """Where training samples come from, one file a layout; the file's name is its name, and nothing else lists them.
 
-A file defines ``load(asked: Asked) -> Source``. Importing this package, and listing it, imports none of them.
+A file defines ``load(asked: DataAddress) -> TrainingData``. Importing or listing this package imports none of them.
 """
 
 import importlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a sample holds a conversation, whose module imports torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DataAddress:
     """What a file of this folder gets: the parts of ``KIND:PATH``, and how it is to be read.
 
     ``prompt`` is what the user says after the medium where the data are captions; layouts that hold the user's words
@@ -37,7 +37,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TrainingData:
     """Samples: all of them in their order (map style), or streamed shard by shard.
 
     Attributes:
@@ -80,7 +80,7 @@ def names() -> list[str]:
     return catalog().names()
 
 
-def open_source(address: str, *, prompt: str = "", skip_missing: bool = False) -> Source:
+def open_source(address: str, *, prompt: str = "", skip_missing: bool = False) -> TrainingData:
     """Open what ``KIND:PATH`` names.
 
     Args:
@@ -98,6 +98,6 @@ def open_source(address: str, *, prompt: str = "", skip_missing: bool = False) -
     stem = catalog().file(kind).stem
     if not path:
         raise WrongUse(f"{address!r} names no file; write {kind}:PATH")
-    asked = Asked(kind=stem, path=path, prompt=prompt, skip_missing=skip_missing)
-    source: Source = importlib.import_module(f"{__name__}.{stem}").load(asked)
+    asked = DataAddress(kind=stem, path=path, prompt=prompt, skip_missing=skip_missing)
+    source: TrainingData = importlib.import_module(f"{__name__}.{stem}").load(asked)
     return source

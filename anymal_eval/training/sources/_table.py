@@ -13,7 +13,7 @@ from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 
 MEDIA: tuple[MediaKind, ...] = ("image", "audio", "video", "imu")
 
@@ -30,7 +30,7 @@ def require_file(path: str) -> Path:
     return file
 
 
-def source(asked: Asked, file: Path, samples: Iterable[Sample], home: Path) -> Source:
+def source(asked: DataAddress, file: Path, samples: Iterable[Sample], home: Path) -> TrainingData:
     """The samples whose media are there, as a map-style source.
 
     Args:
@@ -59,10 +59,10 @@ def source(asked: Asked, file: Path, samples: Iterable[Sample], home: Path) -> S
     if not kept:
         raise nothing_left(file, left_out)
     said = [asked.kind, asked.prompt, fingerprint.of_file(file), left_out]
-    return Source(name=asked.name, fingerprint=fingerprint.of(said), samples=kept, unreadable=lines)
+    return TrainingData(name=asked.name, fingerprint=fingerprint.of(said), samples=kept, unreadable=lines)
 
 
-def refuse_missing(asked: Asked, gone: Sequence[str]) -> None:
+def refuse_missing(asked: DataAddress, gone: Sequence[str]) -> None:
     """Complain about files that are not there, one line each, unless they are to be left out.
 
     Raises:
@@ -114,7 +114,7 @@ def where(row: Fields) -> str:
     return str(row.bad("")).removesuffix(": ")
 
 
-def captioned(asked: Asked, row: Fields, name: str, found: Media, captions: Sequence[str]) -> Iterator[Sample]:
+def captioned(asked: DataAddress, row: Fields, name: str, found: Media, captions: Sequence[str]) -> Iterator[Sample]:
     """One sample for each caption: the user shows the medium and says the prompt, the assistant says the caption.
 
     They are named ``name``, or ``name#0``, ``name#1`` where there are several.

@@ -14,11 +14,11 @@ from anymal_eval.records import Media
 from anymal_eval.sources.captions import AUDIO_ENDINGS
 from anymal_eval.sources.folder import first_of, medium, read_csv, refuse_doubles
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import captioned, captions_of, require_file, source
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The lines as samples, named by their ``audiocap_id``.
 
     Raises:
@@ -30,7 +30,7 @@ def load(asked: Asked) -> Source:
     return source(asked, file, samples, file.parent)
 
 
-def _samples(asked: Asked, file: Path) -> Iterator[Sample]:
+def _samples(asked: DataAddress, file: Path) -> Iterator[Sample]:
     for row in read_csv(file, ("audiocap_id", "youtube_id", "start_time", "caption")):
         clip = row.name("youtube_id")
         names = [f"{stem}.{end}" for stem in (f"{clip}_{row.whole('start_time')}", clip) for end in AUDIO_ENDINGS]

@@ -14,13 +14,13 @@ from anymal_eval.errors import BadData
 from anymal_eval.records import Media
 from anymal_eval.sources.folder import medium, read_csv, refuse_doubles
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import captioned, captions_of, require_file, source
 
 CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The captions as samples, named ``FILE_NAME#0`` to ``FILE_NAME#4``.
 
     Raises:
@@ -35,7 +35,7 @@ def load(asked: Asked) -> Source:
     return source(asked, file, samples, file.parent)
 
 
-def _samples(asked: Asked, file: Path, split: str) -> Iterator[Sample]:
+def _samples(asked: DataAddress, file: Path, split: str) -> Iterator[Sample]:
     for row in read_csv(file, ("file_name", *CAPTIONS)):
         name = row.text("file_name")
         sound = Media(kind="audio", uri=medium(file.parent, split, name, row))

@@ -27,7 +27,7 @@ from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import MEDIA, captioned, captions_of, nothing_left, refuse_missing
 
 OPTIONS = ("split", "config", "revision", "caption", *MEDIA)
@@ -44,7 +44,7 @@ class Columns:
     caption: str
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The rows as samples, named by their number, or ``NUMBER#0``, ``NUMBER#1`` where one has several captions.
 
     Raises:
@@ -74,10 +74,12 @@ def load(asked: Asked) -> Source:
     if not kept:
         raise nothing_left(name, left_out)
     table = [asked.kind, asked.prompt, columns.kind, left_out, fingerprint.of_lines(said)]
-    return Source(name=asked.name, fingerprint=fingerprint.of(table), samples=kept, opener=open_media, unreadable=gone)
+    return TrainingData(
+        name=asked.name, fingerprint=fingerprint.of(table), samples=kept, opener=open_media, unreadable=gone
+    )
 
 
-def _options(asked: Asked) -> tuple[str, dict[str, str]]:
+def _options(asked: DataAddress) -> tuple[str, dict[str, str]]:
     name, _, query = asked.path.partition("?")
     options = dict(parse_qsl(query))
     if not name or len(options) != len(query.split("&")) * bool(query) or not options.keys() <= set(OPTIONS):

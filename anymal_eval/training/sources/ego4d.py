@@ -20,7 +20,7 @@ from anymal_eval.records import Media
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import first_of, medium
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import captioned, require_file, source, where
 
 WINDOW_S = 5.0
@@ -32,7 +32,7 @@ UNSURE = re.compile(r"#\s*unsure\b", re.IGNORECASE)
 TAG = re.compile(r"#\w*")
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The wearer's narrations as samples, named ``UID/PASS/NUMBER``, or ``UID/LINE`` for lines of ours.
 
     Raises:
@@ -77,7 +77,7 @@ def window(centre: float) -> tuple[float, float]:
     return start, round(start + WINDOW_S, 3)
 
 
-def _samples(asked: Asked, file: Path, left_out: list[str]) -> Iterator[Sample]:
+def _samples(asked: DataAddress, file: Path, left_out: list[str]) -> Iterator[Sample]:
     recordings: dict[str, str] = {}
     for name, uid, row, key in _of_lines(file) if file.suffix == ".jsonl" else _of_release(file):
         said = narration(row.text(key))

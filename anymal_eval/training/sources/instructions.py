@@ -16,12 +16,12 @@ from anymal_eval.codec import read_json_lines
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import refuse_doubles
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._places import Said, conversation
 from anymal_eval.training.sources._table import media_of, require_file, source
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The lines as samples. They hold the user's words, so ``asked.prompt`` is not used.
 
     Raises:

@@ -22,14 +22,14 @@ from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._places import Said, conversation
 from anymal_eval.training.sources._table import media_of, require_file, source
 
 ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {"system": "system", "human": "user", "gpt": "assistant"}
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The rows as samples. They hold the user's words, so ``asked.prompt`` is not used.
 
     Raises:

@@ -14,11 +14,11 @@ from anymal_eval.codec import read_json_lines
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import refuse_doubles
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import captioned, captions_of, media_of, require_file, source
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The lines as samples.
 
     Raises:
@@ -30,7 +30,7 @@ def load(asked: Asked) -> Source:
     return source(asked, file, samples, file.parent)
 
 
-def _samples(asked: Asked, file: Path) -> Iterator[Sample]:
+def _samples(asked: DataAddress, file: Path) -> Iterator[Sample]:
     for number, data in read_json_lines(file):
         row = Fields(data, file, f"line {number}")
         name = row.name("id")

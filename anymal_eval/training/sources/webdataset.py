@@ -28,7 +28,7 @@ from anymal_eval.media.location import ROW
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Asked, Source
+from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._shard import Member, members
 from anymal_eval.training.sources._table import captioned, captions_of, refuse_missing
 
@@ -68,7 +68,7 @@ class Shards:
         return content
 
 
-def load(asked: Asked) -> Source:
+def load(asked: DataAddress) -> TrainingData:
     """The shards, none of them read yet.
 
     Raises:
@@ -86,7 +86,7 @@ def load(asked: Asked) -> Source:
     if not there:
         raise MissingData(f"no shard {asked.path}")
     sizes = [[path.name, path.stat().st_size] for path in there]
-    return Source(
+    return TrainingData(
         name=asked.name,
         fingerprint=fingerprint.of([asked.kind, asked.prompt, sizes]),
         shards=len(there),
@@ -112,7 +112,7 @@ def expand(path: str) -> list[str]:
 
 
 def _read(
-    asked: Asked, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
+    asked: DataAddress, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
 ) -> Iterator[Sample]:
     def report(line: str) -> None:
         if line not in known:  # a shard is read once an epoch
@@ -126,7 +126,7 @@ def _read(
             report(str(error))
 
 
-def _samples(asked: Asked, shard: Path, key: str, parts: Iterator[Member]) -> Iterator[Sample]:
+def _samples(asked: DataAddress, shard: Path, key: str, parts: Iterator[Member]) -> Iterator[Sample]:
     row = Fields({}, shard, key)
     media, words = [], {}
     for part in parts:

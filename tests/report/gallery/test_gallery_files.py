@@ -11,8 +11,8 @@ from anymal_eval.cli._gallery import chosen
 from anymal_eval.errors import BadData, MissingData, OtherRun, WrongUse
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.clips import clip_ending, picture_ending, preview_frames, sound_ending
+from anymal_eval.report.gallery.content import Side
 from anymal_eval.report.gallery.pages import POLICY
-from anymal_eval.report.gallery.shown import Side
 from tests.report.gallery.conftest import call, demo_run, scores
 
 Runs = tuple[Path, Path]

@@ -18,7 +18,7 @@ from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media import MediaReader
 from anymal_eval.sources import hub, hub_media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source, open_source
+from anymal_eval.training.sources import TrainingData, open_source
 from tests.training.sources.conftest import Write
 
 
@@ -34,12 +34,12 @@ def hub_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         cached.cache_clear()
 
 
-def samples(source: Source) -> list[Sample]:
+def samples(source: TrainingData) -> list[Sample]:
     assert source.samples is not None
     return list(source.samples)
 
 
-def said(source: Source) -> list[object]:
+def said(source: TrainingData) -> list[object]:
     return [sample.turns[-1].parts[0] for sample in samples(source)]
 
 

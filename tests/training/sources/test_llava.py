@@ -8,7 +8,7 @@ import pytest
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source, open_source
+from anymal_eval.training.sources import TrainingData, open_source
 from tests.training.sources.conftest import Write
 
 BUS = {
@@ -37,7 +37,7 @@ def table(tmp_path: Path, picture: Write, sound: Write) -> Write:
     return write
 
 
-def samples(source: Source) -> list[Sample]:
+def samples(source: TrainingData) -> list[Sample]:
     assert source.samples is not None
     return list(source.samples)
 

@@ -10,7 +10,7 @@ from anymal_eval.errors import BadData, MissingData
 from anymal_eval.media import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source, open_source
+from anymal_eval.training.sources import TrainingData, open_source
 from anymal_eval.training.sources.ego4d import narration
 from tests.training.sources.conftest import Write
 
@@ -25,7 +25,7 @@ Distorted AM Radio noise.wav,A muddled noise,A person is turning a radio,"A radi
 """
 
 
-def samples(source: Source) -> list[Sample]:
+def samples(source: TrainingData) -> list[Sample]:
     assert source.samples is not None
     return list(source.samples)
 

@@ -18,7 +18,7 @@ from anymal_eval.errors import BadData, MediaError, MissingData, WrongUse
 from anymal_eval.media import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import Source, open_source
+from anymal_eval.training.sources import TrainingData, open_source
 
 BLOCK = 512
 
@@ -45,7 +45,7 @@ def pictures(start: int, count: int) -> list[dict[str, object]]:
     ]
 
 
-def read(source: Source, number: int = 0) -> list[Sample]:
+def read(source: TrainingData, number: int = 0) -> list[Sample]:
     return list(source.read_shard(number))
 
 

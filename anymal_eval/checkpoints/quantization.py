@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anymal_eval.anymal.weights import library
+from anymal_eval.checkpoints.loading import library
 from anymal_eval.errors import NeedsExtra
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a scale

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
-from anymal_eval.models import Model
+from anymal_eval.models._protocols import Model
 from anymal_eval.records import ALL_MEDIA, MediaKind
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -55,7 +55,7 @@ class _OfClass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec:
+class ModelSpec:
     """A model that is chosen and not loaded: its name and its options, resolved."""
 
     name: str
@@ -72,7 +72,7 @@ class Spec:
         return self.module.load(self.options)
 
 
-def choose(typed: str, options: Mapping[str, str], common: Mapping[str, str] | None = None) -> Spec:
+def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, str] | None = None) -> ModelSpec:
     """Resolve what the user typed; nothing is loaded.
 
     Args:
@@ -89,7 +89,7 @@ def choose(typed: str, options: Mapping[str, str], common: Mapping[str, str] | N
     values: dict[str, str] = {**(common or {}), **options}
     if checkpoint and "." not in name:
         values["checkpoint"] = checkpoint
-    return Spec(name=name if "." not in name else typed, module=module, options=_resolve(name, module, values))
+    return ModelSpec(name=name if "." not in name else typed, module=module, options=_resolve(name, module, values))
 
 
 def wrapper(what: str, found: Any) -> Wrapper:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anymal_eval import paths
+from anymal_eval.checkpoints.device_map import read_device_map
 from anymal_eval.errors import BadCheckpoint
-from anymal_eval.models._device_map import read_device_map
 
 if TYPE_CHECKING:
     from anymal_eval.anymal.llm import Loading

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import RequestFailed, WrongUse
-from anymal_eval.models import PLAIN_WORDING, Model, Prepared
+from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
 from anymal_eval.records import Decoding, Failure, MediaKind, Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.models._openai_client import Client
-    from anymal_eval.models._openai_content import Content
+    from anymal_eval.models.openai.client import Client
+    from anymal_eval.models.openai.content import Content
 
 KEY = "OPENAI_API_KEY"
 # Requests given to ``answer`` at once, for each one in flight: the wait for the slowest comes once in so many rounds.
@@ -96,8 +96,8 @@ def load(options: Options) -> Model:
         WrongUse: no server is there, it wants a key, or it does not list this model.
     """
     from anymal_eval.models._media import media_reader
-    from anymal_eval.models._openai_client import Client, Server
-    from anymal_eval.models._openai_content import Content
+    from anymal_eval.models.openai.client import Client, Server
+    from anymal_eval.models.openai.content import Content
 
     for name, least in (("concurrency", 1), ("timeout", 0.001), ("retries", 0), ("sample_rate", 1)):
         if not least <= getattr(options, name) < float("inf"):

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.models._sharing import Past, writable
-from anymal_eval.models._watching import Finite, Stop, check_finite
+from anymal_eval.generation.logits import FiniteLogitsProcessor, StopStringCriteria, check_finite
+from anymal_eval.generation.prefix_kv import BatchedPrefix, writable
 from anymal_eval.records import Decoding, Finish
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ROWS = 64  # options scored at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Completion:
     """What one row said; ``new_tokens`` counts up to and with the token that ended it."""
 
     text: str
@@ -31,7 +31,7 @@ class Said:
     new_tokens: int
 
 
-class Speaker:
+class TextGenerator:
     """A model with ``generate`` and ``forward``, and its tokenizer. Generation runs on one thread."""
 
     def __init__(self, model: Any, tokenizer: Any, lock: threading.Lock | None = None) -> None:
@@ -58,7 +58,9 @@ class Speaker:
             found: list[int] = self.tokenizer(text)["input_ids"]
         return found
 
-    def generate(self, inputs: Mapping[str, Tensor], decoding: Decoding, past: Past | None = None) -> list[Said]:
+    def generate(
+        self, inputs: Mapping[str, Tensor], decoding: Decoding, past: BatchedPrefix | None = None
+    ) -> list[Completion]:
         """Let b rows go on.
 
         Args:
@@ -84,8 +86,8 @@ class Speaker:
         start = 1 if self.seq2seq else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         extra: dict[str, Any] = {} if past is None else {"past_key_values": past.cache(decoding.beams)}
         if decoding.stop and decoding.beams == 1:
-            extra["stopping_criteria"] = [Stop(self.text, decoding.stop, start)]
-        finite = Finite(decoding.beams)
+            extra["stopping_criteria"] = [StopStringCriteria(self.text, decoding.stop, start)]
+        finite = FiniteLogitsProcessor(decoding.beams)
         watching: list[Any] = [finite]
         if self.repetition_penalty != 1.0:
             watching.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
@@ -97,7 +99,10 @@ class Speaker:
         return [self._said(row[start:], decoding) for row in rows]
 
     def rank(
-        self, inputs: Mapping[str, Tensor], options: Sequence[Sequence[Sequence[int]]], past: Past | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        options: Sequence[Sequence[Sequence[int]]],
+        past: BatchedPrefix | None = None,
     ) -> list[tuple[float, ...]]:
         """Sums of log p of each row's options as what a decoder goes on with.
 
@@ -223,14 +228,14 @@ class Speaker:
             used[row, : len(ids) - 1] = True
         return given, targets, used
 
-    def _said(self, ids: list[int], decoding: Decoding) -> Said:
+    def _said(self, ids: list[int], decoding: Decoding) -> Completion:
         end = next((place for place, token in enumerate(ids) if token in self.ends), None)
         kept = ids if end is None else ids[:end]
         text = self.text(kept)
         found = [place for place in (text.find(stop) for stop in decoding.stop) if place >= 0]
         if found:
             text = text[: min(found)]
-        return Said(
+        return Completion(
             text=text.strip(),
             finish="length" if end is None and not found else "stop",
             new_tokens=len(kept) + (end is not None),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.codec import encode
-from anymal_eval.report.measurements import Results, parse_results
 from anymal_eval.store.manifest import Manifest
+from anymal_eval.store.results import Results, parse_results
 from anymal_eval.store.stored import StoredRun, open_run
 
 if TYPE_CHECKING:

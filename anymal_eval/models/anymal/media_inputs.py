@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
-from anymal_eval.models._anymal_digests import Digests
-from anymal_eval.models._kept import Kept
+from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.models.anymal.media_digests import Digests
 from anymal_eval.records import Media, MediaKind, Request
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Inputs:
         self._network, self._reader, self._cache = network, reader, cache
         self._digests = Digests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
-        self.kept: Kept[Input] = Kept(KEPT_INPUTS, lambda item: item.tensor.nbytes)
+        self.kept: BoundedCache[Input] = BoundedCache(KEPT_INPUTS, lambda item: item.tensor.nbytes)
 
     def of(self, request: Request) -> tuple[Input, ...]:
         """Every medium of a request, in its order.
@@ -106,7 +106,7 @@ class Tokens:
 
     def __init__(self, network: AnyMAL, cache: FeatureCache | None) -> None:
         self._network, self._cache = network, cache
-        self.kept: Kept[Tensor] = Kept(KEPT_TOKENS, lambda tokens: tokens.nbytes)
+        self.kept: BoundedCache[Tensor] = BoundedCache(KEPT_TOKENS, lambda tokens: tokens.nbytes)
 
     def of(self, inputs: Sequence[Input]) -> Mapping[str, Tensor]:
         """(k, d) by key."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
+from anymal_eval.checkpoints.device_map import told
 from anymal_eval.errors import BadLogits, ContextTooLong, OutOfMemory, RequestFailed
-from anymal_eval.models import PLAIN_WORDING, Model, Prepared
-from anymal_eval.models._anymal_asking import Asking, Ready
-from anymal_eval.models._anymal_media import Inputs, Tokens, open_cache
-from anymal_eval.models._anymal_options import Options as Options
-from anymal_eval.models._anymal_options import folder_of, loading_of
-from anymal_eval.models._device_map import told
+from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
+from anymal_eval.models.anymal.media_inputs import Inputs, Tokens, open_cache
+from anymal_eval.models.anymal.options import Options as Options
+from anymal_eval.models.anymal.options import folder_of, loading_of
+from anymal_eval.models.anymal.prefixes import PrefixBatches, PreparedRequest
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Decoding, Failure, Media, MediaKind, Request, Response
 
@@ -89,24 +89,24 @@ class _AnyMAL:
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
         self.inputs = Inputs(network, reader, cache)
         self.tokens = Tokens(network, cache)
-        self.asking = Asking(network, self._time, share=options.share)
+        self.asking = PrefixBatches(network, self._time, share=options.share)
         self.token_budget = _token_budget(network)
 
-    def prepare(self, request: Request) -> Ready:
+    def prepare(self, request: Request) -> PreparedRequest:
         """Decode, preprocess and tokenise."""
         inputs = self.inputs.of(request)
         turns = _turns(request)
-        tails: tuple[tuple[int, ...], ...] = ()
+        option_token_ids: tuple[tuple[int, ...], ...] = ()
         if request.candidates:
-            prompt, tails = self._network.chat.options(turns, request.candidates, request.answer_prefix)
+            prompt, option_token_ids = self._network.chat.options(turns, request.candidates, request.answer_prefix)
         else:
             prompt = self._network.chat.prompt(turns, request.answer_prefix)
         head, tail = prompt.split()
         keys = "|".join(item.key for item in inputs) or None
-        return Ready(
+        return PreparedRequest(
             request=request,
             prompt=prompt,
-            tails=tails,
+            option_token_ids=option_token_ids,
             inputs=inputs,
             prefix_key=keys and fingerprint.of([keys, head.pieces]),
             media_key=keys,
@@ -121,7 +121,7 @@ class _AnyMAL:
 
         from anymal_eval.anymal import decoding
 
-        items = [item for item in batch if isinstance(item, Ready)]
+        items = [item for item in batch if isinstance(item, PreparedRequest)]
         found: dict[int, Response] = {}
         try:
             with torch.no_grad(), decoding.memory_guard(f"answering {len(items)} requests"):
@@ -140,7 +140,7 @@ class _AnyMAL:
         """End the decoder processes."""
         self._reader.close()
 
-    def _say(self, items: Sequence[Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
+    def _say(self, items: Sequence[PreparedRequest], tokens: Mapping[str, Tensor]) -> list[Response]:
         try:
             return self._compute(items, tokens)
         except (BadLogits, ContextTooLong) as error:
@@ -149,13 +149,13 @@ class _AnyMAL:
                 return [response for item in items for response in self._say([item], tokens)]
             return [_failed(items[0].request, error)]
 
-    def _compute(self, items: Sequence[Ready], tokens: Mapping[str, Tensor]) -> list[Response]:
+    def _compute(self, items: Sequence[PreparedRequest], tokens: Mapping[str, Tensor]) -> list[Response]:
         from anymal_eval.anymal import decoding
 
         rows, prefix = self.asking.rows(items, tokens)
         with self._time("decoding"):
-            if items[0].tails:
-                scores = self._network.rank(rows, [item.tails for item in items], prefix)
+            if items[0].option_token_ids:
+                scores = self._network.rank(rows, [item.option_token_ids for item in items], prefix)
                 return [_ranked(*each) for each in zip(items, scores, rows.lengths, strict=True)]
             how = items[0].request.decoding
             said = self._network.generate(
@@ -208,21 +208,21 @@ def _token_budget(network: AnyMAL) -> int:
     return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 4 // token)))
 
 
-def _ranked(item: Ready, scores: tuple[float, ...], length: int) -> Response:
+def _ranked(item: PreparedRequest, scores: tuple[float, ...], length: int) -> Response:
     return Response(
         id=item.request.id,
         option_scores=scores,
-        option_tokens=tuple(map(len, item.tails)),
+        option_tokens=tuple(map(len, item.option_token_ids)),
         finish="ranked",
         prompt_tokens=length,
     )
 
 
-def _alike(items: Iterable[Ready]) -> dict[tuple[bool, Decoding | None], list[int]]:
+def _alike(items: Iterable[PreparedRequest]) -> dict[tuple[bool, Decoding | None], list[int]]:
     """Rows that can be computed together: all ranked, or all generated in one way."""
     groups: dict[tuple[bool, Decoding | None], list[int]] = {}
     for row, item in enumerate(items):
-        ranked = bool(item.tails)
+        ranked = bool(item.option_token_ids)
         groups.setdefault((ranked, None if ranked else item.request.decoding), []).append(row)
     return groups
 

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_random_exponential
 
 from anymal_eval.errors import ContextTooLong, Refused, RequestFailed, ServerFailed, WrongUse
-from anymal_eval.models._openai_reading import read_completion
+from anymal_eval.models.openai.reading import read_completion
 from anymal_eval.records import Request, Response
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})

@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from anymal_eval.models._kept import Kept
+from anymal_eval.generation.bounded_cache import BoundedCache
 
 PARTS = ("image_processor", "feature_extractor")
 KEPT_BYTES = 256 << 20  # of preprocessed media that wait for their next question
 
 
-class Once:
+class CachedProcessor:
     """Stands where the part stood, in the processor of one thread.
 
     Attributes:
         about: what is processed next, by name; None where it has none and is to be processed in any case.
     """
 
-    def __init__(self, inner: Any, kept: Kept[Any]) -> None:
+    def __init__(self, inner: Any, kept: BoundedCache[Any]) -> None:
         """``kept``: what the threads share."""
         self._inner, self._kept = inner, kept
         self.about: str | None = None
@@ -35,22 +35,22 @@ class Once:
         return copy.copy(self._kept.get(key, lambda: self._inner(*given, **settings)))
 
 
-def preprocessed() -> Kept[Any]:
+def preprocessed() -> BoundedCache[Any]:
     """What the threads share."""
-    return Kept(KEPT_BYTES, lambda made: sum(getattr(value, "nbytes", 0) for value in dict(made).values()))
+    return BoundedCache(KEPT_BYTES, lambda made: sum(getattr(value, "nbytes", 0) for value in dict(made).values()))
 
 
-def put_in(processor: Any, kept: Kept[Any]) -> Any:
+def with_cache(processor: Any, kept: BoundedCache[Any]) -> Any:
     """The same processor, whose parts for media work once."""
     for name in PARTS:
         if getattr(processor, name, None) is not None:
-            setattr(processor, name, Once(getattr(processor, name), kept))
+            setattr(processor, name, CachedProcessor(getattr(processor, name), kept))
     return processor
 
 
-def tell(processor: Any, about: str | None) -> None:
+def set_media_key(processor: Any, about: str | None) -> None:
     """Say which media its next call is about."""
     for name in PARTS:
         part = getattr(processor, name, None)
-        if isinstance(part, Once):
+        if isinstance(part, CachedProcessor):
             part.about = about

@@ -10,17 +10,20 @@ from anymal_eval.errors import BadLogits, ContextTooLong, RequestFailed
 from anymal_eval.records import Failure, Media, Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.models._speaking import Said
+    from anymal_eval.generation.text_generator import Completion
 
-Tails = tuple[tuple[int, ...], ...]
+OptionTokenIds = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A request made ready. ``tails`` are the options' ids after the prompt's; ``alike`` says what batches with it."""
+class PreparedRequest:
+    """A request made ready for a batch.
+
+    ``option_token_ids`` are the ids that each option adds to the prompt; ``alike`` says what batches with it.
+    """
 
     request: Request
-    tails: Tails
+    option_token_ids: OptionTokenIds
     prefix_key: str | None
     media_key: str | None
     prefix_tokens: int
@@ -29,15 +32,15 @@ class Ready:
     alike: Hashable = None
 
 
-R = TypeVar("R", bound=Ready)
+R = TypeVar("R", bound=PreparedRequest)
 
 
 def answer_alike(items: Sequence[R], compute: Callable[[Sequence[R]], list[Response]]) -> list[Response]:
     """Compute together what can be, and give the responses in the order of the items."""
     groups: dict[Hashable, list[int]] = {}
     for place, item in enumerate(items):
-        how = None if item.tails else item.request.decoding
-        groups.setdefault((bool(item.tails), how, item.alike), []).append(place)
+        how = None if item.option_token_ids else item.request.decoding
+        groups.setdefault((bool(item.option_token_ids), how, item.alike), []).append(place)
     found: dict[int, Response] = {}
     for places in groups.values():
         responses = _isolated([items[place] for place in places], compute)
@@ -56,7 +59,7 @@ def _isolated(items: Sequence[R], compute: Callable[[Sequence[R]], list[Response
         return [Response(id=items[0].request.id, failure=failure)]
 
 
-def said_response(item: Ready, said: Said) -> Response:
+def said_response(item: PreparedRequest, said: Completion) -> Response:
     """A generated answer."""
     return Response(
         id=item.request.id,
@@ -67,24 +70,24 @@ def said_response(item: Ready, said: Said) -> Response:
     )
 
 
-def ranked_response(item: Ready, scores: tuple[float, ...]) -> Response:
+def ranked_response(item: PreparedRequest, scores: tuple[float, ...]) -> Response:
     """Ranked options."""
     return Response(
         id=item.request.id,
         option_scores=scores,
-        option_tokens=tuple(map(len, item.tails)),
+        option_tokens=tuple(map(len, item.option_token_ids)),
         finish="ranked",
         prompt_tokens=item.prefix_tokens + item.suffix_tokens,
     )
 
 
-def require_context(request: Request, length: int, tails: Tails, context: int | None) -> None:
+def require_context(request: Request, length: int, option_token_ids: OptionTokenIds, context: int | None) -> None:
     """Refuse a prompt that leaves no room for its answer.
 
     Raises:
         ContextTooLong: names the lengths.
     """
-    new = max(map(len, tails), default=request.decoding.max_new_tokens)
+    new = max(map(len, option_token_ids), default=request.decoding.max_new_tokens)
     if context is not None and length + new > context:
         raise ContextTooLong(
             f"a prompt of {length} tokens and {new} new ones make {length + new}, the model's context is {context}"

@@ -1,4 +1,4 @@
-"""Sharing is tried before it is used: a few requests, answered with it and without, must come out the same.
+"""PrefixSharing is tried before it is used: a few requests, answered with it and without, must come out the same.
 
 What a class does with a cache, with positions and with its processor's output is its own affair, and thousands of
 checkpoints go by one name: reading that it should work is not enough. Where it does not, requests are answered whole,
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import RequestFailed
-from anymal_eval.models._answering import media_key
-from anymal_eval.models._sharing import Sharing, obstacle
+from anymal_eval.models._prefix_sharing import PrefixSharing, obstacle
+from anymal_eval.models._prepared import media_key
 from anymal_eval.records import Decoding, Media, Message, Request, Response
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def try_sharing(chat: Chat, wanted: bool, *, exact: bool) -> Chat:
     """
     why = "-o share=false" if not wanted else obstacle(chat.network)
     if why is None:
-        sharing = Sharing(chat.network, chat.speaker.pad)
+        sharing = PrefixSharing(chat.network, chat.speaker.pad)
         try:
             why = _difference(chat, sharing, exact)
         except REFUSALS as error:
@@ -57,7 +57,7 @@ def try_sharing(chat: Chat, wanted: bool, *, exact: bool) -> Chat:
     return chat
 
 
-def _difference(chat: Chat, sharing: Sharing, exact: bool) -> str | None:
+def _difference(chat: Chat, sharing: PrefixSharing, exact: bool) -> str | None:
     """What differs between sharing and one request at a time; None where nothing does."""
     asked = _requests(chat)
     chat.sharing = None

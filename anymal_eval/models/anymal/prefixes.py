@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anymal_eval.models._anymal_media import Input
+from anymal_eval.models.anymal.media_inputs import Input
 from anymal_eval.records import Request
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ Timer = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class PreparedRequest:
     """A request with its media preprocessed and its text tokenised."""
 
     request: Request
     prompt: Prompt
-    tails: tuple[tuple[int, ...], ...]
+    option_token_ids: tuple[tuple[int, ...], ...]
     inputs: tuple[Input, ...]
     prefix_key: str | None
     media_key: str | None
@@ -44,23 +44,23 @@ class Ready:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class PrefixSplit:
     """Rows as beginnings and what follows them.
 
     Attributes:
         keys: of each beginning.
         heads: its prompt, and the keys of its media.
         rows: for each request, which of them it begins with.
-        tails: the ids that follow.
+        option_token_ids: the ids that follow.
     """
 
     keys: list[str]
     heads: list[tuple[Prompt, tuple[str, ...]]]
     rows: list[int]
-    tails: list[tuple[int, ...]]
+    option_token_ids: list[tuple[int, ...]]
 
 
-class Asking:
+class PrefixBatches:
     """Rows and their caches. The last prefix stays, because the next batch may be about the same medium.
 
     Attributes:
@@ -76,7 +76,7 @@ class Asking:
         """Give the device's memory back."""
         self._kept = None
 
-    def rows(self, items: Sequence[Ready], tokens: Mapping[str, Tensor]) -> tuple[Batch, Prefix | None]:
+    def rows(self, items: Sequence[PreparedRequest], tokens: Mapping[str, Tensor]) -> tuple[Batch, Prefix | None]:
         """The whole rows, and what of them is computed: for ranking all of it, for generating what they share.
 
         Args:
@@ -86,7 +86,7 @@ class Asking:
         from anymal_eval.anymal import prefix
 
         network = self._network
-        ranked = bool(items[0].tails)
+        ranked = bool(items[0].option_token_ids)
         split = beginnings(items) if self._share else None
         with self._timer("prefilling"):
             if split is None:
@@ -95,11 +95,11 @@ class Asking:
                 self.prefilled += len(items)
                 return batch, network.prefill(batch) if ranked else None
             computed, places = self._computed(split, tokens)
-            suffixes = [network.llm.embed(tail) for tail in split.tails]
+            suffixes = [network.llm.embed(tail) for tail in split.option_token_ids]
             shared, whole = prefix.extend(computed, [places[row] for row in split.rows], suffixes)
             return whole, prefix.resume(network.llm, shared, whole) if ranked else shared
 
-    def _computed(self, split: Split, tokens: Mapping[str, Tensor]) -> tuple[Prefix, list[int]]:
+    def _computed(self, split: PrefixSplit, tokens: Mapping[str, Tensor]) -> tuple[Prefix, list[int]]:
         """The beginnings prefilled, and in which row each of them is."""
         if self._kept is not None and set(split.keys) <= set(self._kept[0]):
             return self._kept[1], [self._kept[0].index(key) for key in split.keys]
@@ -112,14 +112,14 @@ class Asking:
         return computed, list(range(len(split.keys)))
 
 
-def beginnings(items: Sequence[Ready]) -> Split | None:
+def beginnings(items: Sequence[PreparedRequest]) -> PrefixSplit | None:
     """Cut every row where what it may share ends; None where nothing would be saved, or a row has no end of its own."""
     from anymal_eval.anymal.conversation import Prompt
 
     texts = [item.prompt.pieces[0] for item in items if item.prefix_key is None]
     common = min(_common(texts), min(map(len, texts), default=1) - 1)
     keys: dict[str, int] = {}
-    heads, rows, tails = [], [], []
+    heads, rows, option_token_ids = [], [], []
     for item in items:
         if item.prefix_key is None:
             ids = item.prompt.pieces[0]
@@ -132,11 +132,11 @@ def beginnings(items: Sequence[Ready]) -> Split | None:
             keys[key] = len(keys)
             heads.append((head, tuple(one.key for one in item.inputs)))
         rows.append(keys[key])
-        tails.append(tail)
+        option_token_ids.append(tail)
     empty = any(not head.text_tokens and not head.media for head, _ in heads)
-    if len(heads) == len(items) or empty or not all(tails):
+    if len(heads) == len(items) or empty or not all(option_token_ids):
         return None
-    return Split(keys=list(keys), heads=heads, rows=rows, tails=tails)
+    return PrefixSplit(keys=list(keys), heads=heads, rows=rows, option_token_ids=option_token_ids)
 
 
 def _common(texts: Sequence[tuple[int, ...]]) -> int:

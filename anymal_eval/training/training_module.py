@@ -14,7 +14,7 @@ from anymal_eval.anymal.splice import spread
 from anymal_eval.training.batches import Batch
 
 
-class Learner(nn.Module):
+class TrainingModule(nn.Module):
     """One forward is all that is computed in a step, so that several processes can share its gradients.
 
     Attributes:
@@ -42,7 +42,7 @@ class Learner(nn.Module):
         rows = spread(self.network.llm, batch.lessons, [[tokens[key] for key in keys] for keys in batch.media])
         return self.network.summed_loss(rows)
 
-    def train(self, mode: bool = True) -> "Learner":
+    def train(self, mode: bool = True) -> "TrainingModule":
         """Frozen parts stay in inference mode; asked every step, so nothing is walked through when nothing changes."""
         if mode != self.training:
             self.training = mode

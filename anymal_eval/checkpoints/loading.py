@@ -19,7 +19,7 @@ from anymal_eval.errors import BadCheckpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class BackboneLoading:
     """How a frozen part is to be built: with its weights, or as shapes on the meta device (for ``memory.py``)."""
 
     dtype: torch.dtype = torch.float32
@@ -111,7 +111,7 @@ def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
     return library().AutoConfig.for_model(**given)
 
 
-def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, source: Source, **arguments: Any) -> Any:
+def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, source: BackboneLoading, **arguments: Any) -> Any:
     """A transformers class filled with a checkpoint's weights, all of them, or as shapes only.
 
     Raises:

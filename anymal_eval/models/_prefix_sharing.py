@@ -17,14 +17,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.models._answering import Ready
-from anymal_eval.models._conversation import SEQUENCES, joint_batch
-from anymal_eval.models._kept import Kept
-from anymal_eval.models._seam import common
+from anymal_eval.generation.batches import SEQUENCES, joint_batch
+from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV
+from anymal_eval.generation.token_ids import common
+from anymal_eval.models._prepared import PreparedRequest
 from anymal_eval.records import Request
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 KEPT_BYTES = 256 << 20  # of beginnings that stay on the device for the next batch; the last one stays in any case
 LEAST_TEXT = 16  # tokens that requests without media must share: a shorter beginning costs as much as it saves
@@ -32,65 +33,14 @@ MEDIA, TEXT = "begins with media", "begins with text"  # what ``alike`` says of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatReady(Ready):
+class PreparedChat(PreparedRequest):
     """What the processor made of a request, as for a batch of one; ``cut`` tokens of it may be shared (0: none)."""
 
     inputs: Mapping[str, Any]
     cut: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """A computed beginning: for each layer its keys and values, (1, h, t, d) each."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-
-    @property
-    def positions(self) -> int:
-        """T."""
-        return int(self.layers[0][0].shape[-2])
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes on the device."""
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Past:
-    """What is computed of b rows: for each, which of the beginnings it has. ``positions`` is the longest one's."""
-
-    heads: tuple[Head, ...]
-    rows: tuple[int, ...]
-    positions: int
-
-    def cache(self, times: int = 1) -> Any:
-        """A cache of every row so many times (for its beams), padded on the left, that its user may write to."""
-        import torch
-        from transformers import cache_utils
-
-        library: Any = cache_utils
-        made = library.DynamicCache()
-        chosen = torch.tensor(self.rows).repeat_interleave(times)
-        for place in range(len(self.heads[0].layers)):
-            layer = library.DynamicLayer()
-            keys, values = (self._rows(place, part, chosen) for part in (0, 1))
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values
-            made.layers.append(layer)
-        return made
-
-    def _rows(self, layer: int, part: int, chosen: Tensor) -> Tensor:
-        """(b, h, t, d) keys or values."""
-        import torch
-        from torch.nn.functional import pad
-
-        parts = [head.layers[layer][part] for head in self.heads]
-        whole = torch.cat([pad(each, (0, 0, self.positions - each.shape[-2], 0)) for each in parts])
-        return whole.index_select(0, chosen.to(whole.device))
-
-
-class Sharing:
+class PrefixSharing:
     """Beginnings of one model, computed when first needed.
 
     Attributes:
@@ -102,7 +52,7 @@ class Sharing:
         self._marks = media_tokens(model.config)
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in _takes(model) else {}
         self._ahead = "mm_encoder_outputs" in _takes(model)
-        self._kept: Kept[Head] = Kept(KEPT_BYTES, lambda head: head.nbytes)
+        self._kept: BoundedCache[PrefixKV] = BoundedCache(KEPT_BYTES, lambda head: head.nbytes)
         self.prefilled = 0
 
     def forget(self) -> None:
@@ -120,7 +70,7 @@ class Sharing:
         last = max((place for place, token in enumerate(ids) if token in self._marks), default=-1)
         return last + 1 if last + 1 < len(ids) else 0
 
-    def marked(self, items: Sequence[ChatReady]) -> list[ChatReady]:
+    def marked(self, items: Sequence[PreparedChat]) -> list[PreparedChat]:
         """The same requests, those that share said to be ``alike``.
 
         A beginning that only one request of a batch has is not split off, but for a batch of one, whose next may have
@@ -137,7 +87,7 @@ class Sharing:
             for item in items
         ]
 
-    def begun(self, items: Sequence[ChatReady]) -> tuple[dict[str, Any], Past] | None:
+    def begun(self, items: Sequence[PreparedChat]) -> tuple[dict[str, Any], BatchedPrefix] | None:
         """Whole rows and what is computed of them; None where they share nothing.
 
         Args:
@@ -158,7 +108,7 @@ class Sharing:
             rows, cuts = [0] * len(items), [shared] * len(items)
         else:
             return None
-        past = Past(heads=tuple(found.values()), rows=tuple(rows), positions=max(cuts))
+        past = BatchedPrefix(heads=tuple(found.values()), rows=tuple(rows), positions=max(cuts))
         parts = [
             joint_batch([_between(item.inputs, *ends) for item, ends in zip(items, spans, strict=True)], self._pad,
                         self._model)
@@ -168,7 +118,7 @@ class Sharing:
 
         return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}, past
 
-    def _prefill(self, item: ChatReady) -> Head:
+    def _prefill(self, item: PreparedChat) -> PrefixKV:
         from transformers.cache_utils import DynamicCache
 
         given = {name: value[:, : item.cut] if name in SEQUENCES else value for name, value in item.inputs.items()}
@@ -179,7 +129,7 @@ class Sharing:
             **self._last,
         )
         self.prefilled += 1
-        return Head(layers=tuple((layer.keys, layer.values) for layer in out.past_key_values.layers))
+        return PrefixKV(layers=tuple((layer.keys, layer.values) for layer in out.past_key_values.layers))
 
 
 def obstacle(model: Any) -> str | None:
@@ -208,19 +158,6 @@ def media_tokens(config: Any) -> frozenset[int]:
     return frozenset(value for value in found if isinstance(value, int))
 
 
-def writable(cache: Any) -> Any:
-    """A cache to write to. Dynamic layers put new tensors in the place of old ones, so that theirs need no copy."""
-    import copy
-
-    from transformers.cache_utils import DynamicLayer
-
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return copy.deepcopy(cache)
-    own = copy.copy(cache)
-    own.layers = [copy.copy(layer) for layer in cache.layers]
-    return own
-
-
 def _takes(model: Any) -> frozenset[str]:
     return frozenset(inspect.signature(model.forward).parameters)
 
@@ -229,7 +166,7 @@ def _between(inputs: Mapping[str, Any], start: int, end: int | None) -> dict[str
     return {name: inputs[name][:, start:end] for name in ("input_ids", "attention_mask")}
 
 
-def _shared_text(items: Sequence[ChatReady]) -> int:
+def _shared_text(items: Sequence[PreparedChat]) -> int:
     """How many tokens all of them begin with, one less than the shortest has at most."""
     if len(items) < 2:
         return 0

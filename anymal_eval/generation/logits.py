@@ -24,7 +24,7 @@ def check_finite(logits: Tensor) -> None:
         raise BadLogits("the network gave NaN or infinite logits")
 
 
-class Finite:
+class FiniteLogitsProcessor:
     """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed".
 
     Attributes:
@@ -36,6 +36,11 @@ class Finite:
         self.first = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores as they are.
+
+        Raises:
+            BadLogits: a row holds NaN or +infinity.
+        """
         bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
         if bad.any():
             rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
@@ -44,7 +49,7 @@ class Finite:
         return scores
 
 
-class Stop:
+class StopStringCriteria:
     """Ends a row whose text holds a stop string (a saving only: the text is cut afterwards anyway)."""
 
     def __init__(self, text: Callable[[list[int]], str], stop: tuple[str, ...], start: int) -> None:
@@ -52,6 +57,7 @@ class Stop:
         self._text, self._stop, self._start = text, stop, start
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        """(b,) which rows are done."""
         import torch
 
         said = [self._text(row[self._start :]) for row in input_ids.tolist()]

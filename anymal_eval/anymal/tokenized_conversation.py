@@ -8,7 +8,7 @@ from anymal_eval.errors import BadData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class TokenizedConversation:
     """A whole conversation.
 
     Attributes:
@@ -25,7 +25,7 @@ class Lesson:
         return sum(map(sum, self.learned))
 
 
-def lesson(chat: Chat, turns: Sequence[Turn], ends: Collection[int]) -> Lesson:
+def tokenize_conversation(chat: Chat, turns: Sequence[Turn], ends: Collection[int]) -> TokenizedConversation:
     """Every assistant turn carries the loss, with the token that ends it, so that the model learns to stop.
 
     The conversation is tokenised whole. What an assistant said begins where ``chat.prompt`` of the turns before it
@@ -58,7 +58,7 @@ def lesson(chat: Chat, turns: Sequence[Turn], ends: Collection[int]) -> Lesson:
     closing = chat.tokenizer.eos_token_id
     if ids[-1] not in ends and closing is not None:  # a plain text, or a template that leaves its answers open
         ids, marks = [*ids, closing], [*marks, True]
-    return Lesson(prompt=chat.cut(ids), learned=_pieces(chat, ids, marks))
+    return TokenizedConversation(prompt=chat.cut(ids), learned=_pieces(chat, ids, marks))
 
 
 def _end(whole: Sequence[int], begin: int, limit: int, ends: Collection[int]) -> int:

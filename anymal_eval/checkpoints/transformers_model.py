@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval import fingerprint
+from anymal_eval.checkpoints.device_map import read_device_map, told
+from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
 from anymal_eval.errors import BadCheckpoint, NeedsExtra
-from anymal_eval.models._checkpoint import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
-from anymal_eval.models._device_map import read_device_map, told
 
 # Kept in full precision by int8 and nf4: all but the language model's linear layers.
 NOT_QUANTISED = (
@@ -94,7 +94,7 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
     """
     import transformers
 
-    from anymal_eval.anymal.weights import quiet
+    from anymal_eval.checkpoints.loading import quiet
 
     processors: Any = transformers.AutoProcessor
 
@@ -146,8 +146,8 @@ def pick_device(device: str) -> str:
 def _load_model(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:
     import torch
 
-    from anymal_eval.anymal.quantise import keep_layout, quantisation
-    from anymal_eval.anymal.weights import freeze, quiet
+    from anymal_eval.checkpoints.loading import freeze, quiet
+    from anymal_eval.checkpoints.quantization import keep_layout, quantisation
 
     folder = checkpoint.folder
     if not options.allow_pickle and not any(folder.glob("*.safetensors")):
@@ -192,7 +192,7 @@ def _speaking(model: Any) -> Any:
 
 
 def _weights_hash(checkpoint: Checkpoint, options: CheckpointOptions) -> str:
-    from anymal_eval.anymal import weights
+    from anymal_eval.checkpoints import loading as weights
 
     if any(checkpoint.folder.glob("*.safetensors")):
         return weights.fingerprint(checkpoint.folder)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval.records import Example, Request
-from anymal_eval.report.measurements import Chance, Measurement, NotComputed
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
+from anymal_eval.store.results import Chance, Measurement, NotComputed
 
 # An example is right from this score on; the pages say so.
 RIGHT_FROM = 0.5

@@ -18,7 +18,7 @@ MOST_ENTRIES = 256
 V = TypeVar("V")
 
 
-class Kept(Generic[V]):
+class BoundedCache(Generic[V]):
     """A memo bounded in bytes and in entries, for any number of threads.
 
     Attributes:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from anymal_eval.errors import MediaError
-from anymal_eval.models import PLAIN_WORDING
-from anymal_eval.models._anymal_media import Input, Inputs, Tokens, media_key, open_cache
-from anymal_eval.models._anymal_options import Options, folder_of, loading_of
+from anymal_eval.models._protocols import PLAIN_WORDING
+from anymal_eval.models.anymal.media_inputs import Input, Inputs, Tokens, media_key, open_cache
+from anymal_eval.models.anymal.options import Options, folder_of, loading_of
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, Request
 
