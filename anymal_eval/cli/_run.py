@@ -254,7 +254,10 @@ def _begin(folder: RunFolder, manifest: Manifest, entries: Mapping[str, TaskEntr
     if folder.manifest_file.is_file():
         before = folder.manifest()
         manifests.check_same(folder.manifest_file, before, manifest, plan.allow_environment_change)
-        manifest = replace(manifest, tasks=before.tasks)
+        old, own = (each.environment.get(manifests.OWN_VERSION) for each in (before, manifest))
+        if old != own:
+            click.echo(f"{folder.root}: made by anymal_eval {old}, resumed by {own}", err=True)
+        manifest = manifests.resumed(before, manifest)
     for name, entry in entries.items():
         manifest = manifest.with_task(name, entry)
     folder.write_manifest(manifest)

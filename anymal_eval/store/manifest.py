@@ -32,6 +32,9 @@ PACKAGES = (
 )
 # Said in the manifest and not held against a run that goes on: it names no code that the wheel would not name too.
 RECORDED_ONLY = frozenset({"git"})
+# Another version of this package may resume a run: what changes an example, a prompt, an answer or its reading must
+# also change a fingerprint, a task's version or a setting in the manifest, and those are compared.
+OWN_VERSION = "anymal_eval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ def read(file: Path) -> Manifest:
 
 
 def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:
-    """Refuse to go on with a run that was something else.
+    """Refuse to go on with a run that was something else. Another version of anymal_eval alone is no other run.
 
     Raises:
         OtherRun: naming every key that differs, with both values.
@@ -124,13 +127,23 @@ def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: b
             f"{file.parent}: the run there differs in {', '.join(differing)}: "
             f"{_differences(before.identity, now.identity, differing)}; choose another --out"
         )
-    differing = _differing(before.environment, now.environment)
+    differing = [key for key in _differing(before.environment, now.environment) if key != OWN_VERSION]
     if differing and not allow_environment:
         raise OtherRun(
             f"{file.parent}: the run there was begun with another {', '.join(differing)}: "
             f"{_differences(before.environment, now.environment, differing)}; "
             "give --allow-environment-change to go on all the same"
         )
+
+
+def resumed(before: Manifest, now: Manifest) -> Manifest:
+    """The manifest of a resumed run: ``now`` with the earlier tasks and every version of anymal_eval that took part.
+
+    The versions stand in one text, in order, such as ``"0.1.0, 0.2.0"``.
+    """
+    versions = [*str(before.environment.get(OWN_VERSION)).split(", "), str(now.environment[OWN_VERSION])]
+    environment = {**now.environment, OWN_VERSION: ", ".join(dict.fromkeys(versions))}
+    return replace(now, environment=environment, tasks=before.tasks)
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -151,7 +164,7 @@ def environment(device: str) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "anymal_eval": __version__,
+        OWN_VERSION: __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": device,
