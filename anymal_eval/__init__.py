@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from anymal_eval.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from anymal_eval.report.dataframes import load_run as load_run
-
-__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:

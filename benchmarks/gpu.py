@@ -29,8 +29,8 @@ from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, freeze, library, quiet
-from anymal_eval.engine import Settings
-from anymal_eval.engine.local import ask
+from anymal_eval.engine import EngineSettings
+from anymal_eval.engine.local import run_requests
 from anymal_eval.models import anymal
 from anymal_eval.records import Decoding as DataAddress
 from anymal_eval.records import Media, Message, Request, Response
@@ -145,7 +145,7 @@ def examples(network: AnyMAL, size: Size, folder: Path) -> float:
     model = anymal.over(network, anymal.Options(checkpoint="", device="auto"))
     found: list[Response] = []
     start = time.perf_counter()
-    ask(requests, model, found.extend, Settings(batch_size=None))
+    run_requests(requests, model, found.extend, EngineSettings(batch_size=None))
     spent = time.perf_counter() - start
     model.close()
     if failed := [response.failure for response in found if response.failure is not None]:

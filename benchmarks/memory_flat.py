@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from anymal_eval import catalog, protocols
-from anymal_eval.engine import Settings
-from anymal_eval.engine.local import ask
+from anymal_eval.engine import EngineSettings
+from anymal_eval.engine.local import run_requests
 from anymal_eval.models import Model, Prepared, choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Request, Response
@@ -95,7 +95,7 @@ def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:
                 if done % EVERY == 0:
                     sizes.append(resident_mib())
 
-        ask(asked, model, sink, Settings(batch_size=10))
+        run_requests(asked, model, sink, EngineSettings(batch_size=10))
         seconds = time.perf_counter() - began
     finally:
         model.close()

@@ -20,9 +20,9 @@ import torch
 from anymal_eval.anymal import prefix
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.anymal.decoding import Decoding
-from anymal_eval.engine import Settings
+from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.local import ask
+from anymal_eval.engine.local import run_requests
 from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal, choose_model
 from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
@@ -35,7 +35,7 @@ HAND_PICTURES = 11  # of a batch of the hand-written loop at most; the engine's 
 
 def asked(model: Any, requests: Sequence[Request], size: int | None = None) -> dict[str, Response]:
     found: list[Response] = []
-    ask(requests, model, found.extend, Settings(batch_size=size))
+    run_requests(requests, model, found.extend, EngineSettings(batch_size=size))
     return {item.id: item for item in found}
 
 
@@ -211,20 +211,20 @@ def ray(folder: Path, rounds: int) -> list[Row]:
     from anymal_eval.engine.ray_actor import Recipe
     from anymal_eval.engine.ray_workers import Cluster, Workers
 
-    requests, settings, slow = bare(800), Settings(batch_size=8), {"seconds": "0.05"}
+    requests, settings, slow = bare(800), EngineSettings(batch_size=8), {"seconds": "0.05"}
     local = choose_model("constant", slow).load()
     workers = Workers(Recipe(typed="constant", options=slow), Cluster(workers=2))
     answers: list[Response] = []
-    workers.ask(requests[:32], answers.extend, settings, Clock())  # both have loaded
+    workers.run_requests(requests[:32], answers.extend, settings, Clock())  # both have loaded
     found: dict[str, list[Response]] = {}
 
     def with_ray() -> None:
         found["ray"] = []
-        workers.ask(requests, found["ray"].extend, settings, Clock())
+        workers.run_requests(requests, found["ray"].extend, settings, Clock())
 
     def here() -> None:
         found["local"] = []
-        ask(requests, local, found["local"].extend, settings)
+        run_requests(requests, local, found["local"].extend, settings)
 
     seconds, _ = interleaved({"local": here, "two workers": with_ray}, rounds)
     workers.close()
@@ -245,7 +245,7 @@ def cost(folder: Path, rounds: int) -> list[Row]:
         nonlocal number
         number += 1
         with ResponseLog(folder / f"{number}.jsonl") as log:
-            ask(requests, model, log.append, Settings(batch_size=None))
+            run_requests(requests, model, log.append, EngineSettings(batch_size=None))
 
     seconds, _ = interleaved({"engine": written}, rounds)
     with ResponseLog(folder / f"{number}.jsonl") as log:

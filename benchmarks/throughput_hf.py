@@ -9,8 +9,8 @@ from PIL import Image
 
 from anymal_eval.anymal import tiny
 from anymal_eval.checkpoints.loading import library, quiet
-from anymal_eval.engine import Settings
-from anymal_eval.engine.local import ask
+from anymal_eval.engine import EngineSettings
+from anymal_eval.engine.local import run_requests
 from anymal_eval.models import choose_model
 from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Media, Request, Response
@@ -152,7 +152,7 @@ def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     model.preprocessed.clear()
     model.sharing.forget()
     found: list[Response] = []
-    ask(requests, model, found.extend, Settings(batch_size=None))
+    run_requests(requests, model, found.extend, EngineSettings(batch_size=None))
     return {item.id: item for item in found}
 
 

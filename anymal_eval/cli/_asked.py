@@ -38,9 +38,9 @@ def with_split(task: Task, data: DataChoice, protocol: tuple[str, Protocol]) -> 
 
 def say_lacking(tasks: Iterable[Task], wording: Wording, protocol: Protocol) -> None:
     """Tell the user, on stderr, of each cleaning that the protocol asks for and that is left out."""
-    from anymal_eval.protocols.reading import lacking
+    from anymal_eval.protocols.reading import cleaning_warning
 
     for task in tasks:
-        why = lacking(task, wording, protocol)
+        why = cleaning_warning(task, wording, protocol)
         if why:
             click.echo(why, err=True)

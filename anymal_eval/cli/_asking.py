@@ -14,7 +14,7 @@ from anymal_eval.errors import WrongUse
 from anymal_eval.records import Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.engine import Settings, Sink
+    from anymal_eval.engine import EngineSettings, Sink
     from anymal_eval.engine.clock import Clock
     from anymal_eval.models import Model, ModelSpec
 
@@ -38,19 +38,19 @@ class Choice(Protocol):
     def address(self) -> str | None: ...
 
 
-def settings(choice: Choice, most_errors: int | None = None) -> Settings:
+def settings(choice: Choice, most_errors: int | None = None) -> EngineSettings:
     """How the engine asks.
 
     Raises:
         WrongUse: a batch size that is neither auto nor a number.
     """
-    from anymal_eval.engine import Settings
+    from anymal_eval.engine import EngineSettings
 
     given = choice.batch_size
     if given != "auto" and not (given.isdecimal() and int(given) > 0):
         raise WrongUse(f"--batch-size {given}: write auto or a number of requests")
     size = None if given == "auto" else int(given)
-    return Settings(batch_size=size, threads=choice.threads, max_errors=most_errors)
+    return EngineSettings(batch_size=size, threads=choice.threads, max_errors=most_errors)
 
 
 def load(choice: Choice, spec: ModelSpec, typed: tuple[str, Mapping[str, str], Mapping[str, str]]) -> Model:
@@ -75,15 +75,15 @@ def load(choice: Choice, spec: ModelSpec, typed: tuple[str, Mapping[str, str], M
     return Workers(Recipe(typed=name, options=options, common=common), cluster)
 
 
-def ask(requests: Sequence[Request], model: Model, sink: Sink, how: Settings, clock: Clock) -> None:
+def ask(requests: Sequence[Request], model: Model, sink: Sink, how: EngineSettings, clock: Clock) -> None:
     """Ask through the engine that the model was loaded for."""
     from anymal_eval.engine import local
     from anymal_eval.engine.ray_workers import Workers
 
     if isinstance(model, Workers):
-        model.ask(requests, sink, how, clock)
+        model.run_requests(requests, sink, how, clock)
     else:
-        local.ask(requests, model, sink, how, clock)
+        local.run_requests(requests, model, sink, how, clock)
 
 
 class Session:
@@ -106,7 +106,7 @@ class Session:
 @contextmanager
 def session(root: Path) -> Iterator[Session]:
     """Time what happens inside; then say where the time went, and add it to ``timings.json``, also after an error."""
-    from anymal_eval.engine.clock import Clock, told
+    from anymal_eval.engine.clock import Clock, summary
 
     one = Session(Clock())
     start = time.perf_counter()
@@ -116,7 +116,7 @@ def session(root: Path) -> Iterator[Session]:
         wall = time.perf_counter() - start
         _write(root, one, wall)
         if one.answered:
-            parts = told(one.clock.seconds)
+            parts = summary(one.clock.seconds)
             click.echo(f"{one.answered} answers in {wall:.1f} s{': ' if parts else ''}{parts}", err=True)
 
 

@@ -113,7 +113,7 @@ def _page(wanted: Wanted, mine: _Base, results: Results, bases: Sequence[_Base],
         name=task,
         entry=entry,
         examples=examples,
-        asked=len(loaded.examples),
+        total=len(loaded.examples),
         requests={example.id: asked[example.id] for example in examples if example.id in asked},
         sides=sides,
         checks=[next((item for item in base.check.tasks if item.task == task and task in base.runs), None)
@@ -136,7 +136,7 @@ def _side(run: StoredRun, results: Results, task: str, label: str, prompts: str)
         rows={row["id"]: row for row in run.scores(task)},
         headline=headline,
         groups=groups,
-        same_words=run.manifest.tasks[task].prompts == prompts,
+        same_prompts=run.manifest.tasks[task].prompts == prompts,
     )
 
 

@@ -71,7 +71,7 @@ def _loaded(
 
 def _scores(one: flow.Loaded, model: Model, data: flow.DataChoice, protocol: tuple[str, Protocol]) -> dict[str, float]:
     """The headlines by ``task/output``, and how many answers were errors where there were any."""
-    from anymal_eval.engine import Settings, local
+    from anymal_eval.engine import EngineSettings, local
     from anymal_eval.engine.clock import Clock
     from anymal_eval.scoring.score import score
 
@@ -80,7 +80,7 @@ def _scores(one: flow.Loaded, model: Model, data: flow.DataChoice, protocol: tup
     def sink(batch: Sequence[Response]) -> None:
         answers.update((response.id, response) for response in batch)
 
-    local.ask(flow.requests(one, protocol[1], model, "none"), model, sink, Settings(), Clock())
+    local.run_requests(flow.requests(one, protocol[1], model, "none"), model, sink, EngineSettings(), Clock())
     scored = score(one.task, flow.task_entry(one, data, protocol, model, "none"), one.examples, answers)
     name = one.task.name
     errors = sum(answer.state == "error" for answer in scored.answers)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from anymal_eval import __version__
 from anymal_eval.errors import AnyMALEvalError
+from anymal_eval.version import __version__
 
 WRONG_USE = 1
 OUR_FAULT = 70

@@ -11,7 +11,7 @@ Sink = Callable[[Sequence[Response]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class EngineSettings:
     """How a model is asked; none of it may change an answer in fp32.
 
     Attributes:

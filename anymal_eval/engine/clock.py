@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 # The order in which they are told. ``waiting`` is for data; ``answering`` is what a model did not divide any further.
 PARTS = ("waiting", "encoding", "prefilling", "decoding", "answering", "writing", "scoring")
-TOLD = {"waiting": "waiting for data"}
+LABELS = {"waiting": "waiting for data"}
 
 
 class Clock:
@@ -47,11 +47,11 @@ class Clock:
             self.add(part, more)
 
 
-def told(seconds: Mapping[str, float]) -> str:
+def summary(seconds: Mapping[str, float]) -> str:
     """One line for people.
 
-    >>> told({"decoding": 3.21, "waiting": 0.5, "writing": 0.001})
+    >>> summary({"decoding": 3.21, "waiting": 0.5, "writing": 0.001})
     '0.5 s waiting for data, 3.2 s decoding'
     """
     known = [part for part in PARTS if part in seconds] + sorted(set(seconds) - set(PARTS))
-    return ", ".join(f"{seconds[part]:.1f} s {TOLD.get(part, part)}" for part in known if seconds[part] >= 0.05)
+    return ", ".join(f"{seconds[part]:.1f} s {LABELS.get(part, part)}" for part in known if seconds[part] >= 0.05)

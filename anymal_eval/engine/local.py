@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from anymal_eval.engine import Settings, Sink
+from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, BatchLimits
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import ordered
@@ -19,7 +19,9 @@ AHEAD_BATCHES = 4
 FAILED_AT_ONCE = 16  # requests that could not be prepared are written when there are so many, if not before
 
 
-def ask(requests: Sequence[Request], model: Model, sink: Sink, settings: Settings, clock: Clock | None = None) -> None:
+def run_requests(
+    requests: Sequence[Request], model: Model, sink: Sink, settings: EngineSettings, clock: Clock | None = None
+) -> None:
     """Ask every request once and give the responses to ``sink`` as they come, in any order.
 
     Requests that cannot be prepared or answered become failures. An error that is none of the requests' own
@@ -106,7 +108,7 @@ def failed(request: Request, error: RequestFailed) -> Response:
 
 
 def _batches(
-    requests: Sequence[Request], model: Model, settings: Settings, kept: tuple[BatchLimits, Clock]
+    requests: Sequence[Request], model: Model, settings: EngineSettings, kept: tuple[BatchLimits, Clock]
 ) -> Iterator[tuple[list[Prepared], list[Response]]]:
     batcher = Batcher(kept[0])
     failures: list[Response] = []
@@ -127,7 +129,7 @@ def _batches(
 
 
 def _prepared(
-    requests: Sequence[Request], model: Model, how: tuple[Settings, int], clock: Clock
+    requests: Sequence[Request], model: Model, how: tuple[EngineSettings, int], clock: Clock
 ) -> Iterator[Prepared | Response]:
     """Prepare so many ahead in threads, in order, while less than ``ahead_bytes`` wait."""
     settings, ahead = how

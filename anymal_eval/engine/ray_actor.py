@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from anymal_eval.engine import Settings
+from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.local import ask
+from anymal_eval.engine.local import run_requests
 from anymal_eval.models import Expecting, Model, Prepared, choose_model
 from anymal_eval.protocols import Wording
 from anymal_eval.records import MediaKind, Request, Response
@@ -63,12 +63,14 @@ class Worker:
             provenance=dict(getattr(model, "provenance", {})),
         )
 
-    def answer(self, requests: Sequence[Request], settings: Settings) -> tuple[str, list[Response], dict[str, float]]:
+    def answer(
+        self, requests: Sequence[Request], settings: EngineSettings
+    ) -> tuple[str, list[Response], dict[str, float]]:
         """The model's fingerprint, the responses, and where the time went."""
         model = _InThread(self._thread.submit(self._load).result(), self._thread)
         responses: list[Response] = []
         clock = Clock()
-        ask(requests, model, responses.extend, settings, clock)
+        run_requests(requests, model, responses.extend, settings, clock)
         return model.fingerprint, responses, {**clock.seconds, "answering": model.rest}
 
     def refuse(self, request: Request) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from anymal_eval.engine import Settings, Sink
+from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.batching import MOST_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import ErrorCount
@@ -28,7 +28,7 @@ UNIT_BATCHES = 4
 
 
 class Workers:
-    """The driver's side: a model to describe, asked only through :meth:`ask`."""
+    """The driver's side: a model to describe, asked only through :meth:`run_requests`."""
 
     def __init__(self, recipe: Recipe, cluster: Cluster) -> None:
         """Start the workers and wait for the first to load the model.
@@ -57,14 +57,14 @@ class Workers:
 
     def prepare(self, request: Request) -> Prepared:
         """Not here: the workers prepare."""
-        raise TypeError(f"{request.id}: workers are asked through ask()")
+        raise TypeError(f"{request.id}: workers answer only through run_requests()")
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Not here: the workers answer."""
-        raise TypeError(f"{len(batch)} requests: workers are asked through ask()")
+        raise TypeError(f"{len(batch)} requests: workers answer only through run_requests()")
 
-    def ask(self, requests: Sequence[Request], sink: Sink, settings: Settings, clock: Clock) -> None:
-        """Ask every request once, as :func:`anymal_eval.engine.local.ask`; ``clock`` adds up all workers' seconds.
+    def run_requests(self, requests: Sequence[Request], sink: Sink, settings: EngineSettings, clock: Clock) -> None:
+        """Answer every request once, as ``local.run_requests`` does; ``clock`` adds up all workers' seconds.
 
         Raises:
             IncompleteRun: more than ``max_errors`` failures.
@@ -99,7 +99,7 @@ def _given_up(unit: Unit[Request]) -> list[Response]:
     return [Response(id=request.id, failure=why) for request in unit.content]
 
 
-def _units(requests: Sequence[Request], workers: int, settings: Settings) -> list[Unit[Request]]:
+def _units(requests: Sequence[Request], workers: int, settings: EngineSettings) -> list[Unit[Request]]:
     """What is handed out at once: requests on one medium stay together where they are not too many."""
     most = UNIT_BATCHES * (settings.batch_size or MOST_ROWS)
     size = share(len(requests), workers, most)

@@ -36,7 +36,7 @@ def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
     """How this task is read: the entry of the protocol, else the model's words, else the protocol's or task's rule.
 
     A cleaning that needs a package which is not installed becomes ``none``, so that the signature says what was
-    done; ``lacking`` says why.
+    done; ``cleaning_warning`` says why.
     """
     phrase = phrase_for(task, wording, protocol)
     clean = _clean(phrase.clean, protocol)
@@ -48,7 +48,7 @@ def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
     )
 
 
-def lacking(task: Task, wording: Wording, protocol: Protocol) -> str:
+def cleaning_warning(task: Task, wording: Wording, protocol: Protocol) -> str:
     """One line for the user where ``reading_for`` leaves out a cleaning that the protocol asks for; else empty."""
     clean = _clean(phrase_for(task, wording, protocol).clean, protocol)
     why = unavailable(clean)

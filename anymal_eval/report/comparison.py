@@ -186,12 +186,12 @@ def _differences(item: Measurement, column: Column, run: Results) -> tuple[bool,
         notes.append(f"{item.task}: {size}")
     errors = item.states.get("error", 0)
     if errors:
-        notes.append(f"{item.task}: {errors:,} of {item.asked:,} are errors and left out")
+        notes.append(f"{item.task}: {errors:,} of {item.requested:,} are errors and left out")
     return other_rule or other_split, tuple(notes)
 
 
 def _data_of(item: Measurement) -> tuple[str, str, int, int | None]:
-    return item.data, item.split, item.asked, item.n_expected
+    return item.data, item.split, item.requested, item.n_expected
 
 
 def _shared_flags(table: PaperTable, key: str) -> frozenset[str]:

@@ -61,7 +61,7 @@ def size_label(measurement: Measurement, limit: int | None) -> str:
         measurement: over n examples of a split that officially has N.
         limit: what the run was limited to, if it was.
     """
-    expected, asked = measurement.n_expected, measurement.asked
+    expected, asked = measurement.n_expected, measurement.requested
     if measurement.group:
         return ""
     if limit is not None:
@@ -103,7 +103,7 @@ def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
         _x100(item.value),
         interval,
         item.ci_method,
-        f"{item.n:,} of {item.asked:,}",
+        f"{item.n:,} of {item.requested:,}",
         states,
         "; ".join(mark for mark in marks if mark),
         item.signature,

@@ -8,7 +8,7 @@ from typing import Any
 
 from anymal_eval.errors import NotInCatalog, OtherRun
 from anymal_eval.store import digests
-from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.stored import StoredRun, open_run
 
@@ -40,7 +40,7 @@ def accept(run: StoredRun, folder: Path, *, replace: bool = False) -> Path:
             raise OtherRun(f"{rival.root} holds {', '.join(lost)} too, which {run.root} does not; accept a whole run")
     draft = folder / f".{manifest.run}.draft"
     shutil.rmtree(draft, ignore_errors=True)
-    with full_disk_said(draft):
+    with storage_errors(draft):
         _copy(run, draft)
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)

@@ -24,7 +24,7 @@ WRONG_PLACE = (
 
 
 @contextlib.contextmanager
-def full_disk_said(file: Path) -> Iterator[None]:
+def storage_errors(file: Path) -> Iterator[None]:
     """Turn what the operating system says of a place that cannot be written into one line that says how to go on.
 
     Raises:
@@ -51,7 +51,7 @@ def write_atomic(file: Path, content: str | bytes) -> None:
     """
     draft = file.with_name(f".{file.name}.draft")
     data = content.encode() if isinstance(content, str) else content
-    with full_disk_said(file):
+    with storage_errors(file):
         try:
             with draft.open("wb") as stream:
                 stream.write(data)

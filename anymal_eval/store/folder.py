@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import OtherRun
 from anymal_eval.store import manifest as manifests
-from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class RunFolder:
         )  # fmt: skip
         if strange:
             raise OtherRun(f"{self.root} holds something that is no run; choose another --out")
-        with full_disk_said(self.root):
+        with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = (self.root / ".lock").open("w")
         try:

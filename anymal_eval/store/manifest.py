@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval import __version__, fingerprint
+from anymal_eval import fingerprint
 from anymal_eval.codec import decode, encode, read_json
 from anymal_eval.errors import BadData, OtherRun
 from anymal_eval.paths import PACKAGE
+from anymal_eval.version import __version__
 
 SCHEMA = 1
 PACKAGES = (

@@ -10,7 +10,7 @@ from typing import Self
 from anymal_eval.codec import decode, encode, read_json_lines, write_json
 from anymal_eval.errors import BadData
 from anymal_eval.records import Response
-from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 
 SYNC_EVERY_S = 1.0  # a crash of the process loses nothing; a crash of the machine at most this
 
@@ -61,7 +61,7 @@ class ResponseLog:
             write_atomic(file, "".join(_line(item) for item in kept.values()))
         elif file.is_file():
             os.truncate(file, _whole_bytes(file))
-        with full_disk_said(file):
+        with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._stream = file.open("ab", buffering=0)
         self._synced = time.monotonic()
@@ -73,7 +73,7 @@ class ResponseLog:
             StorageFull: it was not written; the lines before it are whole.
         """
         data = "".join(_line(item) for item in batch).encode()
-        with full_disk_said(self._file):
+        with storage_errors(self._file):
             while data:
                 data = data[self._stream.write(data) :]
             if time.monotonic() - self._synced > SYNC_EVERY_S:
@@ -89,7 +89,7 @@ class ResponseLog:
     ) -> None:
         """Bring everything to the disk and close."""
         try:
-            with full_disk_said(self._file):
+            with storage_errors(self._file):
                 os.fsync(self._stream.fileno())
         finally:
             self._stream.close()

@@ -51,7 +51,7 @@ class Measurement:
     headline: bool
 
     @property
-    def asked(self) -> int:
+    def requested(self) -> int:
         """How many examples were asked, those with errors included."""
         return sum(self.states.values())
 
@@ -189,5 +189,5 @@ def _check(measurement: Measurement, where: str) -> None:
         raise BadData(f"{where}: ci_low {measurement.ci_low} is above ci_high {measurement.ci_high}")
     if any(count < 0 for count in measurement.states.values()):
         raise BadData(f"{where}: a state cannot have a negative count")
-    if measurement.n != measurement.asked - measurement.states.get("error", 0):
-        raise BadData(f"{where}: n is {measurement.n}, but the states leave {measurement.asked} less the errors")
+    if measurement.n != measurement.requested - measurement.states.get("error", 0):
+        raise BadData(f"{where}: n is {measurement.n}, but the states leave {measurement.requested} less the errors")

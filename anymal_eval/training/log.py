@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 
 Say = Callable[[int, Mapping[str, float]], None]
 
@@ -31,7 +31,7 @@ class Log:
             StorageFull: there is no space.
         """
         row = {"step": step, **values, "seconds": round(time.monotonic() - self._began, 3)}
-        with full_disk_said(self._file), self._file.open("a", encoding="utf-8") as stream:
+        with storage_errors(self._file), self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         if self._say is not None:
             self._say(step, values)

@@ -12,7 +12,7 @@ from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.errors import BadData
 from anymal_eval.media.location import Opener
-from anymal_eval.store.atomic import full_disk_said
+from anymal_eval.store.atomic import storage_errors
 from anymal_eval.training import record, starting, states
 from anymal_eval.training.batches import Batches, Collator, Unreadable
 from anymal_eval.training.callbacks import Evaluate
@@ -131,7 +131,7 @@ def train(job: Job, evaluate: Evaluate | None = None, shown: Shown | None = None
         record.write(job.out, content)
     unreadable = _learn(job, network, args, share, (evaluate, shown))
     if first:
-        with full_disk_said(final):
+        with storage_errors(final):
             checkpoint.save(network, final, note=job.note)
         record.write(job.out, {**content, "unreadable": unreadable, "finished": job.recipe.steps})
     _wait()

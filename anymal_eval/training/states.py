@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from torch import Tensor, nn
 
 from anymal_eval.errors import BadCheckpoint
-from anymal_eval.store.atomic import full_disk_said
+from anymal_eval.store.atomic import storage_errors
 
 TRAINED, POSITION = "trained.safetensors", "position_{}.json"
 _PREFIX = "checkpoint-"
@@ -68,7 +68,7 @@ def write(file: Path, fill: Callable[[BinaryIO], None]) -> None:
     Raises:
         StorageFull: there is no space; earlier states are whole.
     """
-    with full_disk_said(file.parent.parent):
+    with storage_errors(file.parent.parent):
         try:
             with file.open("wb") as stream:
                 fill(stream)

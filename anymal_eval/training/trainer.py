@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 
 from anymal_eval.errors import BadLogits, NeedsExtra, WrongUse, listed
-from anymal_eval.store.atomic import full_disk_said
+from anymal_eval.store.atomic import storage_errors
 from anymal_eval.training import states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.callbacks import Averaging, Evaluate, Evaluating
@@ -176,7 +176,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         del model, trial
-        with full_disk_said(Path(self.args.output_dir)):
+        with storage_errors(Path(self.args.output_dir)):
             self._save_state()
 
     def _save_state(self) -> None:

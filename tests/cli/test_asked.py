@@ -16,7 +16,7 @@ from anymal_eval.cli.show import show
 from anymal_eval.errors import BadDefinition
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.protocols import Phrase, Protocol
-from anymal_eval.protocols.reading import lacking, reading_for
+from anymal_eval.protocols.reading import cleaning_warning, reading_for
 from anymal_eval.task import Task
 from tests.cli.conftest import LAYOUTS, write
 
@@ -75,7 +75,7 @@ def test_a_cleaning_that_is_left_out_is_said_and_signed(tmp_path: Path) -> None:
     assert done.return_value == 0
     from anymal_eval.protocols import get
 
-    why = lacking(task("okvqa"), PLAIN_WORDING, get("blip2-2023"))
+    why = cleaning_warning(task("okvqa"), PLAIN_WORDING, get("blip2-2023"))
     if not why:
         pytest.skip("spaCy is installed: nothing is left out")
     assert "okvqa: read without the cleaning 'lemmas' of the protocol" in why

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from anymal_eval.engine import Settings
-from anymal_eval.engine.local import ask
+from anymal_eval.engine import EngineSettings
+from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import IncompleteRun, MediaError, OutOfMemory
 from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared
 from anymal_eval.records import ALL_MEDIA, Message, Request, Response
@@ -47,7 +47,7 @@ def requests(count: int) -> list[Request]:
 
 def collect(model: Echo, count: int, **settings: int) -> list[list[Response]]:
     written: list[list[Response]] = []
-    ask(requests(count), model, lambda batch: written.append(list(batch)), Settings(**settings))
+    run_requests(requests(count), model, lambda batch: written.append(list(batch)), EngineSettings(**settings))
     return written
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_goes_wrong_stops_and_keeps_what_it_has() -> None:
     model = Echo(broken=frozenset(map(str, range(4, 100))))
     written: list[Response] = []
     with pytest.raises(IncompleteRun, match=r"stopped: .* the last one: .*\.jpg: truncated"):
-        ask(requests(100), model, written.extend, Settings(batch_size=4, max_errors=3))
+        run_requests(requests(100), model, written.extend, EngineSettings(batch_size=4, max_errors=3))
     assert [item.id for item in written[:4]] == ["0", "1", "2", "3"]
     assert len(written) < 20
 

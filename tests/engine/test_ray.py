@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.engine import Settings
+from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.ordering import medium_of
 from anymal_eval.engine.ray_actor import Recipe
 from anymal_eval.engine.ray_pool import Cluster, Pool, Unit
@@ -131,13 +131,13 @@ def test_units_keep_a_picture_together_and_lose_nothing() -> None:
         Request(id=str(number), messages=(Message(role="user", parts=(Media(kind="image", uri=f"{number // 5}"),)),))
         for number in range(200)
     ]
-    units = _units(requests, 2, Settings(batch_size=4))
+    units = _units(requests, 2, EngineSettings(batch_size=4))
     assert [request.id for unit in units for request in unit.content] == [request.id for request in requests]
     assert len(units) >= 8
     for before, after in itertools.pairwise(units):
         assert medium_of(before.content[-1]) != medium_of(after.content[0])
     one = [replace(request, messages=requests[0].messages) for request in requests]
-    assert max(len(unit.content) for unit in _units(one, 2, Settings(batch_size=4))) == 16
+    assert max(len(unit.content) for unit in _units(one, 2, EngineSettings(batch_size=4))) == 16
 
 
 def test_a_unit_that_kills_its_workers_becomes_failures() -> None:

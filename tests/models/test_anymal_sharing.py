@@ -13,9 +13,9 @@ from PIL import Image
 
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.anymal.llm import Loading
-from anymal_eval.engine import Settings
+from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.local import ask
+from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import MediaError, OutOfMemory
 from anymal_eval.models import Prepared, anymal
 from anymal_eval.records import Decoding, Media, Message, Request, Response
@@ -67,7 +67,7 @@ def answers(
     model: Any, requests: Sequence[Request], size: int | None, clock: Clock | None = None
 ) -> dict[str, Response]:
     found: list[Response] = []
-    ask(requests, model, found.extend, Settings(batch_size=size), clock)
+    run_requests(requests, model, found.extend, EngineSettings(batch_size=size), clock)
     assert len(found) == len(requests)
     return {item.id: item for item in found}
 

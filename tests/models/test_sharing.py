@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anymal_eval.engine import Settings
+from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.local import ask
+from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import OutOfMemory
 from anymal_eval.models import Prepared, choose_model
 from anymal_eval.models._prefix_self_test import ON
@@ -54,7 +54,7 @@ def answers(
     model: Any, requests: Sequence[Request], size: int | None, clock: Clock | None = None
 ) -> dict[str, Response]:
     found: list[Response] = []
-    ask(requests, model, found.extend, Settings(batch_size=size), clock)
+    run_requests(requests, model, found.extend, EngineSettings(batch_size=size), clock)
     assert sorted(response.id for response in found) == sorted(request.id for request in requests)
     return {response.id: response for response in found}
 

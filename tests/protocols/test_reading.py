@@ -9,7 +9,7 @@ from anymal_eval import protocols
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Phrase, Protocol, Wording
 from anymal_eval.protocols.extraction import NAMES
-from anymal_eval.protocols.reading import Reading, lacking, read_response, reading_for, unwrap_json_caption
+from anymal_eval.protocols.reading import Reading, cleaning_warning, read_response, reading_for, unwrap_json_caption
 from anymal_eval.records import Example, Failure, Response
 from anymal_eval.task import Task
 
@@ -145,9 +145,9 @@ def test_without_spacy_the_signature_says_none(task: Callable[[str], Task], monk
     blip2 = protocols.get("blip2-2023")
     monkeypatch.setattr("anymal_eval.protocols.cleaning.importlib.util.find_spec", lambda name: None)
     assert reading_for(task("okvqa"), {}, blip2).clean == "none"
-    assert "okvqa" in lacking(task("okvqa"), {}, blip2)
-    assert "anymal_eval[lemmas]" in lacking(task("okvqa"), {}, blip2)
-    assert lacking(task("vqav2"), {}, blip2) == ""
+    assert "okvqa" in cleaning_warning(task("okvqa"), {}, blip2)
+    assert "anymal_eval[lemmas]" in cleaning_warning(task("okvqa"), {}, blip2)
+    assert cleaning_warning(task("vqav2"), {}, blip2) == ""
     monkeypatch.setattr("anymal_eval.protocols.cleaning.importlib.util.find_spec", lambda name: object())
     assert reading_for(task("okvqa"), {}, blip2).clean == "lemmas"
-    assert lacking(task("okvqa"), {}, blip2) == ""
+    assert cleaning_warning(task("okvqa"), {}, blip2) == ""

@@ -33,7 +33,7 @@ def test_reads_every_field_of_the_contract(run_folder: Callable[..., Path]) -> N
     (measured,) = read.measurements
     assert isinstance(measured, Measurement)
     assert (measured.value, measured.ci_low, measured.ci_high, measured.n) == (0.5, 0.4, 0.6, 3)
-    assert (measured.asked, measured.rule, measured.label) == (4, "vqa_accuracy@2021", "vqa_accuracy@2021")
+    assert (measured.requested, measured.rule, measured.label) == (4, "vqa_accuracy@2021", "vqa_accuracy@2021")
     assert measured.group == {"answer_type": "other"}
     assert read_results(folder / "results.json") == read
 

@@ -9,7 +9,7 @@ import pytest
 
 from anymal_eval.errors import BadData, OtherRun, StorageFull
 from anymal_eval.records import Failure, Response
-from anymal_eval.store.atomic import full_disk_said, write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.responses import ResponseLog, read_responses
 
@@ -64,9 +64,9 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write_atomic(file, "old")
-    with pytest.raises(StorageFull, match="make space"), full_disk_said(file):
+    with pytest.raises(StorageFull, match="make space"), storage_errors(file):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="Input/output"), full_disk_said(file):
+    with pytest.raises(OSError, match="Input/output"), storage_errors(file):
         raise OSError(errno.EIO, "Input/output error")
     assert file.read_text() == "old"
 

@@ -94,5 +94,5 @@ def slug(text: str) -> str:
 
 def size(item: Measurement) -> str:
     """``n of N``, and what the split officially has."""
-    official = f" (official {item.n_expected:,})" if item.n_expected not in (None, item.asked) else ""
-    return f"n {item.n:,} of {item.asked:,}{official}"
+    official = f" (official {item.n_expected:,})" if item.n_expected not in (None, item.requested) else ""
+    return f"n {item.n:,} of {item.requested:,}{official}"

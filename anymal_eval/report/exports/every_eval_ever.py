@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anymal_eval import __version__
 from anymal_eval.codec import write_json
 from anymal_eval.records import Example
 from anymal_eval.report.exports import Exported, size, slug
 from anymal_eval.statistics.intervals import SCALE as LARGEST
 from anymal_eval.store.results import Measurement
+from anymal_eval.version import __version__
 
 SCHEMA = "0.3.0"
 CORRECT = 0.5  # is_correct has no room between right and wrong; the score beside it has

@@ -26,14 +26,14 @@ class Side:
         rows: of ``scores.jsonl``, by example id.
         headline: its number for the task; None where it has none.
         groups: the same number in the task's groups.
-        same_words: whether it was asked in the same words as the run that is reported.
+        same_prompts: whether it was asked in the same words as the run that is reported.
     """
 
     label: str
     rows: Mapping[str, Row]
     headline: Measurement | None
     groups: Sequence[Measurement] = ()
-    same_words: bool = True
+    same_prompts: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class TaskPage:
 
     Attributes:
         examples: those that are shown, in the order of the data.
-        asked: how many there are in all.
+        total: how many there are in all.
         requests: the exact prompts by example id; empty where the model's words are not known here.
         sides: the run first, then each base that holds the task.
         checks: for each base, what the comparison found; None where it does not hold the task.
@@ -52,7 +52,7 @@ class TaskPage:
     name: str
     entry: TaskEntry
     examples: Sequence[Example]
-    asked: int
+    total: int
     requests: Mapping[str, Request]
     sides: Sequence[Side]
     checks: Sequence[TaskCheck | None]

@@ -13,7 +13,7 @@ from typing import Any
 
 from anymal_eval.records import Example, Media, Request
 from anymal_eval.report.gallery.content import TaskPage, is_right, score_of
-from anymal_eval.report.gallery.media_files import Key, Shown, key
+from anymal_eval.report.gallery.media_files import Key, MediaTag, key
 
 CHUNK_EXAMPLES = 100
 CHUNK_BYTES = 512 << 10
@@ -21,7 +21,7 @@ SNIPPET = 200  # characters of a text in the index, which search looks through
 MINI_PEAKS = 36
 
 
-def write_data(folder: Path, page: TaskPage, media: Mapping[Key, Shown]) -> None:
+def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> None:
     """Write ``index.js`` and ``chunk-<n>.js`` of one task into ``folder``."""
     folder.mkdir(parents=True)
     places: list[int] = []
@@ -34,7 +34,7 @@ def write_data(folder: Path, page: TaskPage, media: Mapping[Key, Shown]) -> None
     ]
     index = {
         "runs": [side.label for side in page.sides],
-        "sameWords": [side.same_words for side in page.sides],
+        "sameWords": [side.same_prompts for side in page.sides],
         "kind": page.examples[0].kind,
         "metric": page.headline.label if page.headline is not None else "",
         "rows": rows,
@@ -48,7 +48,7 @@ def _write(file: Path, name: str, text: str) -> None:
     )
 
 
-def _chunks(page: TaskPage, media: Mapping[Key, Shown]) -> Iterator[list[str]]:
+def _chunks(page: TaskPage, media: Mapping[Key, MediaTag]) -> Iterator[list[str]]:
     chunk: list[str] = []
     size = 0
     for example in page.examples:
@@ -62,7 +62,7 @@ def _chunks(page: TaskPage, media: Mapping[Key, Shown]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _index_row(page: TaskPage, example: Example, media: Mapping[Key, Shown]) -> dict[str, Any]:
+def _index_row(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
     """What the list, the filters, the search and the sorting need of one example."""
     rows = [side.rows.get(example.id) for side in page.sides]
     asked = example.question or example.context.get("ocr", "")
@@ -80,7 +80,7 @@ def _index_row(page: TaskPage, example: Example, media: Mapping[Key, Shown]) -> 
     }
 
 
-def _thumb(example: Example, media: Mapping[Key, Shown]) -> str | list[int] | None:
+def _thumb(example: Example, media: Mapping[Key, MediaTag]) -> str | list[int] | None:
     for one in example.media:
         shown = media.get(key(one), {})
         if "thumb" in shown:
@@ -92,7 +92,7 @@ def _thumb(example: Example, media: Mapping[Key, Shown]) -> str | list[int] | No
     return None
 
 
-def _detail(page: TaskPage, example: Example, media: Mapping[Key, Shown]) -> dict[str, Any]:
+def _detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
     """Everything that is shown of one example."""
     request = page.requests.get(example.id)
     detail: dict[str, Any] = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anymal_eval.media.reader import MediaReader
 
-Shown = Mapping[str, Any]
+MediaTag = Mapping[str, Any]
 Key = tuple[str, str, float | None, float | None]
 
 THUMB_SIDE = 176
@@ -56,17 +56,17 @@ class MediaFiles:
         self._reader = reader
         self._side = picture_side
 
-    def write(self, media: Iterable[Media], advance: Callable[[int], None]) -> dict[Key, Shown]:
+    def write(self, media: Iterable[Media], advance: Callable[[int], None]) -> dict[Key, MediaTag]:
         """Write each medium once; what cannot be read becomes an entry with an ``error``."""
         unique = {key(one): one for one in media}
-        found: dict[Key, Shown] = {}
+        found: dict[Key, MediaTag] = {}
         with ThreadPoolExecutor(THREADS) as threads:
             for name, shown in zip(unique, threads.map(self.one, unique.values()), strict=True):
                 found[name] = shown
                 advance(1)
         return found
 
-    def one(self, media: Media) -> Shown:
+    def one(self, media: Media) -> MediaTag:
         """Write one medium: what the page needs to know of it."""
         name = Path(media.uri).name
         base: dict[str, Any] = {"kind": media.kind, "name": name}

@@ -92,7 +92,7 @@ def by_group(folder: Path, page: TaskPage) -> Plot | None:
     if headline is None:
         return None
     # A group that holds every example says nothing that the headline does not.
-    same = [item for item in page.sides[0].groups if item.asked < page.asked]
+    same = [item for item in page.sides[0].groups if item.requested < page.total]
     largest = sorted(same, key=lambda item: -item.n)[:MOST_GROUPS]
     kept = [item for item in same if item in largest]
     if not kept:

@@ -15,7 +15,7 @@ from anymal_eval.report.gallery.drawing import styled
 from anymal_eval.report.gallery.media_files import MediaFiles
 from anymal_eval.report.gallery.pages import ASSETS, write_pages
 from anymal_eval.sources.hub_media import open_media
-from anymal_eval.store.atomic import full_disk_said
+from anymal_eval.store.atomic import storage_errors
 
 # What tells a folder that we wrote, and may write again, from somebody's own.
 MARK = ".anymal-eval-report"
@@ -46,7 +46,7 @@ def write_report(folder: Path, report: Report, media: Media, advance: Callable[[
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise WrongUse(f"{folder} holds something that is no report; choose another --out")
     draft = folder.with_name(f".{folder.name}.draft")
-    with full_disk_said(folder):
+    with storage_errors(folder):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
