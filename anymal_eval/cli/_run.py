@@ -301,7 +301,7 @@ def finish(folder: RunFolder, manifest: Manifest, loaded: Sequence[flow.Loaded],
     Returns:
         0, or 2 where answers are errors.
     """
-    from anymal_eval.metrics._captions import use_ptb
+    from anymal_eval.metrics import use_ptb
     from anymal_eval.store import digests
 
     scored: dict[str, Scores] = {}

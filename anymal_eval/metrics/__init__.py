@@ -1,86 +1,27 @@
-"""Metrics: per-example statistics, and one weighted reduce from which values, intervals and tests are made."""
+"""Metrics: per-example statistics, and one weighted reduce from which values, intervals and tests are made.
 
-from __future__ import annotations
+What a metric file needs is exported here: ``Metric``, ``Output``, ``weighted_mean``.
+"""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any
 
-from anymal_eval import catalog
-from anymal_eval.errors import BadDefinition, NotInCatalog
-from anymal_eval.records import Answer, Example
+from anymal_eval.errors import NeedsExtra
+from anymal_eval.metrics._captions import use_ptb
+from anymal_eval.metrics._metric import Floats, Groups, Metric, Output, get, missing_requirement, weighted_mean
+from anymal_eval.metrics._vqa_text import normalise_m4c
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-Floats: TypeAlias = "NDArray[np.float64]"
-Groups: TypeAlias = "Mapping[str, NDArray[np.str_]]"
-
-
-@dataclass(frozen=True)
-class Output:
-    """One number that a metric gives. A ``fraction`` lies in [0, 1]; CIDEr is as the official code returns it."""
-
-    name: str
-    unit: Literal["fraction", "cider"] = "fraction"
-    better: Literal["higher", "lower"] = "higher"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A number with a name and a version. Intervals and tests resample only through ``reduce``.
-
-    Shapes: N examples · k statistics an example · B weightings · o outputs
-
-    Attributes:
-        statistics: N examples and their N answers -> (N, k). Rows of errored answers are made as well and are
-            left out later, because the other rows may depend on their references (CIDEr's document frequencies).
-        reduce: (N, k) statistics, (B, N) weights, group labels (N,) by group name -> (B, o) values.
-        display: (N, k) -> (N,), a score an example, where that has a meaning.
-        is_mean: the value is the weighted mean of ``display``, so that normal theory holds for it.
-        needs: what must be there: ``p_yes`` in the answers, a ``java`` runtime, SPICE's ``spice_models``.
-        context: what a row's score depends on besides the row, in words for the signature (``idf 1a2b...``).
-        source: the official code it equals, with its commit.
-    """
-
-    name: str
-    version: str
-    outputs: tuple[Output, ...]
-    statistics: Callable[[Sequence[Example], Sequence[Answer]], Floats]
-    reduce: Callable[[Floats, Floats, Groups], Floats]
-    display: Callable[[Floats], Floats] | None = None
-    is_mean: bool = False
-    needs: frozenset[str] = field(default_factory=frozenset)
-    context: Callable[[Sequence[Example]], str] | None = None
-    source: str = ""
-
-    @property
-    def id(self) -> str:
-        """``name@version``, as task files and signatures write it."""
-        return f"{self.name}@{self.version}"
-
-
-def get(name: str) -> Metric:
-    """The metric ``name`` or ``name@version``. A file with several versions lists them in ``VERSIONS``.
-
-    Raises:
-        NotInCatalog: no such metric, or not in that version.
-    """
-    file, _, version = name.partition("@")
-    known = catalog.metrics()
-    default = known.get(file, "METRIC", Metric)
-    versions: tuple[Metric, ...] = getattr(known.module(file), "VERSIONS", (default,))
-    if not version:
-        return default
-    for metric in versions:
-        if metric.name != default.name:
-            raise BadDefinition(f"{known.file(file)}: every version must be named {default.name!r}")
-        if metric.version == version:
-            return metric
-    offered = " or ".join(metric.id for metric in versions)
-    raise NotInCatalog(f"no metric named {name!r}; did you mean {offered}?")
+__all__ = [
+    "Floats",
+    "Groups",
+    "Metric",
+    "Output",
+    "as_evaluate",
+    "get",
+    "missing_requirement",
+    "normalise_m4c",
+    "use_ptb",
+    "weighted_mean",
+]
 
 
 def as_evaluate(name: str, **options: Any) -> Any:
@@ -88,12 +29,14 @@ def as_evaluate(name: str, **options: Any) -> Any:
 
     Args:
         name: As in a task file, ``vqa_accuracy@2021``.
-        options: What ``evaluate.Metric`` takes.
+        options: What ``evaluate.Metric`` takes (``num_process``, ``process_id``, ``experiment_id`` ...).
 
     Raises:
         NotInCatalog: no such metric.
         NeedsExtra: it cannot be computed here; the message says why.
     """
-    from anymal_eval.metrics import _evaluate
+    if why := missing_requirement(get(name)):
+        raise NeedsExtra(f"{name}: {why}")
+    from anymal_eval.metrics._evaluate import EvaluateMetric
 
-    return _evaluate.as_evaluate(name, **options)
+    return EvaluateMetric(name, **options)

@@ -8,9 +8,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from anymal_eval.errors import NeedsExtra
-from anymal_eval.metrics import Metric, get
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics._metric import Metric, get
 from anymal_eval.records import Answer, Example
 
 Row = Mapping[str, Any]
@@ -116,20 +114,3 @@ class EvaluateMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no 
         groups = {name: np.array([example.groups[name] for example in examples]) for name in examples[0].groups}
         values = self._metric.reduce(stats, np.ones((1, len(rows))), groups)[0]
         return {output.name: float(value) for output, value in zip(self._metric.outputs, values, strict=True)}
-
-
-def as_evaluate(name: str, **options: Any) -> EvaluateMetric:
-    """The metric ``name`` or ``name@version`` as an ``evaluate`` module.
-
-    Args:
-        name: As in a task file.
-        options: What ``evaluate.Metric`` takes (``num_process``, ``process_id``, ``experiment_id`` ...).
-
-    Raises:
-        NotInCatalog: no such metric.
-        NeedsExtra: it cannot be computed here; the message says why.
-    """
-    why = missing(get(name))
-    if why:
-        raise NeedsExtra(f"{name}: {why}")
-    return EvaluateMetric(name, **options)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import BadDefinition
-from anymal_eval.metrics import Metric, Output
-from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.records import Answer, Example
 
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.metrics import Metric, Output
+from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._captions import ptb_context, read_captions
-from anymal_eval.metrics._mean import weighted_mean
 from anymal_eval.records import Answer, Example
 
 BETA = 1.2

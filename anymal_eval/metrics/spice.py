@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import NeedsExtra
-from anymal_eval.metrics import Metric, Output
+from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._captions import Captions, ptb_context, read_captions
 from anymal_eval.metrics._java import jar_folder, run_java
-from anymal_eval.metrics._mean import weighted_mean
 from anymal_eval.metrics._spice_models import ORIGIN, missing_models, models_folder
 from anymal_eval.records import Answer, Example
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.metrics import Groups, Metric, Output, cider, spice
-from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics import Groups, Metric, Output, cider, spice, weighted_mean
 from anymal_eval.records import Answer, Example
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import BadDefinition
-from anymal_eval.metrics import Metric, Output
-from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._vqa_text import (
     normalise_curly,
     normalise_m4c,

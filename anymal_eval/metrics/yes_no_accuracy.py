@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.metrics import Metric, Output
-from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._yes_no import positives, yes_option
 from anymal_eval.records import Answer, Example
 

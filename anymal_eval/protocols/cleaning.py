@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from anymal_eval.errors import NeedsExtra
+from anymal_eval.metrics import normalise_m4c
 
 SPACY_MODEL = "en_core_web_sm"
 _NEXT_TURN = re.compile("Question|Answer|Short")
@@ -14,8 +15,6 @@ _NEXT_TURN = re.compile("Question|Answer|Short")
 
 def m4c_upload(text: str) -> str:
     """The TextVQA (m4c) normal form, in which LLaVA and OpenFlamingo upload VQA answers."""
-    from anymal_eval.metrics._vqa_text import normalise_m4c
-
     return normalise_m4c(text)
 
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from anymal_eval import metrics
 from anymal_eval.errors import IncompleteRun, NeedsExtra
-from anymal_eval.metrics import Metric
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics import Metric, missing_requirement
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.scoring.chance import chance
@@ -150,7 +149,7 @@ def _missing(metric: Metric, answers: Sequence[Answer]) -> str | None:
         without = sum(answer.p_yes is None for answer in answers if answer.state != "error")
         if without:
             return f"{without} answers hold no probability of yes; the model must score both candidates"
-    return missing(metric)
+    return missing_requirement(metric)
 
 
 def _measure(

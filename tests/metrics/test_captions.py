@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from anymal_eval.errors import BadDefinition, NeedsExtra, NeedsJava
-from anymal_eval.metrics import Floats, _captions, _ngrams, get, spice
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics import Floats, _captions, _ngrams, get, missing_requirement, spice
 from anymal_eval.metrics.rouge_l import common_length, word_masks
 from anymal_eval.records import Answer, Example
 
@@ -221,8 +220,8 @@ def test_missing_references_are_named(name: str) -> None:
 def test_without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("meteor", "spice", "spider"):
-        assert missing(get(name)) == "no Java runtime on the PATH"
-    assert missing(get("cider")) is None
+        assert missing_requirement(get(name)) == "no Java runtime on the PATH"
+    assert missing_requirement(get("cider")) is None
     with pytest.raises(NeedsJava, match="install"):
         get("meteor").statistics(*_pairs([(["a dog"], "a dog")]))
 
@@ -257,10 +256,10 @@ def test_spice_reads_what_the_jar_writes(fake_java: Path, monkeypatch: pytest.Mo
     models = fake_java / "models"
     models.mkdir()
     monkeypatch.setenv("ANYMAL_EVAL_SPICE", str(models))
-    assert "lacks stanford-corenlp-3.6.0.jar and" in str(missing(get("spider")))
+    assert "lacks stanford-corenlp-3.6.0.jar and" in str(missing_requirement(get("spider")))
     for name in ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"):
         (models / name).touch()
-    assert missing(get("spider")) is None
+    assert missing_requirement(get("spider")) is None
     np.testing.assert_array_equal(get("spice").statistics(*pairs)[:, 0], [1.0, 0.0, np.nan])
     spider = get("spider").statistics(*pairs)
     np.testing.assert_array_equal(spider[:, 0], get("cider").statistics(*pairs)[:, 0])

@@ -9,8 +9,7 @@ import pytest
 
 from anymal_eval import catalog
 from anymal_eval.errors import NeedsExtra, NotInCatalog
-from anymal_eval.metrics import as_evaluate, get
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics import as_evaluate, get, missing_requirement
 
 TEXTS = {"predictions": ["a dog runs", "cat"], "references": [["a dog runs"] * 10, ["a dog", "cat"] * 5]}
 CHOICES = {"predictions": [0, -1], "references": [0, 1]}
@@ -33,7 +32,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_every_metric_is_a_module(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import evaluate
 
-    if why := missing(get(name)):
+    if why := missing_requirement(get(name)):
         with pytest.raises(NeedsExtra, match=name):
             as_evaluate(name)
         pytest.skip(f"not computed: {why}")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from anymal_eval import catalog
-from anymal_eval.metrics import get
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics import get, missing_requirement
 from anymal_eval.records import Answer, Example
 
 CASES = Path(__file__).parents[1] / "golden" / "metrics"
@@ -72,7 +71,7 @@ def _meteor() -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "case"), _cases())
 def test_golden(name: str, case: dict[str, Any]) -> None:
     metric = get(name)
-    why = missing(metric)
+    why = missing_requirement(metric)
     if why:
         pytest.skip(f"not computed: {why}")
     examples = [_example(at, row) for at, row in enumerate(case["examples"])]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anymal_eval.metrics import Floats, get
-from anymal_eval.metrics._needs import missing
+from anymal_eval.metrics import Floats, get, missing_requirement
 from anymal_eval.records import Answer, Example
 
 SLICES = Path(__file__).parents[1] / "golden" / "slices"
@@ -109,7 +108,7 @@ def _meteor() -> dict[str, Floats]:
 @pytest.mark.parametrize(("task", "name"), _cases())
 def test_slice(task: str, name: str) -> None:
     metric = get(name)
-    if why := missing(metric):
+    if why := missing_requirement(metric):
         pytest.skip(f"not computed: {why}")
     expected = _json(task, "expected.json")
     examples, answers = _examples(task), _answers(task)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anymal_eval.metrics import Groups, Metric, Output
-from anymal_eval.metrics._mean import weighted_mean
+from anymal_eval.metrics import Groups, Metric, Output, weighted_mean
 
 
 def _root_mean_square(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
