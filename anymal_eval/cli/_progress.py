@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import click
+
 PLAIN_EVERY_S = 10.0
 
 
@@ -29,6 +31,16 @@ def progress(label: str, total: int, done: int) -> Iterator[Progress]:
             yield bar
     else:
         yield _Lines(label, total, done)
+
+
+class Terminal:
+    """The console of the command line: messages and progress on standard error."""
+
+    progress = staticmethod(progress)
+
+    def message(self, text: str) -> None:
+        """Print one line."""
+        click.echo(text, err=True)
 
 
 @contextmanager

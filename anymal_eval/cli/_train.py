@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,10 +12,11 @@ import click
 
 from anymal_eval import paths
 from anymal_eval.cli._progress import progress
-from anymal_eval.cli._run import typed_options
 from anymal_eval.errors import WrongUse, listed
+from anymal_eval.evaluation.plan import parse_options
 
 if TYPE_CHECKING:
+    from anymal_eval.evaluation.during_training import HeadlineEvaluator
     from anymal_eval.training.recipe import Recipe
     from anymal_eval.training.stage import Job, Running
     from anymal_eval.training.starting import Start
@@ -33,7 +34,6 @@ def carry_out(stage: Literal["align", "instruct"], network: str, given: dict[str
     Raises:
         AnyMALEvalError: as the error tree says; what was saved stays.
     """
-    from anymal_eval.cli._train_scores import evaluation
     from anymal_eval.training.recipe import recipe
     from anymal_eval.training.stage import Shown, train
 
@@ -43,7 +43,7 @@ def carry_out(stage: Literal["align", "instruct"], network: str, given: dict[str
     job = _job(stage, network, made, given)
     try:
         folder = train(
-            job, evaluation(given, job.start.config().modalities), Shown(progress=progress, say=_Said(made.steps))
+            job, _evaluator(given, job.start.config().modalities), Shown(progress=progress, say=_Said(made.steps))
         )
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted: the same command with --out {job.out} goes on from its last state", err=True)
@@ -72,6 +72,18 @@ def _job(stage: Literal["align", "instruct"], network: str, made: Recipe, given:
     )
 
 
+def _evaluator(given: Mapping[str, Any], accepts: Collection[str]) -> HeadlineEvaluator | None:
+    from anymal_eval.evaluation.during_training import TrainingEvaluation, headline_evaluator
+
+    if bool(given["eval_every"]) != bool(given["eval_tasks"]):
+        raise WrongUse("--eval-every and --eval-tasks go together")
+    if not given["eval_tasks"]:
+        return None
+    own = {name: given[f"eval_{name}"] for name in ("tasks", "protocol", "data", "limit")}
+    shared = {name: given[name] for name in ("data_root", "features", "media_timeout")}
+    return headline_evaluator(TrainingEvaluation(**own, **shared), accepts)
+
+
 def _start(stage: str, network: str, given: Mapping[str, Any]) -> Start:
     from anymal_eval.anymal.config import LoraConfig
     from anymal_eval.training.starting import Start
@@ -82,7 +94,7 @@ def _start(stage: str, network: str, given: Mapping[str, Any]) -> Start:
             raise WrongUse(f"{network}: there is no such folder; train instruct goes on from the checkpoint of align")
         if not given["no_lora"]:
             adapters = LoraConfig(rank=given["lora_rank"], alpha=given["lora_alpha"], dropout=given["lora_dropout"])
-    return Start(network=network, backbones=typed_options(given["backbones"]), adapters=adapters)
+    return Start(network=network, backbones=parse_options(given["backbones"]), adapters=adapters)
 
 
 def _running(given: Mapping[str, Any]) -> Running:

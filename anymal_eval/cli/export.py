@@ -75,14 +75,14 @@ def _tasks(run: "StoredRun", named: str | None) -> tuple[str, ...]:
 def _reader(run: "StoredRun", data_root: Path, tasks_dir: tuple[Path, ...]) -> "Callable[[str], Mapping[str, Example]]":
     from dataclasses import replace
 
-    from anymal_eval.cli import _evaluate as flow
+    from anymal_eval.evaluation.dataset import reload_dataset
     from anymal_eval.store.folder import RunFolder
 
     def read(task: str) -> "Mapping[str, Example]":
         # All of the split's examples: those that the run holds are picked by id.
         entry = replace(run.manifest.tasks[task], subset="")
-        loaded = flow.load_again(task, entry, data_root, tasks_dir, RunFolder(run.root))
-        return {example.id: example for example in loaded.examples}
+        dataset = reload_dataset(task, entry, data_root, tasks_dir, RunFolder(run.root))
+        return {example.id: example for example in dataset.examples}
 
     return read
 

@@ -8,8 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from anymal_eval.anymal.features import FeatureCache
-    from anymal_eval.cli._evaluate import DataChoice
     from anymal_eval.engine.ray_filling import Fillers
+    from anymal_eval.evaluation.plan import EvaluationPlan, ExecutionOptions
     from anymal_eval.models import ModelSpec
     from anymal_eval.models.anymal.filling import Filler
     from anymal_eval.models.anymal.options import Options
@@ -64,12 +64,14 @@ def fill(folder: Path, **given: Any) -> int:
     """
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import listed
+    from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.models.anymal.filling import Filler, shown
 
-    spec = _chosen(given["model"], folder, given)
-    media = shown(_requests(spec, Filler, given))
-    with _filler(spec.options, given) as filler, progress("features", len(media), 0) as advance:
-        filled = filler.fill(media, given["threads"], advance)
+    plan = make_plan(**given, features=folder)
+    spec, requests = _requests(plan, Filler)
+    media = shown(requests)
+    with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
+        filled = filler.fill(media, plan.execution.threads, advance)
     kept = filled.media - filled.encoded - len(filled.failed)
     click.echo(f"{filled.media} media: {filled.encoded} encoded, {kept} were there before; {folder}: {_told(folder)}")
     if filled.corrupt:
@@ -102,69 +104,31 @@ def prune(folder: Path, max_size: str) -> None:
     click.echo(f"{_size(freed)} freed; {_told(folder)}")
 
 
-def _chosen(model: str, folder: Path, given: dict[str, Any]) -> "ModelSpec":
-    from anymal_eval.errors import WrongUse
-    from anymal_eval.models import choose_model
-
-    timeout = given["media_timeout"]
-    common = {
-        "features": str(folder),
-        "device": given["device"],
-        "precision": given["precision"],
-        "media_timeout": None if timeout is None else f"{timeout:g}",
-    }
-    if model.partition(":")[0] != "anymal":
-        raise WrongUse(f"--model {model}: only anymal:PATH has encoders whose outputs are kept")
-    return choose_model(model, {}, {key: value for key, value in common.items() if value is not None})
-
-
-def _filler(options: "Options", given: dict[str, Any]) -> "Filler | Fillers":
+def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fillers":
     """Here, or in Ray workers."""
-    if given["engine"] == "local":
+    if execution.engine == "local":
         from anymal_eval.models.anymal.filling import Filler
 
         return Filler(options)
     from anymal_eval.engine.ray_filling import Fillers
     from anymal_eval.engine.ray_pool import Cluster
 
-    workers, gpus, address = given["workers"], given["gpus_per_worker"], given["address"]
-    return Fillers(options, Cluster(workers=workers, gpus_per_worker=gpus, address=address))
+    cluster = Cluster(workers=execution.workers, gpus_per_worker=execution.gpus_per_worker, address=execution.address)
+    return Fillers(options, cluster)
 
 
-def _requests(spec: "ModelSpec", filler: "type[Filler]", given: dict[str, Any]) -> "list[Request]":
-    """What ``run`` would ask of the same tasks."""
-    from anymal_eval.cli import _asked
-    from anymal_eval.cli import _evaluate as flow
+def _requests(plan: "EvaluationPlan", filler: "type[Filler]") -> "tuple[ModelSpec, list[Request]]":
+    """What ``run`` would send of the same tasks, and the model."""
+    from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import WrongUse
-    from anymal_eval.protocols.prompting import build_request
+    from anymal_eval.evaluation.load import TaskRequests
+    from anymal_eval.evaluation.resolve import resolve
 
-    tasks, skipped = flow.choose_tasks(given["tasks"], spec, given["tasks_dir"])
-    if given["hub_id"] is not None and len(tasks) > 1:
-        raise WrongUse("--hub-id goes with one task")
-    for name in skipped:
-        click.echo(f"{name}: skipped, model {spec.name} does not take its media", err=True)
-    protocol = flow.protocol_of(given["protocol"])
-    data = _data(given)
-    loaded = [flow.load_task(task, _asked.with_split(task, data, protocol)) for task in tasks]
-    return [
-        build_request(example, one.task, filler.wording, protocol[1])
-        for one in (flow.require_media(each, data) for each in loaded)
-        for example in one.examples
-    ]
-
-
-def _data(given: dict[str, Any]) -> "DataChoice":
-    from anymal_eval.cli._evaluate import DataChoice
-
-    return DataChoice(
-        kind=given["data"],
-        root=given["data_root"],
-        split=given["split"],
-        limit=given["limit"],
-        demo_examples=given["demo_examples"],
-        hub_id=given["hub_id"],
-        skip_missing_media=given["skip_missing_media"],
-    )
+    if str(plan.model.model).partition(":")[0] != "anymal":
+        raise WrongUse(f"--model {plan.model.model}: only anymal:PATH has encoders whose outputs are kept")
+    resolved = resolve(plan, Terminal())
+    tasks = [TaskRequests(dataset, filler.wording, resolved.protocol, "none") for dataset in resolved.datasets]
+    return resolved.spec, [request for task in tasks for request in task]
 
 
 def _open(folder: Path) -> "FeatureCache":

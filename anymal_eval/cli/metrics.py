@@ -9,7 +9,7 @@ import click
 def metrics(name: str | None, as_json: bool) -> None:
     """List the metrics, or tell NAME's versions, outputs and source."""
     from anymal_eval import catalog
-    from anymal_eval.cli._catalogs import list_or_show
+    from anymal_eval.cli._listing import list_or_show
 
     list_or_show(catalog.metrics(), name, as_json, _details)
 

@@ -9,7 +9,7 @@ import click
 def protocols(name: str | None, as_json: bool) -> None:
     """List the ways papers asked, or print NAME's words for every task."""
     from anymal_eval import catalog
-    from anymal_eval.cli._catalogs import list_or_show
+    from anymal_eval.cli._listing import list_or_show
 
     list_or_show(catalog.protocols(), name, as_json, _details)
 

@@ -35,17 +35,18 @@ def report(
     The folder opens from the file system, without a server and without a network. With --against the answers of
     other runs stand beside this one's.
     """
-    from anymal_eval.cli._gallery import Wanted, gather
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import WrongUse
+    from anymal_eval.evaluation.report_content import ReportOptions, read_report
     from anymal_eval.report.gallery.media_files import key
     from anymal_eval.report.gallery.write import Media, write_report
 
     if out is None and any(run.glob("*/scores.jsonl.gz")):
         raise WrongUse(f"{run} is an accepted run, which is tracked: give --out, so that no media get into it")
-    wanted = Wanted(run=run, against=against, data_root=data_root, examples=examples, folders=tasks_dir,
-                    accepted=accepted)  # fmt: skip
-    found = gather(wanted)
+    options = ReportOptions(
+        run=run, against=against, data_root=data_root, examples=examples, tasks_dir=tasks_dir, accepted=accepted
+    )
+    found = read_report(options)
     folder = out if out is not None else run / "report"
     copied = media == "copy"
     unique = {key(one) for page in found.pages for example in page.examples for one in example.media}

@@ -43,6 +43,11 @@ def run(**given: Any) -> int:
 
     Interrupted or killed, the same command asks only what is missing.
     """
-    from anymal_eval.cli._run import Plan, carry_out
+    from anymal_eval.cli._progress import Terminal
+    from anymal_eval.evaluation.plan import make_plan
+    from anymal_eval.evaluation.run import run as evaluate
 
-    return carry_out(Plan(**given))
+    finished = evaluate(make_plan(**given), Terminal())
+    click.echo(finished.table)
+    click.echo(f"written to {finished.root}", err=True)
+    return finished.exit_code

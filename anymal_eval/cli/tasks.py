@@ -9,7 +9,7 @@ import click
 def tasks(name: str | None, as_json: bool) -> None:
     """List the benchmarks, or tell NAME in detail."""
     from anymal_eval import catalog
-    from anymal_eval.cli._catalogs import list_or_show
+    from anymal_eval.cli._listing import list_or_show
 
     list_or_show(catalog.tasks(), name, as_json, _details)
 

@@ -37,7 +37,6 @@ class Facts:
     fingerprint: str
     accepts: frozenset[MediaKind]
     wording: Wording
-    opens_media: bool
     expecting: bool
     provenance: Mapping[str, Any]
 
@@ -58,7 +57,6 @@ class Worker:
             fingerprint=model.fingerprint,
             accepts=model.accepts,
             wording=dict(model.wording),
-            opens_media=getattr(model, "opens_media", True),
             expecting=isinstance(model, Expecting),
             provenance=dict(getattr(model, "provenance", {})),
         )

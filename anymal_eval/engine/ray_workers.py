@@ -45,7 +45,7 @@ class Workers:
                 raise WrongUse(f"--engine ray: model {recipe.typed} must know all ids beforehand; leave out --engine")
             undo.pop_all()
         self.fingerprint, self.accepts, self.wording = facts.fingerprint, facts.accepts, facts.wording
-        self.opens_media, self.provenance = facts.opens_media, facts.provenance
+        self.provenance = facts.provenance
 
     def refuse(self, request: Request) -> None:
         """Have a worker's model look at a request.

@@ -4,7 +4,7 @@ The public names are these; files with an underscore are this part's own.
 """
 
 from anymal_eval.models._protocols import PLAIN_WORDING, Expecting, Model, PlainText, Prepared, Refusing
-from anymal_eval.models._selection import ModelSpec, choose_model, wrapper
+from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
 
 __all__ = [
     "PLAIN_WORDING",
@@ -15,5 +15,6 @@ __all__ = [
     "Prepared",
     "Refusing",
     "choose_model",
+    "given_model",
     "wrapper",
 ]

@@ -49,9 +49,33 @@ class _OfClass:
         del options
         return frozenset(self.made.accepts)
 
+    @property
+    def opens_media(self) -> bool:
+        return bool(getattr(self.made, "opens_media", True))
+
     def load(self, options: Any) -> Model:
         model: Model = self.made(options)
         return model
+
+
+@dataclass(frozen=True)
+class _OfObject:
+    """A model itself, as a wrapper."""
+
+    model: Model
+    Options = NoOptions
+
+    def accepts(self, options: Any) -> frozenset[MediaKind]:
+        del options
+        return self.model.accepts
+
+    @property
+    def opens_media(self) -> bool:
+        return bool(getattr(self.model, "opens_media", True))
+
+    def load(self, options: Any) -> Model:
+        del options
+        return self.model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +90,11 @@ class ModelSpec:
     def accepts(self) -> frozenset[MediaKind]:
         """What it can take, known before anything is loaded."""
         return self.module.accepts(self.options)
+
+    @property
+    def opens_media(self) -> bool:
+        """Whether it opens the files of the media; ``opens_media = False`` in its module or class says no."""
+        return bool(getattr(self.module, "opens_media", True))
 
     def load(self) -> Model:
         """Load it; this may take minutes."""
@@ -90,6 +119,11 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
     if checkpoint and "." not in name:
         values["checkpoint"] = checkpoint
     return ModelSpec(name=name if "." not in name else typed, module=module, options=_resolve(name, module, values))
+
+
+def given_model(model: Model) -> ModelSpec:
+    """A model that exists already, in the place of one that is loaded by its name."""
+    return ModelSpec(name=type(model).__qualname__, module=_OfObject(model), options=NoOptions())
 
 
 def wrapper(what: str, found: Any) -> Wrapper:

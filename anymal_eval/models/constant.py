@@ -23,6 +23,9 @@ class Options:
     seconds: float = 0.0
 
 
+opens_media = False  # answers without looking
+
+
 def accepts(options: Options) -> frozenset[MediaKind]:
     """Every kind of medium: none is opened."""
     del options
@@ -35,8 +38,6 @@ def load(options: Options) -> Model:
 
 
 class _Constant:
-    opens_media = False
-
     def __init__(self, options: Options) -> None:
         self._says = options.says
         self._seconds = options.seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,9 +67,10 @@ Wording = Mapping[AnswerKind, Phrase]
 class Protocol:
     """A named way of asking. A task it does not name is asked in the model's own wording.
 
-    ``clean`` and ``extract`` hold for the tasks that have no entry of their own.
+    ``clean`` and ``extract`` hold for the tasks that have no entry of their own; ``name`` is the file's.
     """
 
+    name: str = ""
     summary: str
     paper: str = ""
     clean: str = "none"
@@ -86,4 +87,4 @@ def get(name: str, extra: Sequence[Path] = ()) -> Protocol:
     """
     from anymal_eval.codec import read_toml
 
-    return read_toml(Protocol, catalog.protocols(extra).file(name))
+    return replace(read_toml(Protocol, catalog.protocols(extra).file(name)), name=name)

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anymal_eval import catalog
-from anymal_eval.cli._asked import with_split
-from anymal_eval.cli._evaluate import DataChoice
 from anymal_eval.cli.run import run
 from anymal_eval.cli.show import show
 from anymal_eval.errors import BadDefinition
+from anymal_eval.evaluation.dataset import reported_split
+from anymal_eval.evaluation.plan import DataOptions
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.protocols import Phrase, Protocol
 from anymal_eval.protocols.reading import cleaning_warning, reading_for
@@ -62,11 +62,11 @@ def test_the_protocol_says_which_split(tmp_path: Path) -> None:
 
 
 def test_a_split_that_the_task_lacks_is_the_protocols_fault() -> None:
-    words = Protocol(summary="x", tasks={"coco": Phrase(user="{media} Say.", split="karpathy-test")})
+    words = Protocol(name="mine", summary="x", tasks={"coco": Phrase(user="{media} Say.", split="karpathy-test")})
     with pytest.raises(BadDefinition, match=r"protocol mine: task coco has no split 'karpathy-test'.*give --split"):
-        with_split(task("coco"), DataChoice(), ("mine", words))
-    assert with_split(task("coco"), DataChoice(split="val"), ("mine", words)).split == "val"
-    assert with_split(task("vqav2"), DataChoice(), ("mine", words)).split is None
+        reported_split(task("coco"), DataOptions(), words)
+    assert reported_split(task("coco"), DataOptions(split="val"), words).split == "val"
+    assert reported_split(task("vqav2"), DataOptions(), words).split is None
 
 
 def test_a_cleaning_that_is_left_out_is_said_and_signed(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from anymal_eval.cli._evaluate import BLIND
 from anymal_eval.cli.accept import accept
 from anymal_eval.cli.check import check
 from anymal_eval.cli.table import table
 from anymal_eval.errors import BadData, IncompleteRun, OtherRun
+from anymal_eval.evaluation.write import BLIND
 from anymal_eval.report.accepted_tables import stale, write_tables
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import listed

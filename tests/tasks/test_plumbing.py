@@ -16,7 +16,9 @@ from typing import Any, cast
 import pytest
 
 from anymal_eval import catalog, metrics, protocols
-from anymal_eval.cli import _evaluate as flow
+from anymal_eval.evaluation.dataset import TaskDataset
+from anymal_eval.evaluation.generate import task_entry
+from anymal_eval.evaluation.load import TaskRequests
 from anymal_eval.models import choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.protocols.reading import Reading, reading_for
@@ -93,12 +95,12 @@ def replayed(task: Task, split: str, examples: Sequence[Example], protocol: str 
 def scored(
     task: Task, split: str, examples: Sequence[Example], said: Sequence[Response], protocol: str = protocols.DEFAULT
 ) -> Scores:
-    loaded = flow.Loaded(
-        task=task, split=task.split(split), examples=tuple(examples), whole=[item.id for item in examples],
+    dataset = TaskDataset(
+        task=task, split=task.split(split), examples=tuple(examples), all_ids=[item.id for item in examples],
         fingerprint="x",
     )  # fmt: skip
     model = choose_model("constant", {}).load()
-    entry = flow.task_entry(loaded, flow.DataChoice(), (protocol, protocols.get(protocol)), model, "none")
+    entry = task_entry(TaskRequests(dataset, model.wording, protocols.get(protocol), "none"))
     return score(task, entry, examples, {response.id: response for response in said})
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.cli._gallery import chosen
 from anymal_eval.errors import BadData, MissingData, OtherRun, WrongUse
+from anymal_eval.evaluation.report_content import select_examples
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.clips import clip_ending, picture_ending, preview_frames, sound_ending
 from anymal_eval.report.gallery.content import Side
@@ -116,9 +116,9 @@ def test_errors_and_changes_are_shown_first() -> None:
     rows = {str(at): {"state": "error" if at == 40 else "ok", "answer": "a"} for at in range(50)}
     other = {name: {**row, "answer": "b" if name in ("7", "8") else "a"} for name, row in rows.items()}
     sides = [Side(label=label, rows=each, headline=None) for label, each in (("run", rows), ("base", other))]
-    assert {example.id for example in chosen(examples, sides, 3)} == {"7", "8", "40"}
-    assert len(chosen(examples, sides, 10)) == 10
-    assert chosen(examples, sides, 50) == examples
+    assert {example.id for example in select_examples(examples, sides, 3)} == {"7", "8", "40"}
+    assert len(select_examples(examples, sides, 10)) == 10
+    assert select_examples(examples, sides, 50) == examples
 
 
 def test_what_browsers_play_is_told_by_its_bytes() -> None:

@@ -1,0 +1,39 @@
+"""What an evaluation tells whoever runs it: messages and progress, passed in, so that nothing here prints."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Console(Protocol):
+    """Shows what an evaluation does."""
+
+    def message(self, text: str) -> None:
+        """Show one line that is not a result."""
+        ...
+
+    def progress(self, label: str, total: int, done: int) -> AbstractContextManager[Advance]:
+        """Show progress inside a ``with``; what it gives takes how many more are done.
+
+        Args:
+            label: the task's name.
+            total: how many there are.
+            done: how many of them were done before.
+        """
+        ...
+
+
+class SilentConsole:
+    """Shows nothing."""
+
+    def message(self, text: str) -> None:
+        """Drop it."""
+        del text
+
+    @contextmanager
+    def progress(self, label: str, total: int, done: int) -> Iterator[Advance]:
+        """Count nothing."""
+        del label, total, done
+        yield lambda more: None

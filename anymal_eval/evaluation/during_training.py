@@ -1,0 +1,90 @@
+"""Evaluation of a network while it is trained: some tasks' headlines, from the network as it is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anymal_eval import protocols
+from anymal_eval.engine import EngineSettings
+from anymal_eval.engine.clock import Clock
+from anymal_eval.evaluation.dataset import load_dataset, reported_split, require_media
+from anymal_eval.evaluation.generate import run_requests, task_entry
+from anymal_eval.evaluation.load import TaskRequests
+from anymal_eval.evaluation.plan import DataOptions
+from anymal_eval.evaluation.resolve import choose_tasks
+from anymal_eval.scoring.score import score
+from anymal_eval.sources.load import Kind
+
+if TYPE_CHECKING:
+    from anymal_eval.anymal.model import AnyMAL
+    from anymal_eval.models import Model
+    from anymal_eval.records import Response
+
+HeadlineEvaluator = Callable[["AnyMAL", int], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEvaluation:
+    """What ``train`` evaluates every so many steps; see ``cli/train.py`` for each."""
+
+    tasks: str
+    protocol: str = protocols.DEFAULT
+    data: Kind = "demo"
+    data_root: Path = Path("data")
+    limit: int | None = 200
+    features: Path | None = None
+    media_timeout: float = 60.0
+
+
+def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) -> HeadlineEvaluator:
+    """A function from a network and its step to headlines by ``task/output``.
+
+    The data are read now, so that what is missing is an error before training starts. A task with answers that are
+    errors also gives ``task/errors``.
+
+    Args:
+        options: which tasks, on which data.
+        accepts: the media that the network has encoders for.
+
+    Raises:
+        NotInCatalog, MissingData, BadData: a task or its data are not there.
+        WrongUse: a task of a medium that the network does not take.
+    """
+    names = tuple(name.strip() for name in options.tasks.split(",") if name.strip())
+    tasks, _ = choose_tasks(names, accepts, (), "--eval-tasks: this network")
+    protocol = protocols.get(options.protocol)
+    data = DataOptions(data=options.data, data_root=options.data_root, limit=options.limit)
+    splits = [reported_split(task, data, protocol) for task in tasks]
+    datasets = [require_media(load_dataset(task, own)) for task, own in zip(tasks, splits, strict=True)]
+    requests: list[TaskRequests] = []
+
+    def evaluate(network: AnyMAL, step: int) -> Mapping[str, float]:
+        del step
+        from anymal_eval.models import anymal
+
+        own = anymal.Options(checkpoint="", features=str(options.features or ""), media_timeout=options.media_timeout)
+        model = anymal.over(network, own)
+        requests[:] = requests or [TaskRequests(one, model.wording, protocol, "none") for one in datasets]
+        try:
+            return {name: value for task in requests for name, value in _headlines(model, task).items()}
+        finally:
+            model.close()
+
+    return evaluate
+
+
+def _headlines(model: Model, task: TaskRequests) -> dict[str, float]:
+    responses: dict[str, Response] = {}
+
+    def sink(batch: Sequence[Response]) -> None:
+        responses.update((response.id, response) for response in batch)
+
+    run_requests(list(task), model, sink, EngineSettings(), Clock())
+    name, examples = task.dataset.task.name, task.dataset.examples
+    scores = score(task.dataset.task, task_entry(task), examples, responses)
+    errors = sum(answer.state == "error" for answer in scores.answers)
+    headlines = {f"{name}/{row['output']}": float(row["value"]) for row in scores.measurements if row["headline"]}
+    return {**headlines, **({f"{name}/errors": float(errors)} if errors else {})}

@@ -1,0 +1,183 @@
+"""Step 3, generate: every request without an answer goes to the model, and every answer to the disk as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anymal_eval.codec import encode, read_json
+from anymal_eval.engine import local
+from anymal_eval.engine.clock import Clock, summary
+from anymal_eval.engine.ray_workers import Workers
+from anymal_eval.evaluation.dataset import TaskDataset
+from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests
+from anymal_eval.models import ModelSpec
+from anymal_eval.protocols.reading import reading_for
+from anymal_eval.store import manifest as manifests
+from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.folder import RunFolder, write_json_pretty
+from anymal_eval.store.manifest import Manifest, TaskEntry
+from anymal_eval.store.responses import ResponseLog
+
+if TYPE_CHECKING:
+    from anymal_eval.evaluation.console import Console
+    from anymal_eval.models import Model
+    from anymal_eval.records import Response
+
+TIMINGS = "timings.json"  # apart from the results, which are the same bytes however a run went
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedRun:
+    """A run whose responses are on disk.
+
+    Attributes:
+        datasets: of the tasks that are scored now; the manifest may hold more.
+    """
+
+    folder: RunFolder
+    manifest: Manifest
+    datasets: tuple[TaskDataset, ...]
+    ptb: Any
+
+
+class Session:
+    """One command's share of a run: where its time went, and how many answers it added."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.answers = 0
+
+
+def new_manifest(loaded: LoadedEvaluation) -> Manifest:
+    """What the run is, without its tasks; its name follows from that."""
+    plan, spec, model = loaded.resolved.plan, loaded.resolved.spec, loaded.model
+    label = spec.name if plan.data.kind != "demo" else f"demo-{spec.name}"
+    identity = {
+        "model": _model_name(spec),
+        "fingerprint": model.fingerprint,
+        "protocol": loaded.resolved.protocol.name,
+        "data": plan.data.kind,
+        "split": plan.data.split or "default",
+        "limit": plan.data.limit,
+        "ablate": loaded.ablate,
+        "ptb": plan.ptb,
+    }
+    provenance = dict(getattr(model, "provenance", {}))
+    device = str(provenance.get("device", plan.model.device or "none"))
+    manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
+    return replace(manifest, model={"options": encode(spec.options), "provenance": provenance})
+
+
+def generate(
+    loaded: LoadedEvaluation, manifest: Manifest, folder: RunFolder, session: Session, console: Console
+) -> GeneratedRun:
+    """Answer what the run has no answer to.
+
+    Args:
+        loaded: the model and its requests.
+        manifest: of :func:`new_manifest`.
+        folder: the run, locked.
+        session: counts answers and time.
+        console: for progress.
+
+    Raises:
+        OtherRun: the folder holds another run.
+        IncompleteRun: too many errors, or no space; what was answered is on disk.
+    """
+    plan = loaded.resolved.plan
+    if folder.manifest_file.is_file():
+        before = folder.manifest()
+        manifests.check_same(folder.manifest_file, before, manifest, plan.allow_environment_change)
+        old, own = (each.environment.get(manifests.OWN_VERSION) for each in (before, manifest))
+        if old != own:
+            console.message(f"{folder.root}: made by anymal_eval {old}, resumed by {own}")
+        manifest = manifests.resumed(before, manifest)
+    remark = getattr(loaded.model, "remark", "")
+    for task in loaded.tasks:
+        manifest = manifest.with_task(task.dataset.task.name, task_entry(task, remark))
+    folder.write_manifest(manifest)
+    for task in loaded.tasks:
+        _answer(loaded, task, folder.responses(task.dataset.task.name), session, console)
+    return GeneratedRun(
+        folder=folder, manifest=manifest, datasets=tuple(task.dataset for task in loaded.tasks), ptb=plan.ptb
+    )
+
+
+def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
+    """What the manifest holds of one task; ``remark`` is what a reader of its numbers must know of the model."""
+    dataset = task.dataset
+    n_split, kind = len(dataset.all_ids), dataset.options.kind
+    return TaskEntry(
+        version=dataset.task.version,
+        split=dataset.split.name,
+        data=kind,
+        examples=dataset.fingerprint,
+        n=len(dataset.examples),
+        n_split=n_split,
+        n_expected=n_split if kind == "demo" else dataset.split.expected,
+        labelled=dataset.split.labelled,
+        limit=dataset.options.limit,
+        subset=dataset.subset,
+        protocol=task.protocol.name,
+        prompts=task.prompts,
+        reading=encode(reading_for(dataset.task, task.wording, task.protocol)),
+        remark=remark,
+        ablate=task.ablate,
+        source=dict(dataset.source),
+    )
+
+
+@contextmanager
+def session(root: Path, console: Console) -> Iterator[Session]:
+    """Time what happens inside; then show where the time went, and add it to ``timings.json``, also after an error."""
+    one = Session()
+    start = time.perf_counter()
+    try:
+        yield one
+    finally:
+        wall = time.perf_counter() - start
+        _write_timings(root / TIMINGS, one, wall)
+        if one.answers:
+            parts = summary(one.clock.seconds)
+            console.message(f"{one.answers} answers in {wall:.1f} s{': ' if parts else ''}{parts}")
+
+
+def run_requests(requests: Sequence[Any], model: Model, sink: Any, settings: Any, clock: Clock) -> None:
+    """Answer requests by the engine that the model was loaded for."""
+    if isinstance(model, Workers):
+        model.run_requests(requests, sink, settings, clock)
+    else:
+        local.run_requests(requests, model, sink, settings, clock)
+
+
+def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: Session, console: Console) -> None:
+    size = len(task.dataset.examples)
+    with ResponseLog(file) as log:
+        missing = [request for request in task if request.id not in log.answered]
+        with console.progress(task.dataset.task.name, size, size - len(missing)) as advance:
+
+            def sink(batch: Sequence[Response]) -> None:
+                log.append(batch)
+                session.answers += len(batch)
+                advance(len(batch))
+
+            settings = loaded.resolved.plan.execution.settings(size)
+            run_requests(missing, loaded.model, sink, settings, session.clock)
+
+
+def _model_name(spec: ModelSpec) -> str:
+    # The folders above a checkpoint say nothing about the model and differ from machine to machine.
+    checkpoint = getattr(spec.options, "checkpoint", "")
+    return f"{spec.name}:{Path(checkpoint).name}" if checkpoint else spec.name
+
+
+def _write_timings(file: Path, one: Session, wall: float) -> None:
+    before: list[Mapping[str, Any]] = read_json(file)["sessions"] if file.is_file() else []
+    seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
+    now = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
+    write_atomic(file, write_json_pretty({"schema": 1, "sessions": [*before, now]}))

@@ -1,0 +1,159 @@
+"""Step 2, load: the model, here or in Ray workers; then every request that it will get, built and hashed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from anymal_eval import fingerprint
+from anymal_eval.codec import encode, write_json
+from anymal_eval.errors import MissingData, WrongUse
+from anymal_eval.evaluation.dataset import TaskDataset
+from anymal_eval.evaluation.resolve import ResolvedEvaluation
+from anymal_eval.models import Expecting, Model, Refusing
+from anymal_eval.protocols import Protocol, Wording
+from anymal_eval.protocols.prompting import build_request
+from anymal_eval.records import Media, Request
+from anymal_eval.sources.ablation import ablated
+
+if TYPE_CHECKING:
+    from anymal_eval.evaluation.console import Console
+
+# A request takes about 1.1 kB: those of all thirteen demo tasks stay, those of VQAv2's 214,354 questions (240 MB) are
+# built a second time when they are sent, which takes 3 s.
+KEPT_REQUESTS = 20_000
+
+
+class TaskRequests:
+    """The requests of one task, in the order of its examples.
+
+    Attributes:
+        wording, protocol, ablate: what they are built with.
+        prompts: the hash of all prompts, as they are sent.
+    """
+
+    def __init__(self, dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> None:
+        """Build and hash them.
+
+        Raises:
+            BadDefinition: the words name something that the examples do not have.
+        """
+        self.dataset = dataset
+        self.wording, self.protocol, self.ablate = wording, protocol, ablate
+        self._kept: list[Request] | None = [] if len(dataset.examples) <= KEPT_REQUESTS else None
+        self.prompts = fingerprint.of_lines(self._hashed())
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._kept) if self._kept is not None else self._built()
+
+    def _built(self) -> Iterator[Request]:
+        task = self.dataset.task
+        for example in ablated(self.dataset.examples, self.ablate):
+            yield build_request(example, task, self.wording, self.protocol)
+
+    def _hashed(self) -> Iterator[str]:
+        for request in self._built():
+            if self._kept is not None:
+                self._kept.append(request)
+            yield prompt_text(request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedEvaluation:
+    """A loaded model and what it will be given."""
+
+    resolved: ResolvedEvaluation
+    model: Model
+    ablate: str
+    tasks: tuple[TaskRequests, ...]
+
+    def without_media(self) -> LoadedEvaluation:
+        """The same evaluation with every medium left out."""
+        datasets = [task.dataset for task in self.tasks]
+        return replace(self, ablate="no-media", tasks=_requests(self.resolved, self.model, datasets, "no-media"))
+
+
+def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
+    """Load the model, and build the requests in its words.
+
+    Args:
+        resolved: what will be evaluated.
+        console: where cleanings that are not available are named.
+
+    Raises:
+        BadCheckpoint, NeedsExtra: the model cannot be loaded.
+        WrongUse: it cannot answer such requests.
+    """
+    plan = resolved.plan
+    model = load_model(resolved)
+    try:
+        if plan.with_blind and isinstance(model, Expecting):
+            raise WrongUse(
+                f"--with-blind asks again without media, which the file of model {resolved.spec.name} cannot answer"
+            )
+        datasets = [_expected_by(model, dataset) for dataset in resolved.datasets]
+        warn_of_cleaning(resolved, model.wording, console)
+        tasks = _requests(resolved, model, datasets, plan.ablate)
+        if isinstance(model, Refusing):
+            for task in tasks:
+                model.refuse(next(iter(task)))
+    except BaseException:
+        model.close()
+        raise
+    return LoadedEvaluation(resolved=resolved, model=model, ablate=plan.ablate, tasks=tasks)
+
+
+def load_model(resolved: ResolvedEvaluation) -> Model:
+    """Load the model here, or have Ray workers load it.
+
+    Raises:
+        NeedsExtra: Ray is not installed.
+    """
+    plan, execution = resolved.plan, resolved.plan.execution
+    if execution.engine == "local":
+        return resolved.spec.load()
+    from anymal_eval.engine.ray_actor import Recipe
+    from anymal_eval.engine.ray_workers import Cluster, Workers
+
+    cluster = Cluster(workers=execution.workers, gpus_per_worker=execution.gpus_per_worker, address=execution.address)
+    typed = str(plan.model.model)
+    return Workers(Recipe(typed=typed, options=plan.model.options, common=plan.model.shared), cluster)
+
+
+def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Console) -> None:
+    """Name each cleaning of the protocol that is left out because a package is not installed."""
+    from anymal_eval.protocols.reading import cleaning_warning
+
+    for dataset in resolved.datasets:
+        why = cleaning_warning(dataset.task, wording, resolved.protocol)
+        if why:
+            console.message(why)
+
+
+def prompt_text(request: Request) -> str:
+    """A request as one line of text, media by their kind: equal text means equal words."""
+    turns = [
+        [message.role, *(f"<{part.kind}>" if isinstance(part, Media) else part for part in message.parts)]
+        for message in request.messages
+    ]
+    decoding = encode(request.decoding)
+    rest = [request.answer_prefix, list(request.candidates), request.length_normalise, decoding, request.frames]
+    return write_json([turns, *rest])
+
+
+def _requests(
+    resolved: ResolvedEvaluation, model: Model, datasets: list[TaskDataset], ablate: str
+) -> tuple[TaskRequests, ...]:
+    return tuple(TaskRequests(dataset, model.wording, resolved.protocol, ablate) for dataset in datasets)
+
+
+def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:
+    """The examples that the model is to answer: a file of answers may hold only some of them."""
+    if not isinstance(model, Expecting):
+        return dataset
+    wanted = model.expect(dataset.all_ids)
+    examples = tuple(item for item in dataset.examples if item.id in wanted)
+    if not examples:
+        raise MissingData(f"{dataset.task.name}: the file has no answer to any of its {len(dataset.examples)} examples")
+    return replace(dataset, examples=examples)

@@ -1,0 +1,47 @@
+"""The exact prompt, media and reading of one example, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anymal_eval.protocols.reading import Reading
+from anymal_eval.records import Example, Media, Request
+
+
+def prompt_lines(task: str, example: Example, request: Request, reading: Reading) -> Iterator[str]:
+    """What the model gets, and how its answer is read.
+
+    Args:
+        task: its name.
+        example: for its references, which the request does not hold.
+        request: of the example.
+        reading: of the task.
+    """
+    yield f"=== {task} {example.id} (cluster {example.cluster})"
+    for message in request.messages:
+        text = "".join(f"<{part.kind}: {_named(part)}>" if isinstance(part, Media) else part for part in message.parts)
+        yield f"[{message.role}] {text}"
+    if request.answer_prefix:
+        yield f"[answer begins] {request.answer_prefix}"
+    if request.candidates:
+        by = "log p a token" if request.length_normalise else "sum of log p"
+        yield f"ranked       {' | '.join(request.candidates)} ({by})"
+    else:
+        decoding = request.decoding
+        beams = (
+            "greedy" if decoding.beams == 1 else f"{decoding.beams} beams, length penalty {decoding.length_penalty:g}"
+        )
+        stop = f", stop at {decoding.stop!r}" if decoding.stop else ""
+        yield f"generated    {decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, {beams}{stop}"
+    if any(part.kind == "video" for part in request.media):
+        yield f"frames       {request.frames}"
+    yield f"read         unwrap {reading.unwrap}, clean {reading.clean}, extract {reading.extract}"
+    if example.label is not None:
+        yield f"label        {example.label}: {example.options[example.label]}"
+    if example.references is not None:
+        yield f"references   {' | '.join(example.references)}"
+
+
+def _named(media: Media) -> str:
+    cut = "" if media.start_s is None else f" {media.start_s:g}-{media.end_s:g} s"
+    return f"{media.uri}{cut}"

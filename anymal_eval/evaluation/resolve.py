@@ -1,0 +1,112 @@
+"""Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anymal_eval import catalog, protocols
+from anymal_eval.errors import WrongUse
+from anymal_eval.evaluation.dataset import TaskDataset, load_dataset, reported_split, require_media
+from anymal_eval.evaluation.plan import EvaluationPlan
+from anymal_eval.models import ModelSpec, choose_model, given_model
+from anymal_eval.protocols import Protocol
+from anymal_eval.task import Task
+
+if TYPE_CHECKING:
+    from anymal_eval.evaluation.console import Console
+
+DEMO_MODEL, DEMO_PROTOCOL = "anymal:demo", "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedEvaluation:
+    """What will be evaluated.
+
+    Attributes:
+        plan: with the model, the source of the data and the protocol named.
+        spec: the model, chosen and not loaded.
+        protocol: the plan's, read.
+        datasets: one for each task, in the order of the plan.
+    """
+
+    plan: EvaluationPlan
+    spec: ModelSpec
+    protocol: Protocol
+    datasets: tuple[TaskDataset, ...]
+
+
+def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> ResolvedEvaluation:
+    """Look up the model, the tasks and the protocol, and read the data.
+
+    Args:
+        plan: what the user wants.
+        console: where skipped tasks are named.
+        media: whether the media must be there.
+
+    Raises:
+        NotInCatalog, WrongUse: a name or a combination that cannot be.
+        MissingData, BadData: the data are not there, or not whole.
+    """
+    plan = _with_demo_model(plan, console)
+    if plan.with_blind and plan.ablate != "none":
+        raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
+    spec = _spec(plan)
+    plan.execution.settings(0)
+    tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}")
+    if plan.data.hub_id is not None and len(tasks) > 1:
+        raise WrongUse("--hub-id goes with one task")
+    protocol = protocols.get(plan.protocol or protocols.DEFAULT)
+    datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
+    for task_name in skipped:
+        console.message(f"{task_name}: skipped, model {spec.name} does not take its media")
+    if media and spec.opens_media and plan.ablate != "no-media":
+        datasets = [require_media(dataset) for dataset in datasets]
+    return ResolvedEvaluation(plan=plan, spec=spec, protocol=protocol, datasets=tuple(datasets))
+
+
+def choose_tasks(
+    names: Sequence[str | Task], accepts: Collection[str], folders: Sequence[Path], model: str
+) -> tuple[list[Task], list[str]]:
+    """The tasks of a plan, or all that the model takes, with the names of those it does not take.
+
+    Raises:
+        NotInCatalog: there is no such task.
+        WrongUse: a task is named that the model cannot take.
+    """
+    known = catalog.tasks(folders)
+    everything = list(names) == ["all"]
+    wanted = [each if isinstance(each, Task) else known.get(each, "TASK", Task)
+              for each in (known.names() if everything else names)]  # fmt: skip
+    found = list({task.name: task for task in wanted}.values())
+    refused = [task for task in found if task.media not in accepts]
+    if refused and not everything:
+        takes = ", ".join(sorted(accepts)) or "nothing"
+        raise WrongUse(f"{model} takes {takes}; {refused[0].name} needs {refused[0].media}")
+    if not found:
+        raise WrongUse("--tasks names no task")
+    return [task for task in found if task not in refused], [task.name for task in refused]
+
+
+def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:
+    """The demo world and the demo model where no model is named; the demo model's own words where none are named."""
+    if plan.model.model is None:
+        if plan.data.data not in (None, "demo"):
+            raise WrongUse("--model is needed: anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models")
+        console.message("no model named: the demo model answers on demo data; name another with --model")
+        plan = replace(plan, model=replace(plan.model, model=DEMO_MODEL), data=replace(plan.data, data="demo"))
+    if plan.protocol is None and plan.model.model == DEMO_MODEL:
+        plan = replace(plan, protocol=DEMO_PROTOCOL)
+    return plan
+
+
+def _spec(plan: EvaluationPlan) -> ModelSpec:
+    model = plan.model.model
+    if isinstance(model, str):
+        return choose_model(model, plan.model.options, plan.model.shared)
+    if plan.model.options or plan.model.shared or plan.execution.engine != "local":
+        raise WrongUse("a model that is given as an object takes no options and runs in this process")
+    assert model is not None  # noqa: S101  # the demo model stands in for None
+    return given_model(model)

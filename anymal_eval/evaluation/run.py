@@ -1,0 +1,96 @@
+"""An evaluation from its plan to its tables: resolve, load, generate, score, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from anymal_eval import paths
+from anymal_eval.evaluation.dataset import reload_dataset
+from anymal_eval.evaluation.generate import GeneratedRun, generate, new_manifest, session
+from anymal_eval.evaluation.load import LoadedEvaluation, load
+from anymal_eval.evaluation.plan import EvaluationPlan
+from anymal_eval.evaluation.resolve import resolve
+from anymal_eval.evaluation.score import score
+from anymal_eval.evaluation.write import BLIND, FinishedRun, write, write_tables
+from anymal_eval.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from anymal_eval.evaluation.console import Console
+
+
+def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
+    """Evaluate.
+
+    Args:
+        plan: what is evaluated.
+        console: takes messages and progress.
+
+    Raises:
+        AnyMALEvalError: as the error tree says; what was answered is on disk, and the same plan resumes it.
+    """
+    loaded = load(resolve(plan, console), console)
+    try:
+        finished = _run(loaded, plan.out, console)
+        if not plan.with_blind:
+            return finished
+        console.message("asking the same without media")
+        blind = _run(loaded.without_media(), finished.root / BLIND, console, resumed_by=finished.root)
+    finally:
+        if plan.model.model is not loaded.model:  # a model that was given as an object is its owner's to close
+            loaded.model.close()
+    with RunFolder(finished.root):
+        table = write_tables(finished.root)
+    return replace(finished, table=table, errors=finished.errors + blind.errors)
+
+
+def rescore(
+    root: Path,
+    console: Console,
+    *,
+    data_root: Path = Path("data"),
+    ptb: Literal["python", "java"] | None = None,
+    tasks_dir: Sequence[Path] = (),
+) -> FinishedRun:
+    """Score a run again from its responses, without the model; its run without media too.
+
+    Args:
+        root: the run folder.
+        console: takes messages.
+        data_root: the folder of the official files.
+        ptb: the caption tokenizer; None is the run's own.
+        tasks_dir: folders of the user's own task files.
+
+    Raises:
+        OtherRun: the data have changed since. IncompleteRun: responses are missing.
+    """
+    errors = 0
+    # The run without media first: its values stand in the other's table.
+    for each in (root / BLIND, root):
+        if each == root or each.is_dir():
+            with RunFolder(each) as folder:
+                manifest = folder.manifest()
+                datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
+                used = ptb or manifest.identity["ptb"]
+                generated = GeneratedRun(folder=folder, manifest=manifest, datasets=tuple(datasets), ptb=used)
+                finished = write(score(generated, console))
+                errors += finished.errors
+    return replace(finished, errors=errors)
+
+
+def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_by: Path | None = None) -> FinishedRun:
+    manifest = new_manifest(loaded)
+    root = out if out is not None else paths.runs() / manifest.run
+    with RunFolder(root) as folder, session(root, console) as one:
+        try:
+            generated = generate(loaded, manifest, folder, one, console)
+        except KeyboardInterrupt:
+            where = resumed_by or root
+            console.message(
+                f"\ninterrupted: every answer so far is in {where}; the same command with --out {where} goes on"
+            )
+            raise
+        with one.clock.measure("scoring"):
+            return write(score(generated, console))

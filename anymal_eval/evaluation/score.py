@@ -1,0 +1,93 @@
+"""Step 4, score: answers, statistics and measurements from the responses on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anymal_eval.errors import listed
+from anymal_eval.evaluation.dataset import TaskDataset
+from anymal_eval.evaluation.generate import GeneratedRun
+from anymal_eval.metrics import use_ptb
+from anymal_eval.records import Response
+from anymal_eval.scoring.score import Scores
+from anymal_eval.scoring.score import score as score_task
+from anymal_eval.store.responses import read_responses
+
+if TYPE_CHECKING:
+    from anymal_eval.evaluation.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun:
+    """A run whose scores and statistics are on disk.
+
+    Attributes:
+        scores: by task, of those that were scored now.
+        errors: how many answers are errors, over these tasks.
+    """
+
+    generated: GeneratedRun
+    scores: Mapping[str, Scores]
+    errors: int
+
+
+def score(generated: GeneratedRun, console: Console) -> ScoredRun:
+    """Score every dataset of the run.
+
+    Args:
+        generated: the run.
+        console: where answers that are errors are counted.
+
+    Raises:
+        IncompleteRun: responses are missing.
+    """
+    folder, scores, errors = generated.folder, {}, 0
+    with use_ptb(generated.ptb):
+        for dataset in generated.datasets:
+            name = dataset.task.name
+            responses = read_responses(folder.responses(name))
+            scores[name] = score_task(dataset.task, generated.manifest.tasks[name], dataset.examples, responses)
+            folder.write_scores(name, _rows(dataset, responses, scores[name]))
+            folder.write_statistics(name, scores[name].statistics)
+    for dataset in generated.datasets:
+        errors += _count_errors(dataset, scores[dataset.task.name], console)
+    return ScoredRun(generated=generated, scores=scores, errors=errors)
+
+
+def _rows(dataset: TaskDataset, responses: Mapping[str, Response], scores: Scores) -> Iterator[dict[str, Any]]:
+    """The rows of ``scores.jsonl``."""
+    place = 0
+    for example, answer in zip(dataset.examples, scores.answers, strict=True):
+        response = responses[example.id]
+        row: dict[str, Any] = {"id": example.id, "cluster": example.cluster, "state": answer.state}
+        row["raw"] = response.answer if response.option_scores is None else list(response.option_scores)
+        row["answer"] = answer.text
+        if answer.choice is not None:
+            row["choice"] = answer.choice
+        if answer.p_yes is not None:
+            row["p_yes"] = answer.p_yes
+        if example.groups:
+            row["groups"] = dict(example.groups)
+        if answer.state == "error":
+            row["scores"] = {}
+        else:
+            row["scores"] = {name: float(values[place]) for name, values in scores.display.items()}
+            place += 1
+        yield row
+
+
+def _count_errors(dataset: TaskDataset, scores: Scores, console: Console) -> int:
+    errors = [
+        (example.id, answer.text)
+        for example, answer in zip(dataset.examples, scores.answers, strict=True)
+        if answer.state == "error"
+    ]
+    if errors:
+        console.message(
+            f"{dataset.task.name}: {len(errors)} of {len(scores.answers)} answers are errors and are left out "
+            f"of the value: {listed([name for name, _ in errors])}; the first: {errors[0][1]}; the same command asks "
+            "them again"
+        )
+    return len(errors)

@@ -1,0 +1,94 @@
+"""Step 5, write: ``results.json``, its digests, and the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.codec import read_json
+from anymal_eval.evaluation.score import ScoredRun
+from anymal_eval.report.rendering import render
+from anymal_eval.report.run_table import files_of, screen_table
+from anymal_eval.scoring.score import Scores
+from anymal_eval.store import digests
+from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.manifest import Manifest
+from anymal_eval.store.results import FILE, Measurement, parse_results, read_results
+
+BLIND = "no-media"  # inside a run folder, the same run without media
+SHOWN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run that is whole on disk.
+
+    Attributes:
+        root: its folder.
+        table: the short table, in Markdown.
+        errors: how many answers are errors.
+    """
+
+    root: Path
+    manifest: Manifest
+    table: str
+    errors: int
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 2 where answers are errors."""
+        return 2 if self.errors else 0
+
+
+def write(scored: ScoredRun) -> FinishedRun:
+    """Write what a scored run measured; tasks that the folder holds from before stay in it."""
+    folder, manifest = scored.generated.folder, scored.generated.manifest
+    folder.write_results(_results(folder.root, manifest, scored.scores))
+    digests.write(folder.root, manifest.tasks)
+    return FinishedRun(root=folder.root, manifest=manifest, table=write_tables(folder.root), errors=scored.errors)
+
+
+def write_tables(root: Path) -> str:
+    """Write the tables in all formats; give the short one, which of the groups holds only the headline's.
+
+    Where the same run was made without media, its headlines stand below those of this one.
+    """
+    file = root / FILE
+    results = parse_results(read_json(file), str(file))
+    blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
+    for name, text in files_of(results, blind).items():
+        write_atomic(root / name, text)
+    headlines = {(row.task, row.rule, row.output) for row in results.measurements if row.headline}
+    sizes = Counter((row.task, row.rule, row.output, name) for row in results.measurements for name in row.group or {})
+    shown = tuple(
+        row
+        for row in results.measurements
+        if row.headline
+        or row.group is None
+        or ((row.task, row.rule, row.output) in headlines and _is_small(row, sizes))
+    )
+    return render(screen_table(replace(results, measurements=shown), blind), "md")
+
+
+def _is_small(row: Measurement, sizes: Mapping[tuple[str, str, str, str], int]) -> bool:
+    return all(sizes[row.task, row.rule, row.output, name] <= SHOWN_GROUPS for name in row.group or {})
+
+
+def _results(root: Path, manifest: Manifest, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """What ``results.json`` holds: the tasks just scored, and those that the run holds from before."""
+    file = root / FILE
+    # Where every task was just scored, the file is replaced as a whole, and may be damaged.
+    before = read_json(file) if file.is_file() and not manifest.tasks.keys() <= scores.keys() else {}
+    rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
+    for task in manifest.tasks:
+        for key, collected in rows.items():
+            if task in scores:
+                collected.extend(getattr(scores[task], key))
+            else:
+                collected.extend(row for row in before.get(key, []) if row["task"] == task)
+    identity = manifest.identity
+    run = {"name": manifest.run, **{key: identity[key] for key in ("model", "limit", "ablate", "fingerprint")}}
+    return {"schema": 1, "run": run, **rows}
