@@ -54,7 +54,7 @@ def carry_out(stage: Literal["align", "instruct"], network: str, given: dict[str
 
 
 def _job(stage: Literal["align", "instruct"], network: str, made: Recipe, given: Mapping[str, Any]) -> Job:
-    from anymal_eval.training.sources import open_source
+    from anymal_eval.training.sources import open_data
     from anymal_eval.training.stage import Job
 
     start = _start(stage, network, given)
@@ -63,7 +63,7 @@ def _job(stage: Literal["align", "instruct"], network: str, made: Recipe, given:
     return Job(
         stage=stage,
         start=start,
-        sources=[open_source(each, prompt=given["prompt"], skip_missing=skip) for each in given["data"]],
+        sources=[open_data(each, prompt=given["prompt"], skip_missing=skip) for each in given["data"]],
         recipe=made,
         running=_running(given),
         keeping=_keeping(given),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval.codec import read_json, read_json_lines
+from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import (
@@ -14,6 +14,7 @@ from anymal_eval.sources.folder import (
     medium_within,
     missing,
     read_csv,
+    read_lines,
     refuse_doubles,
     require,
 )
@@ -131,7 +132,7 @@ class AudioCapsFiles:
         files = self.files(split)
         require(root, files)
         file = root / files[0].name
-        lines = list(read_csv(file, ("audiocap_id", "youtube_id", "start_time", "caption")))
+        lines = list(audiocaps_lines(file))
         # Two annotators may say the same; one line that stands twice would count a reference twice.
         refuse_doubles((f"{line.name('audiocap_id')} {line.text('caption')!r}" for line in lines), file, "line")
         clips: dict[tuple[str, int], list[Fields]] = {}
@@ -139,14 +140,32 @@ class AudioCapsFiles:
             clips.setdefault((line.name("youtube_id"), line.whole("start_time")), []).append(line)
         cuts = Counter(youtube_id for youtube_id, _ in clips)
         for (youtube_id, start), captions in clips.items():
-            cut = f"{youtube_id}_{start}"
-            names = [f"{stem}.{ending}" for stem in (cut, youtube_id) for ending in AUDIO_ENDINGS]
             yield CaptionRow(
-                row_id=cut if cuts[youtube_id] > 1 else youtube_id,
+                row_id=f"{youtube_id}_{start}" if cuts[youtube_id] > 1 else youtube_id,
                 origin=youtube_id,
-                medium=first_of([medium(root, "audio", name, captions[0]) for name in names]),
+                medium=audiocaps_sound(root, captions[0]),
                 captions=tuple(line.text("caption") for line in captions),
             )
+
+
+def audiocaps_lines(file: Path) -> Iterator[Fields]:
+    """The lines of an AudioCaps table, one caption each.
+
+    Raises:
+        BadData: naming the file, the line and the column.
+    """
+    return read_csv(file, ("audiocap_id", "youtube_id", "start_time", "caption"))
+
+
+def audiocaps_sound(root: Path, line: Fields) -> str:
+    """The sound of a line: ``audio/{youtube_id}_{start_time}.wav`` or ``audio/{youtube_id}.wav`` (flac, mp3).
+
+    Raises:
+        BadData: an id that leads out of the folder, or a start that is no whole number.
+    """
+    clip = line.name("youtube_id")
+    names = [f"{stem}.{ending}" for stem in (f"{clip}_{line.whole('start_time')}", clip) for ending in AUDIO_ENDINGS]
+    return first_of([medium(root, "audio", name, line) for name in names])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +196,7 @@ class OwnLines:
         files = self.files(split)
         require(root, files)
         file = root / files[0].name
-        for number, data in read_json_lines(file):
-            row = Fields(data, file, f"line {number}")
+        for row in read_lines(file):
             name = row.name("id")
             yield CaptionRow(
                 row_id=name,

@@ -5,7 +5,7 @@ good data; and one over 214,354 rows of ten answers would take longer than readi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,18 @@ class Fields:
             raise self.bad(f"expected an object, got {type(data).__name__}")
         self._data: Mapping[str, Any] = data
 
+    @property
+    def where(self) -> str:
+        """The file and the row."""
+        return f"{self._file}: {self._row}"
+
     def bad(self, message: str) -> BadData:
         """A complaint about this row, to be raised."""
-        return BadData(f"{self._file}: {self._row}: {message}")
+        return BadData(f"{self.where}: {message}")
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order of the row."""
+        return iter(self._data)
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not null."""
@@ -101,6 +110,10 @@ class Fields:
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
         return tuple(self._strings(key, self.items(key)))
+
+    def text_or_texts(self, key: str) -> tuple[str, ...]:
+        """A string, or a list of strings."""
+        return self.texts(key) if isinstance(self.raw(key), list) else (self.text(key),)
 
     def items(self, key: str) -> Sequence[Any]:
         """A list of anything."""

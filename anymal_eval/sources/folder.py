@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from anymal_eval.codec import read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
 from anymal_eval.media.location import safe_path
 from anymal_eval.sources.fields import Fields
@@ -90,6 +91,16 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
                 yield row
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise BadData(f"{file}: {error}; is the file whole?") from None
+
+
+def read_lines(file: Path) -> Iterator[Fields]:
+    """The rows of a JSON lines file.
+
+    Raises:
+        BadData: a line is no JSON object, or the bytes are no UTF-8.
+    """
+    for number, data in read_json_lines(file):
+        yield Fields(data, file, f"line {number}")
 
 
 def read_bare_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:

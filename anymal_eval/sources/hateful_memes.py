@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval.codec import read_json_lines
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import medium_within, require
+from anymal_eval.sources.folder import medium_within, read_lines, require
 from anymal_eval.sources.rows import MemeRow
 from anymal_eval.task import DataFile, Split
 
@@ -36,8 +35,7 @@ class HatefulMemesFiles:
         files = self.files(split)
         require(root, files)
         file = root / files[0].name
-        for number, data in read_json_lines(file):
-            row = Fields(data, file, f"line {number}")
+        for row in read_lines(file):
             yield MemeRow(
                 meme_id=meme_id(row),
                 image=medium_within(root, "img", row.text("img"), row),

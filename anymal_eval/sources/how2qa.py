@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval.codec import read_json_lines
 from anymal_eval.sources.clips import times, video_names
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium, read_bare_csv, require
+from anymal_eval.sources.folder import first_of, medium, read_bare_csv, read_lines, require
 from anymal_eval.sources.rows import ClipRow
 from anymal_eval.task import DataFile, Split
 
@@ -51,8 +50,7 @@ class How2QAFiles:
 
     def _from_value(self, root: Path, file: Path, labelled: bool) -> Iterator[ClipRow]:
         paths = video_names(root / self.mapping)
-        for number, data in read_json_lines(file):
-            row = Fields(data, file, f"line {number}")
+        for row in read_lines(file):
             video = row.name("vid_name")
             names = [f"{name}.mp4" for name in (video, paths.get(video, video))]
             yield value_row(row, first_of([medium(root, "videos", name, row) for name in names]), labelled)

@@ -19,7 +19,7 @@ from anymal_eval.anymal import tiny
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.llm import Loading
 from anymal_eval.training.recipe import Recipe
-from anymal_eval.training.sources import open_source
+from anymal_eval.training.sources import open_data
 from anymal_eval.training.stage import Job, Running, train
 from anymal_eval.training.starting import Start
 
@@ -87,7 +87,7 @@ def align_job(folder: Path, out: Path, **changed: Any) -> Job:
     job = Job(
         stage="align",
         start=Start(network=str(folder / "network.toml")),
-        sources=[open_source(f"pairs:{folder / 'data' / 'pairs.jsonl'}")],
+        sources=[open_data(f"pairs:{folder / 'data' / 'pairs.jsonl'}")],
         recipe=replace(RECIPE, **recipe),
         running=Running(**{"loading": Loading(), **running}),
         out=out,
@@ -97,7 +97,7 @@ def align_job(folder: Path, out: Path, **changed: Any) -> Job:
 
 def instruct_job(folder: Path, checkpoint: Path, out: Path, **changed: Any) -> Job:
     """Stage 2 from a checkpoint."""
-    source = open_source(f"instructions:{folder / 'data' / 'instructions.jsonl'}")
+    source = open_data(f"instructions:{folder / 'data' / 'instructions.jsonl'}")
     start = Start(network=str(checkpoint), adapters=LoraConfig(rank=4, alpha=8))
     return replace(align_job(folder, out, **changed), stage="instruct", start=start, sources=[source])
 

@@ -13,7 +13,7 @@ import torch
 from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
 from anymal_eval.training import states
 from anymal_eval.training.order import Share, Shuffled
-from anymal_eval.training.sources import open_source
+from anymal_eval.training.sources import open_data
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
 from anymal_eval.training.training_module import TrainingModule
@@ -99,7 +99,7 @@ def test_other_adapters_than_those_that_are_there(folder: Path, tmp_path: Path) 
 
 
 def data_job(folder: Path, data: Path, out: Path, **changed: Any) -> Job:
-    source = open_source(f"pairs:{data / 'pairs.jsonl'}")
+    source = open_data(f"pairs:{data / 'pairs.jsonl'}")
     return replace(align_job(folder, out, **changed), sources=[source])
 
 

@@ -17,7 +17,7 @@ from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
 from anymal_eval.training.order import Share, Streamed
-from anymal_eval.training.sources import TrainingData, open_source
+from anymal_eval.training.sources import TrainingData, open_data
 from anymal_eval.training.stage import Job, train
 from anymal_eval.training.trainer import Keeping
 from tests.conftest import ROOT
@@ -135,7 +135,7 @@ def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:
                 writer.write({"__key__": sample.id, file.suffix[1:]: content, "txt": caption})
 
     def job(name: str) -> Job:
-        source = open_source(f"webdataset:{tmp_path}/{{00000..00002}}.tar")
+        source = open_data(f"webdataset:{tmp_path}/{{00000..00002}}.tar")
         return sparse(replace(align_job(folder, tmp_path / name), sources=[source]))
 
     train(job("whole"))

@@ -1,6 +1,6 @@
-"""Where training samples come from, one file a layout; the file's name is its name, and nothing else lists them.
+"""Training data, one file per layout: the file's name is the name of the layout, and no table lists them.
 
-A file defines ``load(asked: DataAddress) -> TrainingData``. Importing or listing this package imports none of them.
+A file defines ``load(address: DataAddress) -> TrainingData``. Importing this package imports no layout.
 """
 
 import importlib
@@ -19,10 +19,11 @@ if TYPE_CHECKING:  # a sample holds a conversation, whose module imports torch
 
 @dataclass(frozen=True, kw_only=True)
 class DataAddress:
-    """What a file of this folder gets: the parts of ``KIND:PATH``, and how it is to be read.
+    """``KIND:PATH``, and how to read it.
 
-    ``prompt`` is what the user says after the medium where the data are captions; layouts that hold the user's words
-    take none of it. With ``skip_missing`` samples without their media are left out, and named in ``unreadable``.
+    Attributes:
+        prompt: the user's text after the medium, for captions; layouts that hold the user's text ignore it.
+        skip_missing: skip samples whose media are missing, and list them in ``unreadable``.
     """
 
     kind: str
@@ -38,16 +39,16 @@ class DataAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Samples: all of them in their order (map style), or streamed shard by shard.
+    """Samples: a sequence (map style), or streamed shard by shard.
 
     Attributes:
-        name: ``KIND:PATH`` as it was asked for.
-        fingerprint: of what the table says and how it was asked for, not of the media nor of where it lies.
-        samples: in the order of the file; None where they are streamed.
-        shards: how many there are to stream; 0 for map style.
-        stream: gives the samples of one shard; None for map style.
-        opener: opens media that lie inside rows or shards; None where all are files.
-        unreadable: one line for each thing that was left out; grows while shards are read.
+        name: ``KIND:PATH``.
+        fingerprint: of the table's content, its kind and the prompt; not of the media, nor of the path.
+        samples: in the order of the file; None for streamed data.
+        shards: the number of shards; 0 for map style.
+        stream: the samples of one shard; None for map style.
+        opener: opens media inside rows or shards; None if all are files.
+        unreadable: a line for each sample or shard that was skipped; grows while shards are read.
     """
 
     name: str
@@ -62,8 +63,8 @@ class TrainingData:
         """The samples of one shard, in its order.
 
         Raises:
-            WrongUse: there is no such shard; ``samples`` holds those of a map-style source.
-            MissingData, BadData: the shard is not there or no shard.
+            WrongUse: there is no such shard.
+            MissingData, BadData: the shard is missing, or no tar file.
         """
         if self.stream is None or not 0 <= number < self.shards:
             raise WrongUse(f"{self.name} has no shard {number}; it has {self.shards}")
@@ -71,33 +72,32 @@ class TrainingData:
 
 
 def catalog() -> Catalog:
-    """The kinds by name."""
+    """The kinds of training data by name."""
     return Catalog("kind of training data", [Path(__file__).parent])
 
 
 def names() -> list[str]:
-    """Every kind, sorted. Imports none."""
+    """All kinds, sorted. Imports none."""
     return catalog().names()
 
 
-def open_source(address: str, *, prompt: str = "", skip_missing: bool = False) -> TrainingData:
-    """Open what ``KIND:PATH`` names.
+def open_data(address: str, *, prompt: str = "", skip_missing: bool = False) -> TrainingData:
+    """Open ``KIND:PATH``, such as ``pairs:train.jsonl``; each kind's file documents its path.
 
     Args:
-        address: as in ``pairs:train.jsonl``; what stands after the colon is told in the kind's own file.
-        prompt: the user's words after the medium where the data are captions.
-        skip_missing: leave out samples whose media are not there, and name them in ``unreadable``.
+        address: ``KIND:PATH``.
+        prompt, skip_missing: see :class:`DataAddress`.
 
     Raises:
         NotInCatalog: no kind has that name; the message offers the nearest.
-        WrongUse: no path is given, or an option that the kind does not have.
-        MissingData: the table, or media that it names, are not there.
-        BadData: the table is not in that layout; the message names the file and the row.
+        WrongUse: the path is missing, or holds an option that the kind does not have.
+        MissingData: the table or its media do not exist.
+        BadData: the table has another layout; the message names the file and the row.
     """
     kind, _, path = address.partition(":")
     stem = catalog().file(kind).stem
     if not path:
         raise WrongUse(f"{address!r} names no file; write {kind}:PATH")
-    asked = DataAddress(kind=stem, path=path, prompt=prompt, skip_missing=skip_missing)
-    source: TrainingData = importlib.import_module(f"{__name__}.{stem}").load(asked)
-    return source
+    layout = importlib.import_module(f"{__name__}.{stem}")
+    data: TrainingData = layout.load(DataAddress(kind=stem, path=path, prompt=prompt, skip_missing=skip_missing))
+    return data

@@ -6,8 +6,8 @@ media may be bytes in the rows or paths within the folder::
     datasets:photos?image=picture&caption=text
     datasets:org/sounds?config=small&split=train&audio=audio&caption=captions&revision=COMMIT
 
-Without names, the medium is the one column called image, audio, video or imu, and the caption the one called caption
-or text; a list of captions gives one sample each. Sound must be in parquet, JSON or csv files: an audiofolder needs
+By default the medium is the one column named image, audio, video or imu, and the caption the column named caption or
+text; a list of captions gives one sample each. Sound must be in parquet, JSON or csv files: an audiofolder needs
 torchcodec to be loaded at all. No code of a data set is run. With ``HF_HUB_OFFLINE`` the rows of an id come from the
 cache.
 """
@@ -28,14 +28,14 @@ from anymal_eval.sources.folder import medium
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
-from anymal_eval.training.sources._table import MEDIA, captioned, captions_of, nothing_left, refuse_missing
+from anymal_eval.training.sources._table import MEDIA, caption_samples, captions_of, no_samples, refuse_missing
 
 OPTIONS = ("split", "config", "revision", "caption", *MEDIA)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which data set, and what its columns are called; ``place`` is ``ID@REVISION/CONFIG/SPLIT``."""
+    """A data set and the names of its columns; ``place`` is ``ID@REVISION/CONFIG/SPLIT``."""
 
     name: str
     place: str
@@ -44,47 +44,47 @@ class Columns:
     caption: str
 
 
-def load(asked: DataAddress) -> TrainingData:
+def load(address: DataAddress) -> TrainingData:
     """The rows as samples, named by their number, or ``NUMBER#0``, ``NUMBER#1`` where one has several captions.
 
     Raises:
-        WrongUse: an option that there is not, or columns that must be named.
-        MissingData: the data set cannot be had, or media are not there.
+        WrongUse: an unknown option, or columns that must be named.
+        MissingData: the data set cannot be loaded, or media are missing.
         BadData: naming the data set, the row and the column.
     """
-    name, options = _options(asked)
+    name, options = _options(address)
     revision = hub.resolve(name, options.get("revision", ""))
     place = f"{name}@{revision}/{options.get('config') or hub.NO_CONFIG}/{options.get('split', 'train')}"
     rows = _loaded(place)
     columns = _columns(name, place, options, rows.column_names)
     kept: list[Sample] = []
-    said, gone, left_out = [], [], []
+    contents, missing, skipped = [], [], []
     captions = rows.select_columns([columns.caption])
     for number, (data, (held, path)) in enumerate(zip(captions, _held(rows, columns), strict=True)):
         row = Fields(data, name, f"row {number}")
         found, lacks = _medium(columns, number, row, path, held=held)
         texts = captions_of(row, columns.caption)
-        said.append(f"{path.rpartition('/')[2] if path else ''}\0{texts}")
+        contents.append(f"{path.rpartition('/')[2] if path else ''}\0{texts}")
         if found is None:
-            gone.append(f"{name}: row {number}: {lacks}")
-            left_out.append(str(number))
+            missing.append(f"{row.where}: {lacks}")
+            skipped.append(str(number))
         else:
-            kept += captioned(asked, row, str(number), found, texts)
-    refuse_missing(asked, gone)
+            kept += caption_samples(address, row, str(number), found, texts)
+    refuse_missing(address, missing)
     if not kept:
-        raise nothing_left(name, left_out)
-    table = [asked.kind, asked.prompt, columns.kind, left_out, fingerprint.of_lines(said)]
+        raise no_samples(name, skipped)
+    table = [address.kind, address.prompt, columns.kind, skipped, fingerprint.of_lines(contents)]
     return TrainingData(
-        name=asked.name, fingerprint=fingerprint.of(table), samples=kept, opener=open_media, unreadable=gone
+        name=address.name, fingerprint=fingerprint.of(table), samples=kept, opener=open_media, unreadable=missing
     )
 
 
-def _options(asked: DataAddress) -> tuple[str, dict[str, str]]:
-    name, _, query = asked.path.partition("?")
+def _options(address: DataAddress) -> tuple[str, dict[str, str]]:
+    name, _, query = address.path.partition("?")
     options = dict(parse_qsl(query))
     if not name or len(options) != len(query.split("&")) * bool(query) or not options.keys() <= set(OPTIONS):
         raise WrongUse(
-            f"{asked.name}: options are written as in ?image=COLUMN&split=train; there are {', '.join(OPTIONS)}"
+            f"{address.name}: options are written as in ?image=COLUMN&split=train; there are {', '.join(OPTIONS)}"
         )
     return name, options
 
@@ -93,30 +93,30 @@ def _loaded(place: str) -> Any:
     try:
         return hub.load(place)
     except BadData as error:
-        # What ``datasets`` says is that it failed; why, as that torchcodec is not installed, stands further back.
+        # The error of ``datasets`` says that it failed; the reason, such as a missing torchcodec, is its root cause.
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise BadData(f"{error}: {' '.join(str(cause).split())}") from error
 
 
-def _columns(name: str, place: str, options: dict[str, str], there: list[str]) -> Columns:
+def _columns(name: str, place: str, options: dict[str, str], existing: list[str]) -> Columns:
     named = {kind: options[kind] for kind in MEDIA if kind in options}
-    media = named or {kind: kind for kind in MEDIA if kind in there}
+    media = named or {kind: kind for kind in MEDIA if kind in existing}
     if len(media) != 1:
         raise WrongUse(
-            f"{name}: name the one column of the media, as in ?image=COLUMN; its columns are {', '.join(there)}"
+            f"{name}: name the one column of the media, as in ?image=COLUMN; its columns are {', '.join(existing)}"
         )
     ((kind, column),) = media.items()
-    caption = options.get("caption") or next((each for each in ("caption", "text") if each in there), "caption")
-    lacking = [each for each in (column, caption) if each not in there]
+    caption = options.get("caption") or next((each for each in ("caption", "text") if each in existing), "caption")
+    lacking = [each for each in (column, caption) if each not in existing]
     if lacking:
-        raise BadData(f"{name}: no column {', '.join(lacking)}; it has {listed(there, 20)}")
+        raise BadData(f"{name}: no column {', '.join(lacking)}; it has {listed(existing, 20)}")
     return Columns(name=name, place=place, kind=kind, medium=column, caption=caption)
 
 
 def _held(rows: Any, columns: Columns) -> Iterator[tuple[bool, str | None]]:
-    """For each row, whether its bytes are in it, and a path; the bytes themselves are not read."""
+    """For each row, whether it holds the bytes of its medium, and a path; reads no media."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -135,7 +135,7 @@ def _held(rows: Any, columns: Columns) -> Iterator[tuple[bool, str | None]]:
 
 
 def _medium(columns: Columns, number: int, row: Fields, path: str | None, *, held: bool) -> tuple[Media | None, str]:
-    """The medium, or None and what is not there."""
+    """The medium, or None and what is missing."""
     if not held and path is None:
         return None, f"no {columns.kind} in column {columns.medium!r}"
     folder = Path(columns.name)

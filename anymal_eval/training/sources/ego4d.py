@@ -1,14 +1,14 @@
 """``ego4d:narration.json``: Ego4D's narrations with 5 s of motion around each.
 
-Either the released file (its videos under ``videos`` or at the top), or lines of ours in a ``.jsonl`` file::
+Either the released file (its videos under ``videos`` or at the top level), or our JSON lines in a ``.jsonl`` file::
 
     {"videos": {"UID": {"narration_pass_1": {"narrations": [
         {"timestamp_sec": 12.3, "narration_text": "#C C opens the fridge"}]}}}}
     {"video_uid": "UID", "timestamp_sec": 12.3, "narration": "#C C opens the fridge"}
 
-The motion lies beside the table as ``imu/UID.csv`` or ``imu/UID.npy`` (``anymal_eval.media.imu`` tells the columns),
-its times those of the video. What is narrated of others (``#O``) says nothing of the wearer's motion and is left out,
-as IMU2CLIP does; how many, stands in ``unreadable``.
+The motion is beside the table as ``imu/UID.csv`` or ``imu/UID.npy`` (columns: ``anymal_eval.media.imu``), in the time
+of the video. Narrations of other people (``#O``) say nothing about the wearer's motion and are skipped, as in IMU2CLIP;
+``unreadable`` holds their number.
 """
 
 import re
@@ -21,7 +21,7 @@ from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import first_of, medium
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
-from anymal_eval.training.sources._table import captioned, require_file, source, where
+from anymal_eval.training.sources._table import caption_samples, require_file, table_data
 
 WINDOW_S = 5.0
 PASSES = ("narration_pass_1", "narration_pass_2")
@@ -32,25 +32,25 @@ UNSURE = re.compile(r"#\s*unsure\b", re.IGNORECASE)
 TAG = re.compile(r"#\w*")
 
 
-def load(asked: DataAddress) -> TrainingData:
-    """The wearer's narrations as samples, named ``UID/PASS/NUMBER``, or ``UID/LINE`` for lines of ours.
+def load(address: DataAddress) -> TrainingData:
+    """The wearer's narrations as samples, named ``UID/PASS/NUMBER``, or ``UID/LINE`` for our JSON lines.
 
     Raises:
         MissingData, BadData: naming the file, and the narration or the line.
     """
-    file = require_file(asked.path)
-    left_out: list[str] = []
-    found = source(asked, file, _samples(asked, file, left_out), file.parent)
-    if left_out:
-        more = f" (and {len(left_out) - 1:,} more)" if len(left_out) > 1 else ""
-        found.unreadable.append(f"{left_out[0]}: not of the wearer, or no words{more}")
+    file = require_file(address.path)
+    skipped: list[str] = []
+    found = table_data(address, file, _samples(address, file, skipped), file.parent)
+    if skipped:
+        more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
+        found.unreadable.append(f"{skipped[0]}: not of the wearer, or no words{more}")
     return found
 
 
 def narration(text: str) -> str | None:
-    """What a narration says of the wearer, in words; None where it says nothing of them.
+    """A narration of the wearer as plain text; None if it is not about them.
 
-    The rule: ``#C C`` is "a person"; ``#unsure`` is "something"; other tags go. Case and spelling stay.
+    ``#C C`` becomes "a person" and ``#unsure`` "something"; other tags are removed. Case and spelling stay.
 
     >>> narration("#C C opens  the #unsure.")
     'a person opens the something'
@@ -63,12 +63,12 @@ def narration(text: str) -> str | None:
     if OTHERS.search(text) and not WEARER.search(text):
         return None
     words = TAG.sub(" ", UNSURE.sub(" something ", WEARER.sub(" a person ", text)))
-    said = " ".join(words.split()).strip(" .")
-    return said if said not in ("", "a person") else None
+    plain = " ".join(words.split()).strip(" .")
+    return plain if plain not in ("", "a person") else None
 
 
 def window(centre: float) -> tuple[float, float]:
-    """5 s around it to the millisecond, or the first 5 s of the video where that would begin before it.
+    """The 5 s around a time, to the millisecond; the first 5 s of the video if that would start before it.
 
     >>> window(12.5), window(1.0)
     ((10.0, 15.0), (0.0, 5.0))
@@ -77,20 +77,20 @@ def window(centre: float) -> tuple[float, float]:
     return start, round(start + WINDOW_S, 3)
 
 
-def _samples(asked: DataAddress, file: Path, left_out: list[str]) -> Iterator[Sample]:
+def _samples(address: DataAddress, file: Path, skipped: list[str]) -> Iterator[Sample]:
     recordings: dict[str, str] = {}
     for name, uid, row, key in _of_lines(file) if file.suffix == ".jsonl" else _of_release(file):
-        said = narration(row.text(key))
+        text = narration(row.text(key))
         start, end = window(row.seconds("timestamp_sec"))
-        if said is None:
-            left_out.append(where(row))
+        if text is None:
+            skipped.append(row.where)
             continue
         if uid not in recordings:
             recordings[uid] = first_of(
                 [medium(file.parent, "imu", f"{uid}.{ending}", row) for ending in ("csv", "npy")]
             )
         motion = Media(kind="imu", uri=recordings[uid], start_s=start, end_s=end)
-        yield from captioned(asked, row, name, motion, (said,))
+        yield from caption_samples(address, row, name, motion, (text,))
 
 
 def _of_lines(file: Path) -> Iterator[tuple[str, str, Fields, str]]:

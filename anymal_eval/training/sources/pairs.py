@@ -1,6 +1,6 @@
-"""``pairs:FILE.jsonl``: our JSON lines of a medium and what it shows, for alignment.
+"""``pairs:FILE.jsonl``: our JSON lines of a medium and its caption, for alignment.
 
-One of image, audio, video and imu names the file, relative to the folder of the lines. A list of captions gives one
+One of image, audio, video and imu names the file, relative to the folder of the table. A list of captions gives one
 sample each. ``start_s`` and ``end_s`` are optional::
 
     {"id": "7", "image": "images/7.jpg", "caption": "a red kite over a beach"}
@@ -10,31 +10,28 @@ sample each. ``start_s`` and ``end_s`` are optional::
 from collections.abc import Iterator
 from pathlib import Path
 
-from anymal_eval.codec import read_json_lines
-from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import refuse_doubles
+from anymal_eval.sources.folder import read_lines, refuse_doubles
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
-from anymal_eval.training.sources._table import captioned, captions_of, media_of, require_file, source
+from anymal_eval.training.sources._table import caption_samples, captions_of, media_of, require_file, table_data
 
 
-def load(asked: DataAddress) -> TrainingData:
+def load(address: DataAddress) -> TrainingData:
     """The lines as samples.
 
     Raises:
         MissingData, BadData: naming the file and the line.
     """
-    file = require_file(asked.path)
-    samples = list(_samples(asked, file))
+    file = require_file(address.path)
+    samples = list(_samples(address, file))
     refuse_doubles((sample.id for sample in samples), file)
-    return source(asked, file, samples, file.parent)
+    return table_data(address, file, samples, file.parent)
 
 
-def _samples(asked: DataAddress, file: Path) -> Iterator[Sample]:
-    for number, data in read_json_lines(file):
-        row = Fields(data, file, f"line {number}")
+def _samples(address: DataAddress, file: Path) -> Iterator[Sample]:
+    for row in read_lines(file):
         name = row.name("id")
-        media = [found for kind in media_of(row, data, file.parent).values() for found in kind]
+        media = [found for kind in media_of(row, file.parent).values() for found in kind]
         if len(media) != 1:
             raise row.bad(f"a pair has one of image, audio, video and imu; this has {len(media)} media")
-        yield from captioned(asked, row, name, media[0], captions_of(row, "caption"))
+        yield from caption_samples(address, row, name, media[0], captions_of(row, "caption"))

@@ -1,15 +1,15 @@
-"""``webdataset:SHARDS``: tar shards in WebDataset's layout, for sets of LAION's size; streamed shard by shard.
+"""``webdataset:SHARDS``: tar shards in WebDataset's layout, for data of LAION's size; streamed shard by shard.
 
-SHARDS is a path with ranges, ``/data/{00000..00331}.tar``, or a pattern, ``/data/*.tar``. Members that stand together
-under one name up to the first dot are a sample: one medium (jpg, jpeg, png, webp; wav, flac, mp3, ogg; mp4, webm) and
-its caption, in a txt, or as "caption" in a json::
+SHARDS is a path with ranges, ``/data/{00000..00331}.tar``, or a pattern, ``/data/*.tar``. Consecutive members with the
+same name up to the first dot are a sample: one medium (jpg, jpeg, png, webp; wav, flac, mp3, ogg; mp4, webm) and its
+caption, in a txt, or as "caption" in a json::
 
     000000012.jpg   000000012.txt   000000012.json
 
-Media are not held in memory: a uri ``row:SHARD#OFFSET+SIZE:MEMBER`` says where one lies in its shard, and the opener
-reads it there, in any thread, process or order. This is why ``tarfile`` reads the shards and not the ``webdataset``
-library, which forgets the place of what it has read. That library also ends a shard without a word where a header is
-damaged or the end is cut off. Shards must be plain tar files on disk. The fingerprint is of their names and sizes.
+Media are not held in memory: a uri ``row:SHARD#OFFSET+SIZE:MEMBER`` holds the place of one in its shard, and the opener
+reads it there, in any thread, process or order. The ``webdataset`` library does not report these places and ends a
+shard silently at a damaged header or a truncated end, so ``tarfile`` reads the shards. Shards must be plain tar files
+on disk. The fingerprint is of their names and sizes.
 """
 
 import functools
@@ -29,8 +29,8 @@ from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
-from anymal_eval.training.sources._shard import Member, members
-from anymal_eval.training.sources._table import captioned, captions_of, refuse_missing
+from anymal_eval.training.sources._table import caption_samples, captions_of, refuse_missing
+from anymal_eval.training.sources._tar import Member, members
 
 ENDINGS: dict[str, MediaKind] = {
     **dict.fromkeys(("jpg", "jpeg", "png", "webp"), "image"),
@@ -43,7 +43,7 @@ NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """An opener for what lies in these shards and in no other file."""
+    """An opener for the members of these shards, and for no other file."""
 
     paths: frozenset[str]
 
@@ -51,7 +51,7 @@ class Shards:
         """The bytes behind a ``row:SHARD#OFFSET+SIZE:MEMBER``.
 
         Raises:
-            MediaError: it is in no shard of this source, or the shard is shorter now.
+            MediaError: it is in none of these shards, or the shard is shorter now.
             OSError: the shard cannot be read.
         """
         address = uri.removeprefix(ROW)
@@ -68,36 +68,36 @@ class Shards:
         return content
 
 
-def load(asked: DataAddress) -> TrainingData:
-    """The shards, none of them read yet.
+def load(address: DataAddress) -> TrainingData:
+    """The shards; reads none of them yet.
 
     Raises:
-        MissingData: shards are not there.
-        BadData: one is not named ``.tar``, or none is there to read.
+        MissingData: shards are missing.
+        BadData: one is not named ``.tar``.
     """
-    named = expand(asked.path)
+    named = expand(address.path)
     other = [path for path in named if not path.endswith(".tar")]
     if other:
         raise BadData(f"{other[0]}: shards must be plain .tar files, for media are read at their place in them")
     paths = [Path(path).absolute() for path in named]
-    there = [path for path in paths if path.is_file()]
-    gone = [f"no shard {path}" for path in paths if path not in set(there)]
-    refuse_missing(asked, gone)
-    if not there:
-        raise MissingData(f"no shard {asked.path}")
-    sizes = [[path.name, path.stat().st_size] for path in there]
+    shards = [path for path in paths if path.is_file()]
+    missing = [f"no shard {path}" for path in paths if path not in set(shards)]
+    refuse_missing(address, missing)
+    if not shards:
+        raise MissingData(f"no shard {address.path}")
+    sizes = [[path.name, path.stat().st_size] for path in shards]
     return TrainingData(
-        name=asked.name,
-        fingerprint=fingerprint.of([asked.kind, asked.prompt, sizes]),
-        shards=len(there),
-        stream=functools.partial(_read, asked, there, gone, set(gone)),
-        opener=Shards(paths=frozenset(map(str, there))),
-        unreadable=gone,
+        name=address.name,
+        fingerprint=fingerprint.of([address.kind, address.prompt, sizes]),
+        shards=len(shards),
+        stream=functools.partial(_read, address, shards, missing, set(missing)),
+        opener=Shards(paths=frozenset(map(str, shards))),
+        unreadable=missing,
     )
 
 
 def expand(path: str) -> list[str]:
-    """The files that a path with ranges, or a pattern, stands for.
+    """The files that a path with ranges, or a pattern, names.
 
     >>> expand("/data/{08..11}.tar")
     ['/data/08.tar', '/data/09.tar', '/data/10.tar', '/data/11.tar']
@@ -112,7 +112,7 @@ def expand(path: str) -> list[str]:
 
 
 def _read(
-    asked: DataAddress, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
+    address: DataAddress, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
 ) -> Iterator[Sample]:
     def report(line: str) -> None:
         if line not in known:  # a shard is read once an epoch
@@ -121,14 +121,14 @@ def _read(
 
     for key, parts in itertools.groupby(members(shards[number], report), lambda member: _key(member.name)[0]):
         try:
-            yield from _samples(asked, shards[number], key, parts)
+            yield from _samples(address, shards[number], key, parts)
         except BadData as error:
             report(str(error))
 
 
-def _samples(asked: DataAddress, shard: Path, key: str, parts: Iterator[Member]) -> Iterator[Sample]:
+def _samples(address: DataAddress, shard: Path, key: str, parts: Iterator[Member]) -> Iterator[Sample]:
     row = Fields({}, shard, key)
-    media, words = [], {}
+    media, texts = [], {}
     for part in parts:
         ending = _key(part.name)[1]
         if ending in ENDINGS:
@@ -138,24 +138,24 @@ def _samples(asked: DataAddress, shard: Path, key: str, parts: Iterator[Member])
             if not part.content:
                 raise row.bad(f"{part.name} is empty (0 bytes)")
         elif ending in ("txt", "json"):
-            words[ending] = part.content
+            texts[ending] = part.content
     if len(media) != 1:
         raise row.bad(f"{len(media)} media, where one of {', '.join(ENDINGS)} was due")
-    yield from captioned(asked, row, f"{shard.stem}/{key}", media[0], _captions(row, shard, key, words))
+    yield from caption_samples(address, row, f"{shard.stem}/{key}", media[0], _captions(row, shard, key, texts))
 
 
-def _captions(row: Fields, shard: Path, key: str, words: dict[str, bytes]) -> tuple[str, ...]:
+def _captions(row: Fields, shard: Path, key: str, texts: dict[str, bytes]) -> tuple[str, ...]:
     try:
-        if "txt" in words:
-            return captions_of(Fields({"txt": words["txt"].decode().strip()}, shard, key), "txt")
-        if "json" in words:
-            return captions_of(Fields(json.loads(words["json"]), shard, key), "caption")
+        if "txt" in texts:
+            return captions_of(Fields({"txt": texts["txt"].decode().strip()}, shard, key), "txt")
+        if "json" in texts:
+            return captions_of(Fields(json.loads(texts["json"]), shard, key), "caption")
     except (ValueError, RecursionError) as error:
         raise row.bad(f"its caption cannot be read: {error}") from None
     raise row.bad("no caption: neither a txt nor a json")
 
 
 def _key(name: str) -> tuple[str, str]:
-    """Name and ending as WebDataset parts them, at the first dot of the file's name; none: an ending of its own."""
+    """Name and ending, split as WebDataset does: at the first dot of the file's name."""
     found = NAME.fullmatch(name)
     return (found[1], found[2].lower()) if found else (name, "")

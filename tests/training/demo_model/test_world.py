@@ -14,7 +14,7 @@ from anymal_eval.records import Media
 from anymal_eval.sources.load import load_examples
 from anymal_eval.task import Task
 from anymal_eval.training.demo_model import world
-from anymal_eval.training.sources import open_source
+from anymal_eval.training.sources import open_data
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_reads_every_row(written: Path) -> None:
     for kind in world.KINDS:
-        source = open_source(f"pairs:{written / f'pairs-{kind}.jsonl'}", prompt=world.CAPTION)
+        source = open_data(f"pairs:{written / f'pairs-{kind}.jsonl'}", prompt=world.CAPTION)
         assert source.samples is not None
         assert {sample.media[0].kind for sample in source.samples} == {kind}
         assert all(sample.turns[0].parts[1:] == ("\n",) for sample in source.samples)
-    source = open_source(f"instructions:{written / 'instructions.jsonl'}")
+    source = open_data(f"instructions:{written / 'instructions.jsonl'}")
     assert source.samples is not None
     assert {len(sample.media) for sample in source.samples} == {0, 1}
 

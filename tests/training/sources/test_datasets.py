@@ -18,7 +18,7 @@ from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media import MediaReader
 from anymal_eval.sources import hub, hub_media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import TrainingData, open_source
+from anymal_eval.training.sources import TrainingData, open_data
 from tests.training.sources.conftest import Write
 
 
@@ -58,7 +58,7 @@ def test_an_imagefolder(tmp_path: Path, picture: Write) -> None:
         picture(f"photos/train/{number}.png", 10 * number)
     rows = [{"file_name": f"{number}.png", "text": f"picture {number}"} for number in range(3)]
     (tmp_path / "photos" / "train" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = open_source(f"datasets:{tmp_path}/photos", prompt="What is it?")
+    source = open_data(f"datasets:{tmp_path}/photos", prompt="What is it?")
     found = samples(source)
     assert [sample.id for sample in found] == ["0", "1", "2"]
     assert found[1].where == f"{tmp_path}/photos: row 1"
@@ -79,7 +79,7 @@ def test_bytes_in_rows(tmp_path: Path, sound: Write) -> None:
     ]
     kind = datasets.Audio(decode=False)
     folder = parquet(tmp_path / "copy", kind, "sound", rows, said=datasets.List(datasets.Value("string")))
-    source = open_source(f"datasets:{folder}?audio=sound&caption=said&split=train")
+    source = open_data(f"datasets:{folder}?audio=sound&caption=said&split=train")
     found = samples(source)
     assert [sample.id for sample in found] == ["0#0", "0#1", "1#0", "1#1"]
     assert said(source) == ["0 a", "0 b", "1 a", "1 b"]
@@ -97,8 +97,8 @@ def test_paths_in_json(tmp_path: Path, motion: Write) -> None:
     (tmp_path / "own" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     address = f"datasets:{tmp_path}/own"
     with pytest.raises(MissingData, match=r"own: row 1: no imu/b\.npy; fetch them, or leave"):
-        open_source(address)
-    source = open_source(address, skip_missing=True)
+        open_data(address)
+    source = open_data(address, skip_missing=True)
     assert [(sample.id, sample.media[0].uri) for sample in samples(source)] == [("0", path), ("2", path)]
     assert source.unreadable == [f"{tmp_path}/own: row 1: no imu/b.npy"]
 
@@ -107,8 +107,8 @@ def test_rows_without_their_medium(tmp_path: Path) -> None:
     rows = [{"image": {"bytes": b"x", "path": None}, "text": "a"}, {"image": None, "text": "b"}]
     folder = parquet(tmp_path / "copy", datasets.Image(decode=False), "image", rows, text=datasets.Value("string"))
     with pytest.raises(MissingData, match=r"copy: row 1: no image in column 'image'; fetch"):
-        open_source(f"datasets:{folder}")
-    assert said(open_source(f"datasets:{folder}", skip_missing=True)) == ["a"]
+        open_data(f"datasets:{folder}")
+    assert said(open_data(f"datasets:{folder}", skip_missing=True)) == ["a"]
 
 
 def test_fingerprints(tmp_path: Path) -> None:
@@ -116,17 +116,17 @@ def test_fingerprints(tmp_path: Path) -> None:
         rows = [{"image": {"bytes": name.encode(), "path": None}, "text": caption} for caption in captions]
         kind = datasets.Image(decode=False)
         parquet(tmp_path / name, kind, "image", rows, text=datasets.Value("string"))
-        return open_source(f"datasets:{tmp_path}/{name}").fingerprint
+        return open_data(f"datasets:{tmp_path}/{name}").fingerprint
 
     one = made("one", "a", "b")
     assert made("two", "a", "b") == one
     assert made("three", "b", "a") != one
-    assert open_source(f"datasets:{tmp_path}/one", prompt="What?").fingerprint != one
+    assert open_data(f"datasets:{tmp_path}/one", prompt="What?").fingerprint != one
 
 
 def test_an_id_that_is_not_in_the_cache(tmp_path: Path) -> None:
     with pytest.raises(MissingData, match=r"org/photos is not in the cache .* and HF_HUB_OFFLINE is set"):
-        open_source("datasets:org/photos?image=image")
+        open_data("datasets:org/photos?image=image")
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def table(tmp_path: Path) -> str:
 )
 def test_bad_tables(table: str, query: str, message: str) -> None:
     with pytest.raises(BadData) as raised:
-        open_source(table + query)
+        open_data(table + query)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -167,7 +167,7 @@ def test_bad_tables(table: str, query: str, message: str) -> None:
 )
 def test_wrong_use(table: str, query: str, message: str) -> None:
     with pytest.raises(WrongUse) as raised:
-        open_source(table + query)
+        open_data(table + query)
     assert message in str(raised.value)
 
 
@@ -175,7 +175,7 @@ def test_an_audiofolder_says_what_it_needs(tmp_path: Path, sound: Write) -> None
     sound("sounds/train/a.wav")
     (tmp_path / "sounds" / "train" / "metadata.jsonl").write_text('{"file_name": "a.wav", "text": "rain"}\n')
     with pytest.raises(BadData, match="torchcodec"):
-        open_source(f"datasets:{tmp_path}/sounds")
+        open_data(f"datasets:{tmp_path}/sounds")
 
 
 def test_paths_stay_inside(tmp_path: Path, picture: Write) -> None:
@@ -183,4 +183,4 @@ def test_paths_stay_inside(tmp_path: Path, picture: Write) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "train.jsonl").write_text('{"image": "../out.png", "caption": "a"}\n')
     with pytest.raises(BadData, match=r"own: row 0: .* out of the data folder"):
-        open_source(f"datasets:{tmp_path}/own")
+        open_data(f"datasets:{tmp_path}/own")

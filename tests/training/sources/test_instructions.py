@@ -5,7 +5,7 @@ import pytest
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import open_source
+from anymal_eval.training.sources import open_data
 from tests.training.sources.conftest import Write
 
 IMAGE, AUDIO = Slot(medium="image"), Slot(medium="audio")
@@ -19,7 +19,7 @@ def media(picture: Write, sound: Write) -> None:
 
 
 def only(lines: Write, **row: object) -> Sample:
-    samples = open_source(f"instructions:{lines('t.jsonl', {'id': 1, 'response': 'yes', **row})}").samples
+    samples = open_data(f"instructions:{lines('t.jsonl', {'id': 1, 'response': 'yes', **row})}").samples
     assert samples is not None
     (sample,) = samples
     return sample
@@ -61,7 +61,7 @@ def test_a_window(lines: Write) -> None:
 
 def test_their_words_are_their_own(lines: Write) -> None:
     table = lines("t.jsonl", {"id": 1, "image": "a.png", "instruction": "what?", "response": "yes"})
-    asked, bare = open_source(f"instructions:{table}", prompt="Describe."), open_source(f"instructions:{table}")
+    asked, bare = open_data(f"instructions:{table}", prompt="Describe."), open_data(f"instructions:{table}")
     assert asked.samples == bare.samples
     assert asked.fingerprint == bare.fingerprint
 
@@ -69,7 +69,7 @@ def test_their_words_are_their_own(lines: Write) -> None:
 def test_missing(lines: Write) -> None:
     table = lines("t.jsonl", {"id": 1, "image": ["a.png", "x.png"], "instruction": "what?", "response": "yes"})
     with pytest.raises(MissingData, match=r"t\.jsonl: line 1: no x\.png; fetch them"):
-        open_source(f"instructions:{table}")
+        open_data(f"instructions:{table}")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_missing(lines: Write) -> None:
 def test_bad_rows(lines: Write, row: dict[str, object], message: str) -> None:
     table = lines("t.jsonl", {"id": 1, "instruction": "a", "response": "b"}, {"id": 2, **row})
     with pytest.raises(BadData) as raised:
-        open_source(f"instructions:{table}")
+        open_data(f"instructions:{table}")
     assert str(raised.value).startswith(f"{table}: line 2: ")
     assert message in str(raised.value)

@@ -8,7 +8,7 @@ import pytest
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import TrainingData, open_source
+from anymal_eval.training.sources import TrainingData, open_data
 from tests.training.sources.conftest import Write
 
 BUS = {
@@ -47,7 +47,7 @@ def talk(*said: str) -> list[dict[str, str]]:
 
 
 def test_a_released_row(tmp_path: Path, table: Write) -> None:
-    (sample,) = samples(open_source(table(BUS), prompt="Describe."))
+    (sample,) = samples(open_data(table(BUS), prompt="Describe."))
     assert sample.id == "000000033471"
     assert sample.where == f"{tmp_path}/llava.json: row 0"
     assert [medium.uri for medium in sample.media] == [f"{tmp_path}/000000033471.jpg"]
@@ -70,7 +70,7 @@ def test_rows_of_the_mixture(table: Write) -> None:
         {"id": 8, "conversations": [{"from": "gpt", "value": "Hi"}, *talk("a", "b", "c")]},
         {"id": 9, "conversations": [{"from": "system", "value": "Be brief."}, *talk("a", "b")]},
     ]  # fmt: skip
-    found = samples(open_source(table(*rows)))
+    found = samples(open_data(table(*rows)))
     assert [sample.id for sample in found] == ["000000033471@0", "000000033471@1", "wgByO4Y_0", "7", "8", "9"]
     assert found[0].turns[0].parts == ("Is it red?", IMAGE)
     assert found[2].media == ()
@@ -84,18 +84,18 @@ def test_rows_of_the_mixture(table: Write) -> None:
 
 def test_media_in_another_folder(tmp_path: Path, table: Write) -> None:
     row = {"id": 1, "image": "train2017/1.jpg", "conversations": talk("<image>\nWhat?", "That")}
-    (sample,) = samples(open_source(f"{table(row)}@{tmp_path}/coco"))
+    (sample,) = samples(open_data(f"{table(row)}@{tmp_path}/coco"))
     assert sample.media[0].uri == f"{tmp_path}/coco/train2017/1.jpg"
     with pytest.raises(MissingData, match=r"no folder .*/none; write llava:FILE\.json@FOLDER"):
-        open_source(f"{table(row)}@{tmp_path}/none")
+        open_data(f"{table(row)}@{tmp_path}/none")
     with pytest.raises(MissingData, match=r"llava\.json: row 0: no train2017/1\.jpg; fetch them"):
-        open_source(table(row))
+        open_data(table(row))
 
 
 def test_fingerprints(table: Write) -> None:
-    one = open_source(table(BUS)).fingerprint
-    assert open_source(table(BUS), prompt="Not used.").fingerprint == one
-    assert open_source(table(BUS, {"id": 1, "conversations": talk("a", "b")})).fingerprint != one
+    one = open_data(table(BUS)).fingerprint
+    assert open_data(table(BUS), prompt="Not used.").fingerprint == one
+    assert open_data(table(BUS, {"id": 1, "conversations": talk("a", "b")})).fingerprint != one
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_fingerprints(table: Write) -> None:
 )
 def test_bad_rows(tmp_path: Path, table: Write, row: object, message: str) -> None:
     with pytest.raises(BadData) as raised:
-        open_source(table(BUS, row))
+        open_data(table(BUS, row))
     assert str(raised.value).startswith(f"{tmp_path}/llava.json: row 1: ")
     assert message in str(raised.value)
 
@@ -127,9 +127,9 @@ def test_bad_rows(tmp_path: Path, table: Write, row: object, message: str) -> No
 def test_bad_tables(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text('{"id": 1}')
     with pytest.raises(BadData, match=r"t\.json: expected a list of conversations, got dict$"):
-        open_source(f"llava:{tmp_path}/t.json")
+        open_data(f"llava:{tmp_path}/t.json")
     (tmp_path / "t.json").write_text('[{"id": 1,')
     with pytest.raises(BadData, match=r"t\.json: line 1: .*; is the file whole\?$"):
-        open_source(f"llava:{tmp_path}/t.json")
+        open_data(f"llava:{tmp_path}/t.json")
     with pytest.raises(MissingData, match=r"no file .*u\.json"):
-        open_source(f"llava:{tmp_path}/u.json")
+        open_data(f"llava:{tmp_path}/u.json")

@@ -9,7 +9,7 @@ import pytest
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData, NotInCatalog, WrongUse
 from anymal_eval.records import Media
-from anymal_eval.training.sources import names, open_source
+from anymal_eval.training.sources import names, open_data
 from tests.training.sources.conftest import Write
 
 
@@ -30,7 +30,7 @@ def test_samples(tmp_path: Path, lines: Write, picture: Write, sound: Write, mot
         {"id": 7, "audio": "rain.wav", "start_s": 1, "end_s": "2.5", "caption": ["rain", "rain on a roof"], "more": 1},
         {"id": "a", "imu": "walk.npy", "image": None, "caption": "walking"},
     )
-    source = open_source(f"pairs:{table}", prompt="What is it?")
+    source = open_data(f"pairs:{table}", prompt="What is it?")
     assert source.name == f"pairs:{table}"
     assert (source.shards, source.opener, source.unreadable) == (0, None, [])
     assert source.samples is not None
@@ -46,7 +46,7 @@ def test_samples(tmp_path: Path, lines: Write, picture: Write, sound: Write, mot
         Turn(role="user", parts=(Slot(medium="audio"), "What is it?")),
         Turn(role="assistant", parts=("rain on a roof",)),
     )
-    bare = open_source(f"pairs:{table}").samples
+    bare = open_data(f"pairs:{table}").samples
     assert bare is not None
     assert bare[0].turns[0] == Turn(role="user", parts=(Slot(medium="image"),))
 
@@ -55,7 +55,7 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines:
     picture("a.png")
     lines("t.jsonl", {"id": 1, "image": "a.png", "caption": "a"})
     monkeypatch.chdir(tmp_path)
-    samples = open_source("pairs:t.jsonl").samples
+    samples = open_data("pairs:t.jsonl").samples
     assert samples is not None
     assert samples[0].media[0].uri == str(tmp_path / "a.png")
 
@@ -63,16 +63,16 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines:
 def test_fingerprints(tmp_path: Path, lines: Write, picture: Write) -> None:
     picture("a.png")
     row = {"id": 1, "image": "a.png", "caption": "a"}
-    one = open_source(f"pairs:{lines('one.jsonl', row)}")
-    assert open_source(f"pairs:{lines('same.jsonl', row)}").fingerprint == one.fingerprint
-    assert open_source(f"pairs:{lines('other.jsonl', row | {'caption': 'b'})}").fingerprint != one.fingerprint
-    assert open_source(one.name, prompt="What?").fingerprint != one.fingerprint
+    one = open_data(f"pairs:{lines('one.jsonl', row)}")
+    assert open_data(f"pairs:{lines('same.jsonl', row)}").fingerprint == one.fingerprint
+    assert open_data(f"pairs:{lines('other.jsonl', row | {'caption': 'b'})}").fingerprint != one.fingerprint
+    assert open_data(one.name, prompt="What?").fingerprint != one.fingerprint
     picture("a.png", 9)
-    assert open_source(one.name).fingerprint == one.fingerprint
+    assert open_data(one.name).fingerprint == one.fingerprint
     gone = lines("gone.jsonl", row, row | {"id": 2, "image": "b.png"})
-    without = open_source(f"pairs:{gone}", skip_missing=True)
+    without = open_data(f"pairs:{gone}", skip_missing=True)
     picture("b.png")
-    assert open_source(f"pairs:{gone}").fingerprint != without.fingerprint
+    assert open_data(f"pairs:{gone}").fingerprint != without.fingerprint
 
 
 def test_media_that_are_not_there(lines: Write, picture: Write) -> None:
@@ -85,12 +85,12 @@ def test_media_that_are_not_there(lines: Write, picture: Write) -> None:
         {"id": 4, "audio": "d.wav", "caption": "c"},
     )
     with pytest.raises(MissingData) as raised:
-        open_source(f"pairs:{table}")
+        open_data(f"pairs:{table}")
     assert str(raised.value) == (
         f"{table}: line 2: no images/b.png (and 2 more);"
         " fetch them, or leave their samples out with --skip-missing-media"
     )
-    source = open_source(f"pairs:{table}", skip_missing=True)
+    source = open_data(f"pairs:{table}", skip_missing=True)
     assert source.samples is not None
     assert [sample.id for sample in source.samples] == ["1"]
     assert source.unreadable == [
@@ -100,22 +100,22 @@ def test_media_that_are_not_there(lines: Write, picture: Write) -> None:
     ]
     alone = lines("alone.jsonl", {"id": 2, "image": "b.png", "caption": "b"})
     with pytest.raises(BadData, match=r"alone\.jsonl: all its 1 samples lack their media$"):
-        open_source(f"pairs:{alone}", skip_missing=True)
+        open_data(f"pairs:{alone}", skip_missing=True)
 
 
 def test_names(tmp_path: Path) -> None:
     assert names() == sorted(names())
     with pytest.raises(NotInCatalog, match="no kind of training data named 'pair'; did you mean pairs"):
-        open_source("pair:x.jsonl")
+        open_data("pair:x.jsonl")
     with pytest.raises(WrongUse, match="'pairs' names no file; write pairs:PATH"):
-        open_source("pairs")
+        open_data("pairs")
     with pytest.raises(MissingData, match=r"no file .*nowhere\.jsonl"):
-        open_source(f"pairs:{tmp_path}/nowhere.jsonl")
+        open_data(f"pairs:{tmp_path}/nowhere.jsonl")
 
 
 def test_map_style_has_no_shards(lines: Write, picture: Write) -> None:
     picture("a.png")
-    source = open_source(f"pairs:{lines('t.jsonl', {'id': 1, 'image': 'a.png', 'caption': 'a'})}")
+    source = open_data(f"pairs:{lines('t.jsonl', {'id': 1, 'image': 'a.png', 'caption': 'a'})}")
     with pytest.raises(WrongUse, match="has no shard 0; it has 0"):
         source.read_shard(0)
 
@@ -143,7 +143,7 @@ def test_bad_rows(lines: Write, picture: Write, row: object, message: str) -> No
     picture("a.png")
     table = lines("t.jsonl", {"id": 1, "image": "a.png", "caption": "a"}, row)
     with pytest.raises(BadData) as raised:
-        open_source(f"pairs:{table}")
+        open_data(f"pairs:{table}")
     assert str(raised.value).startswith(f"{table}: line 2: ")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -153,9 +153,9 @@ def test_bad_tables(tmp_path: Path, lines: Write, picture: Write) -> None:
     picture("a.png")
     row = {"id": 1, "image": "a.png", "caption": "a"}
     with pytest.raises(BadData, match=r"t\.jsonl: 1 double id: 1$"):
-        open_source(f"pairs:{lines('t.jsonl', row, row)}")
+        open_data(f"pairs:{lines('t.jsonl', row, row)}")
     with pytest.raises(BadData, match=r"empty\.jsonl: it holds no sample$"):
-        open_source(f"pairs:{lines('empty.jsonl')}")
+        open_data(f"pairs:{lines('empty.jsonl')}")
     (tmp_path / "cut.jsonl").write_text('{"id": 1, "image": "a.png", "cap')
     with pytest.raises(BadData, match=r"cut\.jsonl: line 1: .*; is the file whole\?$"):
-        open_source(f"pairs:{tmp_path}/cut.jsonl")
+        open_data(f"pairs:{tmp_path}/cut.jsonl")

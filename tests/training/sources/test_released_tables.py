@@ -10,7 +10,7 @@ from anymal_eval.errors import BadData, MissingData
 from anymal_eval.media import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import TrainingData, open_source
+from anymal_eval.training.sources import TrainingData, open_data
 from anymal_eval.training.sources.ego4d import narration
 from tests.training.sources.conftest import Write
 
@@ -46,7 +46,7 @@ def audiocaps(tmp_path: Path, sound: Write) -> Path:
 
 
 def test_audiocaps(tmp_path: Path, audiocaps: Path) -> None:
-    found = samples(open_source(f"audiocaps:{audiocaps}", prompt="What is heard?"))
+    found = samples(open_data(f"audiocaps:{audiocaps}", prompt="What is heard?"))
     assert [sample.id for sample in found] == ["91139", "58146", "11542"]
     assert [sample.where for sample in found] == [f"{audiocaps}: line {number}" for number in (2, 3, 4)]
     names = ["r1nicOVtvkQ_130.wav", "-Bu7YaslRW0.flac", "r1nicOVtvkQ_250.mp3"]
@@ -62,8 +62,8 @@ def test_audiocaps(tmp_path: Path, audiocaps: Path) -> None:
 def test_audiocaps_without_its_sound(tmp_path: Path, audiocaps: Path) -> None:
     (tmp_path / "audio" / "-Bu7YaslRW0.flac").unlink()
     with pytest.raises(MissingData, match=r"train\.csv: line 3: no audio/-Bu7YaslRW0_30\.wav; fetch them, or leave"):
-        open_source(f"audiocaps:{audiocaps}")
-    source = open_source(f"audiocaps:{audiocaps}", skip_missing=True)
+        open_data(f"audiocaps:{audiocaps}")
+    source = open_data(f"audiocaps:{audiocaps}", skip_missing=True)
     assert [sample.id for sample in samples(source)] == ["91139", "11542"]
     assert source.unreadable == [f"{audiocaps}: line 3: no audio/-Bu7YaslRW0_30.wav"]
 
@@ -83,7 +83,7 @@ def test_audiocaps_without_its_sound(tmp_path: Path, audiocaps: Path) -> None:
 def test_bad_audiocaps(audiocaps: Path, text: str, message: str) -> None:
     audiocaps.write_text(text)
     with pytest.raises(BadData) as raised:
-        open_source(f"audiocaps:{audiocaps}")
+        open_data(f"audiocaps:{audiocaps}")
     assert str(raised.value).startswith(f"{audiocaps}: {message}")
 
 
@@ -99,7 +99,7 @@ def clotho(tmp_path: Path, sound: Write) -> Path:
 
 
 def test_clotho(tmp_path: Path, clotho: Path) -> None:
-    found = samples(open_source(f"clotho:{clotho}"))
+    found = samples(open_data(f"clotho:{clotho}"))
     assert [sample.id for sample in found[:2]] == ["Distorted AM Radio noise.wav#0", "Distorted AM Radio noise.wav#1"]
     assert [said(sample) for sample in found[2:7]] == ["A radio, dialled", "Noise", "Static", "One", "Two"]
     assert found[9].media[0].uri == str(tmp_path / "development" / "05 #2.wav")
@@ -110,16 +110,16 @@ def test_clotho(tmp_path: Path, clotho: Path) -> None:
 def test_bad_clotho(tmp_path: Path, clotho: Path) -> None:
     (tmp_path / "train.csv").write_text(CLOTHO)
     with pytest.raises(BadData, match=r"train\.csv: its name must be clotho_captions_SPLIT\.csv"):
-        open_source(f"clotho:{tmp_path}/train.csv")
+        open_data(f"clotho:{tmp_path}/train.csv")
     clotho.write_text(CLOTHO.replace("Three", ""))
     with pytest.raises(BadData, match=r"development\.csv: line 3: 'caption_3' is empty"):
-        open_source(f"clotho:{clotho}")
+        open_data(f"clotho:{clotho}")
     clotho.write_text(CLOTHO.replace("05 #2.wav", "/05.wav"))
     with pytest.raises(BadData, match=r"development\.csv: line 3: .* is absolute"):
-        open_source(f"clotho:{clotho}")
+        open_data(f"clotho:{clotho}")
     clotho.write_text(CLOTHO.replace("05 #2", "other"))
     with pytest.raises(MissingData, match=r"line 3: no development/other\.wav; fetch them"):
-        open_source(f"clotho:{clotho}")
+        open_data(f"clotho:{clotho}")
 
 
 # --- Ego4D ------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def ego4d(tmp_path: Path, motion: Write) -> Path:
 
 
 def test_ego4d(tmp_path: Path, ego4d: Path) -> None:
-    source = open_source(f"ego4d:{ego4d}")
+    source = open_data(f"ego4d:{ego4d}")
     found = samples(source)
     assert [sample.id for sample in found] == ["v-1/1/0", "v-1/1/2", "v-1/2/0", "v-2/2/0"]
     assert [said(sample) for sample in found] == [
@@ -174,7 +174,7 @@ def test_ego4d(tmp_path: Path, ego4d: Path) -> None:
     with MediaReader() as reader:
         assert [reader.imu(sample.media[0]).shape for sample in found] == [(6, 1000)] * 4
     ego4d.write_text(json.dumps(EGO4D))
-    assert samples(open_source(f"ego4d:{ego4d}"))[0].media == found[0].media
+    assert samples(open_data(f"ego4d:{ego4d}"))[0].media == found[0].media
 
 
 def test_ego4d_lines(ego4d: Path, lines: Write) -> None:
@@ -183,14 +183,14 @@ def test_ego4d_lines(ego4d: Path, lines: Write) -> None:
         {"video_uid": "v-2", "timestamp_sec": 5, "narration": "#C C walks"},
         {"video_uid": "v-1", "timestamp_sec": "3", "narration": "sits down"},
     )
-    found = samples(open_source(f"ego4d:{table}"))
+    found = samples(open_data(f"ego4d:{table}"))
     assert [(sample.id, said(sample)) for sample in found] == [("v-2/1", "a person walks"), ("v-1/2", "sits down")]
     bad = lines("bad.jsonl", {"video_uid": "v-2", "timestamp_sec": "soon", "narration": "#C C walks"})
     with pytest.raises(BadData, match=r"bad\.jsonl: line 1: 'timestamp_sec' must be a time in seconds, not 'soon'"):
-        open_source(f"ego4d:{bad}")
+        open_data(f"ego4d:{bad}")
     gone = lines("gone.jsonl", *({"video_uid": "v-3", "timestamp_sec": n, "narration": "#C C walks"} for n in (3, 4)))
     with pytest.raises(MissingData, match=r"gone\.jsonl: line 1: no imu/v-3\.csv; fetch them"):
-        open_source(f"ego4d:{gone}")
+        open_data(f"ego4d:{gone}")
 
 
 @pytest.mark.parametrize(
@@ -232,5 +232,5 @@ def test_narrations(text: str, words: str | None) -> None:
 def test_bad_ego4d(ego4d: Path, data: object, message: str) -> None:
     ego4d.write_text(json.dumps(data))
     with pytest.raises(BadData) as raised:
-        open_source(f"ego4d:{ego4d}")
+        open_data(f"ego4d:{ego4d}")
     assert str(raised.value).startswith(f"{ego4d}: {message}")

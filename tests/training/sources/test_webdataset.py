@@ -18,7 +18,7 @@ from anymal_eval.errors import BadData, MediaError, MissingData, WrongUse
 from anymal_eval.media import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import TrainingData, open_source
+from anymal_eval.training.sources import TrainingData, open_data
 
 BLOCK = 512
 
@@ -59,7 +59,7 @@ def names(samples: Sequence[Sample]) -> list[str]:
 
 def test_a_shard_of_the_library_reads_back_equal(tmp_path: Path) -> None:
     path = shard(tmp_path / "00000.tar", pictures(0, 3))
-    source = open_source(f"webdataset:{path}", prompt="What is it?")
+    source = open_data(f"webdataset:{path}", prompt="What is it?")
     assert (source.samples, source.shards) == (None, 1)
     found = read(source)
     assert [sample.id for sample in found] == ["00000/000000000", "00000/000000001", "00000/000000002"]
@@ -91,7 +91,7 @@ def test_kinds_of_media_and_captions(tmp_path: Path) -> None:
             {"__key__": "part-2/2", "webp": b"picture", "txt": "Schnee"},
         ],
     )
-    found = read(open_source(f"webdataset:{path}"))
+    found = read(open_data(f"webdataset:{path}"))
     assert [(sample.id, sample.media[0].kind, said(sample)) for sample in found] == [
         ("a/part-1/2", "video", "a dog"),
         ("a/part-2/2", "image", "Schnee"),
@@ -103,7 +103,7 @@ def test_long_names_and_a_json_of_captions(tmp_path: Path) -> None:
     path = shard(
         tmp_path / "a#1+2:.tar", [{"__key__": f"ü#3+4:{name}/{name}", "flac": b"s", "json": {"caption": ["a", "b"]}}]
     )
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     found = read(source)
     assert [(sample.id.rpartition("#")[2], said(sample)) for sample in found] == [("0", "a"), ("1", "b")]
     assert source.opener is not None
@@ -114,33 +114,33 @@ def test_long_names_and_a_json_of_captions(tmp_path: Path) -> None:
 def test_ranges_and_patterns(tmp_path: Path) -> None:
     for part in range(8, 12):
         shard(tmp_path / f"{part:05d}.tar", pictures(10 * part, 2))
-    source = open_source(f"webdataset:{tmp_path}/{{00008..00011}}.tar")
+    source = open_data(f"webdataset:{tmp_path}/{{00008..00011}}.tar")
     assert source.shards == 4
     assert names(read(source, 3)) == ["000000110", "000000111"]
     assert names(read(source, 0)) == ["000000080", "000000081"]
-    pattern = open_source(f"webdataset:{tmp_path}/*.tar")
+    pattern = open_data(f"webdataset:{tmp_path}/*.tar")
     assert pattern.fingerprint == source.fingerprint
     assert [sample.media for sample in read(pattern, 1)] == [sample.media for sample in read(source, 1)]
     with pytest.raises(WrongUse, match="has no shard 4; it has 4"):
         source.read_shard(4)
     shard(tmp_path / "00009.tar", pictures(0, 90))
-    assert open_source(f"webdataset:{tmp_path}/*.tar").fingerprint != source.fingerprint
-    assert open_source(f"webdataset:{tmp_path}/*.tar", prompt="a").fingerprint != pattern.fingerprint
+    assert open_data(f"webdataset:{tmp_path}/*.tar").fingerprint != source.fingerprint
+    assert open_data(f"webdataset:{tmp_path}/*.tar", prompt="a").fingerprint != pattern.fingerprint
 
 
 def test_shards_that_are_not_there(tmp_path: Path) -> None:
     shard(tmp_path / "0.tar", pictures(0, 1))
     shard(tmp_path / "2.tar", pictures(2, 1))
     with pytest.raises(MissingData, match=r"^no shard .*/1\.tar \(and 1 more\); fetch them, or leave"):
-        open_source(f"webdataset:{tmp_path}/{{0..3}}.tar")
-    source = open_source(f"webdataset:{tmp_path}/{{0..3}}.tar", skip_missing=True)
+        open_data(f"webdataset:{tmp_path}/{{0..3}}.tar")
+    source = open_data(f"webdataset:{tmp_path}/{{0..3}}.tar", skip_missing=True)
     assert source.shards == 2
     assert names(read(source, 1)) == ["000000002"]
     assert source.unreadable == [f"no shard {tmp_path}/1.tar", f"no shard {tmp_path}/3.tar"]
     with pytest.raises(MissingData, match=r"no shard .*/x\*\.tar"):
-        open_source(f"webdataset:{tmp_path}/x*.tar")
+        open_data(f"webdataset:{tmp_path}/x*.tar")
     with pytest.raises(BadData, match=r"0\.tar\.gz: shards must be plain \.tar files"):
-        open_source(f"webdataset:{tmp_path}/0.tar.gz")
+        open_data(f"webdataset:{tmp_path}/0.tar.gz")
     (tmp_path / "0.tar").unlink()
     with pytest.raises(MissingData, match=r"0\.tar: No such file"):
         read(source, 0)
@@ -162,7 +162,7 @@ def test_what_is_no_sample_is_named_and_the_rest_read(tmp_path: Path) -> None:
             {"__key__": "good-2", "png": b"x", "txt": "b"},
         ],
     )
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     assert names(read(source)) == ["good-1", "good-2"]
     told = [line.removeprefix(f"{path}: ") for line in source.unreadable]
     assert [line.partition(":")[0] for line in told] == [
@@ -190,7 +190,7 @@ def test_a_damaged_header(whole: tuple[Path, list[tarfile.TarInfo]]) -> None:
     lost = next(member for member in members if member.name == "2.png")
     content[lost.offset_data - BLOCK : lost.offset_data] = b"\xff" * BLOCK
     path.write_bytes(content)
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     found = read(source)
     assert names(found) == ["0", "1", "3", "4"]
     assert source.opener is not None
@@ -210,7 +210,7 @@ def test_a_damaged_pax_header(whole: tuple[Path, list[tarfile.TarInfo]]) -> None
         if name == "2.png":  # where the library ends without a word
             with path.open("rb") as file:
                 assert [part["fname"] for part in tar_file_iterator(file)][-1] == "1.txt"
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     assert names(read(source)) == ["0", "1", "2", "3", "4"]
     assert [line.removeprefix(f"{path}: ") for line in source.unreadable] == [
         "after its start: a damaged header; what it stood for is lost",
@@ -228,7 +228,7 @@ def test_a_shard_that_is_cut_off(whole: tuple[Path, list[tarfile.TarInfo]]) -> N
         (last.offset_data + 10, "in 4.png: unexpected end of data; the rest is lost"),
     ):
         path.write_bytes(content[:end])
-        source = open_source(f"webdataset:{path}")
+        source = open_data(f"webdataset:{path}")
         assert names(read(source)) == ["0", "1", "2", "3"]
         assert source.unreadable == [f"{path}: {line}"]
 
@@ -236,7 +236,7 @@ def test_a_shard_that_is_cut_off(whole: tuple[Path, list[tarfile.TarInfo]]) -> N
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(range(256)) * 20, bytes(20 * BLOCK), b"short"])
 def test_no_tar_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)
-    source = open_source(f"webdataset:{tmp_path}/a.tar")
+    source = open_data(f"webdataset:{tmp_path}/a.tar")
     assert read(source) == []
     (line,) = source.unreadable
     assert line.startswith(f"{tmp_path}/a.tar: no plain tar file")
@@ -244,7 +244,7 @@ def test_no_tar_file(tmp_path: Path, content: bytes) -> None:
 
 def test_the_opener_opens_these_shards_only(tmp_path: Path, whole: tuple[Path, list[tarfile.TarInfo]]) -> None:
     path, _ = whole
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     (first, *_) = read(source)
     assert source.opener is not None
     other = shard(tmp_path / "b.tar", pictures(0, 1))
@@ -267,7 +267,7 @@ def test_a_header_for_all_members_is_no_damage(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    source = open_source(f"webdataset:{tmp_path}/a.tar")
+    source = open_data(f"webdataset:{tmp_path}/a.tar")
     assert names(read(source)) == ["1"]
     assert source.unreadable == []
 
@@ -277,7 +277,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
 
     sound = bytes(1 << 20)
     path = shard(tmp_path / "a.tar", [{"__key__": f"{n}", "wav": sound, "txt": "a"} for n in range(30)])
-    source = open_source(f"webdataset:{path}")
+    source = open_data(f"webdataset:{path}")
     tracemalloc.start()
     try:
         held = read(source)

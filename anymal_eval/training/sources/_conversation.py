@@ -1,7 +1,7 @@
-"""Conversations whose texts say where the media go: ``<image>``, ``<audio>``, ``<video>``, ``<imu>``.
+"""Conversations whose texts mark the places of media: ``<image>``, ``<audio>``, ``<video>``, ``<imu>``.
 
-A tag is a place only for a kind of which the row has media: ``<video>`` in a lesson on HTML stays a text. Line breaks
-next to a tag set it apart from the words and are none of them; evaluation puts none there either.
+A tag marks a place only if the row has media of that kind: ``<video>`` in a conversation about HTML stays text. Line
+breaks next to a tag separate it from the text and are dropped; evaluation writes none there either.
 """
 
 import re
@@ -13,30 +13,30 @@ from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.sources._table import MEDIA
 
-Said = tuple[Literal["system", "user", "assistant"], str]
+RoleAndText = tuple[Literal["system", "user", "assistant"], str]
 
 
 def conversation(
-    row: Fields, said: Sequence[Said], media: Mapping[MediaKind, Sequence[Media]], *, media_first: bool
+    row: Fields, messages: Sequence[RoleAndText], media: Mapping[MediaKind, Sequence[Media]], *, media_first: bool
 ) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
-    """The turns with their places, and the media in the order of these.
+    """The turns with a slot for each medium, and the media in the order of the slots.
 
     Args:
-        row: for messages.
-        said: who says what.
+        row: for error messages.
+        messages: role and text of each message.
         media: by kind, in the order of their tags.
-        media_first: whether media without any tag stand before the user's first words; else they are refused.
+        media_first: put media without any tag before the user's first text; else they are refused.
 
     Raises:
-        BadData: tags and media do not agree in number, or a text is empty.
+        BadData: tags and media differ in number, or a text is empty.
     """
-    lost = sorted(set(MEDIA) - media.keys())
+    absent = sorted(set(MEDIA) - media.keys())
     turns = []
-    for role, text in said:
-        # A medium may be all that the user gives: a network that is asked without words describes it.
+    for role, text in messages:
+        # A user turn may be media alone: a network that gets no text describes them.
         if not text.strip() and not (role == "user" and media and media_first):
             raise row.bad(f"the {role} says nothing")
-        if role == "user" and (tag := re.match(_edge(lost), text.strip())):
+        if role == "user" and (tag := re.match(_tag_at_edge(absent), text.strip())):
             raise row.bad(f"{tag[1] or tag[2]} stands at the edge of what the user says, and the row has none")
         turns.append(Turn(role=role, parts=split(text, media.keys()) if role == "user" else (text,)))
     slots = [part.medium for turn in turns for part in turn.parts if isinstance(part, Slot)]
@@ -52,7 +52,7 @@ def conversation(
 
 
 def split(text: str, kinds: Collection[MediaKind]) -> tuple[str | Slot, ...]:
-    r"""A text with places instead of tags.
+    r"""A text with slots instead of tags.
 
     >>> split("<image>\nWhat is it?", ["image"])
     (Slot(medium='image'), 'What is it?')
@@ -61,15 +61,12 @@ def split(text: str, kinds: Collection[MediaKind]) -> tuple[str | Slot, ...]:
     """
     if not kinds:
         return (text,)
+    slots: dict[str, Slot] = {kind: Slot(medium=kind) for kind in kinds}
     pieces = re.split(rf"\n*<({'|'.join(kinds)})>\n*", text)
-    parts = [Slot(medium=_kind(piece)) if number % 2 else piece for number, piece in enumerate(pieces)]
+    parts = [slots[piece] if number % 2 else piece for number, piece in enumerate(pieces)]
     return tuple(part for part in parts if part)
 
 
-def _kind(name: str) -> MediaKind:
-    return next(kind for kind in MEDIA if kind == name)
-
-
-def _edge(kinds: Sequence[str]) -> str:
+def _tag_at_edge(kinds: Sequence[str]) -> str:
     tags = "|".join(kinds) or "(?!)"
     return rf"(?s)(<(?:{tags})>)|.*(<(?:{tags})>)$"

@@ -1,4 +1,4 @@
-"""The members of a tar file, with where they lie in it, and a word for whatever is damaged or cut off."""
+"""The members of a tar file with their offsets; damaged and truncated parts are reported."""
 
 import tarfile
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One file of a shard: its bytes, and the place of the first of them."""
+    """One file of a shard: its bytes, and the offset of the first of them."""
 
     name: str
     offset: int
@@ -22,10 +22,10 @@ class Member:
 
 
 def members(shard: Path, report: Report) -> Iterator[Member]:
-    """The files of a shard in their order; one of them is in memory at a time.
+    """The files of a shard in their order, one in memory at a time.
 
-    A damaged header is reported and the next whole one searched for, where ``tarfile`` on its own would end as if
-    the shard did. So is an end that is cut off.
+    A damaged header is reported and the next intact one searched for; ``tarfile`` alone would end there silently. A
+    truncated end is reported too.
 
     Raises:
         MissingData: the shard cannot be opened.
@@ -42,8 +42,8 @@ def members(shard: Path, report: Report) -> Iterator[Member]:
 def _walk(archive: tarfile.TarFile, shard: Path, report: Report) -> Iterator[Member]:
     end, name, size = 0, "", shard.stat().st_size
     while (member := _next(archive, size)) is not None:
-        archive.members = []  # type: ignore[attr-defined]  # or the headers of the whole shard would be kept
-        if member.offset > end and not _goes_on(archive, end):
+        archive.members = []  # type: ignore[attr-defined]  # else it keeps the headers of the whole shard
+        if member.offset > end and not _is_intact(archive, end):
             report(f"{shard}: after {name or 'its start'}: a damaged header; what it stood for is lost")
         name, end = member.name, member.offset_data + -(-member.size // BLOCK) * BLOCK
         if not member.isreg() or name.rpartition("/")[2].startswith("__"):
@@ -57,12 +57,12 @@ def _walk(archive: tarfile.TarFile, shard: Path, report: Report) -> Iterator[Mem
         yield Member(name=name, offset=member.offset_data, content=content)
     if not name:
         report(f"{shard}: no plain tar file with members")
-    elif not _goes_on(archive, end):
+    elif not _is_intact(archive, end):
         report(f"{shard}: after {name}: it does not end as tar files do; was it cut off?")
 
 
 def _next(archive: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
-    """The next member whose header is whole, also behind a header of two parts of which the second is damaged."""
+    """The next member with an intact header, also after a two-part header whose second part is damaged."""
     while True:
         try:
             return archive.next()
@@ -72,8 +72,8 @@ def _next(archive: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
                 return None
 
 
-def _goes_on(archive: tarfile.TarFile, end: int) -> bool:
-    """Whether what stands where a member ended is no damage: the zeros of an end, or a header for all that follows."""
+def _is_intact(archive: tarfile.TarFile, end: int) -> bool:
+    """Whether the block after a member is intact: the zeros of an end, or a header for all that follows."""
     stream = archive.fileobj
     if stream is None:
         return False
