@@ -204,3 +204,27 @@ def protocols(extra: Sequence[Path] = ()) -> Catalog:
 def published() -> Catalog:
     """Tables of published numbers: one TOML a paper."""
     return Catalog("published table", [PACKAGE / "published"], ".toml")
+
+
+def list_tasks() -> dict[str, str]:
+    """The benchmarks by name, with their one line."""
+    return _summaries(tasks())
+
+
+def list_models() -> dict[str, str]:
+    """The model wrappers by name, with their one line."""
+    return _summaries(models())
+
+
+def list_metrics() -> dict[str, str]:
+    """The metrics by name, with their one line."""
+    return _summaries(metrics())
+
+
+def list_protocols() -> dict[str, str]:
+    """The protocols by name, with their one line."""
+    return _summaries(protocols())
+
+
+def _summaries(known: Catalog) -> dict[str, str]:
+    return {name: known.summary(name) for name in known.names()}

@@ -93,4 +93,5 @@ def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_b
             )
             raise
         with one.clock.measure("scoring"):
-            return write(score(generated, console))
+            finished = write(score(generated, console))
+    return replace(finished, requests={task.dataset.task.name: task for task in loaded.tasks})

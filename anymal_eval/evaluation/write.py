@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from anymal_eval.codec import read_json
+from anymal_eval.evaluation.load import TaskRequests
 from anymal_eval.evaluation.score import ScoredRun
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import files_of, screen_table
@@ -30,12 +31,14 @@ class FinishedRun:
         root: its folder.
         table: the short table, in Markdown.
         errors: how many answers are errors.
+        requests: of each task, by its name; empty where the run was only scored.
     """
 
     root: Path
     manifest: Manifest
     table: str
     errors: int
+    requests: Mapping[str, TaskRequests] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
