@@ -131,6 +131,11 @@ def write_json(data: object) -> str:
     return _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
+def write_json_pretty(data: Mapping[str, Any]) -> str:
+    """Indented JSON for files that people open."""
+    return json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
 def _plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return encode(value)

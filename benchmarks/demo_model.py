@@ -23,7 +23,7 @@ from tabulate import tabulate
 from anymal_eval import metrics
 from anymal_eval.report.pairing import TaskRun, pair, task_run
 from anymal_eval.statistics.paired import Comparison, compare
-from anymal_eval.store.results import parse_results
+from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun, open_run
 from benchmarks.measuring import write_section
 
@@ -86,9 +86,9 @@ def asked(given: argparse.Namespace, model: str, how: str, name: str = "") -> St
 def scores(runs: Mapping[str, StoredRun]) -> tuple[list[dict[str, str]], list[str]]:
     """The table's rows, and the tasks that miss a figure."""
     rows, failed = [], []
-    results = {how: parse_results(run.results, str(run.root)) for how, run in runs.items()}
+
     for task in runs["none"].manifest.tasks:
-        one = {how: task_run(run, results[how], task) for how, run in runs.items()}
+        one = {how: task_run(run, task) for how, run in runs.items()}
         against = {how: compared(one[how], one["none"]) for how in BLINDED}
         value, blind = against["no-media"].after, against["no-media"].before
         ratio = wordings(runs["none"], task)
@@ -129,18 +129,18 @@ def compared(before: TaskRun, after: TaskRun) -> Comparison:
 def wordings(run: StoredRun, task: str) -> float | None:
     """The score of held-out wordings as a share of the seen ones'; None where there are none."""
     found = {
-        row["group"]["wording"]: row["value"]
-        for row in run.results["measurements"]
-        if row["task"] == task and list(row["group"] or ()) == ["wording"] and is_headline(run, row)
+        item.group["wording"]: item.value
+        for item in run.results.measurements
+        if item.task == task and item.group and list(item.group) == ["wording"] and is_headline(run, item)
     }
     return found["held-out"] / found["seen"] if len(found) == 2 and found["seen"] else None
 
 
-def is_headline(run: StoredRun, row: Mapping[str, object]) -> bool:
-    """Whether a group's row is of the task's headline metric."""
+def is_headline(run: StoredRun, item: Measurement) -> bool:
+    """Whether a group's measurement is of the task's headline metric."""
     return any(
-        main["headline"] and all(main[key] == row[key] for key in ("task", "metric", "version", "output"))
-        for main in run.results["measurements"]
+        main.headline and (main.task, main.rule, main.output) == (item.task, item.rule, item.output)
+        for main in run.results.measurements
     )
 
 

@@ -84,10 +84,10 @@ def _check(
     rules: "tuple[Policy, Mapping[str, Floor]]",
     files: "Mapping[str, Path | None]",
 ) -> None:
+    from anymal_eval.codec import write_json_pretty
     from anymal_eval.report import check_texts
     from anymal_eval.report.junit import junit
     from anymal_eval.report.regression import check as compare
-    from anymal_eval.store.folder import write_json_pretty
 
     found = compare(run, base[1], base[0], *rules)
     click.echo(check_texts.terminal(found), nl=False)

@@ -42,13 +42,11 @@ def export(
     The questions that two of them show are read from --data-root again.
     """
     from anymal_eval.report.exports import Exported, scored_at
-    from anymal_eval.store.results import parse_results
     from anymal_eval.store.stored import open_run
 
     opened = open_run(run)
     exported = Exported(
         run=opened,
-        results=parse_results(opened.results, str(run / "results.json")),
         tasks=_tasks(opened, tasks),
         examples=_reader(opened, data_root, tasks_dir),
         organization=organization,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.codec import encode, read_json
+from anymal_eval.codec import encode, read_json, write_json_pretty
 from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
@@ -19,7 +19,7 @@ from anymal_eval.models import ModelSpec
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import write_atomic
-from anymal_eval.store.folder import RunFolder, write_json_pretty
+from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
 

@@ -23,7 +23,7 @@ from anymal_eval.sources.ablation import ablated
 from anymal_eval.store.accepted import find
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
-from anymal_eval.store.results import Results, parse_results
+from anymal_eval.store.results import Results
 from anymal_eval.store.stored import StoredRun, open_run
 
 
@@ -56,7 +56,7 @@ def read_report(options: ReportOptions) -> Report:
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
     """
     run = open_run(options.run)
-    results = parse_results(run.results, str(run.root / "results.json"))
+    results = run.results
     labels = run_labels([str(options.run), *options.against])
     bases = [_base(run, each, options.accepted) for each in zip(options.against, labels[1:], strict=True)]
     own = _ReportedRun(label=labels[0], runs=dict.fromkeys(run.manifest.tasks, run), check=None)
@@ -165,7 +165,7 @@ def _side(reported: _ReportedRun, task: str, entry: TaskEntry) -> Side:
     run = reported.runs.get(task)
     if run is None:
         return Side(label=reported.label, rows={}, headline=None)
-    results = parse_results(run.results, str(run.root / "results.json"))
+    results = run.results
     measured = [item for item in results.measurements if item.task == task]
     headline = next((item for item in measured if item.headline), None)
     return Side(

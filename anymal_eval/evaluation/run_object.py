@@ -20,7 +20,7 @@ from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import screen_table
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest
-from anymal_eval.store.results import Measurement, Results, parse_results
+from anymal_eval.store.results import Measurement, Results
 from anymal_eval.store.stored import open_run
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Run:
         self.root = root
         self.manifest: Manifest = self._stored.manifest
         self.name = self.manifest.run
-        self.results: Results = parse_results(self._stored.results, str(root / "results.json"))
+        self.results: Results = self._stored.results
 
     @property
     def headlines(self) -> dict[str, Measurement]:

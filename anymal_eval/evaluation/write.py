@@ -17,7 +17,7 @@ from anymal_eval.scoring.score import Scores
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.manifest import Manifest
-from anymal_eval.store.results import FILE, Measurement, parse_results, read_results
+from anymal_eval.store.results import FILE, Measurement, read_results
 
 BLIND = "no-media"  # inside a run folder, the same run without media
 SHOWN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
@@ -59,8 +59,7 @@ def write_tables(root: Path) -> str:
 
     Where the same run was made without media, its headlines stand below those of this one.
     """
-    file = root / FILE
-    results = parse_results(read_json(file), str(file))
+    results = read_results(root)
     blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
     for name, text in files_of(results, blind).items():
         write_atomic(root / name, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anymal_eval.errors import IncompleteRun
 from anymal_eval.report.pairing import task_run
-from anymal_eval.store.results import Results, parse_results
+from anymal_eval.store.results import Results
 from anymal_eval.store.stored import StoredRun
 
 
@@ -14,13 +14,13 @@ def require_whole(run: StoredRun) -> Results:
     Raises:
         IncompleteRun: naming the tasks, and what each lacks.
     """
-    results = parse_results(run.results, str(run.root / "results.json"))
+    results = run.results
     wrong = []
     for task, entry in run.manifest.tasks.items():
         if not (run.root / task / "scores.jsonl").is_file() and not (run.root / task / "scores.jsonl.gz").is_file():
             wrong.append(f"{task} is not scored")
             continue
-        one = task_run(run, results, task)
+        one = task_run(run, task)
         if len(one.rows) != entry.n:
             wrong.append(f"{task} has {len(one.rows):,} of {entry.n:,} answers")
         elif one.errors:

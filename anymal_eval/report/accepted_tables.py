@@ -9,9 +9,9 @@ from anymal_eval.report.comparison import measured_place
 from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
 from anymal_eval.store import digests
-from anymal_eval.store.accepted import listed
+from anymal_eval.store.accepted import accepted_runs
 from anymal_eval.store.atomic import write_atomic
-from anymal_eval.store.results import Results, parse_results
+from anymal_eval.store.results import Results
 
 TABLES = Path("results") / "tables"
 LIKE = ("anymal-2023/2", "anymal-2023/4", "anymal-2023/5", "anymal-2023/6")
@@ -27,9 +27,9 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
         BadData: an accepted run was edited.
     """
     runs = []
-    for run in listed(accepted):
+    for run in accepted_runs(accepted):
         digests.verify(run.root, only=["results.json"])
-        runs.append(parse_results(run.results, str(run.root / "results.json")))
+        runs.append(run.results)
     if not runs:
         return {}
     tables = {"accepted": paper_table(runs)}

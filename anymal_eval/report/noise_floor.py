@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval import metrics
-from anymal_eval.codec import decode, encode, read_json
+from anymal_eval.codec import decode, encode, read_json, write_json_pretty
 from anymal_eval.errors import BadDefinition, MissingData, OtherRun, WrongUse, listed
 from anymal_eval.report.pairing import TaskRun, differences, pair, said, task_run
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.statistics.noise import noise
 from anymal_eval.store.manifest import RECORDED_ONLY
-from anymal_eval.store.results import Measurement, parse_results
+from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
 
 SCHEMA = 1
@@ -58,14 +58,13 @@ def measure(runs: Sequence[StoredRun]) -> Floors:
     models = sorted({str(run.manifest.identity["model"]) for run in runs})
     if len(models) > 1 and not all(model.startswith("replay") for model in models):
         raise OtherRun(f"--noise takes runs of one model, these are of {', '.join(models)}")
-    read = [parse_results(run.results, str(run.root / "results.json")) for run in runs]
+
     tasks = [task for task in runs[0].manifest.tasks if all(task in run.manifest.tasks for run in runs)]
     if not tasks:
         raise OtherRun("--noise: these runs have no task in common")
     found = []
     for task in tasks:
-        items = [task_run(run, results, task) for run, results in zip(runs, read, strict=True)]
-        found.append(_floor(items, [str(run.root) for run in runs]))
+        found.append(_floor([task_run(run, task) for run in runs], [str(run.root) for run in runs]))
     return Floors(runs=tuple(run.manifest.run for run in runs), differs=_differs(runs), noise=tuple(found))
 
 
@@ -129,8 +128,6 @@ def noise_table(found: Floors) -> Table:
 
 def noise_json(found: Floors) -> str:
     """The noise file."""
-    from anymal_eval.store.folder import write_json_pretty
-
     return write_json_pretty(encode(found))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from anymal_eval.codec import encode
 from anymal_eval.errors import BadData
 from anymal_eval.store.manifest import TaskEntry
-from anymal_eval.store.results import Measurement, Results
+from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ class Pairs:
         return alone / (alone + self.matched) if alone else 0.0
 
 
-def task_run(run: StoredRun, results: Results, task: str) -> TaskRun:
+def task_run(run: StoredRun, task: str) -> TaskRun:
     """Read one task of a run.
 
     Raises:
-        BadData: scores and statistics do not belong together.
+        BadData: scores and statistics have different numbers of rows.
     """
     rows = run.scores(task)
     statistics = run.statistics(task)
@@ -88,8 +88,8 @@ def task_run(run: StoredRun, results: Results, task: str) -> TaskRun:
     for name, stats in statistics.items():
         if len(stats) != scored:
             raise BadData(f"{run.root / task}: {len(stats)} rows of {name}, but {scored} examples are scored")
-    headline = next((item for item in results.measurements if item.task == task and item.headline), None)
-    why = next((item.why for item in results.not_computed if item.task == task), "it has no headline number")
+    headline = next((item for item in run.results.measurements if item.task == task and item.headline), None)
+    why = next((item.why for item in run.results.not_computed if item.task == task), "it has no headline number")
     return TaskRun(
         name=task,
         entry=run.manifest.tasks[task],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval import metrics
@@ -21,7 +20,6 @@ from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import smallest_detectable
 from anymal_eval.statistics.verdict import VerdictLimits, judge
 from anymal_eval.store.manifest import RECORDED_ONLY
-from anymal_eval.store.results import Results, parse_results
 from anymal_eval.store.stored import StoredRun
 
 Word = Literal["better", "same", "worse", "cannot tell", "refused", "not compared"]
@@ -122,15 +120,10 @@ def check(
         raise OtherRun(
             f"{run.root} holds {', '.join(mine)} and {name} holds {', '.join(against)}: there is no task to compare"
         )
-    read: dict[Path, Results] = {}
-    for each in (run, *against.values()):
-        if each.root not in read:
-            read[each.root] = parse_results(each.results, str(each.root / "results.json"))
     found: dict[str, _Tested | TaskCheck] = {}
     for task in shared:
         base = against[task]
-        both = task_run(base, read[base.root], task), task_run(run, read[run.root], task)
-        found[task] = _test(both, policy, floors.get(task), str(base.root))
+        found[task] = _test((task_run(base, task), task_run(run, task)), policy, floors.get(task), str(base.root))
     tested = {task: item for task, item in found.items() if isinstance(item, _Tested)}
     adjusted = dict(zip(tested, holm([item.comparison.p for item in tested.values()]), strict=True))
     checks = [
@@ -143,9 +136,9 @@ def check(
     checks += [_lone(task, why, policy) for task, why in lone.items()]
     return Check(
         run=run.manifest.run,
-        model=read[run.root].run.label,
+        model=run.results.run.label,
         against=name,
-        is_demo=read[run.root].is_demo,
+        is_demo=run.results.is_demo,
         alpha=policy.alpha,
         tasks=tuple(checks),
         also_differs=_also_differs(run, list({base.root: base for base in against.values()}.values())),

@@ -54,7 +54,7 @@ def _task(run: StoredRun | None, results: Results, column: Column) -> TaskRun | 
     item: Measurement | None = find(results, column)
     if run is None or item is None:
         return None
-    return replace(task_run(run, results, item.task), headline=item)
+    return replace(task_run(run, item.task), headline=item)
 
 
 def _gain(before: TaskRun, after: TaskRun) -> Gain | None:

@@ -1,1 +1,1 @@
-"""The run folder: what was asked for, the responses as they come, the scores and the measurements."""
+"""The run folder: the manifest, the responses as they arrive, the scores and the measurements."""

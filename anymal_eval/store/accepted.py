@@ -1,4 +1,4 @@
-"""Accepted runs: tracked baselines with scores and statistics compressed, and no media and no responses."""
+"""Accepted runs: tracked baselines. Their scores are compressed; they hold no media and no responses."""
 
 import gzip
 import shutil
@@ -21,15 +21,15 @@ def accept(run: StoredRun, folder: Path, *, replace: bool = False) -> Path:
 
     Args:
         run: verified by ``open_run``.
-        folder: where accepted runs lie.
-        replace: take the place of accepted runs of the same model, tasks and conditions.
+        folder: the folder of the accepted runs.
+        replace: remove accepted runs of the same model, tasks and conditions.
 
     Raises:
-        OtherRun: there is another accepted run of the same kind and it is not to be replaced.
+        OtherRun: another run of the same kind is accepted and ``replace`` is not set, or it holds more tasks.
     """
     manifest = run.manifest
     target = folder / manifest.run
-    rivals = [other for other in listed(folder) if other.root != target and _rivals(manifest, other.manifest)]
+    rivals = [other for other in accepted_runs(folder) if other.root != target and _rivals(manifest, other.manifest)]
     if rivals and not replace:
         named = ", ".join(str(rival.root) for rival in rivals)
         raise OtherRun(f"{named} is the accepted run of {manifest.identity['model']} there; give --replace")
@@ -56,29 +56,29 @@ def _copy(run: StoredRun, draft: Path) -> None:
     for task in run.manifest.tasks:
         (draft / task).mkdir()
         scores = digests.content(run.root, f"{task}/scores.jsonl")
-        # Without a time in its head the same scores give the same bytes.
+        # Without a timestamp in the gzip header the same scores give the same bytes.
         write_atomic(draft / task / "scores.jsonl.gz", gzip.compress(scores, 9, mtime=0))
         write_atomic(draft / task / "statistics.npz", digests.content(run.root, f"{task}/statistics.npz"))
 
 
-def listed(folder: Path) -> list[StoredRun]:
-    """All accepted runs, by name; their digests are not looked at."""
+def accepted_runs(folder: Path) -> list[StoredRun]:
+    """All accepted runs, sorted by name; their digests are not verified."""
     return [StoredRun(file.parent) for file in sorted(folder.glob("[!.]*/manifest.json"))]
 
 
 def find(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun]:
-    """The accepted runs of a model, by task, under the conditions of another run.
+    """The accepted run of a model for each task, under the conditions of another run.
 
     Args:
-        name: as after ``--model``, with or without the checkpoint's name; or the accepted run's own name.
-        like: the run that they are to be compared with: the same task, data, split, limit, protocol and ablation.
-        folder: where accepted runs lie.
+        name: the value of ``--model``, with or without the checkpoint's name; or the accepted run's own name.
+        like: the run to compare with; task, data, split, limit, protocol and ablation must match.
+        folder: the folder of the accepted runs.
 
     Raises:
-        NotInCatalog: nothing is accepted under that name for any of the tasks.
+        NotInCatalog: no run of that name is accepted for any of the tasks.
         OtherRun: a task has several.
     """
-    known = listed(folder)
+    known = accepted_runs(folder)
     runs = [run for run in known if name in _names(run.manifest)]
     runs = runs or [run for run in known if name == str(run.manifest.identity["model"]).partition(":")[0]]
     found: dict[str, StoredRun] = {}

@@ -1,4 +1,4 @@
-"""Writes that are either whole or not there, and a full disk said in one line."""
+"""Atomic writes, and one-line errors for a full disk or a place that cannot be written."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ from pathlib import Path
 from anymal_eval.errors import StorageFull, WrongUse
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# What the user's choice of a place explains. The rest (a broken disk) keeps its traceback.
+# The user's choice of a place explains these. Any other error (a broken disk) keeps its traceback.
 WRONG_PLACE = (
     errno.EACCES,
     errno.EEXIST,
@@ -25,18 +25,18 @@ WRONG_PLACE = (
 
 @contextlib.contextmanager
 def storage_errors(file: Path) -> Iterator[None]:
-    """Turn what the operating system says of a place that cannot be written into one line that says how to go on.
+    """Turn an operating system's error about ``file`` into one of ours, whose message says what to do.
 
     Raises:
         StorageFull: the disk or the quota is full.
-        WrongUse: nothing can be written there: it is read-only, a folder where a file should be, ...
+        WrongUse: the place cannot be written: it is read-only, a folder where a file should be, ...
     """
     try:
         yield
     except OSError as error:
         if error.errno in WRONG_PLACE:
-            said = f"{file} cannot be written: {error.strerror}; make it writable, or choose another --out"
-            raise WrongUse(said) from None
+            message = f"{file} cannot be written: {error.strerror}; make it writable, or choose another --out"
+            raise WrongUse(message) from None
         if error.errno not in FULL:
             raise
         message = f"{file}: no space left; nothing written so far is lost: make space and give the same command again"
@@ -44,10 +44,10 @@ def storage_errors(file: Path) -> Iterator[None]:
 
 
 def write_atomic(file: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+    """Write a file so that a reader, or a crash, finds the whole old content or the whole new one.
 
     Raises:
-        StorageFull, WrongUse: there is no space, or no right to write; the old content is untouched.
+        StorageFull, WrongUse: no space, or no permission to write; the old content is unchanged.
     """
     draft = file.with_name(f".{file.name}.draft")
     data = content.encode() if isinstance(content, str) else content

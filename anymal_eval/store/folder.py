@@ -1,4 +1,4 @@
-"""The run folder, one process at a time: where its files lie and how they are written."""
+"""The run folder: the places of its files, and writing them, one process at a time."""
 
 import fcntl
 import io
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from anymal_eval.codec import encode, write_json
+from anymal_eval.codec import encode, write_json, write_json_pretty
 from anymal_eval.errors import OtherRun
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import storage_errors, write_atomic
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """A run on disk. Use it in a ``with`` statement to write: a second process is refused meanwhile."""
+    """A run on disk. Write to it inside a ``with`` statement, which keeps other processes out."""
 
     def __init__(self, root: Path) -> None:
-        """Name a folder; nothing is opened or made."""
+        """Set the path; nothing is opened or made."""
         self.root = root
 
     def __enter__(self) -> Self:
         """Make the folder and lock it.
 
         Raises:
-            OtherRun: another process is writing to it, or the folder holds something that is no run.
-            StorageFull, WrongUse: it cannot be made.
+            OtherRun: another process is writing to the run, or the folder holds other files.
+            StorageFull, WrongUse: the folder cannot be made.
         """
-        strange = self.root.is_file() or (
+        foreign = self.root.is_file() or (
             self.root.is_dir() and any(self.root.iterdir()) and not (self.root / "manifest.json").is_file()
             and not (self.root / ".lock").is_file()
         )  # fmt: skip
-        if strange:
-            raise OtherRun(f"{self.root} holds something that is no run; choose another --out")
+        if foreign:
+            raise OtherRun(f"{self.root} holds other files and no run; choose another --out")
         with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = (self.root / ".lock").open("w")
@@ -51,16 +51,16 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back; the operating system does so too when the process dies."""
+        """Release the lock; the operating system does so too when the process dies."""
         self._lock.close()
 
     @property
     def manifest_file(self) -> Path:
-        """What the run is."""
+        """The file of the manifest."""
         return self.root / "manifest.json"
 
     def manifest(self) -> Manifest:
-        """Read what the run is.
+        """Read the manifest.
 
         Raises:
             OtherRun: the folder holds no run.
@@ -70,23 +70,23 @@ class RunFolder:
         return manifests.read(self.manifest_file)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write what the run is, whole or not at all."""
+        """Write the manifest."""
         write_atomic(self.manifest_file, write_json_pretty(encode(manifest)))
 
     def responses(self, task: str) -> Path:
-        """The responses to one task."""
+        """The file of one task's responses."""
         return self.root / task / "responses.jsonl"
 
     def scores(self, task: str) -> Path:
-        """The scores of one task, a row an example."""
+        """The file of one task's scores, a row an example."""
         return self.root / task / "scores.jsonl"
 
     def statistics(self, task: str) -> Path:
-        """The metrics' statistics of one task."""
+        """The file of the metrics' statistics over one task."""
         return self.root / task / "statistics.npz"
 
     def write_scores(self, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the rows of one task."""
+        """Write one task's scores."""
         write_atomic(self.scores(task), "".join(write_json(row) + "\n" for row in rows))
 
     def write_statistics(self, task: str, arrays: Mapping[str, "NDArray[np.float64]"]) -> None:
@@ -97,20 +97,6 @@ class RunFolder:
         np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
         write_atomic(self.statistics(task), buffer.getvalue())
 
-    def read_statistics(self, task: str) -> dict[str, "NDArray[np.float64]"]:
-        """Statistics by metric id. Opened without pickle."""
-        import numpy as np
-
-        with np.load(self.statistics(task), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write ``results.json``."""
         write_atomic(self.root / "results.json", write_json_pretty(results))
-
-
-def write_json_pretty(data: Mapping[str, Any]) -> str:
-    """Indented JSON for files that people open."""
-    import json
-
-    return json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a run is: everything resolved that could change a number, and on what it ran."""
+"""The manifest: everything resolved that could change a number, and the environment of the run."""
 
 import importlib.metadata
 import os
@@ -31,7 +31,7 @@ PACKAGES = (
     "soundfile",
     "soxr",
 )
-# Said in the manifest and not held against a run that goes on: it names no code that the wheel would not name too.
+# Recorded, but no reason to refuse a resume: it identifies no code that the package version does not identify.
 RECORDED_ONLY = frozenset({"git"})
 # Another version of this package may resume a run: what changes an example, a prompt, an answer or its reading must
 # also change a fingerprint, a task's version or a setting in the manifest, and those are compared.
@@ -40,9 +40,10 @@ OWN_VERSION = "anymal_eval"
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry:
-    """One task of a run. ``prompts`` and ``examples`` are fingerprints; ``reading`` is how answers were read.
+    """One task of a run.
 
-    ``remark`` is what a reader of the number must know of the model, such as that code from the hub was run.
+    ``prompts`` and ``examples`` are fingerprints; ``reading`` holds the fields of ``protocols.reading.Reading``.
+    ``remark`` states what a reader of the number must know about the model, such as that it ran code from the hub.
     """
 
     version: int
@@ -65,10 +66,10 @@ class TaskEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A run. ``identity`` may not change on resuming, ``environment`` only when that is allowed.
+    """A run. On resume ``identity`` must be the same; ``environment`` may differ only where the user allows it.
 
-    ``model`` is what was resolved of it: its options, the revision, processor and weights that it found. All of that
-    which changes an answer is in the identity's fingerprint.
+    ``model`` records the resolved model: options, revision, processor and weights. Whatever of it changes an answer
+    is in the identity's fingerprint.
     """
 
     schema: int = SCHEMA
@@ -79,10 +80,10 @@ class Manifest:
     tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
 
     def with_task(self, name: str, entry: TaskEntry) -> "Manifest":
-        """The same run with one task more, or with the same one again.
+        """The same run with a task added; adding an equal entry again changes nothing.
 
         Raises:
-            OtherRun: the run holds that task with other data, words or reading.
+            OtherRun: the run holds that task with other data, prompts or reading.
         """
         before = self.tasks.get(name)
         if before is not None:
@@ -97,7 +98,7 @@ class Manifest:
 
 
 def new(run_identity: Mapping[str, Any], label: str, environment: Mapping[str, Any]) -> Manifest:
-    """A manifest without tasks, named after what it is so that the same command finds it again."""
+    """A manifest without tasks. Its name follows from the identity, so that the same command finds the run again."""
     name = f"{label}-{fingerprint.of(dict(run_identity))[:8]}"
     return Manifest(run=name, identity=dict(run_identity), environment=dict(environment))
 
@@ -117,10 +118,10 @@ def read(file: Path) -> Manifest:
 
 
 def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:
-    """Refuse to go on with a run that was something else. Another version of anymal_eval alone is no other run.
+    """Refuse to resume another run. Another version of anymal_eval alone does not make it another run.
 
     Raises:
-        OtherRun: naming every key that differs, with both values.
+        OtherRun: a key differs; the message names every such key with both values.
     """
     differing = _differing(before.identity, now.identity)
     if differing:
@@ -131,16 +132,16 @@ def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: b
     differing = [key for key in _differing(before.environment, now.environment) if key != OWN_VERSION]
     if differing and not allow_environment:
         raise OtherRun(
-            f"{file.parent}: the run there was begun with another {', '.join(differing)}: "
+            f"{file.parent}: the run there started with another {', '.join(differing)}: "
             f"{_differences(before.environment, now.environment, differing)}; "
-            "give --allow-environment-change to go on all the same"
+            "give --allow-environment-change to resume it anyway"
         )
 
 
 def resumed(before: Manifest, now: Manifest) -> Manifest:
     """The manifest of a resumed run: ``now`` with the earlier tasks and every version of anymal_eval that took part.
 
-    The versions stand in one text, in order, such as ``"0.1.0, 0.2.0"``.
+    The versions are one text, in order, such as ``"0.1.0, 0.2.0"``.
     """
     versions = [*str(before.environment.get(OWN_VERSION)).split(", "), str(now.environment[OWN_VERSION])]
     environment = {**now.environment, OWN_VERSION: ", ".join(dict.fromkeys(versions))}
@@ -157,7 +158,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: list[s
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Package versions, the machine's kind and the state of the checkout. Opens no package."""
+    """Package versions, the machine's architecture and the state of the checkout. Imports no package."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -179,10 +180,10 @@ def _git_state() -> str:
         return "no checkout"
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        said = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=PACKAGE.parent, env=quiet, capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return "unknown"
-    return said.stdout.strip() or "unknown"
+    return described.stdout.strip() or "unknown"

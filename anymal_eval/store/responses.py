@@ -1,4 +1,4 @@
-"""Responses on disk: one line each, appended as they come, whole again after any crash."""
+"""Responses on disk: JSON lines, appended as they arrive, readable after any crash."""
 
 import os
 import time
@@ -12,14 +12,14 @@ from anymal_eval.errors import BadData
 from anymal_eval.records import Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
-SYNC_EVERY_S = 1.0  # a crash of the process loses nothing; a crash of the machine at most this
+SYNC_EVERY_S = 1.0  # a crash of the process loses nothing; a crash of the machine loses at most this
 
 
 def read_responses(file: Path) -> dict[str, Response]:
-    """All whole responses by id. A last line without its end is what a kill left behind and is passed over.
+    """All complete responses by id. A last line without a newline was cut off by a kill and is skipped.
 
     Raises:
-        BadData: a line before the last is no response, or an id stands twice.
+        BadData: a line before the last is no response, or an id occurs twice.
     """
     found: dict[str, Response] = {}
     if not file.is_file():
@@ -27,13 +27,13 @@ def read_responses(file: Path) -> dict[str, Response]:
     for number, row in read_json_lines(file, _whole_bytes(file)):
         response = decode(Response, row, f"{file}: line {number}")
         if response.id in found:
-            raise BadData(f"{file}: line {number}: {response.id} stands in it twice; was the file edited?")
+            raise BadData(f"{file}: line {number}: {response.id} occurs twice; was the file edited?")
         found[response.id] = response
     return found
 
 
 def _whole_bytes(file: Path) -> int:
-    # Lines are searched from the end in blocks, because a file may hold hundreds of thousands.
+    # Read from the end in blocks, because a file may hold hundreds of thousands of lines.
     size = file.stat().st_size
     block = 1 << 16
     with file.open("rb") as stream:
@@ -49,16 +49,20 @@ def _whole_bytes(file: Path) -> int:
 
 
 class ResponseLog:
-    """Appends batches of responses. Every batch is with the operating system before ``append`` returns."""
+    """Appends batches of responses. The operating system has a batch before ``append`` returns.
+
+    Attributes:
+        answered: the ids that had an answer when the log was opened.
+    """
 
     def __init__(self, file: Path) -> None:
-        """Open for appending, without the failures of earlier tries: those are asked again."""
+        """Open for appending, and drop earlier failures: a resumed run requests those again."""
         self._file = file
         found = read_responses(file)
-        kept = {name: item for name, item in found.items() if item.failure is None}
-        self.answered = frozenset(kept)
-        if len(kept) < len(found):
-            write_atomic(file, "".join(_line(item) for item in kept.values()))
+        answers = {name: item for name, item in found.items() if item.failure is None}
+        self.answered = frozenset(answers)
+        if len(answers) < len(found):
+            write_atomic(file, "".join(_line(item) for item in answers.values()))
         elif file.is_file():
             os.truncate(file, _whole_bytes(file))
         with storage_errors(file):
@@ -70,7 +74,7 @@ class ResponseLog:
         """Write a batch.
 
         Raises:
-            StorageFull: it was not written; the lines before it are whole.
+            StorageFull: the batch is not written; the lines before it are complete.
         """
         data = "".join(_line(item) for item in batch).encode()
         with storage_errors(self._file):
@@ -87,7 +91,7 @@ class ResponseLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Bring everything to the disk and close."""
+        """Flush everything to the disk and close the file."""
         try:
             with storage_errors(self._file):
                 os.fsync(self._stream.fileno())

@@ -1,4 +1,4 @@
-"""Reads the ``results.json`` of run folders, strictly."""
+"""The records of ``results.json``, and reading them strictly."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from anymal_eval.records import State
 
 SCHEMA = 1
 FILE = "results.json"
-# What answers without looking at its input; its scores are a floor and no result.
+# Models that answer without reading their input; their scores are a floor and no result.
 CHANCE_MODELS = frozenset({"constant", "chance"})
 
 
@@ -21,13 +21,13 @@ class Measurement:
     """A metric over a run, as ``results.json`` holds it.
 
     Attributes:
-        value, ci_low, ci_high: in the metric's own unit: fractions in [0, 1], CIDEr as the official code gives it.
-        ci_method: how the 95 % interval was made; empty where there is none.
-        n: the examples that the value is over; errors are left out.
-        n_expected: the examples that the split officially has; None where that is not known (most groups).
-        states: how many of the examples asked are in which state; they sum to the examples asked.
-        group: the sub-set that it is over; None for the whole.
-        headline: the number that papers report for this task.
+        value, ci_low, ci_high: in the metric's own unit: fractions in [0, 1], CIDEr as the official code returns it.
+        ci_method: the method of the 95 % interval; empty without one.
+        n: the number of examples behind the value; errors are left out.
+        n_expected: the official size of the split; None where it is unknown (most groups).
+        states: the number of examples in each state; they add up to the examples requested.
+        group: the subset it covers; None for all examples.
+        headline: whether papers report this number for the task.
     """
 
     task: str
@@ -52,12 +52,12 @@ class Measurement:
 
     @property
     def requested(self) -> int:
-        """How many examples were asked, those with errors included."""
+        """The number of examples requested, errors included."""
         return sum(self.states.values())
 
     @property
     def is_demo(self) -> bool:
-        """Whether it is over the demo world, so that it is no result on the benchmark."""
+        """Whether the data are the demo world, so that the value is no result on the benchmark."""
         return self.data == "demo"
 
     @property
@@ -67,13 +67,13 @@ class Measurement:
 
     @property
     def label(self) -> str:
-        """``metric@version``, and the output where the metric gives several."""
+        """``metric@version``, and the output where the metric has several."""
         return self.rule if self.output in ("", self.metric) else f"{self.rule} {self.output}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotComputed:
-    """A metric that could not be computed, and why, in one line."""
+    """A metric that could not be computed, and the reason, in one line."""
 
     task: str
     metric: str
@@ -82,7 +82,10 @@ class NotComputed:
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What guessing gives under a task's headline: a ``uniform`` draw, or always the ``majority`` answer (``says``)."""
+    """The score of guessing under a task's headline metric: a ``uniform`` draw, or always the ``majority`` answer.
+
+    ``says`` is that answer.
+    """
 
     task: str
     metric: str
@@ -94,12 +97,12 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a table says about the run itself.
+    """The facts about a run that tables show.
 
     Attributes:
-        name: what the user knows it by: the folder's name.
-        model: as typed after ``--model``, without the path of a checkpoint.
-        limit: what was typed after ``--limit``; None for all of the data.
+        name: the folder's name.
+        model: the value of ``--model``, without the path of a checkpoint.
+        limit: the value of ``--limit``; None for all of the data.
         ablate: ``none``, ``no-media`` or ``shuffled-media``.
         fingerprint: of the model's weights and options.
     """
@@ -112,12 +115,12 @@ class RunFacts:
 
     @property
     def is_chance(self) -> bool:
-        """Whether the model answers without looking."""
+        """Whether the model answers without reading its input."""
         return self.model.partition(":")[0] in CHANCE_MODELS
 
     @property
     def label(self) -> str:
-        """The model's name in a table, with ``chance`` or the ablation, where that applies."""
+        """The model's name in a table, with ``chance`` or the ablation where one applies."""
         marks = ["chance"] if self.is_chance else []
         marks += [self.ablate] if self.ablate != "none" else []
         return f"{self.model} ({', '.join(marks)})" if marks else self.model
@@ -125,7 +128,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """One ``results.json``."""
+    """The content of one ``results.json``."""
 
     schema: int
     run: RunFacts
@@ -135,35 +138,35 @@ class Results:
 
     @property
     def is_demo(self) -> bool:
-        """Whether any of it is over the demo world."""
+        """Whether any measurement is over the demo world."""
         return any(measurement.is_demo for measurement in self.measurements)
 
 
 def read_results(run: Path) -> Results:
-    """What a run measured.
+    """Read a run's results.
 
     Args:
         run: a run folder, or its ``results.json``.
 
     Raises:
-        MissingData: it holds no results.
-        BadData: they are truncated, of another or a newer schema, or contradict themselves.
+        MissingData: there are no results.
+        BadData: the results are truncated, of another or a newer schema, or inconsistent.
     """
     file = run / FILE if run.is_dir() else run
     if not file.is_file():
-        raise MissingData(f"{run} holds no {FILE}; is it a run folder, and is it scored? anymal-eval score {run}")
+        raise MissingData(f"{run} holds no {FILE}: no run folder, or the run is not finished; anymal-eval score {run}")
     return parse_results(read_json(file), str(file))
 
 
 def parse_results(data: Any, where: str) -> Results:
-    """Plain data as ``Results``.
+    """Convert parsed JSON into ``Results``.
 
     Args:
-        data: what ``json`` read.
-        where: the file, for the message.
+        data: the parsed JSON.
+        where: the file, for messages.
 
     Raises:
-        BadData: it is of another or a newer schema, or contradicts itself.
+        BadData: the data are of another or a newer schema, or inconsistent.
     """
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise BadData(f'{where}: it must be an object with a "schema" number')

@@ -15,7 +15,7 @@ from anymal_eval.errors import BadData, IncompleteRun, OtherRun
 from anymal_eval.evaluation.write import BLIND
 from anymal_eval.report.accepted_tables import stale, write_tables
 from anymal_eval.store import digests
-from anymal_eval.store.accepted import listed
+from anymal_eval.store.accepted import accepted_runs
 from anymal_eval.store.stored import open_run
 from tests.conftest import ROOT
 
@@ -32,7 +32,7 @@ def test_an_accepted_run_holds_the_same_in_less(scored: Scored, tmp_path: Path) 
     (run / "vqav2" / "responses.jsonl").write_text("{}\n")
     done = call(accept, run, "--results", results)
     assert done.exit_code == 0, done.exception
-    (kept,) = listed(results / "accepted")
+    (kept,) = accepted_runs(results / "accepted")
     assert open_run(kept.root).scores("vqav2") == open_run(run).scores("vqav2")
     files = {str(file.relative_to(kept.root)) for file in kept.root.rglob("*") if file.is_file()}
     assert files == {
@@ -71,7 +71,7 @@ def test_a_second_run_of_the_model_replaces_the_first_only_when_told(scored: Sco
     assert isinstance(done.exception, OtherRun)
     assert "give --replace" in str(done.exception)
     assert call(accept, second, "--replace", "--results", results).exit_code == 0
-    assert [run.manifest.identity["fingerprint"] for run in listed(results / "accepted")] == ["second"]
+    assert [run.manifest.identity["fingerprint"] for run in accepted_runs(results / "accepted")] == ["second"]
     assert stale(results / "accepted", results / "tables") == []
     both = scored("both", {"vqav2": RIGHT, "coco": RIGHT})
     assert call(accept, both, "--replace", "--results", results).exit_code == 0
@@ -112,7 +112,7 @@ def test_the_tables_of_this_repository_are_current() -> None:
     results = ROOT / "results"
     wrong = stale(results / "accepted", results / "tables")
     assert not wrong, f"{wrong}; python -m anymal_eval table --accepted writes them anew"
-    for run in listed(results / "accepted"):
+    for run in accepted_runs(results / "accepted"):
         open_run(run.root)
 
 

@@ -218,10 +218,10 @@ def test_files_that_are_not_what_was_scored(scored: Scored, tmp_path: Path) -> N
     edited = scored("edited", {"vqav2": right_but(50)}) / "results.json"
     edited.write_text(edited.read_text().replace("0.875", "0.975"))
     assert isinstance(refused("edited"), BadData)
-    assert "results.json is not what was scored (its digest differs)" in str(refused("edited"))
+    assert "results.json has changed since it was scored (its digest differs)" in str(refused("edited"))
     scores = scored("scores", {"vqav2": right_but(50)}) / "vqav2" / "scores.jsonl"
     scores.write_text(scores.read_text().replace("said 0.0", "said 1.0"))
-    assert "scores.jsonl is not what was scored" in str(refused("scores"))
+    assert "scores.jsonl has changed since it was scored" in str(refused("scores"))
     change(scored("newer", {"vqav2": RIGHT}) / "results.json", schema=2)
     assert "schema 2 is newer" in str(refused("newer"))
     change(scored("newest", {"vqav2": RIGHT}) / "manifest.json", schema=2)
@@ -231,7 +231,7 @@ def test_files_that_are_not_what_was_scored(scored: Scored, tmp_path: Path) -> N
     (scored("unscored", {"vqav2": RIGHT}) / "results.json").unlink()
     assert isinstance(refused("unscored"), MissingData)
     (scored("no_digests", {"vqav2": RIGHT}) / "digests.json").unlink()
-    assert "not scored to its end" in str(refused("no_digests"))
+    assert "scoring has not finished" in str(refused("no_digests"))
     (tmp_path / "nothing").mkdir()
     assert isinstance(refused("nothing"), OtherRun)
     assert isinstance(refused("not there"), OtherRun)

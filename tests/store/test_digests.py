@@ -28,10 +28,10 @@ def test_the_same_files_give_the_same_bytes(run: Path) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "results.json", "coco/scores.jsonl", "coco/statistics.npz"])
 def test_an_edit_is_noticed(run: Path, name: str) -> None:
     (run / name).write_text("edited")
-    with pytest.raises(BadData, match="is not what was scored"):
+    with pytest.raises(BadData, match="has changed since it was scored"):
         digests.verify(run)
     (run / name).unlink()
-    with pytest.raises(MissingData, match="is gone"):
+    with pytest.raises(MissingData, match="is missing"):
         digests.verify(run)
 
 
@@ -51,5 +51,5 @@ def test_a_file_of_digests_that_is_none(run: Path) -> None:
     with pytest.raises(BadData, match="schema 1"):
         digests.verify(run)
     (run / "digests.json").unlink()
-    with pytest.raises(MissingData, match="not scored to its end"):
+    with pytest.raises(MissingData, match="scoring has not finished"):
         digests.verify(run)

@@ -59,7 +59,7 @@ def test_another_package_is_still_refused(run: Path, command: Command) -> None:
     file.write_text(json.dumps(manifest))
     done = resume(command, run)
     assert done.returncode == 1
-    assert "was begun with another numpy:" in done.stderr
+    assert "started with another numpy:" in done.stderr
     assert "anymal_eval was" not in done.stderr
 
 

@@ -21,16 +21,15 @@ class Exported:
     """A run on its way out.
 
     Attributes:
-        run, results: as ``open_run`` and ``parse_results`` give them.
-        tasks: those to write.
+        run: as ``open_run`` returns it.
+        tasks: the tasks to write.
         examples: reads the examples of a task by id; only formats that show questions call it.
-        organization: who ran it, for the formats that ask.
-        relationship: of those to the model's makers, as Every Eval Ever names it.
-        date: when it was scored.
+        organization: who ran the evaluation, for the formats that name it.
+        relationship: of the organization to the model's makers, in the terms of Every Eval Ever.
+        date: when the run was scored.
     """
 
     run: StoredRun
-    results: Results
     tasks: tuple[str, ...]
     examples: Callable[[str], Mapping[str, Example]] = field(repr=False)
     organization: str = "unknown"
@@ -38,8 +37,13 @@ class Exported:
     date: datetime.datetime
 
     @property
+    def results(self) -> Results:
+        """The run's results."""
+        return self.run.results
+
+    @property
     def slug(self) -> str:
-        """The model's name with nothing that a path or a URL would take apart."""
+        """The model's name, safe in a path or a URL."""
         return slug(self.results.run.model)
 
     def entry(self, task: str) -> TaskEntry:

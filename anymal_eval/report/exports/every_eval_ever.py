@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anymal_eval.codec import write_json
+from anymal_eval.codec import read_json, write_json
 from anymal_eval.records import Example
 from anymal_eval.report.exports import Exported, size, slug
 from anymal_eval.statistics.intervals import SCALE as LARGEST
@@ -88,7 +88,8 @@ def _aggregate(exported: Exported, evaluation: str, model_id: str) -> dict[str, 
 
 
 def _uuid(exported: Exported) -> str:
-    seed = hashlib.sha256(write_json([exported.run.results, list(exported.tasks)]).encode()).digest()
+    results = read_json(exported.run.root / "results.json")
+    seed = hashlib.sha256(write_json([results, list(exported.tasks)]).encode()).digest()
     return str(uuid.UUID(bytes=seed[:16], version=4))
 
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_reported_is_one_line(runs: Runs, tmp_path: Path) -> None
     copy = tmp_path / "copy"
     shutil.copytree(runs[1], copy)
     (copy / "vqav2" / "scores.jsonl").write_text("{}\n")
-    with pytest.raises(BadData, match="is not what was scored"):
+    with pytest.raises(BadData, match="has changed since it was scored"):
         call("report", copy)
     (copy / "results.json").unlink()
     with pytest.raises(MissingData, match="not finished"):
