@@ -104,8 +104,8 @@ def measure(case: str, folder: Path, layers: int) -> dict[str, object]:
     import torch
 
     from anymal_eval.anymal.allocator import return_large_blocks
-    from anymal_eval.anymal.llm import Loading
     from anymal_eval.anymal.memory import Workload, estimate
+    from anymal_eval.checkpoints.loading import Loading
 
     precision, what = ("fp32", "train") if case == "plain-malloc-train" else case.split("-", 1)
     if case == "fp32-train":

@@ -78,11 +78,11 @@ def forecast() -> int:
     import torch
 
     from anymal_eval.anymal.config import preset
-    from anymal_eval.anymal.llm import Loading
     from anymal_eval.anymal.memory import Workload, estimate
+    from anymal_eval.checkpoints.loading import Loading
 
     own = dataclasses.replace(preset("70b-image-vit-l"), lora=None)
-    loading = Loading(precision=torch.bfloat16, quantise="nf4")
+    loading = Loading(precision=torch.bfloat16, quantize="nf4")
     return estimate(own, loading, Workload(rows=4, text_tokens=64, new_tokens=ANSWER, train=True)).total
 
 
@@ -90,12 +90,12 @@ def measure(case: str, options: Any) -> dict[str, int]:
     import torch
 
     from anymal_eval.anymal.allocator import return_large_blocks
-    from anymal_eval.anymal.llm import Loading
     from anymal_eval.anymal.memory import Workload, estimate
     from anymal_eval.anymal.model import create
+    from anymal_eval.checkpoints.loading import Loading
 
     return_large_blocks()
-    loading = Loading(precision=torch.float32, quantise="nf4" if case == "nf4" else "none")
+    loading = Loading(precision=torch.float32, quantize="nf4" if case == "nf4" else "none")
     work = Workload(rows=options.rows, text_tokens=options.text, new_tokens=ANSWER, train=True)
     own = config(options.folder, options.layers)
     said = estimate(own, loading, work)

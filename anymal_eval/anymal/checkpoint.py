@@ -18,8 +18,8 @@ from torch import Tensor
 
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadCheckpoint
 
 FORMAT = 1

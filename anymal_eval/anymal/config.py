@@ -16,7 +16,6 @@ from anymal_eval.anymal.encoders import EncoderOptions, Medium
 from anymal_eval.anymal.projectors import ProjectorOptions
 from anymal_eval.errors import BadDefinition, NotInCatalog
 
-Quantise = Literal["none", "int8", "nf4"]
 MEDIA: tuple[Medium, ...] = get_args(Medium)
 _PRESETS = Path(__file__).parent / "presets"
 

@@ -1,38 +1,28 @@
 """The language model: any causal LM that transformers loads, with its tokenizer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from anymal_eval.anymal import lora
-from anymal_eval.anymal.config import LLMConfig, LoraConfig, Quantise
+from anymal_eval.anymal.config import LLMConfig, LoraConfig
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.checkpoints.loading import BackboneLoading, backbone, fingerprint, freeze, library, quiet, resolve
-from anymal_eval.checkpoints.quantization import keep_layout, quantisation
+from anymal_eval.checkpoints.loading import (
+    BackboneLoading,
+    Loading,
+    backbone,
+    freeze,
+    library,
+    plain_generation,
+    quiet,
+)
+from anymal_eval.checkpoints.locating import locate
+from anymal_eval.checkpoints.quantization import keep_layout
+from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import BadCheckpoint
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loading:
-    """How a network is run: its numbers' type, its quantisation, its device.
-
-    Attributes:
-        device_map: over which devices the LLM is spread, as transformers takes it; None for ``device`` alone.
-    """
-
-    precision: torch.dtype = torch.float32
-    quantise: Quantise = "none"
-    device: str = "cpu"
-    device_map: str | Mapping[str, str | int] | None = None
-
-    @property
-    def source(self) -> BackboneLoading:
-        """For the frozen parts."""
-        return BackboneLoading(dtype=self.precision)
 
 
 class LLM(nn.Module):
@@ -83,18 +73,14 @@ class LLM(nn.Module):
 
 
 def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapters: LoraConfig | None) -> LLM:
-    """Load, quantise where asked, freeze, and put fresh adapters on.
+    """Load, quantize, freeze, and attach fresh adapters.
 
     Raises:
         BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
     """
-    folder = resolve(config.path)
-    extra: dict[str, Any] = {} if loading.device_map is None else {"device_map": loading.device_map}
-    settings = quantisation(loading.quantise, loading.precision)
-    if settings is not None:
-        extra = {"quantization_config": settings, "device_map": loading.device_map or {"": loading.device}}
+    folder = locate(config.path)
     weights = fingerprint(folder)
-    model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.source, **extra)
+    model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.backbone, **loading.arguments())
     try:
         with quiet():
             tokenizer = library().AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -104,7 +90,7 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)
     context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
-    _plain_generation(model)
+    plain_generation(model)
     endings = _endings(model, tokenizer)
     if adapters is not None:
         model = lora.attach(model, adapters)
@@ -123,12 +109,6 @@ def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
             )
         )
     return LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))
-
-
-def _plain_generation(model: Any) -> None:
-    """Drop the checkpoint's own settings but for what ends an answer: ``generate`` would silently fill them in."""
-    own = model.generation_config
-    model.generation_config = library().GenerationConfig(eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id)
 
 
 def _endings(model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:

@@ -20,12 +20,12 @@ from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
-from anymal_eval.anymal.llm import Loading, llm_of_shapes
+from anymal_eval.anymal.llm import llm_of_shapes
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.prefix import prefill
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.checkpoints.loading import BackboneLoading, quiet
-from anymal_eval.checkpoints.quantization import expected_bytes, is_quantised, stored
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
+from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
 
 ADAM_STATES = 2  # running mean and square of each trained number
 
@@ -145,10 +145,10 @@ def _place(network: AnyMAL, device: str) -> None:
 def _weights(network: AnyMAL, loading: Loading) -> dict[str, dict[str, int]]:
     """Bytes by part and precision."""
     parts: dict[str, dict[str, int]] = {"llm": {}, "projectors": {}}
-    kind = loading.quantise
+    kind = loading.quantize
     quantised: set[int] = set()
     for name, module in network.llm.model.named_modules():
-        if kind != "none" and is_quantised(name, module):
+        if kind != "none" and is_quantized(name, module):
             quantised.add(module.weight.untyped_storage()._cdata)
             weight, scales = expected_bytes(kind, *module.weight.shape)
             parts["llm"][kind] = parts["llm"].get(kind, 0) + weight
@@ -166,10 +166,10 @@ def _weights(network: AnyMAL, loading: Loading) -> dict[str, dict[str, int]]:
 
 def _largest_dequantised(network: AnyMAL, loading: Loading) -> int:
     """A quantised layer is written out for each product: the largest one counts."""
-    if loading.quantise == "none":
+    if loading.quantize == "none":
         return 0
     layers = network.llm.model.named_modules()
-    sizes = [module.weight.numel() for name, module in layers if is_quantised(name, module)]
+    sizes = [module.weight.numel() for name, module in layers if is_quantized(name, module)]
     return int(max(sizes, default=0)) * loading.precision.itemsize
 
 

@@ -16,9 +16,10 @@ from anymal_eval.anymal import decoding, encoders, prefix, projectors
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Chat, Prompt
 from anymal_eval.anymal.encoders import Encoder, Medium
-from anymal_eval.anymal.llm import LLM, Loading, llm_of_shapes, load_llm
+from anymal_eval.anymal.llm import LLM, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadData
 from anymal_eval.generation.devices import to_device
 
@@ -196,7 +197,7 @@ def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         BadCheckpoint: an encoder that is not there, not whole or not in safetensors.
     """
     llm = llm_of_shapes(config.llm, loading)
-    coders = {medium: encoders.build(part.encoder, loading.source) for medium, part in config.modalities.items()}
+    coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
     with torch.device("meta"):
         heads = {
             medium: projectors.build(part.projector, coders[medium].width, llm.width)
@@ -212,19 +213,19 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
 
     Args:
         config: what it is made of.
-        loading: precision, quantisation, device.
+        loading: precision, quantization, device.
 
     Raises:
         BadCheckpoint: a backbone that is not there, not whole or not in safetensors.
     """
     llm = load_llm(config.llm, loading, list(config.modalities), config.lora)
-    coders = {medium: encoders.build(part.encoder, loading.source) for medium, part in config.modalities.items()}
+    coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
     heads = {
         medium: projectors.build(part.projector, coders[medium].width, llm.width)
         for medium, part in config.modalities.items()
     }
     network = AnyMAL(config, llm, coders, heads)
-    if loading.quantise != "none" or loading.device_map is not None:  # the LLM is where it belongs, not to be moved
+    if loading.quantize != "none" or loading.device_map is not None:  # the LLM is where it belongs, not to be moved
         network.encoders.to(llm.device)
         network.projectors.to(llm.device)
         return network

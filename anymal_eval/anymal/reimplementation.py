@@ -15,9 +15,9 @@ import torch
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig
 from anymal_eval.anymal.encoders.clip import Options as ClipOptions
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.projectors.resampler import Options as ResamplerOptions
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadCheckpoint
 
 META, PROJECTOR, ADAPTERS = "model_meta.json", "projector.pt", "llm"

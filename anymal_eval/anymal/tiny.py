@@ -16,9 +16,8 @@ from anymal_eval.anymal.encoders._resnet import ResNetOptions
 from anymal_eval.anymal.encoders.clap import Options as ClapOptions
 from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
 from anymal_eval.anymal.encoders.imu2clip import Options as IMUOptions
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
-from anymal_eval.checkpoints.loading import library, quiet
+from anymal_eval.checkpoints.loading import Loading, library, quiet
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"

@@ -1,6 +1,6 @@
-"""Models over several devices: what ``-o device_map=...`` may say.
+"""Models over several devices: ``-o device_map=...``.
 
-It is what transformers takes: how accelerate is to divide the model, or a JSON object of module names and devices.
+Its value is what transformers takes: a strategy of accelerate, or a JSON object of module names and devices.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from typing import Any
 
 from anymal_eval.errors import WrongUse
 
-WAYS = ("auto", "balanced", "balanced_low_0", "sequential")
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
 DeviceMap = str | dict[str, str | int]
 
 
 def read_device_map(text: str, device: str) -> DeviceMap | None:
-    """What was typed, as transformers takes it; None where nothing was.
+    """The option as transformers takes it; None where it is empty.
 
     Args:
         text: the option.
-        device: of ``--device``, which says another thing.
+        device: of ``--device``, which excludes it.
 
     Raises:
-        WrongUse: it is neither a way nor an object, names a device that is not here, or a device is named twice.
+        WrongUse: it is neither a strategy nor an object, or names a device that is not here; or ``--device`` is given
+            too.
     """
     if not text:
         return None
     if device != "auto":
         raise WrongUse(f"--device {device} names one device, -o device_map={text} several: give one of them")
-    if text in WAYS:
+    if text in STRATEGIES:
         return text
     try:
         found = json.loads(text)
@@ -37,15 +38,16 @@ def read_device_map(text: str, device: str) -> DeviceMap | None:
         found = None
     if not isinstance(found, dict) or not found:
         example = '{"": "cpu"}'
-        raise WrongUse(f"-o device_map={text}: write {', '.join(WAYS)} or a JSON object of modules, such as {example}")
+        strategies = ", ".join(STRATEGIES)
+        raise WrongUse(f"-o device_map={text}: write {strategies} or a JSON object of modules, such as {example}")
     return {str(module): _device(text, each) for module, each in found.items()}
 
 
-def told(model: Any, text: str) -> dict[str, str] | None:
-    """Where the parts of a model were put, for the manifest; None where nothing was typed.
+def placement(model: Any, text: str) -> dict[str, str] | None:
+    """The device of each part of a model, for the manifest; None where the option is empty.
 
     Args:
-        model: as it was loaded. What all lies on one device has no map of its own.
+        model: as it was loaded. One that lies on one device has no map of its own.
         text: the option.
     """
     if not text:

@@ -1,100 +1,83 @@
-"""Where frozen weights lie, what they are, and how transformers' classes are filled with them."""
+"""How weights are loaded, and transformers' classes filled with them."""
 
-import hashlib
-import json
 import logging as python_logging
-import mmap
 import warnings
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.checkpoints.device_map import DeviceMap, read_device_map
+from anymal_eval.checkpoints.locating import locate, locate_config
+from anymal_eval.checkpoints.quantization import quantization_config
+from anymal_eval.checkpoints.transformers_folder import LoadingOptions, Quantization
+from anymal_eval.errors import BadCheckpoint, NeedsExtra
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneLoading:
-    """How a frozen part is to be built: with its weights, or as shapes on the meta device (for ``memory.py``)."""
+    """How a frozen part is built: with its weights, or as shapes on the meta device (for ``memory.py``)."""
 
     dtype: torch.dtype = torch.float32
     weights: bool = True
 
 
-def library() -> Any:
-    """transformers, imported when first needed; as Any, because its own types are there by halves."""
-    import transformers
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a model is loaded.
 
-    return transformers
+    Attributes:
+        precision: of the weights that are not quantized.
+        quantize: how the language model's linear layers are quantized.
+        device: where the model is.
+        device_map: devices of the language model, as transformers takes them; None for ``device`` alone.
+    """
+
+    precision: torch.dtype = torch.float32
+    quantize: Quantization = "none"
+    device: str = "cpu"
+    device_map: DeviceMap | None = None
+
+    @property
+    def backbone(self) -> BackboneLoading:
+        """For the frozen parts."""
+        return BackboneLoading(dtype=self.precision)
+
+    def arguments(self, unquantized: Sequence[str] = ()) -> dict[str, Any]:
+        """What ``from_pretrained`` takes to quantize a model and to put it on its devices; empty where it does neither.
+
+        Args:
+            unquantized: modules that are not quantized, besides the output head.
+        """
+        settings = quantization_config(self.quantize, self.precision, unquantized)
+        if settings is not None:
+            return {"quantization_config": settings, "device_map": self.device_map or {"": self.device}}
+        return {} if self.device_map is None else {"device_map": self.device_map}
 
 
-def resolve(path: str) -> Path:
-    """The folder of a checkpoint: itself, or the hub's snapshot (from the cache alone when offline).
+def loading_of(options: LoadingOptions) -> Loading:
+    """What the options of a model mean here.
 
     Raises:
-        BadCheckpoint: neither a folder nor a repository that can be had.
+        WrongUse: a ``device_map`` that cannot be.
+        NeedsExtra: ``--device cuda`` without a GPU.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-        return Path(snapshot_download(path, allow_patterns=patterns))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise BadCheckpoint(
-            f"{path}: no such folder, and not a repository in the hub's cache ({type(error).__name__}); "
-            "give a local folder or download it first"
-        ) from error
+    device_map = read_device_map(options.device_map, options.device)
+    precision = torch.float32 if options.precision == "fp32" else torch.bfloat16
+    device = pick_device(options.device)
+    return Loading(precision=precision, quantize=options.quantize, device=device, device_map=device_map)
 
 
-def fingerprint(folder: Path) -> str:
-    """What the weights of a folder are, whatever their sharding: a SHA-256 over names, types, shapes and bytes.
-
-    Raises:
-        BadCheckpoint: the folder holds no readable safetensors file.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise BadCheckpoint(f"{folder} holds no .safetensors file; other formats are not read, convert it first")
-    stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return _fingerprint(stamps)
-
-
-@lru_cache(maxsize=64)
-def _fingerprint(stamps: tuple[tuple[str, int, int], ...]) -> str:
-    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
-        parts = [part for found in pool.map(_tensor_digests, [Path(name) for name, _, _ in stamps]) for part in found]
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()
-
-
-def _tensor_digests(file: Path) -> list[str]:
-    """One line for each tensor of a safetensors file."""
-    with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            start = 8 + int.from_bytes(data[:8], "little")
-            header = json.loads(data[8:start])
-        except (ValueError, OverflowError) as error:
-            raise BadCheckpoint(f"{file} is no safetensors file, or was cut off") from error
-        lines = []
-        with memoryview(data) as view:
-            for name, facts in header.items():
-                if name == "__metadata__":
-                    continue
-                begin, end = facts["data_offsets"]
-                if start + end > len(data):
-                    raise BadCheckpoint(f"{file} was cut off: {name} ends at byte {start + end} of {len(data)}")
-                with view[start + begin : start + end] as content:
-                    digest = hashlib.sha256(content).hexdigest()
-                lines.append(f"{name} {facts['dtype']} {facts['shape']} {digest}")
-        return lines
+def pick_device(device: str) -> str:
+    """``auto`` resolved."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NeedsExtra("--device cuda: torch finds no GPU here")
+    return device
 
 
 def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
@@ -102,52 +85,90 @@ def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
 
     Args:
         path: its checkpoint.
-        given: ``model_type`` and sizes, used where the checkpoint is not at hand (presets carry them, so that
-            memory can be told without a download).
+        given: ``model_type`` and sizes, used where the checkpoint is no local folder (presets carry them, so that
+            memory can be estimated without a download).
+
+    Raises:
+        BadCheckpoint: it is not found.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir() or given is None:
-        return library().AutoConfig.from_pretrained(resolve(path))
+    if Path(path).expanduser().is_dir() or given is None:
+        return library().AutoConfig.from_pretrained(locate_config(path).parent)
     return library().AutoConfig.for_model(**given)
 
 
-def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, source: BackboneLoading, **arguments: Any) -> Any:
+def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, loading: BackboneLoading, **arguments: Any) -> Any:
     """A transformers class filled with a checkpoint's weights, all of them, or as shapes only.
 
     Raises:
-        BadCheckpoint: no safetensors, another architecture, or tensors that are missing or of another shape
-            (transformers would fill them with noise and go on).
+        BadCheckpoint: no safetensors, another architecture, or tensors that are missing or of another shape.
     """
-    if not source.weights:
+    if not loading.weights:
         with torch.device("meta"), quiet():
             config = _part(architecture(path, given), cls)
             make = cls.from_config if hasattr(cls, "from_config") else cls._from_config
-            return make(config, dtype=source.dtype)
-    folder = resolve(path)
-    if not (folder / "config.json").exists():
-        raise BadCheckpoint(f"{folder} holds no config.json: it is no transformers checkpoint")
-    with quiet():
-        try:
-            model, report = cls.from_pretrained(
-                folder, dtype=source.dtype, use_safetensors=True, output_loading_info=True, **arguments
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise BadCheckpoint(f"{folder} cannot be loaded as {cls.__name__}: {first}") from error
-    lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+            return make(config, dtype=loading.dtype)
+    folder = locate_config(str(locate(path))).parent
+    model, lacking = fill(cls, folder, dtype=loading.dtype, use_safetensors=True, **arguments)
     if lacking:
         raise BadCheckpoint(f"{folder} is no {cls.__name__}: it lacks {len(lacking)} tensors, first {lacking[0]}")
     return model
 
 
-def _part(config: Any, cls: Any) -> Any:
-    """A vision or audio class takes its part of a two-tower configuration."""
-    for name in ("vision_config", "audio_config"):
-        wanted = getattr(getattr(cls, "config_class", None), "model_type", None)
-        inner = getattr(config, name, None)
-        if inner is not None and getattr(inner, "model_type", None) == wanted:
-            return inner
-    return config
+def fill(cls: Any, folder: Path, what: str = "", **arguments: Any) -> tuple[Any, list[str]]:
+    """A transformers class with a checkpoint's weights.
+
+    Args:
+        cls: the class, or an Auto class.
+        folder: the checkpoint.
+        what: the class of the checkpoint, for the error.
+        arguments: of ``from_pretrained``.
+
+    Returns:
+        The model, and the names of the tensors that the checkpoint lacks or has in another shape: transformers fills
+        them with noise.
+
+    Raises:
+        BadCheckpoint: it cannot be loaded.
+    """
+    try:
+        with quiet():
+            model, report = cls.from_pretrained(folder, output_loading_info=True, **arguments)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BadCheckpoint(f"{folder} cannot be loaded as {what or cls.__name__}: {reason(error)}") from error
+    return model, sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+
+
+def reason(error: BaseException) -> str:
+    """A library's error on one line."""
+    text = str(error).strip()
+    if "trust_remote_code" in text:
+        return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def plain_generation(model: Any) -> dict[str, object]:
+    """Drop a checkpoint's own decoding settings, which ``generate`` would silently fill in; keep what ends an answer.
+
+    Returns:
+        What was dropped.
+    """
+    kept = ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
+    own = model.generation_config
+    model.generation_config = library().GenerationConfig(**{name: getattr(own, name, None) for name in kept})
+    # These two do not choose tokens.
+    silent = ("_from_model_config", "transformers_version", "use_cache", *kept)
+    return {
+        name: value
+        for name, value in own.to_diff_dict().items()
+        if name not in silent and not name.startswith("output_")
+    }
+
+
+def library() -> Any:
+    """transformers, imported when first needed; typed as Any because its own types are incomplete."""
+    import transformers
+
+    return transformers
 
 
 class quiet:  # noqa: N801 - used as a statement
@@ -157,9 +178,9 @@ class quiet:  # noqa: N801 - used as a statement
         logging = library().utils.logging
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
-        # peft 0.21 asks transformers 5.23 by the old name
+        # peft 0.21 calls transformers 5.23 by a deprecated name
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        # bitsandbytes looks for an optional kernel when imported, and says so when it is not there
+        # bitsandbytes looks for an optional kernel when imported, and warns when it is not there
         self._bitsandbytes = python_logging.getLogger("bitsandbytes")
         self._own_level = self._bitsandbytes.level
         self._bitsandbytes.setLevel(python_logging.ERROR)
@@ -178,6 +199,16 @@ class quiet:  # noqa: N801 - used as a statement
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """No gradients into its weights, no dropout."""
+    """Switch gradients of its weights and dropout off."""
     module.requires_grad_(False)
     return module.eval()
+
+
+def _part(config: Any, cls: Any) -> Any:
+    """The configuration itself, or its vision or audio part where the class is of one tower of two."""
+    for name in ("vision_config", "audio_config"):
+        wanted = getattr(getattr(cls, "config_class", None), "model_type", None)
+        inner = getattr(config, name, None)
+        if inner is not None and getattr(inner, "model_type", None) == wanted:
+            return inner
+    return config

@@ -1,30 +1,30 @@
-"""int8 and nf4 through bitsandbytes (CUDA and CPU), and what tensors really weigh.
+"""int8 and nf4 through bitsandbytes (CUDA and CPU), and the bytes that tensors take.
 
-The language model's linear layers are quantised, its embeddings and output head are not, nor are encoders and
-projectors. nf4 uses double quantisation, as QLoRA (arXiv:2305.14314) does; AnyMAL says only "4 and 8 bits".
+The language model's linear layers are quantized; its embeddings and output head, encoders and projectors are not.
+nf4 uses double quantization, as QLoRA (arXiv:2305.14314) does; AnyMAL states only "4 and 8 bits".
 On a CPU this saves memory and never time (a decode step takes 8 times as long as in fp32).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from anymal_eval.checkpoints.loading import library
 from anymal_eval.errors import NeedsExtra
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a scale
 _FLOAT = 4
 
 
-def quantisation(kind: str, dtype: torch.dtype) -> Any:
-    """The configuration transformers wants, None for ``none``.
+def quantization_config(kind: str, dtype: torch.dtype, unquantized: Sequence[str] = ()) -> Any:
+    """The configuration that ``from_pretrained`` takes, None for ``none``.
 
     Args:
         kind: ``none``, ``int8`` or ``nf4``.
-        dtype: what is computed in.
+        dtype: of the products.
+        unquantized: names of modules that are not quantized; transformers' own choice, the output head, when empty.
 
     Raises:
         NeedsExtra: bitsandbytes is not installed.
@@ -36,18 +36,25 @@ def quantisation(kind: str, dtype: torch.dtype) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise NeedsExtra(f"--quantize {kind} needs bitsandbytes: pip install bitsandbytes")
-    settings = library().BitsAndBytesConfig
-    # It would say once per matrix product that it casts fp32 inputs.
+    import transformers
+
+    settings: Any = transformers.BitsAndBytesConfig
+    # It would log once per matrix product that it casts fp32 inputs.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    skipped = list(unquantized) or None
     if kind == "int8":
-        return settings(load_in_8bit=True)
+        return settings(load_in_8bit=True, llm_int8_skip_modules=skipped)
     return settings(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=skipped,
     )
 
 
 def expected_bytes(kind: str, rows: int, columns: int) -> tuple[int, int]:
-    """What a quantised linear layer will weigh.
+    """The size of a quantized linear layer.
 
     Args:
         kind: ``int8`` or ``nf4``.
@@ -64,7 +71,7 @@ def expected_bytes(kind: str, rows: int, columns: int) -> tuple[int, int]:
     return math.ceil(rows * columns / 2), blocks + 16 * _FLOAT + nested
 
 
-def is_quantised(name: str, module: nn.Module) -> bool:
+def is_quantized(name: str, module: nn.Module) -> bool:
     """Whether bitsandbytes replaces this layer of a causal LM: every linear one but the output head and adapters."""
     return isinstance(module, nn.Linear) and "lora_" not in name and not name.endswith(("lm_head", "embed_out"))
 
@@ -73,7 +80,7 @@ def keep_layout(model: nn.Module) -> None:
     """Forbid bitsandbytes to repack 4-bit weights for processors with AVX512-BF16.
 
     It would do so at the first forward without gradients, for good, and the repacked product has no backward: a network
-    that has answered once could no longer be trained, and only a warning would say so.
+    that has generated once could no longer be trained, with nothing but a warning.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -81,24 +88,23 @@ def keep_layout(model: nn.Module) -> None:
 
 
 def stored(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
-    """Every tensor a module keeps, quantisation scales and codes included, each storage once.
+    """Every tensor a module keeps, quantization scales and codes included, each storage once.
 
     Yields:
-        Its name, the precision it is kept in (``fp32``, ``bf16``, ``int8``, ``nf4``, ``scales``, ``other``), itself.
+        Its name; its precision (``fp32``, ``bf16``, ``int8``, ``nf4``, ``scales``, ``other``); the tensor.
     """
     seen: set[int] = set()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         for label, precision, part in _parts(name, tensor):
-            storage = (
-                part.untyped_storage()._cdata
-            )  # the storage object itself: tensors of shapes alone have no address
+            # the storage object itself: tensors on the meta device have no address
+            storage = part.untyped_storage()._cdata
             if storage not in seen:
                 seen.add(storage)
                 yield label, precision, part
 
 
 def weight_bytes(module: nn.Module) -> dict[str, int]:
-    """Bytes really kept, by precision."""
+    """Bytes of a module's tensors, by precision."""
     total: dict[str, int] = {}
     for _, precision, tensor in stored(module):
         total[precision] = total.get(precision, 0) + tensor.nbytes

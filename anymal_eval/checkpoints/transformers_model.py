@@ -1,4 +1,4 @@
-"""Loading transformers classes: every weight from the checkpoint, safetensors only, all of it told to the manifest."""
+"""Loads a model and its processor with transformers' classes, and records for the manifest what was loaded."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval import fingerprint
-from anymal_eval.checkpoints.device_map import read_device_map, told
+from anymal_eval.checkpoints import weights
+from anymal_eval.checkpoints.device_map import placement
+from anymal_eval.checkpoints.loading import fill, freeze, library, loading_of, plain_generation, quiet, reason
+from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
 from anymal_eval.errors import BadCheckpoint, NeedsExtra
 
 # Kept in full precision by int8 and nf4: all but the language model's linear layers.
-NOT_QUANTISED = (
+UNQUANTIZED = (
     "vision_model", "vision_tower", "visual", "qformer", "language_projection", "multi_modal_projector", "connector",
     "audio_tower", "lm_head",
 )  # fmt: skip
-_TOKENIZING = (
+_TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "merges.txt",
     "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A network and its processor, with all that a manifest should say of them."""
+class LoadedModel:
+    """A model and its processor, with their provenance for the manifest."""
 
     model: Any
     processor: Any
@@ -35,8 +38,10 @@ class Loaded:
     remark: str
 
 
-def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: str, processor: Any) -> Loaded:
-    """Load the model.
+def load_model(
+    cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: str, processor: Any
+) -> LoadedModel:
+    """Load a model: every weight from the checkpoint, from safetensors unless pickled files are allowed.
 
     Args:
         cls: a transformers class, or an Auto class.
@@ -48,12 +53,12 @@ def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: 
     Raises:
         BadCheckpoint: a file is missing, or weights are, and new ones are not allowed.
     """
-    weights = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
-    model, new, device = _load_model(cls, checkpoint, options)
-    dropped = plain_generation(_speaking(model))
+    weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
+    model, new, device = _filled(cls, checkpoint, options)
+    dropped = plain_generation(_generating(model))
     content = {
         "class": type(model).__name__,
-        "weights": weights,
+        "weights": weights_hash,
         "revision": checkpoint.commit,
         "config": fingerprint.of(dict(checkpoint.config)),
         "processor": {name: found for name in PROCESSOR_FILES if (found := checkpoint.json(name)) is not None},
@@ -63,7 +68,7 @@ def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: 
     how = {"precision": options.precision, "quantize": options.quantize}
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []
-    return Loaded(
+    return LoadedModel(
         model=model,
         processor=processor,
         device=device,
@@ -72,7 +77,7 @@ def load(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: 
             "checkpoint": checkpoint.name,
             "options": dataclasses.asdict(options),
             "device": device,
-            "device_map": told(model, options.device_map),
+            "device_map": placement(model, options.device_map),
             "generation_settings_not_used": dropped,
             **content,
         },
@@ -92,108 +97,54 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         NeedsExtra: it needs torchvision, which is not installed.
         BadCheckpoint: it cannot be loaded.
     """
-    import transformers
-
-    from anymal_eval.checkpoints.loading import quiet
-
-    processors: Any = transformers.AutoProcessor
-
     try:
         with quiet():
-            return processors.from_pretrained(checkpoint.folder, trust_remote_code=trusted(options))
+            return library().AutoProcessor.from_pretrained(checkpoint.folder, trust_remote_code=trusted(options))
     except ImportError as error:
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
-        missing = "torchvision" if "orchvision" in str(error) else _reason(error)
+        missing = "torchvision" if "orchvision" in str(error) else reason(error)
         raise NeedsExtra(
             f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}, which is not installed"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{checkpoint.folder}: its processor cannot be loaded: {_reason(error)}") from error
+        raise BadCheckpoint(f"{checkpoint.folder}: its processor cannot be loaded: {reason(error)}") from error
 
 
-def plain_generation(model: Any) -> dict[str, object]:
-    """Drop a checkpoint's own decoding settings, which ``generate`` would silently fill in; keep what ends an answer.
-
-    Returns:
-        What was dropped.
-    """
-    import transformers
-
-    config: Any = transformers.GenerationConfig
-    kept = ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
-    own = model.generation_config
-    model.generation_config = config(**{name: getattr(own, name, None) for name in kept})
-    # Neither says how text is chosen.
-    silent = ("_from_model_config", "transformers_version", "use_cache", *kept)
-    return {
-        name: value
-        for name, value in own.to_diff_dict().items()
-        if name not in silent and not name.startswith("output_")
-    }
-
-
-def pick_device(device: str) -> str:
-    """``auto`` resolved."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise NeedsExtra("--device cuda: torch finds no GPU here")
-    return device
-
-
-def _load_model(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:
-    import torch
-
-    from anymal_eval.checkpoints.loading import freeze, quiet
-    from anymal_eval.checkpoints.quantization import keep_layout, quantisation
-
+def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:
+    """The model on its device, frozen; the weights that its checkpoint lacks; the device."""
     folder = checkpoint.folder
     if not options.allow_pickle and not any(folder.glob("*.safetensors")):
         raise BadCheckpoint(
             f"{folder} holds no .safetensors file; -o allow_pickle=true reads other formats, which can run code"
         )
-    spread = read_device_map(options.device_map, options.device)
-    device = pick_device(options.device)
-    dtype = torch.float32 if options.precision == "fp32" else torch.bfloat16
-    settings = quantisation(options.quantize, dtype)
-    extra: dict[str, Any] = {} if spread is None else {"device_map": spread}
-    if settings is not None:
-        settings.llm_int8_skip_modules = list(NOT_QUANTISED)
-        extra = {"quantization_config": settings, "device_map": spread or {"": device}}
-    try:
-        with quiet():
-            model, report = cls.from_pretrained(
-                folder,
-                dtype=dtype,
-                use_safetensors=not options.allow_pickle,
-                output_loading_info=True,
-                trust_remote_code=trusted(options),
-                **extra,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BadCheckpoint(f"{folder} cannot be loaded as {checkpoint.architecture}: {_reason(error)}") from error
-    new = sorted(map(str, report["missing_keys"]))
+    loading = loading_of(options)
+    arguments = loading.arguments(UNQUANTIZED)
+    model, new = fill(
+        cls,
+        folder,
+        checkpoint.architecture,
+        dtype=loading.precision,
+        use_safetensors=not options.allow_pickle,
+        trust_remote_code=trusted(options),
+        **arguments,
+    )
     if new and not options.allow_new_weights:
         raise BadCheckpoint(
             f"{folder} lacks {len(new)} weights of {type(model).__name__}, first {new[0]}, which would be random; "
-            "-o allow_new_weights=true goes on nevertheless"
+            "-o allow_new_weights=true loads it nevertheless"
         )
-    if not extra:
-        model = model.to(device)
+    if not arguments:
+        model = model.to(loading.device)
     keep_layout(model)
-    return freeze(model), new, str(model.device.type) if spread else device
+    return freeze(model), new, str(model.device.type) if loading.device_map else loading.device
 
 
-def _speaking(model: Any) -> Any:
-    """The part whose ``generate`` is called: of the BLIP family the language model inside."""
+def _generating(model: Any) -> Any:
+    """The module whose ``generate`` is called: of the BLIP family the language model inside."""
     return getattr(model, "language_model", None) if hasattr(model, "qformer") else model
 
 
 def _weights_hash(checkpoint: Checkpoint, options: CheckpointOptions) -> str:
-    from anymal_eval.checkpoints import loading as weights
-
     if any(checkpoint.folder.glob("*.safetensors")):
         return weights.fingerprint(checkpoint.folder)
     patterns: Sequence[str] = ("*.bin", "*.pt", "*.pth") if options.allow_pickle else ()
@@ -202,13 +153,5 @@ def _weights_hash(checkpoint: Checkpoint, options: CheckpointOptions) -> str:
 
 
 def _tokenizer_hash(checkpoint: Checkpoint) -> str:
-    files = sorted(file for name in _TOKENIZING for file in checkpoint.folder.rglob(name))
+    files = sorted(file for name in _TOKENIZER_FILES for file in checkpoint.folder.rglob(name))
     return fingerprint.of([f"{file.relative_to(checkpoint.folder)} {fingerprint.of_file(file)}" for file in files])
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, on one line."""
-    text = str(error).strip()
-    if "trust_remote_code" in text:
-        return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
-    return text.splitlines()[0] if text else type(error).__name__

@@ -98,7 +98,8 @@ def _start(stage: str, network: str, given: Mapping[str, Any]) -> Start:
 
 
 def _running(given: Mapping[str, Any]) -> Running:
-    from anymal_eval.models.anymal.options import Options, loading_of
+    from anymal_eval.checkpoints.loading import loading_of
+    from anymal_eval.models.anymal.options import Options
     from anymal_eval.training.stage import Running
 
     features = given["features"]

@@ -43,7 +43,7 @@ from anymal_eval.records import Media, MediaKind, Request, Response
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anymal_eval.checkpoints.transformers_model import Loaded
+    from anymal_eval.checkpoints.transformers_model import LoadedModel
     from anymal_eval.media.reader import MediaReader
 
 TAKES: frozenset[MediaKind] = frozenset({"image", "video"})
@@ -63,7 +63,7 @@ class PreparedBlip(PreparedRequest):
 class Blip(ABC):
     """A wrapper of the family; subclasses say what of a picture is kept, and how it becomes tokens."""
 
-    def __init__(self, loaded: Loaded, reader: MediaReader, wording: Wording) -> None:
+    def __init__(self, loaded: LoadedModel, reader: MediaReader, wording: Wording) -> None:
         self.fingerprint = loaded.fingerprint
         self.provenance = loaded.provenance
         self.remark = loaded.remark

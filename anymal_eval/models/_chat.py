@@ -41,7 +41,7 @@ from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.checkpoints.transformers_model import Loaded
+    from anymal_eval.checkpoints.transformers_model import LoadedModel
     from anymal_eval.media.reader import MediaReader
 
 OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
@@ -60,7 +60,7 @@ class MediaLimits:
 class Chat:
     """The wrapper of a chat model."""
 
-    def __init__(self, loaded: Loaded, reader: MediaReader, limits: MediaLimits) -> None:
+    def __init__(self, loaded: LoadedModel, reader: MediaReader, limits: MediaLimits) -> None:
         self.fingerprint = loaded.fingerprint
         self.provenance = dict(loaded.provenance)
         self.remark = loaded.remark

@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anymal_eval.checkpoints.transformers_folder import (
-    CheckpointOptions,
-    fetch,
-    read_config,
-    require,
-    require_processor,
-)
+from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, fetch, read_config, require_processor
 from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
+from anymal_eval.models._wrapper_for import require
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind
 
@@ -73,12 +68,11 @@ def load(options: Options) -> Model:
     require_processor(checkpoint)
     from transformers import Blip2ForConditionalGeneration
 
-    from anymal_eval.checkpoints import transformers_model as _weights
+    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
     from anymal_eval.models._media import media_reader
 
-    loaded = _weights.load(
-        Blip2ForConditionalGeneration, checkpoint, options, NAME, _weights.load_processor(checkpoint, options)
-    )
+    processor = load_processor(checkpoint, options)
+    loaded = load_model(Blip2ForConditionalGeneration, checkpoint, options, NAME, processor)
     seq2seq = loaded.model.language_model.config.is_encoder_decoder
     return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if seq2seq else OPT_WORDING)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, read_config, require, require_processor
+from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, read_config, require_processor
 from anymal_eval.models._chat import Chat, MediaLimits
 from anymal_eval.models._conversation import require_template
 from anymal_eval.models._prefix_self_test import try_sharing
 from anymal_eval.models._protocols import Model
+from anymal_eval.models._wrapper_for import require
 from anymal_eval.records import MediaKind
 
 NAME = "hf"
@@ -47,13 +48,13 @@ def load(options: Options) -> Model:
     require_processor(checkpoint)
     import transformers
 
-    from anymal_eval.checkpoints import transformers_model as _weights
+    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
     from anymal_eval.models._media import media_reader
 
     cls: Any = transformers.AutoModelForImageTextToText
-    processor = _weights.load_processor(checkpoint, options)
+    processor = load_processor(checkpoint, options)
     require_template(processor, options.checkpoint)
-    loaded = _weights.load(cls, checkpoint, options, NAME, processor)
+    loaded = load_model(cls, checkpoint, options, NAME, processor)
     chat = Chat(loaded, media_reader(options.media_timeout), limits)
     return try_sharing(chat, options.share, exact=options.exact)
 

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anymal_eval.checkpoints.transformers_folder import (
-    CheckpointOptions,
-    fetch,
-    read_config,
-    require,
-    require_processor,
-)
+from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, fetch, read_config, require_processor
 from anymal_eval.errors import ContextTooLong
 from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
+from anymal_eval.models._wrapper_for import require
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind
 
@@ -84,12 +79,11 @@ def load(options: Options) -> Model:
     require_processor(checkpoint, ("qformer_tokenizer",))
     from transformers import InstructBlipForConditionalGeneration
 
-    from anymal_eval.checkpoints import transformers_model as _weights
+    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
     from anymal_eval.models._media import media_reader
 
-    loaded = _weights.load(
-        InstructBlipForConditionalGeneration, checkpoint, options, NAME, _weights.load_processor(checkpoint, options)
-    )
+    processor = load_processor(checkpoint, options)
+    loaded = load_model(InstructBlipForConditionalGeneration, checkpoint, options, NAME, processor)
     model = _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
     if options.repetition_penalty != 1.0:
         said = f"repetition_penalty={options.repetition_penalty:g}"

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.checkpoints.loading import Loading, quiet
 from anymal_eval.errors import BadData
 from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import storage_errors
@@ -211,7 +210,7 @@ def _identity(job: Job, network: AnyMAL, share: Share) -> dict[str, Any]:
         "start": starting.described(job.start, network),
         "adapters": job.start.adapters is not None,
         "precision": str(job.running.loading.precision).removeprefix("torch."),
-        "quantize": job.running.loading.quantise,
+        "quantize": job.running.loading.quantize,
         "note": job.note,
         **({"processes": share.processes, "accumulate": share.accumulate} if streamed else {}),
     }

@@ -18,8 +18,8 @@ from anymal_eval.anymal.config import (
     with_paths,
     write_config,
 )
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadCheckpoint, WrongUse
 
 LARGE = 256 << 20  # bytes of a language model from which on memory matters more than a few per cent of time

@@ -14,8 +14,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 
 from anymal_eval.anymal import checkpoint, tiny
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.checkpoints.loading import Loading
 
 
 @pytest.fixture(scope="session")

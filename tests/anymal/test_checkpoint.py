@@ -10,8 +10,8 @@ import torch
 
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.anymal.conversation import Prompt, Turn
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadCheckpoint, BadData
 
 

@@ -18,8 +18,8 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.features import FeatureCache, Item, encode_through, feature_key
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.checkpoints.loading import Loading
 
 Draw = Callable[..., NDArray[Any]]
 PROMPT = Prompt(pieces=((5, 6), (7,)), media=("image",))

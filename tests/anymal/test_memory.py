@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.config import MEDIA, AnyMALConfig, Quantise, preset
+from anymal_eval.anymal.config import MEDIA, AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.decoding import Decoding, generate
 from anymal_eval.anymal.live_bytes import LiveBytes
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.memory import Workload, estimate
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.splice import Batch
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.quantization import stored
+from anymal_eval.checkpoints.transformers_folder import Quantization
 
 TOLERANCE = 0.02
 LENGTHS, NEW = (90, 61, 75), 7
@@ -43,11 +44,11 @@ def near(said: int, counted: int, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "quantise"),
+    ("precision", "quantize"),
     [(torch.float32, "none"), (torch.bfloat16, "none"), (torch.float32, "int8"), (torch.float32, "nf4")],
 )
-def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dtype, quantise: Quantise) -> None:
-    loading = Loading(precision=precision, quantise=quantise)
+def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dtype, quantize: Quantization) -> None:
+    loading = Loading(precision=precision, quantize=quantize)
     said = estimate(config, loading, Workload(rows=1, text_tokens=4, new_tokens=0)).weights
     network = create(config, loading)
     counted: dict[str, dict[str, int]] = {}

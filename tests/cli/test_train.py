@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anymal_eval.anymal import checkpoint, tiny
-from anymal_eval.anymal.llm import Loading
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog, OtherRun, WrongUse
 from tests.training.conftest import logged, write_data

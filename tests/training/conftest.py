@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from anymal_eval.anymal import tiny
 from anymal_eval.anymal.config import LoraConfig
-from anymal_eval.anymal.llm import Loading
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.sources import open_data
 from anymal_eval.training.stage import Job, Running, train

@@ -164,9 +164,9 @@ def test_a_damaged_state_is_named(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_quantised(kind: str, folder: Path, tmp_path: Path) -> None:
-    from anymal_eval.anymal.llm import Loading
+    from anymal_eval.checkpoints.loading import Loading
 
-    loading = Loading(quantise=kind)  # type: ignore[arg-type]
+    loading = Loading(quantize=kind)  # type: ignore[arg-type]
     first = train(every_step(align_job(folder, tmp_path / "align", loading=loading, steps=8)))
     assert losses(tmp_path / "align")[-1] < losses(tmp_path / "align")[0]
     train(every_step(instruct_job(folder, first, tmp_path / "instruct", loading=loading, steps=4)))

@@ -7,9 +7,9 @@ import torch
 
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.anymal.conversation import Chat, Slot, Turn
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.splice import pad, splice, spread
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadData
 
 PICTURE = Slot(medium="image")

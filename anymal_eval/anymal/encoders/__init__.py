@@ -1,6 +1,6 @@
 """Frozen encoders, one file each; the file's name is the encoder's name, and nothing else lists them.
 
-A file defines ``Options`` (what a preset's ``[modalities.*.encoder]`` may say) and ``build(options, source)``.
+A file defines ``Options`` (what a preset's ``[modalities.*.encoder]`` may say) and ``build(options, loading)``.
 
 Shapes, here and in every encoder:  w windows (of one clip, or of many stacked) · n tokens of a window · e width
 """
@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anymal_eval.checkpoints.loading import BackboneLoading, fingerprint, freeze, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, freeze
+from anymal_eval.checkpoints.locating import locate
+from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import BadDefinition, MediaError
 
 Medium = Literal["image", "audio", "video", "imu"]
@@ -96,11 +98,11 @@ def options_of(kind: str) -> type[EncoderOptions]:
     return found
 
 
-def build(options: EncoderOptions, source: BackboneLoading) -> Encoder:
+def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
     """An encoder with its weights (or shapes), frozen."""
-    encoder: Encoder = _module(options.kind).build(options, source)
+    encoder: Encoder = _module(options.kind).build(options, loading)
     if not hasattr(encoder, "weights"):
-        encoder.weights = fingerprint(resolve(options.path)) if source.weights else "shapes only"
+        encoder.weights = fingerprint(locate(options.path)) if loading.weights else "shapes only"
     freeze(encoder)
     return encoder
 

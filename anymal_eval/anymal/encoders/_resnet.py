@@ -80,6 +80,6 @@ class ResNet(Encoder):
         return f"{self._frames} frames; {settings}" if self._frames else settings
 
 
-def parts(options: ResNetOptions, source: BackboneLoading) -> tuple[Any, Any]:
+def parts(options: ResNetOptions, loading: BackboneLoading) -> tuple[Any, Any]:
     """The network and its processor."""
-    return load("ResNetModel", options, source), processor(options, source)
+    return load("ResNetModel", options, loading), processor(options, loading)

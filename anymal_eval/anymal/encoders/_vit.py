@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form
-from anymal_eval.checkpoints.loading import BackboneLoading, backbone, library, quiet, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading, backbone, library, quiet
+from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 
@@ -82,15 +83,15 @@ def pixels(processor: Any, pictures: Sequence[NDArray[np.uint8]], shape: tuple[i
     return made
 
 
-def processor(options: EncoderOptions, source: BackboneLoading) -> Any:
+def processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
     """The checkpoint's image processor, without torchvision; None when only shapes are wanted.
 
     Raises:
         BadCheckpoint: it has no preprocessor_config.json.
     """
-    if not source.weights:
+    if not loading.weights:
         return None
-    folder = resolve(options.path)
+    folder = locate(options.path)
     try:
         with quiet():
             return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
@@ -120,7 +121,7 @@ def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str
         setattr(model, norm, nn.Identity())
 
 
-def load(name: str, options: EncoderOptions, source: BackboneLoading) -> Any:
+def load(name: str, options: EncoderOptions, loading: BackboneLoading) -> Any:
     """The named class of transformers, filled."""
     with torch.no_grad():
-        return backbone(getattr(library(), name), options.path, options.architecture, source)
+        return backbone(getattr(library(), name), options.path, options.architecture, loading)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.anymal.encoders._vit import load
-from anymal_eval.checkpoints.loading import BackboneLoading, resolve
+from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, MediaError
 
 _FLOOR = 1e-10  # power under this is silence: -100 dB, as in transformers' power_to_db
@@ -109,7 +110,7 @@ class Clap(Encoder):
         return (10.0 * mel.clamp(min=_FLOOR).log10()).T.float()
 
 
-def build(options: Options, source: BackboneLoading) -> Clap:
+def build(options: Options, loading: BackboneLoading) -> Clap:
     """Load it from its own checkpoint or from that of both towers.
 
     Raises:
@@ -117,13 +118,13 @@ def build(options: Options, source: BackboneLoading) -> Clap:
     """
     from transformers import ClapFeatureExtractor
 
-    model = load("ClapAudioModel", options, source)
+    model = load("ClapAudioModel", options, loading)
     if model.config.enable_fusion:
         raise BadCheckpoint(f"{options.path} fuses random crops of long clips; take an unfused CLAP checkpoint")
-    if not source.weights and not Path(options.path).expanduser().is_dir():
+    if not loading.weights and not Path(options.path).expanduser().is_dir():
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)
     try:
-        return Clap(model, ClapFeatureExtractor.from_pretrained(resolve(options.path)), options)
+        return Clap(model, ClapFeatureExtractor.from_pretrained(locate(options.path)), options)
     except OSError as error:
         raise BadCheckpoint(f"{options.path} has no preprocessor_config.json: {error}") from error

@@ -21,11 +21,11 @@ class Options(ViTOptions):
     post_norm: bool = False
 
 
-def build(options: Options, source: BackboneLoading) -> ViT:
+def build(options: Options, loading: BackboneLoading) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
-    model = load("CLIPVisionModel", options, source)
+    model = load("CLIPVisionModel", options, loading)
     stop_at(model, model.encoder.layers, options, norm=None)
-    encoder = ViT(model, processor(options, source), options, leading=1)
+    encoder = ViT(model, processor(options, loading), options, leading=1)
     if options.post_norm:
         encoder.after = model.post_layernorm
         encoder.layer += ", normalised"

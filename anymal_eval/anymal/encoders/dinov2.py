@@ -13,12 +13,12 @@ class Options(ViTOptions):
     image_size: int = 224
 
 
-def build(options: Options, source: BackboneLoading) -> ViT:
+def build(options: Options, loading: BackboneLoading) -> ViT:
     """Load it; the registers, where it has some, are no patches and are left out with the class token."""
     registers = int(getattr(architecture(options.path, options.architecture), "num_register_tokens", 0))
     name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
-    model = load(name, options, source)
+    model = load(name, options, loading)
     stop_at(model, model.encoder.layer, options, norm="layernorm")
-    encoder = ViT(model, processor(options, source), options, leading=1 + registers)
+    encoder = ViT(model, processor(options, loading), options, leading=1 + registers)
     encoder.window_shape = (3, options.image_size, options.image_size)
     return encoder

@@ -66,7 +66,7 @@ def pick(have: int, want: int) -> list[int]:
     return [int(middle) for middle in np.minimum(middles, have - 1)]
 
 
-def build(options: Options, source: BackboneLoading) -> Frames:
+def build(options: Options, loading: BackboneLoading) -> Frames:
     """Load the image encoder and put it behind the video's interface."""
     of_image = encoders.options_of(options.image)
     if not issubclass(of_image, ViTOptions) or options.image == options.kind:
@@ -78,7 +78,7 @@ def build(options: Options, source: BackboneLoading) -> Frames:
         layer=options.layer,
         class_token=options.class_token,
     )
-    image = encoders.build(inner, source)
+    image = encoders.build(inner, loading)
     if not isinstance(image, ViT):
         raise BadDefinition(f"frames: {options.image!r} is no image encoder")
     return Frames(image, options)

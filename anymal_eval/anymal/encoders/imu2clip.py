@@ -91,11 +91,11 @@ class IMU2CLIP(Encoder):
         return f"{CHANNELS} x {RATE} Hz, {SECONDS} s windows side by side, zeros at the end"
 
 
-def build(options: Options, source: BackboneLoading) -> IMU2CLIP:
+def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
     """Load the released state dict, whatever prefix its trainer put before the names."""
-    if not source.weights:
+    if not loading.weights:
         with torch.device("meta"):
-            return IMU2CLIP(options, options.width).to(source.dtype)
+            return IMU2CLIP(options, options.width).to(loading.dtype)
     state = _own(_read(Path(options.path).expanduser()), options.path)
     encoder = IMU2CLIP(options, state[_LAST].shape[1])
     try:
@@ -107,7 +107,7 @@ def build(options: Options, source: BackboneLoading) -> IMU2CLIP:
     for name in sorted(state):
         digest.update(f"{name} {tuple(state[name].shape)}".encode() + state[name].float().numpy().tobytes())
     encoder.weights = digest.hexdigest()
-    return encoder.to(source.dtype)
+    return encoder.to(loading.dtype)
 
 
 def _read(file: Path) -> dict[str, Any]:

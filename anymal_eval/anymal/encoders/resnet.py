@@ -34,6 +34,6 @@ class Picture(ResNet):
         return self.placed(self.cells(windows))
 
 
-def build(options: Options, source: BackboneLoading) -> Picture:
+def build(options: Options, loading: BackboneLoading) -> Picture:
     """Load it from a ResNet checkpoint."""
-    return Picture(*parts(options, source), options, frames=0)
+    return Picture(*parts(options, loading), options, frames=0)

@@ -40,6 +40,6 @@ class Clip(ResNet):
         return self.placed(cells.reshape(len(windows), -1, cells.shape[-1]))
 
 
-def build(options: Options, source: BackboneLoading) -> Clip:
+def build(options: Options, loading: BackboneLoading) -> Clip:
     """Load it from a ResNet checkpoint."""
-    return Clip(*parts(options, source), options, frames=options.frames)
+    return Clip(*parts(options, loading), options, frames=options.frames)

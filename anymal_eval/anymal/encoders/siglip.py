@@ -12,10 +12,10 @@ class Options(ViTOptions):
     """As for every vision transformer."""
 
 
-def build(options: Options, source: BackboneLoading) -> ViT:
+def build(options: Options, loading: BackboneLoading) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
     if options.class_token:
         raise BadDefinition("siglip: there is no class token to keep")
-    model = load("SiglipVisionModel", options, source)
+    model = load("SiglipVisionModel", options, loading)
     stop_at(model, model.encoder.layers, options, norm="post_layernorm")
-    return ViT(model, processor(options, source), options, leading=0)
+    return ViT(model, processor(options, loading), options, leading=0)

@@ -62,10 +62,10 @@ class VideoMAE(Encoder):
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
 
 
-def build(options: Options, source: BackboneLoading) -> VideoMAE:
+def build(options: Options, loading: BackboneLoading) -> VideoMAE:
     """Load it from its own checkpoint or from one with a head."""
     if options.class_token:
         raise BadDefinition("videomae: there is no class token to keep")
-    model = load("VideoMAEModel", options, source)
+    model = load("VideoMAEModel", options, loading)
     stop_at(model, model.encoder.layer, options, norm=None if model.layernorm is None else "layernorm")
-    return VideoMAE(model, processor(options, source), options)
+    return VideoMAE(model, processor(options, loading), options)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
-from anymal_eval.checkpoints.device_map import told
+from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.errors import BadLogits, ContextTooLong, OutOfMemory, RequestFailed
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.models.anymal.media_inputs import Inputs, Tokens, open_cache
 from anymal_eval.models.anymal.options import Options as Options
-from anymal_eval.models.anymal.options import folder_of, loading_of
+from anymal_eval.models.anymal.options import folder_of
 from anymal_eval.models.anymal.prefixes import PrefixBatches, PreparedRequest
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Decoding, Failure, Media, MediaKind, Request, Response
@@ -43,6 +43,7 @@ def load(options: Options) -> Model:
         BadCheckpoint: it is not whole, or its backbones are not those it was trained with.
     """
     from anymal_eval.anymal import checkpoint
+    from anymal_eval.checkpoints.loading import loading_of
     from anymal_eval.models._media import media_reader
 
     folder = folder_of(options)
@@ -81,7 +82,7 @@ class _AnyMAL:
             "device": str(network.llm.device),
             "precision": options.precision,
             "quantize": options.quantize,
-            "device_map": told(network.llm.model, options.device_map),
+            "device_map": placement(network.llm.model, options.device_map),
             "frozen": checkpoint.fingerprints(network),
         }
         self.accepts: frozenset[MediaKind] = network.accepts

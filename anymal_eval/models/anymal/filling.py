@@ -15,7 +15,7 @@ from typing import Self
 from anymal_eval.errors import MediaError
 from anymal_eval.models._protocols import PLAIN_WORDING
 from anymal_eval.models.anymal.media_inputs import Input, Inputs, Tokens, media_key, open_cache
-from anymal_eval.models.anymal.options import Options, folder_of, loading_of
+from anymal_eval.models.anymal.options import Options, folder_of
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, Request
 
@@ -60,6 +60,7 @@ class Filler:
             BadCheckpoint: it is not whole, or an encoder is not the one that it was trained with.
         """
         from anymal_eval.anymal import checkpoint
+        from anymal_eval.checkpoints.loading import loading_of
         from anymal_eval.models._media import media_reader
 
         self._network = checkpoint.load_encoders(folder_of(options), loading_of(options))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
 from anymal_eval.generation.bounded_cache import BoundedCache
-from anymal_eval.models.anymal.media_digests import Digests
+from anymal_eval.models.anymal.media_digests import MediaDigests
 from anymal_eval.records import Media, MediaKind, Request
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Inputs:
 
     def __init__(self, network: AnyMAL, reader: MediaReader, cache: FeatureCache | None) -> None:
         self._network, self._reader, self._cache = network, reader, cache
-        self._digests = Digests(reader, cache.folder if cache is not None else None)
+        self._digests = MediaDigests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
         self.kept: BoundedCache[Input] = BoundedCache(KEPT_INPUTS, lambda item: item.tensor.nbytes)
 

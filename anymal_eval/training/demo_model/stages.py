@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.llm import Loading
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.codec import read_json_lines
 from anymal_eval.training.demo_model.recipe import Scale
 from anymal_eval.training.demo_model.world import CAPTION, KINDS

@@ -1,4 +1,4 @@
-"""int8 and nf4 through bitsandbytes really quantise, on this CPU too."""
+"""int8 and nf4 through bitsandbytes really quantize, on this CPU too."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from anymal_eval.anymal import tiny
-from anymal_eval.anymal.config import AnyMALConfig, Quantise, read_config
+from anymal_eval.anymal.config import AnyMALConfig, read_config
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.decoding import Decoding
-from anymal_eval.anymal.llm import Loading
 from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.quantization import weight_bytes
+from anymal_eval.checkpoints.transformers_folder import Quantization
 
 transformers: Any = typed  # its classes are typed by halves
 WIDTH, LAYERS = 256, 2
@@ -40,7 +41,7 @@ def config(folder: Path) -> AnyMALConfig:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("quantise")
+    made = tmp_path_factory.mktemp("quantize")
     torch.manual_seed(0)
     own = config(made)
     tiny.write_llm(made / "llm", own.llm)
@@ -51,9 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def network(folder: Path, quantise: Quantise) -> AnyMAL:
+def network(folder: Path, quantize: Quantization) -> AnyMAL:
     torch.manual_seed(1)
-    return create(config(folder), Loading(quantise=quantise))
+    return create(config(folder), Loading(quantize=quantize))
 
 
 def measured(net: AnyMAL) -> tuple[Tensor, Tensor]:
@@ -71,8 +72,8 @@ def measured(net: AnyMAL) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "bits", "logit_error", "cosine"), [("int8", 8, 0.03, 0.999), ("nf4", 4, 0.3, 0.95)])
-def test_quantised_weights_logits_and_gradients(
-    folder: Path, kind: Quantise, bits: int, logit_error: float, cosine: float
+def test_quantized_weights_logits_and_gradients(
+    folder: Path, kind: Quantization, bits: int, logit_error: float, cosine: float
 ) -> None:
     plain, small = network(folder, "none"), network(folder, kind)
     linear = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * 512)
@@ -92,7 +93,7 @@ def test_quantised_weights_logits_and_gradients(
 
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
-def test_quantised_models_generate_rank_and_take_adapters(folder: Path, kind: Quantise) -> None:
+def test_quantized_models_generate_rank_and_take_adapters(folder: Path, kind: Quantization) -> None:
     from anymal_eval.anymal import lora
     from anymal_eval.anymal.config import LoraConfig
 

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from anymal_eval import fingerprint
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.models.anymal import media_digests as _anymal_digests
+from anymal_eval.models.anymal.media_digests import NAME, MediaDigests
 from anymal_eval.records import Media
 
 
 def test_a_changed_picture_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_anymal_digests, "NEW_S", 0.0)
+    monkeypatch.setattr(fingerprint, "CLOCK_GRAIN_S", 0.0)
     picture = tmp_path / "one.png"
     picture.write_bytes(b"one")
     media = Media(kind="image", uri=str(picture))
     with MediaReader() as reader:
-        first = _anymal_digests.Digests(reader, tmp_path).of(media)
-        again = _anymal_digests.Digests(reader, tmp_path)
+        first = MediaDigests(reader, tmp_path).of(media)
+        again = MediaDigests(reader, tmp_path)
         with monkeypatch.context() as sealed:
             sealed.setattr(MediaReader, "digest", lambda *_: pytest.fail("opened"))
             assert again.of(media) == first
@@ -26,13 +27,13 @@ def test_a_changed_picture_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
         os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if nothing had been
         second = again.of(media)
         assert second != first
-        with (tmp_path / _anymal_digests.NAME).open("r+b") as file:  # a flipped bit in the line of the second
+        with (tmp_path / NAME).open("r+b") as file:  # a flipped bit in the line of the second
             file.seek(-5, os.SEEK_END)
             file.write(b"0" if second[-2:-1] != "0" else b"1")
-        assert _anymal_digests.Digests(reader, tmp_path).of(media) == second
-        monkeypatch.setattr(_anymal_digests, "NEW_S", 60.0)
+        assert MediaDigests(reader, tmp_path).of(media) == second
+        monkeypatch.setattr(fingerprint, "CLOCK_GRAIN_S", 60.0)
         young = tmp_path / "young.png"
         young.write_bytes(b"young")
-        before = (tmp_path / _anymal_digests.NAME).read_bytes()
+        before = (tmp_path / NAME).read_bytes()
         again.of(Media(kind="image", uri=str(young)))
-        assert (tmp_path / _anymal_digests.NAME).read_bytes() == before, "what was just written may change unseen"
+        assert (tmp_path / NAME).read_bytes() == before, "what was just written may change unseen"
