@@ -14,7 +14,6 @@ from PIL import Image
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.engine import EngineSettings
-from anymal_eval.engine import Settings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import MediaError, OutOfMemory
