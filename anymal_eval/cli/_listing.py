@@ -11,7 +11,7 @@ Details = Callable[[str], dict[str, object]]
 
 
 def list_or_show(known: Catalog, name: str | None, as_json: bool, details: Details) -> None:
-    """Print all names with their one line, or what ``details`` says of one."""
+    """Print all names with their one line, or the ``details`` of one."""
     if name is None:
         rows = {each: known.summary(each) for each in known.names()}
         if as_json:

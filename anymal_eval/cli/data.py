@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from anymal_eval.task import Task
 
 TASKS_DIR = click.option(
-    "--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files."
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
 )
 
 
@@ -117,7 +120,7 @@ def _decoder(task: "Task", decode: bool) -> "Iterator[Callable[[Media], object] 
 
 
 def _layout(task: "Task") -> str:
-    # Only our own format needs telling: the others are told by the benchmarks themselves.
+    # Only our own format is documented here: the others are documented by their benchmarks.
     import inspect
 
     from anymal_eval.sources import OwnLines

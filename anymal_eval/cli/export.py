@@ -25,7 +25,12 @@ RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
 @click.option("--organization", default="unknown", help="Who ran it (every-eval-ever).")
 @click.option("--relationship", type=click.Choice(RELATIONSHIPS), default="other", help="To the model's makers.")
 @click.option("--no-samples", is_flag=True, help="Leave out the single examples (every-eval-ever).")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
 def export(
     run: Path,
     format: str,
@@ -96,12 +101,12 @@ def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, b
         case "inspect":
             return inspect_logs(exported, folder / "inspect")
         case "evalai":
-            files, said = evalai(exported, given[0])
+            files, messages = evalai(exported, given[0])
         case "eval-results":
-            files, said = eval_results(exported)
+            files, messages = eval_results(exported)
         case _:
-            files, said = every_eval_ever(exported, samples=given[1])
-    for line in said:
+            files, messages = every_eval_ever(exported, samples=given[1])
+    for line in messages:
         click.echo(line, err=True)
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

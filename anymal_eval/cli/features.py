@@ -1,4 +1,4 @@
-"""``anymal-eval features``: the cache of the frozen encoders' outputs: fill it ahead, verify it, make it smaller."""
+"""``anymal-eval features``: the cache of the frozen encoders' outputs: fill, verify, prune."""
 
 import re
 from pathlib import Path
@@ -31,36 +31,45 @@ HERE = click.option(
 
 @click.group()
 def features() -> None:
-    """The cache of the frozen encoders' outputs: what run --features reads, and whatever is trained later."""
+    """The cache of the frozen encoders' outputs: what run --features and train --features read."""
 
 
 @features.command()
-@click.option("--tasks", required=True, help="Names, separated by commas; or all.")
+@click.option("--tasks", required=True, help="Names separated by commas, or all.")
 @click.option("--model", required=True, help="anymal:PATH. Only its encoders are loaded.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
-@click.option("--limit", type=click.IntRange(min=1), help="The sample that run --limit N asks.")
-@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="The size of the demo world.")
-@click.option("--protocol", default="plain", help="How run will ask: it says how many frames of a clip are shown.")
-@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose file is absent.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the encoders run.")
+@click.option("--limit", type=click.IntRange(min=1), help="The sample that run --limit N evaluates.")
+@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="Number of examples in the demo world.")
+@click.option("--protocol", default="plain", help="The protocol of the run; it sets the number of frames of a clip.")
+@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the encoders.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Their number format.")
 @click.option(
-    "--media-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to decode one clip or sound."
+    "--media-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds allowed for decoding one clip or sound.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=4, help="Media decoded at once.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Here, or in Ray workers.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, help="Ray workers; each loads the encoders.")
-@click.option("--gpus-per-worker", type=click.FloatRange(min=0), default=0.0, help="GPUs of a Ray worker.")
-@click.option("--address", help="Of a running Ray cluster; by default one is started on this machine.")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option("--threads", type=click.IntRange(min=1), default=4, help="Media decoded in parallel.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or Ray workers.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, help="Number of Ray workers; each loads the encoders."
+)
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), default=0.0, help="GPUs per Ray worker.")
+@click.option("--address", help="A running Ray cluster; by default one starts here.")
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
 @CACHE
 def fill(folder: Path, **given: Any) -> int:
-    """Encode all media of some tasks ahead; a run with the same cache then opens none of them.
+    """Encode all media of some tasks in advance; a run with the same cache then opens none of them.
 
-    What is there already is read, checked and kept. Exits with 2 when media cannot be read.
+    Entries that exist are verified and kept. Exits with 2 when media cannot be read.
     """
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import listed
@@ -72,10 +81,12 @@ def fill(folder: Path, **given: Any) -> int:
     media = shown(requests)
     with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
         filled = filler.fill(media, plan.execution.threads, advance)
-    kept = filled.media - filled.encoded - len(filled.failed)
-    click.echo(f"{filled.media} media: {filled.encoded} encoded, {kept} were there before; {folder}: {_told(folder)}")
+    cached = filled.media - filled.encoded - len(filled.failed)
+    click.echo(
+        f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}"
+    )
     if filled.corrupt:
-        click.echo(f"{filled.corrupt} entries were corrupt and were made anew", err=True)
+        click.echo(f"{filled.corrupt} entries were corrupt and were encoded again", err=True)
     if filled.not_stored:
         click.echo(f"{filled.not_stored} entries found no space on the disk", err=True)
     if filled.failed:
@@ -84,14 +95,14 @@ def fill(folder: Path, **given: Any) -> int:
 
 
 @features.command()
-@click.option("--repair", is_flag=True, help="Delete the corrupt ones; they are made anew when they are needed.")
+@click.option("--repair", is_flag=True, help="Delete corrupt entries; they are encoded again when needed.")
 @HERE
 def verify(folder: Path, repair: bool) -> int:
-    """Compare every entry with its checksum and name the corrupt ones. Exits with 1 when there are any."""
+    """Compare every entry with its checksum and name the corrupt ones. Exits with 1 if there are any."""
     bad = _open(folder).verify(remove=repair)
     for file in bad:
         click.echo(f"corrupt{', deleted' if repair else ''}: {file}")
-    click.echo(f"{_told(folder)}, {len(bad)} corrupt" + (" deleted" if bad and repair else ""))
+    click.echo(f"{_summary(folder)}, {len(bad)} corrupt" + (" deleted" if bad and repair else ""))
     return int(bool(bad))
 
 
@@ -99,9 +110,9 @@ def verify(folder: Path, repair: bool) -> int:
 @click.option("--max-size", required=True, metavar="SIZE", help="Such as 10GB or 500MiB.")
 @HERE
 def prune(folder: Path, max_size: str) -> None:
-    """Delete what was not used for longest until the cache takes at most SIZE."""
+    """Delete the least recently used entries until the cache takes at most SIZE."""
     freed = _open(folder).prune(_bytes(max_size))
-    click.echo(f"{_size(freed)} freed; {_told(folder)}")
+    click.echo(f"{_size(freed)} freed; {_summary(folder)}")
 
 
 def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fillers":
@@ -121,14 +132,14 @@ def _requests(plan: "EvaluationPlan", filler: "type[Filler]") -> "tuple[ModelSpe
     """What ``run`` would send of the same tasks, and the model."""
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import WrongUse
-    from anymal_eval.evaluation.load import TaskRequests
+    from anymal_eval.evaluation.load import build_requests
     from anymal_eval.evaluation.resolve import resolve
 
     if str(plan.model.model).partition(":")[0] != "anymal":
         raise WrongUse(f"--model {plan.model.model}: only anymal:PATH has encoders whose outputs are kept")
     resolved = resolve(plan, Terminal())
-    tasks = [TaskRequests(dataset, filler.wording, resolved.protocol, "none") for dataset in resolved.datasets]
-    return resolved.spec, [request for task in tasks for request in task]
+    tasks = [build_requests(dataset, filler.wording, resolved.protocol, "none") for dataset in resolved.datasets]
+    return resolved.spec, [request for task in tasks for request in task.requests]
 
 
 def _open(folder: Path) -> "FeatureCache":
@@ -137,7 +148,7 @@ def _open(folder: Path) -> "FeatureCache":
     return FeatureCache(folder)
 
 
-def _told(folder: Path) -> str:
+def _summary(folder: Path) -> str:
     cache = _open(folder)
     return f"{len(cache)} entries, {_size(cache.size())}"
 

@@ -1,4 +1,4 @@
-"""``anymal-eval metrics``: lists the metrics, or tells one's versions, outputs and source."""
+"""``anymal-eval metrics``: lists the metrics, or shows one's versions, outputs and source."""
 
 import click
 
@@ -7,7 +7,7 @@ import click
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def metrics(name: str | None, as_json: bool) -> None:
-    """List the metrics, or tell NAME's versions, outputs and source."""
+    """List the metrics, or show NAME's versions, outputs and source."""
     from anymal_eval import catalog
     from anymal_eval.cli._listing import list_or_show
 

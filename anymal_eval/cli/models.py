@@ -1,4 +1,4 @@
-"""``anymal-eval models``: lists the model wrappers, or tells one's options."""
+"""``anymal-eval models``: lists the model wrappers, or shows one's options."""
 
 import click
 
@@ -7,7 +7,7 @@ import click
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(name: str | None, as_json: bool) -> None:
-    """List the model wrappers, or tell NAME's options."""
+    """List the model wrappers, or show NAME's options."""
     from anymal_eval import catalog
     from anymal_eval.cli._listing import list_or_show
 

@@ -1,4 +1,4 @@
-"""``anymal-eval protocols``: lists the ways papers asked, or prints one's words."""
+"""``anymal-eval protocols``: lists the protocols, or prints the wording of one."""
 
 import click
 
@@ -7,7 +7,7 @@ import click
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def protocols(name: str | None, as_json: bool) -> None:
-    """List the ways papers asked, or print NAME's words for every task."""
+    """List the protocols, or print NAME's wording for every task."""
     from anymal_eval import catalog
     from anymal_eval.cli._listing import list_or_show
 

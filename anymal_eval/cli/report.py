@@ -16,7 +16,12 @@ ACCEPTED = Path("results") / "accepted"
 @click.option("--media", type=click.Choice(["copy", "none"]), default="copy", help="Bring pictures, sounds and clips.")
 @click.option("--picture-side", type=click.IntRange(min=0), default=512, help="Fit pictures into N pixels; 0: as is.")
 @click.option("--media-timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds for a clip.")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
 @click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
 def report(
     run: Path,

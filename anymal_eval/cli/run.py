@@ -1,4 +1,4 @@
-"""``anymal-eval run``: asks a model every question of some benchmarks, scores it, prints the table."""
+"""``anymal-eval run``: evaluates a model on benchmarks and prints the table."""
 
 from pathlib import Path
 from typing import Any
@@ -7,41 +7,56 @@ import click
 
 
 @click.command()
-@click.option("--tasks", required=True, help="Names, separated by commas; or all.")
+@click.option("--tasks", required=True, help="Names separated by commas, or all.")
 @click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
-@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; may be repeated.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), help="Where the examples come from.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
-@click.option("--limit", type=click.IntRange(min=1), help="Sample about N examples, by whole clusters.")
-@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="The size of the demo world.")
-@click.option("--protocol", help="How to ask; see anymal-eval protocols.  [default: plain; demo for the demo model]")
-@click.option("--ablate", type=click.Choice(["none", "no-media", "shuffled-media"]), default="none", help="Blind it.")
-@click.option("--with-blind", is_flag=True, help="Ask all again without media, and show what that scores beside.")
-@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose file is absent.")
-@click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="The model's number format.")
-@click.option("--quantize", type=click.Choice(["none", "int8", "nf4"]), help="The language model's quantisation.")
+@click.option("--limit", type=click.IntRange(min=1), help="Sample about N examples, in whole clusters.")
+@click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="Number of examples in the demo world.")
 @click.option(
-    "--media-timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to decode one clip or sound."
+    "--protocol",
+    help="Prompts, decoding and reading of answers; see anymal-eval protocols.  [default: plain; demo: the demo model]",
 )
-@click.option("--batch-size", default="auto", metavar="auto|N", help="Requests asked at once; auto: what fits.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Here, or in Ray workers.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, help="Ray workers; each loads the model.")
-@click.option("--gpus-per-worker", type=click.FloatRange(min=0), default=0.0, help="GPUs of a Ray worker.")
-@click.option("--address", help="Of a running Ray cluster; by default one is started on this machine.")
-@click.option("--features", type=click.Path(file_okay=False), help="Keep the frozen encoders' outputs in this folder.")
-@click.option("--threads", type=click.IntRange(min=1), default=4, help="Requests prepared at once.")
-@click.option("--ptb", type=click.Choice(["python", "java"]), default="python", help="The caption tokeniser.")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
-@click.option("--allow-environment-change", is_flag=True, help="Go on with other packages or another device.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command on it goes on.")
+@click.option(
+    "--ablate",
+    type=click.Choice(["none", "no-media", "shuffled-media"]),
+    default="none",
+    help="Remove or shuffle the media.",
+)
+@click.option("--with-blind", is_flag=True, help="Run again without media and show those scores beside.")
+@click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
+@click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the model.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Number format of the weights.")
+@click.option("--quantize", type=click.Choice(["none", "int8", "nf4"]), help="Quantisation of the language model.")
+@click.option(
+    "--media-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds allowed for decoding one clip or sound.",
+)
+@click.option("--batch-size", default="auto", metavar="auto|N", help="Requests per batch; auto finds what fits.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or Ray workers.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, help="Number of Ray workers; each loads the model.")
+@click.option("--gpus-per-worker", type=click.FloatRange(min=0), default=0.0, help="GPUs per Ray worker.")
+@click.option("--address", help="A running Ray cluster; by default one starts here.")
+@click.option("--features", type=click.Path(file_okay=False), help="Cache the frozen encoders' outputs in this folder.")
+@click.option("--threads", type=click.IntRange(min=1), default=4, help="Requests prepared in parallel.")
+@click.option("--ptb", type=click.Choice(["python", "java"]), default="python", help="The caption tokenizer.")
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
+@click.option("--allow-environment-change", is_flag=True, help="Resume with other packages or another device.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command resumes it.")
 def run(**given: Any) -> int:
-    """Ask a model every question of some benchmarks, score it, and print the table.
+    """Evaluate a model on benchmarks, and print the table.
 
-    Interrupted or killed, the same command asks only what is missing.
+    After an interruption or a crash the same command answers only what is missing.
     """
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.evaluation.plan import make_plan

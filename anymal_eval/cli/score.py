@@ -10,7 +10,12 @@ import click
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--ptb", type=click.Choice(["python", "java"]), help="The caption tokeniser; by default the run's.")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
 def score(run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...]) -> int:
     """Score RUN again from its responses, without the model."""
     from anymal_eval.cli._progress import Terminal

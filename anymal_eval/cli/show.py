@@ -10,18 +10,28 @@ import click
 @click.command()
 @click.argument("task")
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, help="How many examples.")
-@click.option("--model", default="constant", help="Whose wording; it is not loaded where its words are known before.")
+@click.option("--model", default="constant", help="Whose wording.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model.")
-@click.option("--protocol", default="plain", help="How to ask.")
+@click.option("--protocol", default="plain", help="Prompts, decoding and reading of answers.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
-@click.option("--ablate", type=click.Choice(["none", "no-media", "shuffled-media"]), default="none", help="Blind it.")
-@click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Your own task files.")
+@click.option(
+    "--ablate",
+    type=click.Choice(["none", "no-media", "shuffled-media"]),
+    default="none",
+    help="Remove or shuffle the media.",
+)
+@click.option(
+    "--tasks-dir",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="A folder of your own task files; repeatable.",
+)
 def show(task: str, count: int, **given: Any) -> None:
     """Print the exact prompt, media and reading of the first examples of TASK."""
     from anymal_eval.cli._progress import Terminal
-    from anymal_eval.evaluation.load import TaskRequests, load_model, warn_of_cleaning
+    from anymal_eval.evaluation.load import build_requests, load_model, warn_of_cleaning
     from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.evaluation.prompts import prompt_lines
     from anymal_eval.evaluation.resolve import resolve
@@ -34,7 +44,7 @@ def show(task: str, count: int, **given: Any) -> None:
     try:
         warn_of_cleaning(resolved, loaded.wording, console)
         for dataset in resolved.datasets:
-            requests = TaskRequests(dataset, loaded.wording, resolved.protocol, plan.ablate)
+            requests = build_requests(dataset, loaded.wording, resolved.protocol, plan.ablate).requests
             reading = reading_for(dataset.task, loaded.wording, resolved.protocol)
             for example, request in itertools.islice(zip(dataset.examples, requests, strict=False), count):
                 click.echo("\n".join(prompt_lines(dataset.task.name, example, request, reading)))

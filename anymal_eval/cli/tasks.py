@@ -1,4 +1,4 @@
-"""``anymal-eval tasks``: lists the benchmarks, or tells one in detail."""
+"""``anymal-eval tasks``: lists the benchmarks, or shows one in detail."""
 
 import click
 
@@ -7,7 +7,7 @@ import click
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tasks(name: str | None, as_json: bool) -> None:
-    """List the benchmarks, or tell NAME in detail."""
+    """List the benchmarks, or show NAME in detail."""
     from anymal_eval import catalog
     from anymal_eval.cli._listing import list_or_show
 

@@ -1,4 +1,4 @@
-"""What an evaluation tells whoever runs it: messages and progress, passed in, so that nothing here prints."""
+"""Messages and progress of an evaluation. A console is passed in, so nothing in this part prints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

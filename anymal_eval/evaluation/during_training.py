@@ -12,7 +12,7 @@ from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.evaluation.dataset import load_dataset, reported_split, require_media
 from anymal_eval.evaluation.generate import run_requests, task_entry
-from anymal_eval.evaluation.load import TaskRequests
+from anymal_eval.evaluation.load import TaskRequests, build_requests
 from anymal_eval.evaluation.plan import DataOptions
 from anymal_eval.evaluation.resolve import choose_tasks
 from anymal_eval.scoring.score import score
@@ -67,7 +67,7 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
 
         own = anymal.Options(checkpoint="", features=str(options.features or ""), media_timeout=options.media_timeout)
         model = anymal.over(network, own)
-        requests[:] = requests or [TaskRequests(one, model.wording, protocol, "none") for one in datasets]
+        requests[:] = requests or [build_requests(one, model.wording, protocol, "none") for one in datasets]
         try:
             return {name: value for task in requests for name, value in _headlines(model, task).items()}
         finally:
@@ -82,7 +82,7 @@ def _headlines(model: Model, task: TaskRequests) -> dict[str, float]:
     def sink(batch: Sequence[Response]) -> None:
         responses.update((response.id, response) for response in batch)
 
-    run_requests(list(task), model, sink, EngineSettings(), Clock())
+    run_requests(task.requests, model, sink, EngineSettings(), Clock())
     name, examples = task.dataset.task.name, task.dataset.examples
     scores = score(task.dataset.task, task_entry(task), examples, responses)
     errors = sum(answer.state == "error" for answer in scores.answers)

@@ -158,7 +158,7 @@ def run_requests(requests: Sequence[Any], model: Model, sink: Any, settings: Any
 def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: Session, console: Console) -> None:
     size = len(task.dataset.examples)
     with ResponseLog(file) as log:
-        missing = [request for request in task if request.id not in log.answered]
+        missing = [request for request in task.requests if request.id not in log.answered]
         with console.progress(task.dataset.task.name, size, size - len(missing)) as advance:
 
             def sink(batch: Sequence[Response]) -> None:

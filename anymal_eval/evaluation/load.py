@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,43 +19,23 @@ from anymal_eval.sources.ablation import ablated
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
 
-# A request takes about 1.1 kB: those of all thirteen demo tasks stay, those of VQAv2's 214,354 questions (240 MB) are
-# built a second time when they are sent, which takes 3 s.
-KEPT_REQUESTS = 20_000
 
-
+@dataclass(frozen=True, kw_only=True)
 class TaskRequests:
-    """The requests of one task, in the order of its examples.
+    """The requests of one task. One takes about 500 bytes: VQAv2's 214,354 questions, 106 MB.
 
     Attributes:
-        wording, protocol, ablate: what they are built with.
+        wording, protocol, ablate: what they were built with.
+        requests: in the order of the dataset's examples.
         prompts: the hash of all prompts, as they are sent.
     """
 
-    def __init__(self, dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> None:
-        """Build and hash them.
-
-        Raises:
-            BadDefinition: the words name something that the examples do not have.
-        """
-        self.dataset = dataset
-        self.wording, self.protocol, self.ablate = wording, protocol, ablate
-        self._kept: list[Request] | None = [] if len(dataset.examples) <= KEPT_REQUESTS else None
-        self.prompts = fingerprint.of_lines(self._hashed())
-
-    def __iter__(self) -> Iterator[Request]:
-        return iter(self._kept) if self._kept is not None else self._built()
-
-    def _built(self) -> Iterator[Request]:
-        task = self.dataset.task
-        for example in ablated(self.dataset.examples, self.ablate):
-            yield build_request(example, task, self.wording, self.protocol)
-
-    def _hashed(self) -> Iterator[str]:
-        for request in self._built():
-            if self._kept is not None:
-                self._kept.append(request)
-            yield prompt_text(request)
+    dataset: TaskDataset
+    wording: Wording
+    protocol: Protocol
+    ablate: str
+    requests: tuple[Request, ...]
+    prompts: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +49,8 @@ class LoadedEvaluation:
 
     def without_media(self) -> LoadedEvaluation:
         """The same evaluation with every medium left out."""
-        datasets = [task.dataset for task in self.tasks]
-        return replace(self, ablate="no-media", tasks=_requests(self.resolved, self.model, datasets, "no-media"))
+        tasks = [build_requests(task.dataset, task.wording, task.protocol, "no-media") for task in self.tasks]
+        return replace(self, ablate="no-media", tasks=tuple(tasks))
 
 
 def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
@@ -90,18 +69,18 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
     try:
         if plan.with_blind and isinstance(model, Expecting):
             raise WrongUse(
-                f"--with-blind asks again without media, which the file of model {resolved.spec.name} cannot answer"
+                f"--with-blind runs again without media, which the file of model {resolved.spec.name} cannot answer"
             )
         datasets = [_expected_by(model, dataset) for dataset in resolved.datasets]
         warn_of_cleaning(resolved, model.wording, console)
-        tasks = _requests(resolved, model, datasets, plan.ablate)
+        tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         if isinstance(model, Refusing):
             for task in tasks:
-                model.refuse(next(iter(task)))
+                model.refuse(task.requests[0])
     except BaseException:
         model.close()
         raise
-    return LoadedEvaluation(resolved=resolved, model=model, ablate=plan.ablate, tasks=tasks)
+    return LoadedEvaluation(resolved=resolved, model=model, ablate=plan.ablate, tasks=tuple(tasks))
 
 
 def load_model(resolved: ResolvedEvaluation) -> Model:
@@ -131,6 +110,26 @@ def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Co
             console.message(why)
 
 
+def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> TaskRequests:
+    """Put every example into words, once, and hash the prompts.
+
+    Args:
+        dataset: the examples.
+        wording: the model's own words, for what the protocol does not word.
+        protocol: whose words go first.
+        ablate: ``none``, ``no-media`` or ``shuffled-media``.
+
+    Raises:
+        BadDefinition: the words name something that the examples do not have.
+    """
+    examples = ablated(dataset.examples, ablate)
+    requests = tuple(build_request(example, dataset.task, wording, protocol) for example in examples)
+    prompts = fingerprint.of_lines(map(prompt_text, requests))
+    return TaskRequests(
+        dataset=dataset, wording=wording, protocol=protocol, ablate=ablate, requests=requests, prompts=prompts
+    )
+
+
 def prompt_text(request: Request) -> str:
     """A request as one line of text, media by their kind: equal text means equal words."""
     turns = [
@@ -140,12 +139,6 @@ def prompt_text(request: Request) -> str:
     decoding = encode(request.decoding)
     rest = [request.answer_prefix, list(request.candidates), request.length_normalise, decoding, request.frames]
     return write_json([turns, *rest])
-
-
-def _requests(
-    resolved: ResolvedEvaluation, model: Model, datasets: list[TaskDataset], ablate: str
-) -> tuple[TaskRequests, ...]:
-    return tuple(TaskRequests(dataset, model.wording, resolved.protocol, ablate) for dataset in datasets)
 
 
 def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:

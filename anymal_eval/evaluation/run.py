@@ -31,12 +31,13 @@ def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
     Raises:
         AnyMALEvalError: as the error tree says; what was answered is on disk, and the same plan resumes it.
     """
-    loaded = load(resolve(plan, console), console)
+    resolved = resolve(plan, console)
+    loaded = load(resolved, console)
     try:
         finished = _run(loaded, plan.out, console)
         if not plan.with_blind:
             return finished
-        console.message("asking the same without media")
+        console.message("answering the same without media")
         blind = _run(loaded.without_media(), finished.root / BLIND, console, resumed_by=finished.root)
     finally:
         if plan.model.model is not loaded.model:  # a model that was given as an object is its owner's to close
@@ -89,7 +90,7 @@ def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_b
         except KeyboardInterrupt:
             where = resumed_by or root
             console.message(
-                f"\ninterrupted: every answer so far is in {where}; the same command with --out {where} goes on"
+                f"\ninterrupted: every answer so far is in {where}; the same command with --out {where} resumes it"
             )
             raise
         with one.clock.measure("scoring"):

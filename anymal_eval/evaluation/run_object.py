@@ -135,7 +135,7 @@ class Run:
         if task not in self._requests:
             made = self._made.get(task)
             self._requests[task] = (
-                {request.id: request for request in made}
+                {request.id: request for request in made.requests}
                 if made is not None
                 else rebuild_requests(self._dataset(task), self._stored)
             )

@@ -87,7 +87,7 @@ def _count_errors(dataset: TaskDataset, scores: Scores, console: Console) -> int
     if errors:
         console.message(
             f"{dataset.task.name}: {len(errors)} of {len(scores.answers)} answers are errors and are left out "
-            f"of the value: {listed([name for name, _ in errors])}; the first: {errors[0][1]}; the same command asks "
+            f"of the value: {listed([name for name, _ in errors])}; the first: {errors[0][1]}; the same command tries "
             "them again"
         )
     return len(errors)

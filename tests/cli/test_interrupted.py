@@ -89,7 +89,7 @@ def test_interrupted_says_how_to_go_on(tmp_path: Path, data: Path, command: Comm
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"--out {out} goes on" in said
+    assert f"--out {out} resumes it" in said
     assert "Traceback" not in said
     assert 0 < answered(out) < COUNT
     assert command("score", out, "--data-root", data).returncode == 2

@@ -79,7 +79,7 @@ def test_a_blind_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytes
         patched.setattr(constant, "_Constant", Tired)
         done = blind(tmp_path / "run", "--batch-size", 5, tasks="vqav2")
     assert isinstance(done.exception, KeyboardInterrupt | click.Abort)
-    assert f"the same command with --out {tmp_path / 'run'} goes on" in done.output
+    assert f"the same command with --out {tmp_path / 'run'} resumes it" in done.output
     assert (tmp_path / "run/results.json").is_file()  # what had been answered with media is scored
     assert len(asked(tmp_path / "run/no-media")) == 10
 

@@ -18,7 +18,7 @@ import pytest
 from anymal_eval import catalog, metrics, protocols
 from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.generate import task_entry
-from anymal_eval.evaluation.load import TaskRequests
+from anymal_eval.evaluation.load import build_requests
 from anymal_eval.models import choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.protocols.reading import Reading, reading_for
@@ -100,7 +100,7 @@ def scored(
         fingerprint="x",
     )  # fmt: skip
     model = choose_model("constant", {}).load()
-    entry = task_entry(TaskRequests(dataset, model.wording, protocols.get(protocol), "none"))
+    entry = task_entry(build_requests(dataset, model.wording, protocols.get(protocol), "none"))
     return score(task, entry, examples, {response.id: response for response in said})
 
 
