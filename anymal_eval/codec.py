@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import reprlib
 import tomllib
 import typing
 from collections import Counter
@@ -11,37 +12,50 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anymal_eval.errors import BadData, BadDefinition, listed
+from anymal_eval.errors import AnyMALEvalError, BadData, BadDefinition, listed
 
 T = TypeVar("T")
+_KEY_ERRORS = {"unexpected_keyword_argument": "unknown key", "missing": "it is missing"}
 # What ends a line for some readers of JSON lines, and halves of surrogate pairs, which UTF-8 cannot hold.
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
-def decode(of_type: type[T], data: object, where: str) -> T:
+def decode(of_type: type[T], data: object, where: str, error: type[AnyMALEvalError] = BadData) -> T:
     """Build a record from plain data; unknown keys, missing keys and wrong types are refused.
+
+    An int stands for a float too; a bool is no number, and a number in quotes is none.
 
     Args:
         of_type: a dataclass, or any type that pydantic knows.
         data: what ``json`` or ``tomllib`` gave.
         where: the file, and the row in it, for the message.
+        error: what is raised.
 
     Raises:
-        BadData: one line that names ``where``, the key and what it must be.
+        BadData: or the given ``error``: one line that names ``where``, the key and what it must be.
+
+    >>> decode(dict[str, float], {"width": 64}, "size")
+    {'width': 64.0}
+    >>> decode(dict[str, float], {"width": "64"}, "size")
+    Traceback (most recent call last):
+    anymal_eval.errors.BadData: size: width: Input should be a valid number, got '64'
     """
     from pydantic import ValidationError
 
     try:
-        return typing.cast(T, _adapter(typing.cast(Hashable, of_type)).validate_python(data))
-    except ValidationError as error:
-        first = error.errors()[0]
+        return typing.cast(T, _validator(typing.cast(Hashable, of_type)).validate_python(data))
+    except ValidationError as found:
+        first = found.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BadData(f"{where}: {key}: {first['msg']}{more}") from None
+        what = _KEY_ERRORS.get(first["type"]) or f"{first['msg']}, got {reprlib.repr(first['input'])}"
+        if what == "unknown key" and len(first["loc"]) == 1 and dataclasses.is_dataclass(of_type):
+            what += f"; it may hold {', '.join(sorted(field.name for field in dataclasses.fields(of_type)))}"
+        more = f" (and {found.error_count() - 1} more)" if found.error_count() > 1 else ""
+        raise error(f"{where}: {key}: {what}{more}") from None
 
 
 def encode(record: object) -> dict[str, Any]:
-    """A dataclass as plain data, without the fields that are None or still at an empty default."""
+    """A dataclass as plain data, without the fields that are None."""
     if not dataclasses.is_dataclass(record) or isinstance(record, type):
         raise TypeError(f"{record!r} is not a record")
     return {
@@ -113,12 +127,19 @@ def read_toml(of_type: type[T], file: Path) -> T:
     Raises:
         BadDefinition: it is no TOML, or does not hold what the record needs.
     """
+    return decode(of_type, read_toml_table(file), str(file), BadDefinition)
+
+
+def read_toml_table(file: Path) -> dict[str, Any]:
+    """A TOML file as plain data.
+
+    Raises:
+        BadDefinition: it is no TOML.
+    """
     try:
-        return decode(of_type, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadDefinition(f"{file}: {error}") from None
-    except BadData as error:
-        raise BadDefinition(str(error)) from None
 
 
 def write_json(data: object) -> str:
@@ -151,11 +172,26 @@ def _plain(value: object) -> Any:
 
 
 @cache
-def _adapter(of_type: Any) -> Any:
+def _validator(of_type: Any) -> Any:
     from pydantic import TypeAdapter
+    from pydantic_core import SchemaValidator
 
     _forbid_unknown_keys(of_type, set())
-    return TypeAdapter(of_type)
+    schema = TypeAdapter(of_type).core_schema
+    _refuse_conversions(schema)
+    return SchemaValidator(schema)
+
+
+def _refuse_conversions(schema: Any) -> None:
+    # Pydantic's strict mode would refuse lists for tuples and tables for dataclasses too.
+    if isinstance(schema, dict):
+        if schema.get("type") in ("int", "float", "bool"):
+            schema["strict"] = True
+        for part in schema.values():
+            _refuse_conversions(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _refuse_conversions(part)
 
 
 def _forbid_unknown_keys(of_type: Any, seen: set[object]) -> None:

@@ -20,10 +20,23 @@ class Outer:
     name: str
     inner: Inner
     many: tuple[Inner, ...] = ()
+    share: float = 0.0
+    open: bool = False
 
 
 def test_nested_records_are_read() -> None:
     assert codec.decode(Outer, {"name": "a", "inner": {"number": 1}}, "x") == Outer(name="a", inner=Inner(number=1))
+
+
+def test_an_int_stands_for_a_float() -> None:
+    found = codec.decode(Outer, {"name": "a", "inner": {"number": 1}, "share": 1, "many": [{"number": 2}]}, "x")
+    assert isinstance(found.share, float)
+    assert found == Outer(name="a", inner=Inner(number=1), share=1.0, many=(Inner(number=2),))
+
+
+def test_the_caller_names_the_error() -> None:
+    with pytest.raises(BadDefinition, match=r"f\.toml: number: unknown key; it may hold inner, many, name"):
+        codec.decode(Outer, {"name": "a", "inner": {"number": 1}, "number": 2}, "f.toml", BadDefinition)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +46,15 @@ def test_nested_records_are_read() -> None:
         ({"name": "a", "inner": {"number": 1, "numbr": 2}}, "f.json: inner.numbr"),
         ({"name": "a", "inner": {"number": 1}, "many": [{"number": 1, "x": 2}]}, "f.json: many.0.x"),
         ({"name": "a"}, "f.json: inner"),
-        ({"name": 3, "inner": {"number": 1}}, "f.json: name"),
+        ({"name": 3, "inner": {"number": 1}}, "f.json: name: .* valid string, got 3"),
+        ({"name": "a", "inner": {"number": True}}, "f.json: inner.number: .* valid integer, got True"),
+        ({"name": "a", "inner": {"number": "1"}}, "f.json: inner.number: .* valid integer, got '1'"),
+        ({"name": "a", "inner": {"number": 1.0}}, "f.json: inner.number: .* valid integer, got 1.0"),
+        ({"name": "a", "inner": {"number": 1}, "share": True}, "f.json: share: .* valid number, got True"),
+        ({"name": "a", "inner": {"number": 1}, "share": "0.5"}, "f.json: share: .* valid number, got '0.5'"),
+        ({"name": "a", "inner": {"number": 1}, "open": 1}, "f.json: open: .* valid boolean, got 1"),
+        ({"name": "a", "inner": {"number": 1}, "many": "ab"}, "f.json: many"),
+        ({"name": "a", "inner": [1]}, "f.json: inner"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_key(data: object, said: str) -> None:

@@ -5,17 +5,18 @@ A preset's file name is its name; adding one is adding a file.
 
 import dataclasses
 import difflib
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from anymal_eval.anymal import encoders, projectors, strict
+from anymal_eval.anymal import encoders, projectors
 from anymal_eval.anymal.encoders import EncoderOptions, Medium
 from anymal_eval.anymal.projectors import ProjectorOptions
+from anymal_eval.codec import decode, encode, read_toml_table
 from anymal_eval.errors import BadDefinition, NotInCatalog
 
+T = TypeVar("T")
 MEDIA: tuple[Medium, ...] = get_args(Medium)
 _PRESETS = Path(__file__).parent / "presets"
 
@@ -62,6 +63,21 @@ class AnyMALConfig:
     lora: LoraConfig | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """A modality before the ``kind`` of its parts is known."""
+
+    encoder: Mapping[str, Any]
+    projector: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    llm: LLMConfig
+    modalities: Mapping[Medium, _Parts]
+    lora: LoraConfig | None = None
+
+
 def read_config(table: Mapping[str, object], where: str) -> AnyMALConfig:
     """A config from plain data.
 
@@ -72,24 +88,30 @@ def read_config(table: Mapping[str, object], where: str) -> AnyMALConfig:
     Raises:
         BadDefinition: an unknown key, encoder or projector, or a value of another type.
     """
-    unknown = set(table) - {"llm", "modalities", "lora"}
-    if unknown:
-        raise BadDefinition(f"{where}: unknown key {sorted(unknown)[0]!r}; it may hold llm, lora, modalities")
-    modalities = _table(table, "modalities", where)
-    if not modalities:
+    found = decode(_Network, table, where, BadDefinition)
+    if not found.modalities:
         raise BadDefinition(f"{where}: no [modalities.*] at all")
-    lora = _table(table, "lora", where) if "lora" in table else None
-    return AnyMALConfig(
-        llm=strict.read(LLMConfig, _table(table, "llm", where), f"{where}: llm"),
-        modalities={_medium(name, where): _modality(modalities, name, where) for name in modalities},
-        lora=None if lora is None else strict.read(LoraConfig, lora, f"{where}: lora"),
-    )
+    modalities = {}
+    for medium, parts in found.modalities.items():
+        here = f"{where}: modalities.{medium}"
+        modalities[medium] = ModalityConfig(
+            encoder=_options(encoders.options_of, parts.encoder, f"{here}.encoder"),
+            projector=_options(projectors.options_of, parts.projector, f"{here}.projector"),
+        )
+    return AnyMALConfig(llm=found.llm, modalities=modalities, lora=found.lora)
+
+
+def _options(options_of: Callable[[str], type[T]], table: Mapping[str, object], where: str) -> T:
+    """The options of an encoder or projector, whose type depends on its ``kind``."""
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        raise BadDefinition(f"{where}: 'kind' is missing")
+    return decode(options_of(kind), table, where, BadDefinition)
 
 
 def write_config(config: AnyMALConfig) -> dict[str, Any]:
     """The inverse of :func:`read_config`."""
-    plain: dict[str, Any] = strict.write(config)
-    return plain
+    return encode(config)
 
 
 def preset_names() -> list[str]:
@@ -115,11 +137,7 @@ def read_toml(file: Path) -> AnyMALConfig:
     Raises:
         BadDefinition: it is no TOML, or not this config.
     """
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadDefinition(f"{file}: {error}") from error
-    return read_config(table, str(file))
+    return read_config(read_toml_table(file), str(file))
 
 
 def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:
@@ -145,40 +163,3 @@ def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:
     }
     llm = dataclasses.replace(config.llm, path=paths.get("llm", config.llm.path))
     return dataclasses.replace(config, llm=llm, modalities=modalities)
-
-
-def _modality(table: Mapping[str, object], name: str, where: str) -> ModalityConfig:
-    """One ``[modalities.*]`` table; its ``kind`` says which options it may hold."""
-    here = f"{where}: modalities.{name}"
-    own = _table(table, name, where)
-    unknown = set(own) - {"encoder", "projector"}
-    if unknown:
-        raise BadDefinition(f"{here}: unknown key {sorted(unknown)[0]!r}; it may hold encoder, projector")
-    encoder, projector = _table(own, "encoder", here), _table(own, "projector", here)
-    encoder_type = encoders.options_of(_kind(encoder, f"{here}.encoder"))
-    projector_type = projectors.options_of(_kind(projector, f"{here}.projector"))
-    return ModalityConfig(
-        encoder=strict.read(encoder_type, encoder, f"{here}.encoder"),
-        projector=strict.read(projector_type, projector, f"{here}.projector"),
-    )
-
-
-def _kind(table: Mapping[str, object], where: str) -> str:
-    kind = table.get("kind")
-    if not isinstance(kind, str):
-        raise BadDefinition(f"{where}: 'kind' is missing")
-    return kind
-
-
-def _medium(name: str, where: str) -> Medium:
-    for medium in MEDIA:
-        if medium == name:
-            return medium
-    raise BadDefinition(f"{where}: no medium named {name!r}; there are {', '.join(MEDIA)}")
-
-
-def _table(table: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:
-    found = table.get(key)
-    if not isinstance(found, Mapping):
-        raise BadDefinition(f"{where}: the table [{key}] is missing")
-    return found

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from anymal_eval.anymal import strict
 from anymal_eval.catalog import Catalog
-from anymal_eval.errors import WrongUse
+from anymal_eval.codec import decode, read_toml_table
+from anymal_eval.errors import BadDefinition, WrongUse
 
 Schedule = Literal["cosine", "linear", "constant"]
 _PRESETS = Path(__file__).parent / "presets"
@@ -69,10 +69,8 @@ def recipe(preset: str | None, given: Mapping[str, Any]) -> Recipe:
     """
     table: dict[str, Any] = {}
     if preset is not None:
-        import tomllib
-
         file = Catalog("training preset", [_PRESETS], ending=".toml").file(preset)
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml_table(file)
     table |= {name: value for name, value in given.items() if value is not None}
     lacking = [
         field.name
@@ -82,7 +80,7 @@ def recipe(preset: str | None, given: Mapping[str, Any]) -> Recipe:
     if lacking:
         asked = ", ".join("--" + name.replace("_", "-") for name in lacking)
         raise WrongUse(f"{asked}: give it, or name a --preset ({', '.join(presets())})")
-    return _checked(strict.read(Recipe, table, preset or "options"))
+    return _checked(decode(Recipe, table, preset or "options", BadDefinition))
 
 
 def _checked(made: Recipe) -> Recipe:

@@ -48,17 +48,20 @@ kind = "mlp"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (WHOLE + "[extra]\n", "unknown key 'extra'"),
-        (WHOLE.replace('path = "y"', 'path = "y"\nlayers = 2'), "modalities.image.encoder: unknown key 'layers'"),
-        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = "last"'), "layer: expected int, got 'last'"),
-        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = true'), "layer: expected int, got True"),
-        (WHOLE.replace('path = "x"', ""), "llm: 'path' is missing"),
+        (WHOLE + "[extra]\n", "extra: unknown key; it may hold llm, lora, modalities"),
+        (
+            WHOLE.replace('path = "y"', 'path = "y"\nlayers = 2'),
+            "modalities.image.encoder: layers: unknown key; it may hold architecture, class_token, kind, layer, path",
+        ),
+        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = "last"'), "layer: .* a valid integer, got 'last'"),
+        (WHOLE.replace('path = "y"', 'path = "y"\nlayer = true'), "layer: .* a valid integer, got True"),
+        (WHOLE.replace('path = "x"', ""), r"llm\.path: it is missing"),
         (WHOLE.replace('kind = "mlp"', ""), "projector: 'kind' is missing"),
-        (WHOLE.replace('kind = "mlp"', 'kind = "linear"\nreading = "both"'), "'both' is none of 'pool', 'expand'"),
-        (WHOLE.replace("modalities.image", "modalities.smell"), "no medium named 'smell'"),
+        (WHOLE.replace('kind = "mlp"', 'kind = "linear"\nreading = "both"'), "be 'pool' or 'expand', got 'both'"),
+        (WHOLE.replace("modalities.image", "modalities.smell"), "be 'image', 'audio', 'video' or 'imu', got 'smell'"),
         (WHOLE.replace('kind = "clip"', 'kind = "vit"'), "no encoder named 'vit'"),
         ("[llm]\npath=", "Invalid value"),
-        ('[llm]\npath = "x"\n', r"\[modalities\] is missing"),
+        ('[llm]\npath = "x"\n', "modalities: it is missing"),
     ],
 )
 def test_what_is_not_understood_is_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import torch
 import transformers as typed
 from numpy.typing import NDArray
 
-from anymal_eval.anymal import encoders, strict, tiny
+from anymal_eval.anymal import encoders, tiny
 from anymal_eval.anymal.encoders import Encoder, imu2clip
 from anymal_eval.anymal.encoders.frames import Frames
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.codec import decode
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 
 transformers: Any = typed  # its classes are typed by halves
@@ -32,7 +33,7 @@ ARCHITECTURES = {
 
 def made(kind: str, folder: Path, **options: Any) -> Encoder:
     """An encoder over random weights saved to disk."""
-    own = strict.read(
+    own = decode(
         encoders.options_of(kind),
         {"kind": kind, "path": str(folder), "architecture": ARCHITECTURES[kind], **options},
         kind,
@@ -76,7 +77,7 @@ def test_a_layer_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_frames_are_the_image_encoder_side_by_side(tmp_path: Path, draw: Draw) -> None:
     image = made("clip", tmp_path / "clip")
-    options = strict.read(
+    options = decode(
         encoders.options_of("frames"), {"kind": "frames", "path": str(tmp_path / "clip"), "frames": 3}, "frames"
     )
     video = encoders.build(options, BackboneLoading())
@@ -125,7 +126,7 @@ def test_clap_features_are_transformers(network: AnyMAL, tiny_folder: Path, draw
 
 
 def test_full_size_clap_has_32_time_steps() -> None:
-    options = strict.read(
+    options = decode(
         encoders.options_of("clap"),
         {"kind": "clap", "path": "not/here", "architecture": {"model_type": "clap_audio_model"}},
         "clap",
@@ -207,7 +208,7 @@ def test_weights_that_are_missing_or_pickled_are_refused(tmp_path: Path) -> None
     (tmp_path / "clip" / "model.safetensors").rename(tmp_path / "clip" / "pytorch_model.bin")
     with pytest.raises(BadCheckpoint, match=r"safetensors"):
         made("clip", tmp_path / "clip")
-    options = strict.read(encoders.options_of("clip"), {"kind": "clip", "path": "no/where"}, "clip")
+    options = decode(encoders.options_of("clip"), {"kind": "clip", "path": "no/where"}, "clip")
     with pytest.raises(BadCheckpoint, match="no such folder"):
         encoders.build(options, BackboneLoading())
 
@@ -215,7 +216,7 @@ def test_weights_that_are_missing_or_pickled_are_refused(tmp_path: Path) -> None
 def test_another_architecture_is_refused_not_filled_with_noise(
     tmp_path: Path, network: AnyMAL, tiny_folder: Path
 ) -> None:
-    options = strict.read(
+    options = decode(
         encoders.options_of("dinov2"), {"kind": "dinov2", "path": str(tiny_folder / "backbones" / "videomae")}, "x"
     )
     with pytest.raises(BadCheckpoint):

@@ -8,9 +8,10 @@ import pytest
 import torch
 import transformers as typed
 
-from anymal_eval.anymal import encoders, strict, tiny
+from anymal_eval.anymal import encoders, tiny
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.codec import decode
 from anymal_eval.errors import BadCheckpoint
 
 transformers: Any = typed
@@ -22,7 +23,7 @@ PLACES = 2 * 3  # sines and cosines of three waves, an axis
 
 def made(kind: str, folder: Path, **options: Any) -> Encoder:
     table = {"kind": kind, "path": str(folder), "side": 32, "architecture": ARCHITECTURE, **options}
-    own = strict.read(encoders.options_of(kind), table, kind)
+    own = decode(encoders.options_of(kind), table, kind)
     if not folder.exists():
         tiny.write_encoder(folder, own)
     return encoders.build(own, BackboneLoading())
