@@ -7,11 +7,11 @@ Licence   captions for academic use; sounds under the terms of YouTube
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import AudioCapsFiles, CaptionRow, Hub, hub_rows
+from anymal_eval.sources import CsvFiles, Hub, captions
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: CaptionRow) -> Example:
+def to_example(row: captions.CaptionRow) -> Example:
     """One clip, whichever source it came from; the file holds the ten seconds and no more."""
     return Example(
         id=row.row_id,
@@ -28,11 +28,20 @@ TASK = Task(
     kind="caption",
     media="audio",
     splits=(Split("test", expected=975), Split("val", expected=495)),
-    official=AudioCapsFiles(),
+    official=CsvFiles(
+        file="{split}.csv",
+        origin="github.com/cdjkim/audiocaps dataset",
+        columns=captions.AUDIOCAPS_COLUMNS,
+        folders={
+            "audio": "10 s from start_time of each YouTube video, as {youtube_id}_{start_time}.wav or {youtube_id}.wav"
+            " (flac, mp3)",
+        },
+        read=captions.audiocaps,
+    ),
     hub=Hub(
         id="OpenSound/AudioCaps",
         splits={"test": "test", "val": "validation"},
-        read=hub_rows.audiocaps,
+        read=captions.audiocaps_copy,
         media="audio",
         large=True,
     ),

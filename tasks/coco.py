@@ -7,11 +7,11 @@ Licence   captions CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, CocoFiles, Hub, hub_rows
+from anymal_eval.sources import Hub, captions
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: CaptionRow) -> Example:
+def to_example(row: captions.CaptionRow) -> Example:
     """One picture, whichever source it came from."""
     return Example(
         id=row.row_id,
@@ -28,11 +28,11 @@ TASK = Task(
     kind="caption",
     media="image",
     splits=(Split("test", expected=5_000), Split("val", expected=5_000)),
-    official=CocoFiles(),
+    official=captions.CocoFiles(),
     hub=Hub(
         id="yerevann/coco-karpathy",
         splits={"test": "test", "val": "validation"},
-        read=hub_rows.coco,
+        read=captions.coco_copy,
     ),
     to_example=to_example,
     metrics=("cider", "bleu", "rouge_l", "meteor", "spice"),

@@ -7,24 +7,27 @@ Licence   Hateful Memes licence: no redistribution; the words are offensive
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import HatefulMemesFiles, Hub, MemeRow, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, Row
 from anymal_eval.task import Split, Task
 
 OPTIONS = ("no", "yes")
 
 
-def to_example(row: MemeRow) -> Example:
-    """One meme; P(yes) is what is ranked."""
+def to_example(row: Row) -> Example:
+    """One meme; P(yes) is ranked. Ids lose their leading zeros: copies differ in them (8291 and "08291")."""
+    name = row.name("id")
+    name = str(int(name)) if name.isdecimal() else name
+    label = row.index("label", len(OPTIONS)) if row.split.labelled else None
     return Example(
-        id=row.meme_id,
-        cluster=row.meme_id,
+        id=name,
+        cluster=name,
         kind="yes_no",
-        media=(Media(kind="image", uri=row.image),),
+        media=(Media(kind="image", uri=row.medium("img/{img}")),),
         question="Is this meme hateful?",
-        context={"ocr": row.text},
+        context={"ocr": row.text("text", "")},
         options=OPTIONS,
-        references=None if row.label is None else (OPTIONS[row.label],),
-        label=row.label,
+        references=None if label is None else (OPTIONS[label],),
+        label=label,
     )
 
 
@@ -39,11 +42,14 @@ TASK = Task(
         Split("dev_unseen", expected=540),
         Split("test_unseen", expected=2_000),
     ),
-    official=HatefulMemesFiles(),
+    official=JsonFiles(
+        file="{split}.jsonl",
+        origin="hatefulmemeschallenge.com",
+        folders={"img": "hatefulmemeschallenge.com"},
+    ),
     hub=Hub(
         id="neuralcatcher/hateful_memes",
         splits={name: f"{name}.jsonl" for name in ("dev_seen", "test_seen", "dev_unseen", "test_unseen")},
-        read=hub_rows.hateful_memes,
         media="img",
     ),
     to_example=to_example,

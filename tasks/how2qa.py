@@ -7,11 +7,11 @@ Licence   see the two releases; videos of HowTo100M, under the terms of YouTube
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, How2QAFiles, Hub, hub_rows
+from anymal_eval.sources import Hub, clips
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: ClipRow) -> Example:
+def to_example(row: clips.ClipRow) -> Example:
     """One question; what it asks about lies between start and end of the 60-s clip."""
     return Example(
         id=row.row_id,
@@ -35,11 +35,11 @@ TASK = Task(
         Split("hero-val", expected=2_851, file="how2QA_val_release.csv"),
         Split("test", expected=3_094, labelled=False, file="how2qa_test_public_release.jsonl"),
     ),
-    official=How2QAFiles(),
+    official=clips.How2QAFiles(),
     hub=Hub(
         id="",
         splits={"val": "validation", "test": "test"},
-        read=hub_rows.how2qa,
+        read=clips.how2qa,
         media="video",
     ),
     to_example=to_example,

@@ -7,11 +7,11 @@ Licence   Ego4D licence: by agreement only
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, Hub, OwnLines, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, captions
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: CaptionRow) -> Example:
+def to_example(row: captions.CaptionRow) -> Example:
     """One window of motion; windows of one recording are one cluster."""
     return Example(
         id=row.row_id,
@@ -29,11 +29,16 @@ TASK = Task(
     kind="caption",
     media="imu",
     splits=(Split("test", expected=0),),
-    official=OwnLines(medium="imu"),
+    official=JsonFiles(
+        file="{split}.jsonl",
+        origin="your own data (no public release); 'data describe' shows the layout",
+        read=captions.own_lines("imu"),
+        layout=captions.OWN_LINES,
+    ),
     hub=Hub(
         id="",
         splits={"test": "test"},
-        read=hub_rows.own("imu"),
+        read=captions.own_lines("imu"),
         media="imu",
     ),
     to_example=to_example,

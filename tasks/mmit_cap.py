@@ -6,11 +6,11 @@ Reported  AnyMAL reports CIDEr; over other pictures it is another number
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import CaptionRow, Hub, OwnLines, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, captions
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: CaptionRow) -> Example:
+def to_example(row: captions.CaptionRow) -> Example:
     """One picture with what is asked about it."""
     return Example(
         id=row.row_id,
@@ -28,11 +28,16 @@ TASK = Task(
     kind="caption",
     media="image",
     splits=(Split("test", expected=0),),
-    official=OwnLines(medium="image"),
+    official=JsonFiles(
+        file="{split}.jsonl",
+        origin="your own data (no public release); 'data describe' shows the layout",
+        read=captions.own_lines("image"),
+        layout=captions.OWN_LINES,
+    ),
     hub=Hub(
         id="",
         splits={"test": "test"},
-        read=hub_rows.own("image"),
+        read=captions.own_lines("image"),
         media="image",
     ),
     to_example=to_example,

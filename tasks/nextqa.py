@@ -7,13 +7,13 @@ Licence   annotations MIT; videos of VidOR (YFCC100M)
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, Hub, NextQAFiles, hub_rows
+from anymal_eval.sources import CsvFiles, Hub, clips
 from anymal_eval.task import Split, Task
 
 CATEGORIES = {"C": "causal", "T": "temporal", "D": "descriptive"}
 
 
-def to_example(row: ClipRow) -> Example:
+def to_example(row: clips.ClipRow) -> Example:
     """One question; the official ``eval_mc.py`` counts type TP (previous) as TN (next)."""
     kind = "TN" if row.type == "TP" else row.type
     return Example(
@@ -35,11 +35,18 @@ TASK = Task(
     kind="choice",
     media="video",
     splits=(Split("val", expected=4_996), Split("test", expected=8_564)),
-    official=NextQAFiles(),
+    official=CsvFiles(
+        file="{split}.csv",
+        origin="github.com/doc-doc/NExT-QA dataset/nextqa",
+        columns=("video", "question", "answer", "qid", "type", *clips.NEXTQA_OPTIONS),
+        optional={clips.NEXTQA_VIDEOS: "github.com/doc-doc/NExT-QA dataset/nextqa; if videos lie under VidOR's names"},
+        folders={"videos": "xdshang.github.io/docs/vidor.html"},
+        read=clips.nextqa,
+    ),
     hub=Hub(
         id="lmms-lab/NExTQA",
         splits={"test": "test"},
-        read=hub_rows.nextqa,
+        read=clips.nextqa,
         config="MC",
     ),
     to_example=to_example,

@@ -7,11 +7,11 @@ Licence   see okvqa.allenai.org; v1.1 of the annotations: scores over v1.0 are n
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, VQAFiles, VQARow, hub_rows
+from anymal_eval.sources import Hub, vqa
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: VQARow) -> Example:
+def to_example(row: vqa.VQARow) -> Example:
     """One question, whichever source it came from."""
     return Example(
         id=row.question_id,
@@ -30,7 +30,7 @@ TASK = Task(
     kind="short_answer",
     media="image",
     splits=(Split("val", expected=5_046, file="val2014"),),
-    official=VQAFiles(
+    official=vqa.VQAFiles(
         questions="OpenEnded_mscoco_{split}_questions.json",
         annotations="mscoco_{split}_annotations.json",
         origin="okvqa.allenai.org/download.html",
@@ -38,7 +38,7 @@ TASK = Task(
     hub=Hub(
         id="lmms-lab/OK-VQA",
         splits={"val": "val2014"},
-        read=hub_rows.okvqa,
+        read=vqa.okvqa_copy,
         media="image",
         large=True,
     ),

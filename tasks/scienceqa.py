@@ -7,11 +7,11 @@ Licence   CC BY-NC-SA 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, ScienceQAFiles, ScienceQARow, hub_rows
+from anymal_eval.sources import Hub, scienceqa
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: ScienceQARow) -> Example:
+def to_example(row: scienceqa.ScienceQARow) -> Example:
     """One problem; the groups are those of the official ``evaluate_acc.py``."""
     image, text = row.image is not None, bool(row.hint)
     return Example(
@@ -40,11 +40,11 @@ TASK = Task(
     kind="choice",
     media="image",
     splits=(Split("test", expected=4_241), Split("val", expected=4_241)),
-    official=ScienceQAFiles(),
+    official=scienceqa.ScienceQAFiles(),
     hub=Hub(
         id="derek-thomas/ScienceQA",
         splits={"test": "test", "val": "validation"},
-        read=hub_rows.scienceqa,
+        read=scienceqa.scienceqa_copy,
         media="image",
     ),
     to_example=to_example,

@@ -7,11 +7,11 @@ Licence   see bobbywu.com/STAR; videos of Charades, for non-commercial use
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import ClipRow, Hub, StarFiles, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, clips
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: ClipRow) -> Example:
+def to_example(row: clips.ClipRow) -> Example:
     """One question; what it asks about lies between start and end."""
     return Example(
         id=row.row_id,
@@ -32,11 +32,16 @@ TASK = Task(
     kind="choice",
     media="video",
     splits=(Split("val", expected=7_098), Split("test", expected=0, labelled=False)),
-    official=StarFiles(),
+    official=JsonFiles(
+        file="STAR_{split}.json",
+        origin="bobbywu.com/STAR",
+        folders={"videos": "prior.allenai.org/projects/charades (480p, {video_id}.mp4)"},
+        read=clips.star,
+    ),
     hub=Hub(
         id="",
         splits={"val": "validation", "test": "test"},
-        read=hub_rows.star,
+        read=clips.star,
         media="video",
     ),
     to_example=to_example,

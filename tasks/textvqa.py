@@ -7,11 +7,11 @@ Licence   CC BY 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, TextVQAFiles, VQARow, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, vqa
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: VQARow) -> Example:
+def to_example(row: vqa.VQARow) -> Example:
     """One question, whichever source it came from; ``ocr_tokens`` only where the source has them."""
     return Example(
         id=row.question_id,
@@ -30,11 +30,32 @@ TASK = Task(
     kind="short_answer",
     media="image",
     splits=(Split("val", expected=5_000),),
-    official=TextVQAFiles(),
+    official=vqa.TextVQAFiles(
+        own=JsonFiles(
+            file="TextVQA_0.5.1_{split}.json",
+            key="data",
+            origin="textvqa.org/dataset",
+            folders={"train_images": "textvqa.org/dataset (train_val_images)"},
+            read=vqa.textvqa,
+        ),
+        pair=JsonFiles(
+            file="{split}_questions_vqa_format.json",
+            key="questions",
+            id="question_id",
+            origin="github.com/mlfoundations/open_flamingo",
+            annotations=JsonFiles(
+                file="{split}_annotations_vqa_format.json",
+                key="annotations",
+                id="question_id",
+                origin="github.com/mlfoundations/open_flamingo",
+            ),
+            read=vqa.textvqa,
+        ),
+    ),
     hub=Hub(
         id="lmms-lab/textvqa",
         splits={"val": "validation"},
-        read=hub_rows.textvqa,
+        read=vqa.textvqa,
         media="image",
         large=True,
     ),

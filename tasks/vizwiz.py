@@ -7,11 +7,11 @@ Licence   CC BY 4.0
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, VizWizFiles, VQARow, hub_rows
+from anymal_eval.sources import Hub, JsonFiles, vqa
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: VQARow) -> Example:
+def to_example(row: vqa.VQARow) -> Example:
     """One question, whichever source it came from. Each picture has one question, and is its id."""
     return Example(
         id=row.question_id,
@@ -33,11 +33,16 @@ TASK = Task(
         Split("val", expected=4_319),
         Split("test-dev", expected=8_000, labelled=False, file="test"),
     ),
-    official=VizWizFiles(),
+    official=JsonFiles(
+        file="Annotations/{split}.json",
+        origin="vizwiz.org/tasks-and-datasets/vqa",
+        folders={"{split}": "vizwiz.org/tasks-and-datasets/vqa"},
+        read=vqa.vizwiz,
+    ),
     hub=Hub(
         id="lmms-lab/VizWiz-VQA",
         splits={"val": "val", "test-dev": "test"},
-        read=hub_rows.vizwiz,
+        read=vqa.vizwiz_copy,
         media="image",
         large=True,
     ),

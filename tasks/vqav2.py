@@ -7,11 +7,11 @@ Licence   annotations CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, VQAFiles, VQARow, hub_rows
+from anymal_eval.sources import Hub, vqa
 from anymal_eval.task import Split, Task
 
 
-def to_example(row: VQARow) -> Example:
+def to_example(row: vqa.VQARow) -> Example:
     """One question, whichever source it came from."""
     return Example(
         id=row.question_id,
@@ -38,16 +38,15 @@ TASK = Task(
         Split("test-dev", expected=107_394, labelled=False, file="test-dev2015"),
         Split("test", expected=447_793, labelled=False, file="test2015"),
     ),
-    official=VQAFiles(
+    official=vqa.VQAFiles(
         questions="v2_OpenEnded_mscoco_{split}_questions.json",
         annotations="v2_mscoco_{split}_annotations.json",
-        folders={"test-dev2015": "test2015"},
         origin="visualqa.org/download.html",
     ),
     hub=Hub(
         id="lmms-lab/VQAv2",
         splits={"val": "validation", "test-dev": "testdev", "test": "test"},
-        read=hub_rows.vqav2,
+        read=vqa.vqa,
         media="image",
         large=True,
     ),

@@ -43,8 +43,7 @@ def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
         for file in found.official.files(split):
             optional = "" if file.needed else "optional; " if not file.is_folder else "media; "
             click.echo(f"  DIR/{found.name}/{file.name}\n      {optional}from {file.origin}")
-    layout = _layout(found)
-    if layout:
+    if layout := getattr(found.official, "layout", ""):
         click.echo(f"\n{layout}")
     hub_id = getattr(found.hub, "id", "")
     click.echo(f"\n--data hub: {hub_id or 'no copy is known; give one of the same columns with --hub-id ID'}")
@@ -117,12 +116,3 @@ def _decoder(task: "Task", decode: bool) -> "Iterator[Callable[[Media], object] 
             "imu": reader.imu,
         }
         yield readers[task.media]
-
-
-def _layout(task: "Task") -> str:
-    # Only our own format is documented here: the others are documented by their benchmarks.
-    import inspect
-
-    from anymal_eval.sources import OwnLines
-
-    return inspect.getdoc(OwnLines) or "" if isinstance(task.official, OwnLines) else ""

@@ -1,28 +1,39 @@
-"""The layouts of captions: COCO (Karpathy's file or a COCO-format one), AudioCaps, and our own JSON lines."""
+"""Captions: COCO (Karpathy's file or a COCO-format one), AudioCaps, our own JSON lines, and copies on the hub."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import (
-    first_of,
-    medium,
-    medium_within,
-    missing,
-    read_csv,
-    read_lines,
-    refuse_doubles,
-    require,
-)
-from anymal_eval.sources.rows import CaptionRow
-from anymal_eval.sources.vqa import section
+from anymal_eval.sources.folder import first_of, medium, medium_within, missing, read_csv, refuse_doubles
+from anymal_eval.sources.tables import JsonFiles, Row, each, rows_in
 from anymal_eval.task import DataFile, Split
 
+AUDIOCAPS_COLUMNS = ("audiocap_id", "youtube_id", "start_time", "caption")
 AUDIO_ENDINGS = ("wav", "flac", "mp3")
+OWN_LINES = """Our own JSON lines, for data that was never released.
+
+One object a line. ``medium`` is the key that names the file, relative to the folder of the lines; the keys
+question, start_s, end_s and origin (what it was cut from: one cluster) are optional::
+
+    {"id": "7", "image": "images/7.jpg", "question": "...", "references": ["..."]}
+    {"id": "w1", "imu": "windows/a.npy", "start_s": 0.0, "end_s": 5.0, "origin": "video-a", "references": ["..."]}"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionRow:
+    """A picture, sound or motion with its human captions. ``origin`` is what it was cut from, or itself."""
+
+    row_id: str
+    origin: str
+    medium: str
+    start_s: float | None = None
+    end_s: float | None = None
+    question: str = ""
+    captions: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +74,12 @@ class CocoFiles:
 
     def _from_karpathy(self, root: Path, file: Path, split: Split) -> Iterator[CaptionRow]:
         found = 0
-        for number, data in enumerate(section(read_json(file), "images", file)):
-            row = Fields(data, file, f"images[{number}]")
+        for row in JsonFiles(file=file.name, origin="", key="images").rows(root, split):
             if row.text("split") != split.in_files:
                 continue
             found += 1
             name = row.name("cocoid")
-            sentences = [Fields(item, file, f"images[{number}].sentences") for item in row.items("sentences")]
+            sentences = [Fields(item, file, f"{row.place}.sentences") for item in row.items("sentences")]
             yield CaptionRow(
                 row_id=name,
                 origin=name,
@@ -82,11 +92,9 @@ class CocoFiles:
     def _from_truth(self, root: Path, file: Path) -> Iterator[CaptionRow]:
         data = read_json(file)
         captions: dict[str, list[str]] = {}
-        for number, item in enumerate(section(data, "annotations", file)):
-            note = Fields(item, file, f"annotations[{number}]")
+        for note in rows_in(data, "annotations", file):
             captions.setdefault(note.name("image_id"), []).append(note.text("caption"))
-        for number, item in enumerate(section(data, "images", file)):
-            row = Fields(item, file, f"images[{number}]")
+        for row in rows_in(data, "images", file):
             name = row.name("id")
             picture = row.text("file_name", f"COCO_{self.images}_{row.whole('id'):012d}.jpg")
             yield CaptionRow(
@@ -100,52 +108,13 @@ class CocoFiles:
             raise BadData(f"{file}: {len(unknown)} unknown image_id in 'annotations': {listed(unknown)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AudioCapsFiles:
-    """``{split}.csv``: one caption a line, gathered by clip in the order in which clips first come.
-
-    A clip is named by its ``youtube_id``, with ``_{start_time}`` where a file cuts two clips from one video.
-    """
-
-    table: str = "{split}.csv"
-    origin: str = "github.com/cdjkim/audiocaps dataset"
-
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where."""
-        return (
-            DataFile(name=self.table.format(split=split.in_files), origin=self.origin),
-            DataFile(
-                name="audio/",
-                origin="10 s from start_time of each YouTube video, as {youtube_id}_{start_time}.wav or"
-                " {youtube_id}.wav (flac, mp3)",
-                needed=False,
-                is_folder=True,
-            ),
-        )
-
-    def rows(self, root: Path, split: Split) -> Iterator[CaptionRow]:
-        """The clips with their captions.
-
-        Raises:
-            MissingData, BadData: naming the file, the line and the column; a line comes twice.
-        """
-        files = self.files(split)
-        require(root, files)
-        file = root / files[0].name
-        lines = list(audiocaps_lines(file))
-        # Two annotators may say the same; one line that stands twice would count a reference twice.
-        refuse_doubles((f"{line.name('audiocap_id')} {line.text('caption')!r}" for line in lines), file, "line")
-        clips: dict[tuple[str, int], list[Fields]] = {}
-        for line in lines:
-            clips.setdefault((line.name("youtube_id"), line.whole("start_time")), []).append(line)
-        cuts = Counter(youtube_id for youtube_id, _ in clips)
-        for (youtube_id, start), captions in clips.items():
-            yield CaptionRow(
-                row_id=f"{youtube_id}_{start}" if cuts[youtube_id] > 1 else youtube_id,
-                origin=youtube_id,
-                medium=audiocaps_sound(root, captions[0]),
-                captions=tuple(line.text("caption") for line in captions),
-            )
+@each
+def coco_copy(row: Row) -> CaptionRow:
+    """yerevann/coco-karpathy: captions and names; the pictures must lie under ``DIR/coco``."""
+    name = row.name("cocoid")
+    return CaptionRow(
+        row_id=name, origin=name, medium=row.medium("val2014/{filename}"), captions=row.texts("sentences")
+    )
 
 
 def audiocaps_lines(file: Path) -> Iterator[Fields]:
@@ -154,7 +123,7 @@ def audiocaps_lines(file: Path) -> Iterator[Fields]:
     Raises:
         BadData: naming the file, the line and the column.
     """
-    return read_csv(file, ("audiocap_id", "youtube_id", "start_time", "caption"))
+    return read_csv(file, AUDIOCAPS_COLUMNS)
 
 
 def audiocaps_sound(root: Path, line: Fields) -> str:
@@ -168,45 +137,50 @@ def audiocaps_sound(root: Path, line: Fields) -> str:
     return first_of([medium(root, "audio", name, line) for name in names])
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnLines:
-    """Our own JSON lines, for data that was never released.
+def audiocaps(rows: Iterator[Row]) -> Iterator[CaptionRow]:
+    """AudioCaps' table: one caption a line, gathered by clip in the order in which clips first come."""
+    lines = list(rows)
+    if lines:
+        # Two annotators may write the same; one line that stands twice would count a reference twice.
+        ids = (f"{line.name('audiocap_id')} {line.text('caption')!r}" for line in lines)
+        refuse_doubles(ids, lines[0].file, "line")
+    return audiocaps_copy(iter(lines))
 
-    One object a line. ``medium`` is the key that names the file, relative to the folder of the lines; the keys
-    question, start_s, end_s and origin (what it was cut from: one cluster) are optional::
 
-        {"id": "7", "image": "images/7.jpg", "question": "...", "references": ["..."]}
-        {"id": "w1", "imu": "windows/a.npy", "start_s": 0.0, "end_s": 5.0, "origin": "video-a", "references": ["..."]}
+def audiocaps_copy(rows: Iterator[Row]) -> Iterator[CaptionRow]:
+    """The same from OpenSound/AudioCaps; the sound is that of the clip's first row.
+
+    A clip is named by its ``youtube_id``, with ``_{start_time}`` where two clips are cut from one video.
     """
+    clips: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        clips.setdefault((row.name("youtube_id"), row.whole("start_time")), []).append(row)
+    cuts = Counter(youtube_id for youtube_id, _ in clips)
+    for (youtube_id, start), found in clips.items():
+        yield CaptionRow(
+            row_id=f"{youtube_id}_{start}" if cuts[youtube_id] > 1 else youtube_id,
+            origin=youtube_id,
+            medium=found[0].uri or audiocaps_sound(found[0].root, found[0]),
+            captions=tuple(row.text("caption") for row in found),
+        )
 
-    medium: str
-    lines: str = "{split}.jsonl"
-    origin: str = "your own data (no public release); 'data describe' shows the layout"
 
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where."""
-        return (DataFile(name=self.lines.format(split=split.in_files), origin=self.origin),)
+def own_lines(key: str) -> Callable[[Iterator[Row]], Iterator[CaptionRow]]:
+    """Our own JSON lines, or a copy on the hub with the same keys: see ``OWN_LINES``. ``key`` names the medium."""
 
-    def rows(self, root: Path, split: Split) -> Iterator[CaptionRow]:
-        """The items, in the order of the file.
+    def read(row: Row) -> CaptionRow:
+        name = row.name("id")
+        return CaptionRow(
+            row_id=name,
+            origin=row.name("origin") if row.has("origin") else name,
+            medium=row.medium(f"{{{key}}}"),
+            start_s=row.seconds("start_s") if row.has("start_s") else None,
+            end_s=row.seconds("end_s") if row.has("end_s") else None,
+            question=row.text("question", ""),
+            captions=_some(row.texts("references"), row) if row.split.labelled else None,
+        )
 
-        Raises:
-            MissingData, BadData: naming the file, the line and the key.
-        """
-        files = self.files(split)
-        require(root, files)
-        file = root / files[0].name
-        for row in read_lines(file):
-            name = row.name("id")
-            yield CaptionRow(
-                row_id=name,
-                origin=row.name("origin") if row.has("origin") else name,
-                medium=medium(root, ".", row.text(self.medium), row),
-                start_s=row.seconds("start_s") if row.has("start_s") else None,
-                end_s=row.seconds("end_s") if row.has("end_s") else None,
-                question=row.text("question", ""),
-                captions=_some(row.texts("references"), row) if split.labelled else None,
-            )
+    return each(read)
 
 
 def _some(captions: tuple[str, ...], row: Fields) -> tuple[str, ...]:

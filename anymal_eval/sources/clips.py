@@ -1,5 +1,6 @@
-"""The layouts of questions about clips with options: NExT-QA and STAR."""
+"""Questions about clips with options: NExT-QA, STAR and How2QA, official files and copies on the hub."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,122 +8,158 @@ from pathlib import Path
 from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium, read_csv, require
-from anymal_eval.sources.rows import ClipRow
-from anymal_eval.sources.vqa import section
-from anymal_eval.task import DataFile, Split
+from anymal_eval.sources.tables import BySplit, CsvFiles, JsonFiles, Row, Table, each
+from anymal_eval.task import Split
 
 NEXTQA_OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 NEXTQA_TYPES = ("CW", "CH", "TN", "TP", "TC", "DC", "DL", "DO")
+NEXTQA_VIDEOS = "map_vid_vidorID.json"
 STAR_TYPES = ("Interaction", "Sequence", "Prediction", "Feasibility")
+HOW2QA_OPTIONS = ("a0", "a1", "a2", "a3")
+HOW2QA_VIDEOS = "how2_vid_mapping.json"
+HERO_COLUMNS = ("vid_id", "ts", "wrong1", "wrong2", "wrong3", "question", "right")
 
 
-@dataclass(frozen=True, kw_only=True)
-class NextQAFiles:
-    """``{split}.csv`` of the multi-choice task. ``qid`` counts within a video, so an id is ``{video}_{qid}``."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipRow:
+    """A question about a clip with four or five options. Times are seconds within the file ``clip``.
 
-    table: str = "{split}.csv"
-    mapping: str = "map_vid_vidorID.json"
-    origin: str = "github.com/doc-doc/NExT-QA dataset/nextqa"
-
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where."""
-        return (
-            DataFile(name=self.table.format(split=split.in_files), origin=self.origin),
-            DataFile(name=self.mapping, origin=f"{self.origin}; if videos lie under VidOR's names", needed=False),
-            DataFile(name="videos/", origin="xdshang.github.io/docs/vidor.html", needed=False, is_folder=True),
-        )
-
-    def rows(self, root: Path, split: Split) -> Iterator[ClipRow]:
-        """The questions, in the order of the file.
-
-        Raises:
-            MissingData, BadData: naming the file, the line and the column.
-        """
-        files = self.files(split)
-        require(root, files)
-        paths = video_names(root / self.mapping)
-        for row in read_csv(root / files[0].name, ("video", "question", "answer", "qid", "type", *NEXTQA_OPTIONS)):
-            video = row.name("video")
-            names = [f"{name}.mp4" for name in (paths.get(video, video), video)]
-            yield nextqa_row(row, first_of([medium(root, "videos", name, row) for name in names]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class StarFiles:
-    """``STAR_{split}.json``: a list of questions about a part of a Charades video.
-
-    Options keep the order of the file. The answer is a string there; where two choices are equal to it, the last
-    one counts, as in SeViLA's code.
+    ``type`` is the benchmark's own question type, unfolded, and empty where it has none.
     """
 
-    lines: str = "STAR_{split}.json"
-    origin: str = "bobbywu.com/STAR"
+    row_id: str
+    video: str
+    clip: str
+    start_s: float | None = None
+    end_s: float | None = None
+    question: str
+    options: tuple[str, ...]
+    answer: int | None
+    type: str = ""
 
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where."""
-        return (
-            DataFile(name=self.lines.format(split=split.in_files), origin=self.origin),
-            DataFile(
-                name="videos/",
-                origin="prior.allenai.org/projects/charades (480p, {video_id}.mp4)",
-                needed=False,
-                is_folder=True,
-            ),
+
+def nextqa(rows: Iterator[Row]) -> Iterator[ClipRow]:
+    """NExT-QA's multi-choice table; lmms-lab/NExTQA, configuration MC, has its columns.
+
+    ``qid`` counts within a video, so an id is ``{video}_{qid}``. A mapping gives the videos' names in VidOR.
+    """
+    names: Mapping[str, str] | None = None
+    for row in rows:
+        names = _video_names(row.root / NEXTQA_VIDEOS) if names is None else names
+        video = row.name("video")
+        yield ClipRow(
+            row_id=f"{video}_{row.name('qid')}",
+            video=video,
+            clip=row.medium_in("videos", f"{names.get(video, video)}.mp4", f"{video}.mp4"),
+            question=row.text("question"),
+            options=tuple(row.text(key) for key in NEXTQA_OPTIONS),
+            answer=row.index("answer", len(NEXTQA_OPTIONS)),
+            type=_known(row, row.text("type"), NEXTQA_TYPES),
         )
 
-    def rows(self, root: Path, split: Split) -> Iterator[ClipRow]:
-        """The questions, in the order of the file.
 
-        Raises:
-            MissingData, BadData: naming the file, the row and the key.
-        """
-        files = self.files(split)
-        require(root, files)
-        file = root / files[0].name
-        for number, data in enumerate(section(read_json(file), "", file)):
-            row = Fields(data, file, f"row {number}")
-            video = row.name("video_id")
-            yield star_row(row, medium(root, "videos", f"{video}.mp4", row), split.labelled)
+@each
+def star(row: Row) -> ClipRow:
+    """A question of STAR about a part of a Charades video; its type is what stands before the first ``_`` of its id.
 
-
-def nextqa_row(row: Fields, clip: str) -> ClipRow:
-    """A question of NExT-QA."""
-    video = row.name("video")
-    return ClipRow(
-        row_id=f"{video}_{row.name('qid')}",
-        video=video,
-        clip=clip,
-        question=row.text("question"),
-        options=tuple(row.text(key) for key in NEXTQA_OPTIONS),
-        answer=row.index("answer", len(NEXTQA_OPTIONS)),
-        type=_known(row, row.text("type"), NEXTQA_TYPES),
-    )
-
-
-def star_row(row: Fields, clip: str, labelled: bool) -> ClipRow:
-    """A question of STAR; the type is what stands before the first ``_`` of its id."""
+    Options keep the order of the file. The answer is a string there; where two choices are equal to it, the last one
+    counts, as in SeViLA's code.
+    """
     name = row.text("question_id")
-    options = tuple(Fields(item, "", "").text("choice") for item in _objects(row, "choices"))
-    answer = row.text("answer") if labelled else ""
-    if labelled and answer not in options:
+    options = _choices(row)
+    answer = row.text("answer") if row.split.labelled else ""
+    if row.split.labelled and answer not in options:
         raise row.bad(f"'answer' {answer!r:.80} is none of its {len(options)} choices")
-    start, end = times(row, row.raw("start"), row.raw("end"))
+    start, end = _times(row, row.raw("start"), row.raw("end"))
     return ClipRow(
         row_id=name,
         video=row.name("video_id"),
-        clip=clip,
+        clip=row.medium("videos/{video_id}.mp4"),
         start_s=start,
         end_s=end,
         question=row.text("question"),
         options=options,
-        answer=max(n for n, option in enumerate(options) if option == answer) if labelled else None,
+        answer=max(n for n, option in enumerate(options) if option == answer) if row.split.labelled else None,
         type=_known(row, name.partition("_")[0], STAR_TYPES),
     )
 
 
-def video_names(mapping: Path) -> Mapping[str, str]:
-    """Which file a video's name stands for, where a mapping lies there."""
+def how2qa(rows: Iterator[Row]) -> Iterator[ClipRow]:
+    """How2QA as VALUE releases it; ``ts`` is ``start-end`` within the 60-s clip."""
+    names: Mapping[str, str] | None = None
+    for row in rows:
+        names = _video_names(row.root / HOW2QA_VIDEOS) if names is None else names
+        video = row.name("vid_name")
+        start, _, end = row.text("ts").partition("-")
+        start_s, end_s = _times(row, start, end)
+        yield ClipRow(
+            row_id=row.name("qid"),
+            video=video,
+            clip=row.medium_in("videos", f"{video}.mp4", f"{names.get(video, video)}.mp4"),
+            start_s=start_s,
+            end_s=end_s,
+            question=row.text("q"),
+            options=tuple(row.text(key) for key in HOW2QA_OPTIONS),
+            answer=row.index("answer_idx", len(HOW2QA_OPTIONS)) if row.split.labelled else None,
+        )
+
+
+@each
+def how2qa_hero(row: Row) -> ClipRow:
+    """A question of How2QA as HERO releases it: three wrong answers, then the right one.
+
+    The release has no ids: the row's number is part of one. Options are put in an order by hash of the id, or the
+    right one would always stand last.
+    """
+    video = row.name("vid_id")
+    name = f"{video}-{row.number}"
+    given = tuple(row.text(key) for key in ("wrong1", "wrong2", "wrong3", "right"))
+    order = hashed_order(name, len(given))
+    start, _, end = row.text("ts").strip("[] ").partition(":")
+    start_s, end_s = _times(row, start, end)
+    return ClipRow(
+        row_id=name,
+        video=video,
+        clip=row.medium("videos/{vid_id}.mp4"),
+        start_s=start_s,
+        end_s=end_s,
+        question=row.text("question"),
+        options=tuple(given[n] for n in order),
+        answer=order.index(len(given) - 1),
+    )
+
+
+def hashed_order(name: str, count: int) -> list[int]:
+    """An order of ``count`` things, the same wherever ``name`` is the same.
+
+    >>> hashed_order("v-0", 4) == hashed_order("v-0", 4), sorted(hashed_order("v-1", 4))
+    (True, [0, 1, 2, 3])
+    """
+    return sorted(range(count), key=lambda n: hashlib.sha256(f"{name}#{n}".encode()).digest())
+
+
+class How2QAFiles(BySplit):
+    """Two releases that share no question list, told apart by the split's file: VALUE's JSON lines, HERO's CSV."""
+
+    def table(self, split: Split) -> Table:
+        """The release that the split belongs to."""
+        value, hero = "github.com/VALUE-Leaderboard/DataRelease", "github.com/linjieli222/HERO"
+        names = {HOW2QA_VIDEOS: f"{value}; for YouTube's file names"}
+        clips = {"videos": "60 s chunks of HowTo100M videos, {vid_name}.mp4 or {youtube id}_{start}_{end}.mp4"}
+        if not split.in_files.endswith(".csv"):
+            return JsonFiles(file="{split}", origin=value, optional=names, folders=clips, read=how2qa)
+        return CsvFiles(
+            file="{split}",
+            origin=hero,
+            columns=HERO_COLUMNS,
+            header=False,
+            optional=names,
+            folders=clips,
+            read=how2qa_hero,
+        )
+
+
+def _video_names(mapping: Path) -> Mapping[str, str]:
     if not mapping.is_file():
         return {}
     data = read_json(mapping, ids_as_keys=True)
@@ -137,15 +174,14 @@ def _known(row: Fields, type_: str, types: tuple[str, ...]) -> str:
     return type_
 
 
-def _objects(row: Fields, key: str) -> list[Mapping[str, object]]:
-    items = row.items(key)
+def _choices(row: Fields) -> tuple[str, ...]:
+    items = row.items("choices")
     if len(items) < 2 or not all(isinstance(item, Mapping) and isinstance(item.get("choice"), str) for item in items):
-        raise row.bad(f"{key!r} must be a list of objects with a 'choice'")
-    return list(items)
+        raise row.bad("'choices' must be a list of objects with a 'choice'")
+    return tuple(Fields(item, "", "").text("choice") for item in items)
 
 
-def times(row: Fields, start: object, end: object) -> tuple[float, float]:
-    """Start and end in seconds, checked."""
+def _times(row: Fields, start: object, end: object) -> tuple[float, float]:
     found = Fields({"start": start, "end": end}, "", "")
     try:
         start_s, end_s = found.seconds("start"), found.seconds("end")

@@ -20,24 +20,24 @@ class Fields:
     ('7', 1)
     """
 
-    __slots__ = ("_data", "_file", "_row")
+    __slots__ = ("data", "file", "place")
 
-    def __init__(self, data: object, file: Path | str, row: str) -> None:
-        """Take a row as ``json`` or ``csv`` gave it; ``row`` says where it stands in the file.
+    def __init__(self, data: object, file: Path | str, place: str) -> None:
+        """Take a row as ``json`` or ``csv`` gave it; ``place`` says where it stands in the file (``line 3``).
 
         Raises:
             BadData: it is no mapping.
         """
-        self._file = file
-        self._row = row
+        self.file = file
+        self.place = place
         if not isinstance(data, Mapping):
             raise self.bad(f"expected an object, got {type(data).__name__}")
-        self._data: Mapping[str, Any] = data
+        self.data: Mapping[str, Any] = data
 
     @property
     def where(self) -> str:
         """The file and the row."""
-        return f"{self._file}: {self._row}"
+        return f"{self.file}: {self.place}"
 
     def bad(self, message: str) -> BadData:
         """A complaint about this row, to be raised."""
@@ -45,11 +45,11 @@ class Fields:
 
     def __iter__(self) -> Iterator[str]:
         """The keys, in the order of the row."""
-        return iter(self._data)
+        return iter(self.data)
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not null."""
-        return self._data.get(key) is not None
+        return self.data.get(key) is not None
 
     def raw(self, key: str) -> Any:
         """The value as it stands.
@@ -58,13 +58,13 @@ class Fields:
             BadData: the key is not there.
         """
         try:
-            return self._data[key]
+            return self.data[key]
         except KeyError:
-            raise self.bad(f"no key {key!r}; it has {', '.join(map(str, self._data)) or 'none'}") from None
+            raise self.bad(f"no key {key!r}; it has {', '.join(map(str, self.data)) or 'none'}") from None
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string; with ``default`` the key may be missing or null."""
-        value = self.raw(key) if default is None else self._data.get(key)
+        value = self.raw(key) if default is None else self.data.get(key)
         if value is None and default is not None:
             return default
         if not isinstance(value, str) or _is_broken(value):

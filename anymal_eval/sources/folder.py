@@ -57,6 +57,8 @@ def medium_within(root: Path, folder: str, path: str, row: Fields) -> str:
 
 def first_of(candidates: Sequence[str]) -> str:
     """The first path that exists, or the first at all: a medium may be absent until it is opened."""
+    if len(candidates) == 1:
+        return candidates[0]
     # Not Path.exists, which raises where a name is longer than the file system takes.
     return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
@@ -72,22 +74,27 @@ def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> No
         raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
-    """The rows of a CSV file with a header line.
+def read_csv(file: Path, columns: Sequence[str], *, header: bool = True) -> Iterator[Fields]:
+    """The rows of a table whose values are separated by commas, or by tabs in a file ``*.tsv``.
+
+    Args:
+        file: the table.
+        columns: the columns that must be there; without a header line, the names of all columns in their order.
+        header: whether the first line names the columns.
 
     Raises:
-        BadData: a column is not there, a row is shorter than the header, or the bytes are no UTF-8.
+        BadData: a column is missing, a row has another number of columns, or the bytes are not UTF-8.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-            if lacking:
-                raise BadData(f"{file}: line 1: no column {', '.join(lacking)}; it has {reader.fieldnames}")
-            for data in reader:
-                row = Fields(data, file, f"line {reader.line_num}")
-                if None in data or None in data.values():
-                    raise row.bad(f"expected {len(reader.fieldnames or ())} columns; is the file whole?")
+            reader = csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+            names = next(reader, []) if header else columns
+            if lacking := [name for name in columns if name not in names]:
+                raise BadData(f"{file}: line 1: no column {', '.join(lacking)}; it has {names}")
+            for values in filter(None, reader):  # an empty line, as at the end of many files, is no row
+                row = Fields(dict(zip(names, values, strict=False)), file, f"line {reader.line_num}")
+                if len(values) != len(names):
+                    raise row.bad(f"expected {len(names)} columns; is the file whole?")
                 yield row
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise BadData(f"{file}: {error}; is the file whole?") from None
@@ -101,20 +108,3 @@ def read_lines(file: Path) -> Iterator[Fields]:
     """
     for number, data in read_json_lines(file):
         yield Fields(data, file, f"line {number}")
-
-
-def read_bare_csv(file: Path, columns: Sequence[str]) -> Iterator[Fields]:
-    """The rows of a CSV file without a header line, under the names given.
-
-    Raises:
-        BadData: a row has another number of columns, or the bytes are no UTF-8.
-    """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            for values in filter(None, reader):  # an empty line, as at the end of many files, is no row
-                if len(values) != len(columns):
-                    raise BadData(f"{file}: line {reader.line_num}: expected {len(columns)} columns, got {len(values)}")
-                yield Fields(dict(zip(columns, values, strict=True)), file, f"line {reader.line_num}")
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise BadData(f"{file}: {error}; is the file whole?") from None

@@ -18,21 +18,11 @@ from typing import Any
 from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media.location import ROW
 from anymal_eval.sources.fields import Fields
+from anymal_eval.sources.tables import Reader, Row
 from anymal_eval.task import DataFile, Split
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NO_CONFIG = "-"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HubRow:
-    """One row of a copy. ``medium`` is None where the row holds none; media may then lie under ``root``."""
-
-    fields: Fields
-    number: int
-    split: Split
-    medium: str | None
-    root: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +30,14 @@ class Hub:
     """A data set on the hub, or a local folder with the same columns.
 
     ``splits`` says what our splits are called there; a name with an ending is a file of the repository.
-    ``read`` makes the benchmark's rows of its columns. ``media`` is the column that holds bytes, if one does.
-    ``large`` copies are streamed. ``pinned`` is the revision to read; empty means the newest.
+    ``read`` makes the benchmark's rows of its columns; without it ``to_example`` gets each ``Row``. ``media`` is the
+    column that holds bytes, if one does. ``large`` copies are streamed. ``pinned`` is the revision to read; empty means
+    the newest.
     """
 
     id: str
     splits: Mapping[str, str]
-    read: Callable[[Iterator[HubRow]], Iterator[Any]] = field(repr=False)
+    read: Reader = field(default=iter, repr=False)
     media: str = ""
     config: str = ""
     large: bool = False
@@ -75,9 +66,9 @@ class Hub:
         Raises:
             MissingData, BadData: naming the data set, the row and the column.
         """
-        return self.read(self._hub_rows(root, split))
+        return self.read(self._rows(root, split))
 
-    def _hub_rows(self, root: Path, split: Split) -> Iterator[HubRow]:
+    def _rows(self, root: Path, split: Split) -> Iterator[Row]:
         theirs = self.splits.get(split.name)
         if theirs is None:
             raise WrongUse(f"the hub copy {self.id} has no split {split.name}; it has {', '.join(self.splits)}")
@@ -88,16 +79,12 @@ class Hub:
         else:
             rows = load(place)
             columns = rows.column_names
+        home = root.absolute()
         prefix = f"{ROW}{place}/{self.media}#" if self.media in columns else ""
         for number, data in enumerate(rows):
             held = prefix and (self.media not in data or data[self.media] is not None)
-            yield HubRow(
-                fields=Fields(data, f"{self.id} {theirs}", f"row {number}"),
-                number=number,
-                split=split,
-                medium=f"{prefix}{number}" if held else None,
-                root=root,
-            )
+            fields = Fields(data, f"{self.id} {theirs}", f"row {number}")
+            yield Row(fields, home, split, number, f"{prefix}{number}" if held else "")
 
 
 @dataclass(frozen=True, kw_only=True)

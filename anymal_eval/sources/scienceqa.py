@@ -1,4 +1,4 @@
-"""The layout of ScienceQA: all problems in one file, the splits in another."""
+"""ScienceQA: all problems in one file and the splits in another, and its copy on the hub."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +8,22 @@ from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium, refuse_doubles, require
-from anymal_eval.sources.rows import ScienceQARow
+from anymal_eval.sources.tables import Row, each
 from anymal_eval.task import DataFile, Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScienceQARow:
+    """A school question with two to five choices; ``image`` is None for most of them. ``grade``: 1 to 12, or None."""
+
+    problem_id: str
+    image: str | None
+    question: str
+    choices: tuple[str, ...]
+    answer: int | None
+    hint: str
+    grade: int | None
+    subject: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +62,35 @@ class ScienceQAFiles:
                 f" {listed(lacking)}; is the file whole?"
             )
         for name in names:
-            yield self._row(root, split, name, Fields(problems[name], problem_file, f"problem {name}"))
-
-    def _row(self, root: Path, split: Split, name: str, row: Fields) -> ScienceQARow:
-        image = row.text("image", "")
-        choices = row.texts("choices")
-        if len(choices) < 2:
-            raise row.bad(f"'choices' must hold at least two, not {len(choices)}")
-        return ScienceQARow(
-            problem_id=name,
-            image=medium(root, f"images/{split.in_files}", f"{name}/{image}", row) if image else None,
-            question=row.text("question"),
-            choices=choices,
-            answer=row.index("answer", len(choices)) if split.labelled else None,
-            hint=row.text("hint", ""),
-            grade=grade(row) if row.has("grade") else None,
-            subject=row.text("subject", ""),
-        )
+            row = Fields(problems[name], problem_file, f"problem {name}")
+            image = row.text("image", "")
+            path = medium(root, f"images/{split.in_files}", f"{name}/{image}", row) if image else None
+            yield _row(row, name, path, split.labelled)
 
 
-def grade(row: Fields) -> int:
-    """The number in ``grade7``.
+@each
+def scienceqa_copy(row: Row) -> ScienceQARow:
+    """derek-thomas/ScienceQA: it has no problem ids, so an id is the split and the row."""
+    return _row(row, f"{row.split.name}-{row.number}", row.uri or None, row.split.labelled)
 
-    Raises:
-        BadData: it is none from 1 to 12.
-    """
+
+def _row(row: Fields, name: str, image: str | None, labelled: bool) -> ScienceQARow:
+    choices = row.texts("choices")
+    if len(choices) < 2:
+        raise row.bad(f"'choices' must hold at least two, not {len(choices)}")
+    return ScienceQARow(
+        problem_id=name,
+        image=image,
+        question=row.text("question"),
+        choices=choices,
+        answer=row.index("answer", len(choices)) if labelled else None,
+        hint=row.text("hint", ""),
+        grade=_grade(row) if row.has("grade") else None,
+        subject=row.text("subject", ""),
+    )
+
+
+def _grade(row: Fields) -> int:
     text = row.text("grade")
     number = text.removeprefix("grade")
     if not number.isdecimal() or not 1 <= int(number) <= 12:

@@ -1,100 +1,153 @@
-"""The layouts of open-ended questions about pictures: VQA (two files), TextVQA and VizWiz."""
+"""Open-ended questions about pictures: VQAv2, OK-VQA, TextVQA and VizWiz, official files and copies on the hub."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from anymal_eval.codec import read_json
-from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import medium, missing, refuse_doubles, require
-from anymal_eval.sources.rows import VQARow
+from anymal_eval.sources.folder import missing
+from anymal_eval.sources.tables import BySplit, JsonFiles, Row, each
 from anymal_eval.task import DataFile, Split
+
+# Pictures lie in a folder with the name of their split. VQAv2's test-dev is a part of test.
+FOLDERS = {"test-dev2015": "test2015"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VQARow:
+    """A question about a picture, with ten answers, or None without public labels. Absent types are empty.
+
+    A medium, in this and all other row types, is an absolute file path or ``row:ID@REVISION/SPLIT#ROW``.
+    """
+
+    question_id: str
+    image_id: str
+    image: str
+    question: str
+    answers: tuple[str, ...] | None
+    answer_type: str = ""
+    question_type: str = ""
+    ocr_tokens: tuple[str, ...] = ()
+
+
+@each
+def vqa(row: Row) -> VQARow:
+    """A question of VQAv2 or OK-VQA in the layout of visualqa.org; lmms-lab/VQAv2 has its keys in one row."""
+    labels, folder = _labels(row), FOLDERS.get(row.split.in_files, row.split.in_files)
+    return VQARow(
+        question_id=row.name("question_id"),
+        image_id=str(row.whole("image_id")),
+        image=row.medium(f"{folder}/COCO_{folder}_{{image_id:012d}}.jpg"),
+        question=row.text("question"),
+        answers=labels.answers("answers") if labels else None,
+        answer_type=labels.text("answer_type", "") if labels else "",
+        question_type=labels.text("question_type", "") if labels else "",
+    )
+
+
+@each
+def okvqa_copy(row: Row) -> VQARow:
+    """lmms-lab/OK-VQA: no image id, but a question's id is its picture's with one digit more."""
+    question_id = row.name("question_id")
+    if not question_id.isdecimal() or len(question_id) < 2:
+        raise row.bad(f"'question_id' must be a number of two digits or more, not {question_id!r}")
+    image_id = question_id[:-1]
+    return VQARow(
+        question_id=question_id,
+        image_id=image_id,
+        image=row.medium_in("val2014", f"COCO_val2014_{int(image_id):012d}.jpg"),
+        question=row.text("question"),
+        answers=row.answers("answers"),
+        answer_type=row.text("answer_type"),
+        question_type=row.text("question_type"),
+    )
+
+
+@each
+def textvqa(row: Row) -> VQARow:
+    """TextVQA's own rows and those in the VQA layout; lmms-lab/textvqa and facebook/textvqa, with OCR tokens or not."""
+    labels = _labels(row)
+    return VQARow(
+        question_id=row.name("question_id"),
+        image_id=row.name("image_id"),
+        image=row.medium("train_images/{image_id}.jpg"),
+        question=row.text("question"),
+        answers=labels.answers("answers") if labels else None,
+        ocr_tokens=row.texts("ocr_tokens") if row.has("ocr_tokens") else (),
+    )
+
+
+@each
+def vizwiz(row: Row) -> VQARow:
+    """VizWiz's list of pictures, each with its question and ten answers."""
+    image, labelled = row.name("image"), row.split.labelled
+    return VQARow(
+        question_id=image,
+        image_id=image,
+        image=row.medium("{split}/{image}"),
+        question=row.text("question"),
+        answers=row.answers("answers") if labelled else None,
+        answer_type=row.text("answer_type", "") if labelled else "",
+    )
+
+
+@each
+def vizwiz_copy(row: Row) -> VQARow:
+    """lmms-lab/VizWiz-VQA: ``question_id`` is the picture's file name without its ending."""
+    image, labelled = f"{row.text('question_id').removesuffix('.jpg')}.jpg", row.split.labelled
+    return VQARow(
+        question_id=image,
+        image_id=image,
+        image=row.medium_in(row.split.in_files, image),
+        question=row.text("question"),
+        answers=row.answers("answers") if labelled else None,
+        answer_type=row.text("category") if labelled else "",
+    )
+
+
+def _labels(row: Row) -> Fields | None:
+    # The answers are in a second file, or in the same row.
+    labels = row.annotation
+    if labels is not None and labels.has("image_id") and labels.name("image_id") != row.name("image_id"):
+        raise labels.bad(f"image_id {labels.name('image_id')} contradicts the question's {row.name('image_id')}")
+    return (labels or row) if row.split.labelled else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class VQAFiles:
-    """A questions file and an annotations file, as visualqa.org gives them.
-
-    In the names ``{split}`` is what the split's files are called. Pictures lie in a folder of that name, or as
-    ``folders`` says, as ``COCO_{folder}_{image_id:012d}.jpg``.
-    """
+class VQAFiles(BySplit):
+    """A questions file and an annotations file, as visualqa.org gives them, beside a folder of COCO pictures."""
 
     questions: str
     annotations: str
     origin: str
-    folders: Mapping[str, str] = field(default_factory=dict)
-    images_origin: str = "cocodataset.org/#download"
 
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where; without labels there is no annotations file."""
-        named = [DataFile(name=self.questions.format(split=split.in_files), origin=self.origin)]
-        if split.labelled:
-            named.append(DataFile(name=self.annotations.format(split=split.in_files), origin=self.origin))
-        folder = self._folder(split)
-        return (*named, DataFile(name=f"{folder}/", origin=self.images_origin, needed=False, is_folder=True))
-
-    def rows(self, root: Path, split: Split) -> Iterator[VQARow]:
-        """The questions, in the order of their file, with the answers that belong to them.
-
-        Raises:
-            MissingData, BadData: naming the file, the row and the key.
-        """
-        files = self.files(split)
-        require(root, files)
-        question_file = root / files[0].name
-        asked = section(read_json(question_file), "questions", question_file)
-        noted = root / files[1].name if split.labelled else None
-        answers = by_question(noted) if noted else None
-        folder = self._folder(split)
-        # The names are made from numbers, so none can lead out of the folder; 214,354 need no further look.
-        prefix = f"{root.absolute() / folder}/COCO_{folder}_"
-        seen: dict[str, int] = {}
-        for number, data in enumerate(asked):
-            row = Fields(data, question_file, f"questions[{number}]")
-            image_id, question_id = row.whole("image_id"), row.name("question_id")
-            seen[question_id] = seen.get(question_id, 0) + 1
-            labels = _labels(row, question_id, answers, noted)
-            yield VQARow(
-                question_id=question_id,
-                image_id=str(image_id),
-                image=f"{prefix}{image_id:012d}.jpg",
-                question=row.text("question"),
-                answers=labels.answers("answers") if labels else None,
-                answer_type=labels.text("answer_type", "") if labels else "",
-                question_type=labels.text("question_type", "") if labels else "",
-            )
-        _refuse_unmatched(question_file, seen, answers, noted)
-
-    def _folder(self, split: Split) -> str:
-        return self.folders.get(split.in_files, split.in_files)
+    def table(self, split: Split) -> JsonFiles:
+        """Both files, joined by ``question_id``."""
+        return JsonFiles(
+            file=self.questions,
+            key="questions",
+            id="question_id",
+            origin=self.origin,
+            annotations=JsonFiles(file=self.annotations, key="annotations", id="question_id", origin=self.origin),
+            folders={FOLDERS.get(split.in_files, split.in_files): "cocodataset.org/#download"},
+            read=vqa,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextVQAFiles:
-    """TextVQA's own file, or the pair of files in the VQA layout; own first. OCR tokens are read where they lie."""
+    """TextVQA's own file if it is there, else the pair in the VQA layout. OCR tokens are read where they are."""
 
-    own: str = "TextVQA_0.5.1_{split}.json"
-    questions: str = "{split}_questions_vqa_format.json"
-    annotations: str = "{split}_annotations_vqa_format.json"
+    own: JsonFiles
+    pair: JsonFiles
     ocr: str = "TextVQA_Rosetta_OCR_v0.2_{split}.json"
-    images: str = "train_images"
-    origin: str = "textvqa.org/dataset"
 
     def files(self, split: Split) -> tuple[DataFile, ...]:
         """What must lie where: the first, or the second and third."""
-        pair = "github.com/mlfoundations/open_flamingo"
-        named = (
-            (self.own, f"{self.origin}; or the next two"),
-            (self.questions, pair),
-            (self.annotations, pair),
-            (self.ocr, f"{self.origin}; if OCR is wanted"),
-        )
-        return (
-            *(DataFile(name=name.format(split=split.in_files), origin=origin, needed=False) for name, origin in named),
-            DataFile(name=f"{self.images}/", origin=f"{self.origin} (train_val_images)", needed=False, is_folder=True),
-        )
+        own, folder = self.own.files(split)
+        ocr = DataFile(name=self.ocr.format(split=split.in_files), origin=f"{own.origin}; if OCR is wanted")
+        named = (replace(own, origin=f"{own.origin}; or the next two"), *self.pair.files(split), ocr)
+        return (*(replace(file, needed=False) for file in named), folder)
 
     def rows(self, root: Path, split: Split) -> Iterator[VQARow]:
         """The questions, in the order of their file.
@@ -103,119 +156,15 @@ class TextVQAFiles:
             MissingData, BadData: naming the file, the row and the key.
         """
         own, questions, annotations, ocr, _ = (root / file.name for file in self.files(split))
-        tokens = _ocr_tokens(ocr) if ocr.is_file() else {}
-        if own.is_file():
-            asked, file, key = section(read_json(own), "data", own), own, "data"
-            answers, noted = None, None
-        elif questions.is_file() and annotations.is_file():
-            asked, file, key = section(read_json(questions), "questions", questions), questions, "questions"
-            answers, noted = by_question(annotations), annotations
-        else:
-            either = f"{own.name} (from {self.origin}), or the pair {questions.name}, {annotations.name}"
+        if not own.is_file() and not (questions.is_file() and annotations.is_file()):
+            either = f"{own.name} (from {self.own.origin}), or the pair {questions.name}, {annotations.name}"
             raise missing(root, [either])
-        seen: dict[str, int] = {}
-        for number, data in enumerate(asked):
-            row = Fields(data, file, f"{key}[{number}]")
-            question_id, image_id = row.name("question_id"), row.name("image_id")
-            seen[question_id] = seen.get(question_id, 0) + 1
-            labels = row if answers is None else _labels(row, question_id, answers, noted)
-            yield VQARow(
-                question_id=question_id,
-                image_id=image_id,
-                image=medium(root, self.images, f"{image_id}.jpg", row),
-                question=row.text("question"),
-                answers=labels.answers("answers") if split.labelled and labels else None,
-                ocr_tokens=tokens.get(image_id, ()),
-            )
-        _refuse_unmatched(file, seen, answers, noted)
+        rows = (self.own if own.is_file() else self.pair).rows(root, split)
+        if not ocr.is_file():
+            return rows
+        tokens = _ocr_tokens(JsonFiles(file=ocr.name, origin="", key="data").rows(root, split))
+        return (replace(row, ocr_tokens=tokens.get(row.image_id, ())) for row in rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class VizWizFiles:
-    """VizWiz's one file a split: a list of pictures, each with its question and ten answers."""
-
-    annotations: str = "Annotations/{split}.json"
-    origin: str = "vizwiz.org/tasks-and-datasets/vqa"
-
-    def files(self, split: Split) -> tuple[DataFile, ...]:
-        """What must lie where."""
-        return (
-            DataFile(name=self.annotations.format(split=split.in_files), origin=self.origin),
-            DataFile(name=f"{split.in_files}/", origin=self.origin, needed=False, is_folder=True),
-        )
-
-    def rows(self, root: Path, split: Split) -> Iterator[VQARow]:
-        """The questions, in the order of the file.
-
-        Raises:
-            MissingData, BadData: naming the file, the row and the key.
-        """
-        files = self.files(split)
-        require(root, files)
-        file = root / files[0].name
-        for number, data in enumerate(section(read_json(file), "", file)):
-            row = Fields(data, file, f"row {number}")
-            image = row.name("image")
-            yield VQARow(
-                question_id=image,
-                image_id=image,
-                image=medium(root, split.in_files, image, row),
-                question=row.text("question"),
-                answers=row.answers("answers") if split.labelled else None,
-                answer_type=row.text("answer_type", "") if split.labelled else "",
-            )
-
-
-def section(data: Any, key: str, file: Path) -> list[Any]:
-    """The list under ``key`` of a JSON file, or the whole of it where ``key`` is empty.
-
-    Raises:
-        BadData: it is no list, or is empty.
-    """
-    if key:
-        data = Fields(data, file, "the whole").items(key)
-    if not isinstance(data, list) or not data:
-        what = f"{key!r}" if key else "the whole"
-        raise BadData(f"{file}: {what} must be a list of rows, not {type(data).__name__} or empty")
-    return data
-
-
-def by_question(file: Path) -> dict[str, Fields]:
-    """The rows of an annotations file by their question.
-
-    Raises:
-        BadData: a question comes twice, or the layout is another.
-    """
-    rows = [
-        Fields(data, file, f"annotations[{number}]")
-        for number, data in enumerate(section(read_json(file), "annotations", file))
-    ]
-    found = {row.name("question_id"): row for row in rows}
-    if len(found) < len(rows):
-        refuse_doubles((row.name("question_id") for row in rows), file, "question_id")
-    return found
-
-
-def _labels(row: Fields, question_id: str, answers: Mapping[str, Fields] | None, file: Path | None) -> Fields | None:
-    if answers is None:
-        return None
-    labels = answers.get(question_id)
-    if labels is None:
-        raise row.bad(f"question_id {question_id} has no annotation in {file}")
-    if labels.has("image_id") and labels.name("image_id") != row.name("image_id"):
-        raise labels.bad(f"image_id {labels.name('image_id')} contradicts the question's {row.name('image_id')}")
-    return labels
-
-
-def _refuse_unmatched(
-    file: Path, seen: Mapping[str, int], answers: Mapping[str, Fields] | None, noted: Path | None
-) -> None:
-    refuse_doubles((name for name, count in seen.items() for _ in range(count)), file, "question_id")
-    lacking = [name for name in answers or () if name not in seen]
-    if lacking:
-        raise BadData(f"{noted}: {len(lacking)} unknown question_id, not in {file.name}: {listed(lacking)}")
-
-
-def _ocr_tokens(file: Path) -> dict[str, tuple[str, ...]]:
-    rows = (Fields(data, file, f"data[{n}]") for n, data in enumerate(section(read_json(file), "data", file)))
+def _ocr_tokens(rows: Iterator[Row]) -> Mapping[str, tuple[str, ...]]:
     return {row.name("image_id"): row.texts("ocr_tokens") for row in rows}

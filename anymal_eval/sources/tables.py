@@ -1,0 +1,242 @@
+"""Rows of JSON and CSV files. With these a task whose data lie in such files needs no reader of its own."""
+
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anymal_eval.codec import read_json
+from anymal_eval.errors import BadData, listed
+from anymal_eval.sources.fields import Fields
+from anymal_eval.sources.folder import first_of, medium, read_csv, read_lines, refuse_doubles, require
+from anymal_eval.task import DataFile, Split
+
+T = TypeVar("T")
+Reader = Callable[[Iterator["Row"]], Iterator[Any]]
+
+
+class Row(Fields):
+    """One row of a file or of a copy on the hub, with its media.
+
+    Attributes:
+        root: ``DIR/<task>``, absolute.
+        split: the split that is read; ``split.labelled`` says whether the row must have an answer.
+        number: counted from 0.
+        uri: the medium, where a hub row holds it.
+        annotation: the row of the annotations file with the same id; None where there is no such file.
+    """
+
+    __slots__ = ("annotation", "number", "root", "split", "uri")
+
+    def __init__(self, fields: Fields, root: Path, split: Split, number: int, uri: str = "") -> None:
+        """Add to the fields of a row what its source knows."""
+        self.data, self.file, self.place = fields.data, fields.file, fields.place
+        self.root, self.split, self.number, self.uri = root, split, number, uri
+        self.annotation: Fields | None = None
+
+    def medium(self, *patterns: str) -> str:
+        """Where the row's medium is: in the hub row itself, or in the first of the named files that exists.
+
+        Args:
+            patterns: paths below ``DIR/<task>``, such as ``images/{imageId}.jpg``. Keys in braces are filled from the
+                row, ``{split}`` with the split's name in the official files. The folder before the first key is part
+                of the layout and may be a link; the rest may not lead out of it.
+
+        Raises:
+            BadData: a key is missing, or the path leads out of its folder.
+        """
+        return self.uri or first_of([self._path(pattern) for pattern in patterns])
+
+    def medium_in(self, folder: str, *names: str) -> str:
+        """The same for file names that the caller has made from the row."""
+        return self.uri or first_of([medium(self.root, folder, name, self) for name in names])
+
+    def _path(self, pattern: str) -> str:
+        folder, parts = _parsed(pattern, self.split.in_files)
+        name, is_safe = "", True
+        for text, key, spec in parts:
+            # Formatted numbers cannot lead out of the folder.
+            name += text + (format(self.whole(key), spec) if spec else self.name(key) if key else "")
+            is_safe = is_safe and (not key or bool(spec))
+        if is_safe:
+            return f"{self.root}/{folder}{folder and '/'}{name}"
+        # Some files name their folder too, as in "img/08291.png".
+        return medium(self.root, folder, name.removeprefix(f"{folder}/") if folder else name, self)
+
+
+@lru_cache
+def _parsed(pattern: str, split: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """The folder before the first key, and the rest as (text, key, format of a number)."""
+    pattern = pattern.replace("{split}", split)
+    folder = pattern.partition("{")[0].rpartition("/")[0]
+    parts = string.Formatter().parse(pattern[len(folder) :].lstrip("/"))
+    return folder, [(text, key or "", spec or "") for text, key, spec, _ in parts]
+
+
+def each(read: Callable[[Row], T]) -> Callable[[Iterator[Row]], Iterator[T]]:
+    """A reader of all rows made from a reader of one row."""
+    return lambda rows: map(read, rows)
+
+
+def rows_in(data: Any, key: str, file: Path, name: str = "id") -> Iterator[Fields]:
+    """The rows of a list, or of an object of rows by id: under ``key``, or the whole where that is empty.
+
+    Args:
+        data: a whole JSON file.
+        key: what the rows stand under.
+        file: the file, for messages.
+        name: the key under which a row gets its id from an object's keys.
+
+    Raises:
+        BadData: it is neither, or is empty.
+    """
+    found = Fields(data, file, "the whole").raw(key) if key else data
+    if not isinstance(found, list | dict) or not found:
+        what = repr(key) if key else "the whole"
+        raise BadData(f"{file}: {what} must be a list of rows, not {type(found).__name__} or empty")
+    if isinstance(found, list):
+        return (Fields(row, file, f"{key}[{n}]" if key else f"row {n}") for n, row in enumerate(found))
+    rows = ((id_, {**row, name: id_} if isinstance(row, dict) else row) for id_, row in found.items())
+    return (Fields(row, file, f"{key} {id_}" if key else f"row {id_}") for id_, row in rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(ABC):
+    """A file of rows below ``DIR/<task>``, with what lies beside it: what ``JsonFiles`` and ``CsvFiles`` share.
+
+    File and folder names may hold ``{split}``, which stands for the split's name in the official files.
+
+    Attributes:
+        file: the file of rows.
+        origin: where it comes from.
+        id: the key of a row's id; used to join ``annotations``, and as the key's name where ids are an object's keys.
+        annotations: a second file, joined by id and read for splits with public labels: ``Row.annotation``.
+        optional: other files that are read where they exist, with their origins.
+        folders: the folders of media, with their origins.
+        read: makes the benchmark's own rows of them; without it ``to_example`` gets each ``Row``.
+        layout: what a row holds, for ``data describe``; for files that are documented nowhere else.
+    """
+
+    file: str
+    origin: str
+    id: str = "id"
+    annotations: "Table | None" = None
+    optional: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    read: Reader = field(default=iter, repr=False)
+    layout: str = ""
+
+    def files(self, split: Split) -> tuple[DataFile, ...]:
+        """What must lie where; without labels there is no annotations file."""
+        tables = [self] if self.annotations is None or not split.labelled else [self, self.annotations]
+        beside = [(name, origin, False) for name, origin in self.optional.items()]
+        beside += [(f"{name}/", origin, True) for name, origin in self.folders.items()]
+        return (
+            *(DataFile(name=table._name(split), origin=table.origin) for table in tables),
+            *(
+                DataFile(name=name.format(split=split.in_files), origin=origin, needed=False, is_folder=is_folder)
+                for name, origin, is_folder in beside
+            ),
+        )
+
+    def rows(self, root: Path, split: Split) -> Iterator[Any]:
+        """The rows, in the order of the file.
+
+        Raises:
+            MissingData, BadData: naming the file, the row and the key.
+        """
+        require(root, self.files(split))
+        return self.read(self._rows(root, split))
+
+    @abstractmethod
+    def _read(self, file: Path) -> Iterator[Fields]:
+        """The rows of such a file, in order."""
+
+    def _name(self, split: Split) -> str:
+        return self.file.format(split=split.in_files)
+
+    def _rows(self, root: Path, split: Split) -> Iterator[Row]:
+        file, home = root / self._name(split), root.absolute()
+        other = self.annotations if split.labelled else None
+        notes = other._by_id(root / other._name(split)) if other is not None else None
+        names: list[str] = []
+        for number, fields in enumerate(self._read(file)):
+            row = Row(fields, home, split, number)
+            if other is not None and notes is not None:
+                names.append(row.name(self.id))
+                row.annotation = notes.get(names[-1])
+                if row.annotation is None:
+                    raise row.bad(f"{self.id} {names[-1]} has no annotation in {root / other._name(split)}")
+            yield row
+        if other is not None and notes is not None:
+            refuse_doubles(names, file, self.id)
+            known = set(names)
+            if unknown := [name for name in notes if name not in known]:
+                notes_file = root / other._name(split)
+                raise BadData(f"{notes_file}: {len(unknown)} unknown {other.id}, not in {file.name}: {listed(unknown)}")
+
+    def _by_id(self, file: Path) -> dict[str, Fields]:
+        rows = list(self._read(file))
+        found = {row.name(self.id): row for row in rows}
+        if len(found) < len(rows):
+            refuse_doubles((row.name(self.id) for row in rows), file, self.id)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonFiles(Table):
+    """Rows of JSON: JSON lines in a file ``*.jsonl``; else a list, or an object of rows by id.
+
+    ``key`` names the list or object inside the file; without it, it is the whole of the file. The keys of an object of
+    rows become each row's ``id``.
+    """
+
+    key: str = ""
+
+    def _read(self, file: Path) -> Iterator[Fields]:
+        if file.suffix == ".jsonl":
+            return read_lines(file)
+        return self._whole(file)
+
+    def _whole(self, file: Path) -> Iterator[Fields]:
+        with file.open("rb") as start:
+            is_object = start.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        data = read_json(file, ids_as_keys=is_object and not self.key)
+        return rows_in(data, self.key, file, self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFiles(Table):
+    """Rows of a table of texts, separated by commas, or by tabs in a file ``*.tsv``.
+
+    ``columns`` are those that must be there; where there is no header line (``header=False``), all of them, in order.
+    """
+
+    columns: tuple[str, ...] = ()
+    header: bool = True
+
+    def _read(self, file: Path) -> Iterator[Fields]:
+        return read_csv(file, self.columns, header=self.header)
+
+
+class BySplit(ABC):
+    """A source whose layout differs from split to split."""
+
+    @abstractmethod
+    def table(self, split: Split) -> Table:
+        """The layout of one split."""
+
+    def files(self, split: Split) -> tuple[DataFile, ...]:
+        """What must lie where."""
+        return self.table(split).files(split)
+
+    def rows(self, root: Path, split: Split) -> Iterator[Any]:
+        """The rows, in the order of the file.
+
+        Raises:
+            MissingData, BadData: naming the file, the row and the key.
+        """
+        return self.table(split).rows(root, split)
