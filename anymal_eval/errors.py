@@ -1,7 +1,5 @@
 """Every error that is the world's and not ours, as one tree.
 
-::
-
     AnyMALEvalError               exit code   what it means
     |-- WrongUse                  1           an option, a name or a combination that cannot be
     |   |-- NotInCatalog          1           no task, model, metric or protocol has that name
