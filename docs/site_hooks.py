@@ -1,4 +1,4 @@
-"""What MkDocs needs besides ``mkdocs.yml``: our fences, links that leave the folder, a proof that nothing is fetched."""
+"""What MkDocs needs besides ``mkdocs.yml``: our fences, links that leave the folder, proof that nothing is fetched."""
 
 import re
 from pathlib import Path
