@@ -141,7 +141,7 @@ def test_hooks_are_local_and_call_the_projects_own_programs() -> None:
 )
 def test_whitespace_hooks_find_what_they_are_for(hook: str, wrong: str, right: str, tmp_path: Path) -> None:
     pytest.importorskip("pre_commit")
-    command = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", tmp_path]
+    command = ["git", "-C", str(tmp_path)]
     subprocess.run([*command, "init", "-q"], check=True)
     shutil.copy(ROOT / ".pre-commit-config.yaml", tmp_path)
     for content, code in ((wrong, 1), (right, 0)):
