@@ -208,12 +208,12 @@ def waiting(folder: Path, rounds: int) -> list[Row]:
 
 def ray(folder: Path, rounds: int) -> list[Row]:
     del folder
-    from anymal_eval.engine.ray_actor import Recipe
+    from anymal_eval.engine.ray_actor import ModelRecipe
     from anymal_eval.engine.ray_workers import Cluster, Workers
 
     requests, settings, slow = bare(800), EngineSettings(batch_size=8), {"seconds": "0.05"}
     local = choose_model("constant", slow).load()
-    workers = Workers(Recipe(typed="constant", options=slow), Cluster(workers=2))
+    workers = Workers(ModelRecipe(typed="constant", options=slow), Cluster(workers=2))
     answers: list[Response] = []
     workers.run_requests(requests[:32], answers.extend, settings, Clock())  # both have loaded
     found: dict[str, list[Response]] = {}

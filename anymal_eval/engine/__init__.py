@@ -1,4 +1,4 @@
-"""Asks a model: what is prepared when, in which batches, and what happens when one does not fit."""
+"""Runs requests through a model: order, preparation ahead, batches, and retries in halves when one does not fit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Sink = Callable[[Sequence[Response]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """How a model is asked; none of it may change an answer in fp32.
+    """How requests are run. In fp32 no setting changes an answer.
 
     Attributes:
-        batch_size: requests a call of ``answer``; None finds out what fits.
-        threads: how many requests are prepared at once.
-        ahead_bytes: how much prepared data may wait, in bytes.
-        max_errors: stop when more responses than this are failures; None never stops.
+        batch_size: requests per call of ``Model.answer``; None lets the engine find what fits into memory.
+        threads: threads that prepare requests.
+        ahead_bytes: the most prepared data that may wait, in bytes.
+        max_errors: stop after more failures than this; None never stops.
     """
 
     batch_size: int | None = 16

@@ -1,27 +1,27 @@
-"""Where the time of a run went, in seconds of the thread that asks."""
+"""Wall-clock time of a run by activity, in seconds of the thread that runs the requests."""
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-# The order in which they are told. ``waiting`` is for data; ``answering`` is what a model did not divide any further.
+# In the order of the summary. ``waiting`` is for data; ``answering`` is model time that the model does not divide.
 PARTS = ("waiting", "encoding", "prefilling", "decoding", "answering", "writing", "scoring")
 LABELS = {"waiting": "waiting for data"}
 
 
 class Clock:
-    """Adds up seconds by what they were spent on."""
+    """Adds up seconds by activity."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def add(self, part: str, seconds: float) -> None:
-        """Count some more."""
+        """Add seconds to an activity."""
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
-        """Count what happens inside a ``with``, also where it fails."""
+        """Time the body of a ``with`` statement, also where it fails."""
         start = time.perf_counter()
         try:
             yield
@@ -30,7 +30,7 @@ class Clock:
 
     @contextmanager
     def answering(self, timings: Mapping[str, float]) -> Iterator[None]:
-        """Count a model's work: what its own ``timings`` grew by, and the rest as answering."""
+        """Time a model's work: the growth of its own ``timings``, and the rest as ``answering``."""
         start, before = time.perf_counter(), dict(timings)
         try:
             yield
@@ -42,13 +42,13 @@ class Clock:
             self.add("answering", max(rest, 0.0))
 
     def merge(self, seconds: Mapping[str, float]) -> None:
-        """Count what another clock has counted."""
+        """Add another clock's seconds."""
         for part, more in seconds.items():
             self.add(part, more)
 
 
 def summary(seconds: Mapping[str, float]) -> str:
-    """One line for people.
+    """The times as one line.
 
     >>> summary({"decoding": 3.21, "waiting": 0.5, "writing": 0.001})
     '0.5 s waiting for data, 3.2 s decoding'

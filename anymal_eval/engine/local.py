@@ -1,4 +1,4 @@
-"""One process: threads prepare ahead, the calling thread answers, every batch is written before the next."""
+"""The engine in one process: threads prepare ahead, the calling thread answers, each batch is written at once."""
 
 import itertools
 import threading
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from anymal_eval.engine import EngineSettings, Sink
-from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS, Batcher, BatchLimits
+from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS, Batcher, BatchLimits
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.ordering import ordered
 from anymal_eval.errors import IncompleteRun, OutOfMemory, RequestFailed
@@ -16,24 +16,24 @@ from anymal_eval.models import Model, Prepared
 from anymal_eval.records import Failure, Request, Response
 
 AHEAD_BATCHES = 4
-FAILED_AT_ONCE = 16  # requests that could not be prepared are written when there are so many, if not before
+FAILURES_AT_ONCE = 16  # failures of preparation that are written without waiting for a batch
 
 
 def run_requests(
     requests: Sequence[Request], model: Model, sink: Sink, settings: EngineSettings, clock: Clock | None = None
 ) -> None:
-    """Ask every request once and give the responses to ``sink`` as they come, in any order.
+    """Answer every request once and pass the responses to ``sink`` as they arrive, in any order.
 
-    Requests that cannot be prepared or answered become failures. An error that is none of the requests' own
-    (a fault of ours or of the model) is raised; what ``sink`` has taken is kept. A model to which memory is no
-    bound, such as a server, names the size of its batches by ``batch_hint``; a size in ``settings`` goes first.
+    A request that cannot be prepared or answered becomes a failure. Any other error (a fault of ours or of the model)
+    is raised; ``sink`` has the responses that came before it. A model that memory does not limit, such as a server,
+    gives its batch size as ``batch_hint``; a batch size in ``settings`` takes precedence.
 
     Args:
-        requests: what to ask.
-        model: whom.
-        sink: takes the responses, a batch at a time.
-        settings: how.
-        clock: counts where the time went, also when this ends early.
+        requests: the requests.
+        model: the model that answers them.
+        sink: called with each batch of responses.
+        settings: batch size, threads, memory for preparation, allowed failures.
+        clock: adds up where the time went, also when this ends early.
 
     Raises:
         IncompleteRun: more than ``max_errors`` failures.
@@ -42,11 +42,11 @@ def run_requests(
     if settings.batch_size is None:
         settings = replace(settings, batch_size=getattr(model, "batch_hint", None))
     limits = BatchLimits(
-        settings.batch_size, getattr(model, "token_budget", GUESS_TOKENS), getattr(model, "batch_hint", MOST_ROWS)
+        settings.batch_size, getattr(model, "token_budget", DEFAULT_TOKENS), getattr(model, "batch_hint", MAX_ROWS)
     )
     timings: Mapping[str, float] = getattr(model, "timings", {})
     count = ErrorCount(settings.max_errors)
-    for batch, failures in _batches(requests, model, settings, (limits, clock)):
+    for batch, failures in _batches(requests, model, settings, limits, clock):
         with clock.answering(timings):
             responses = [*failures, *answer(model, batch, limits)]
         with clock.measure("writing"):
@@ -55,14 +55,14 @@ def run_requests(
 
 
 class ErrorCount:
-    """Counts failures and stops a run that goes wrong."""
+    """Counts failures and stops a run that has too many."""
 
     def __init__(self, most: int | None) -> None:
-        """``most``: how many are allowed; None for any number."""
+        """``most``: the failures allowed; None for any number."""
         self._most, self._count = most, 0
 
     def add(self, responses: Sequence[Response]) -> None:
-        """Look at responses that are written.
+        """Count the failures among responses that are written.
 
         Raises:
             IncompleteRun: there are more failures than allowed.
@@ -79,11 +79,11 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
     """Answer a batch, in halves where it does not fit into memory.
 
     Raises:
-        RuntimeError: the model gave responses to other requests than it was asked.
+        RuntimeError: the ids of the responses are not those of the requests.
     """
     if not batch:
         return []
-    # The halves are asked outside of ``except``: the error's traceback would keep the whole batch in memory.
+    # The halves run outside ``except``: the error's traceback would keep the whole batch in memory.
     message: str
     try:
         responses = list(model.answer(batch))
@@ -91,9 +91,9 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
         message = str(error)
     else:
         limits.fitted(batch)
-        asked = [item.request.id for item in batch]
-        if [response.id for response in responses] != asked:
-            raise RuntimeError(f"the model answered {[response.id for response in responses]} when asked {asked}")
+        ids, answered = [item.request.id for item in batch], [response.id for response in responses]
+        if answered != ids:
+            raise RuntimeError(f"the model answered {answered}, but the requests are {ids}")
         return responses
     limits.too_large(batch)
     if len(batch) == 1:
@@ -108,13 +108,12 @@ def failed(request: Request, error: RequestFailed) -> Response:
 
 
 def _batches(
-    requests: Sequence[Request], model: Model, settings: EngineSettings, kept: tuple[BatchLimits, Clock]
+    requests: Sequence[Request], model: Model, settings: EngineSettings, limits: BatchLimits, clock: Clock
 ) -> Iterator[tuple[list[Prepared], list[Response]]]:
-    batcher = Batcher(kept[0])
+    batcher = Batcher(limits)
     failures: list[Response] = []
-    at_once = min(FAILED_AT_ONCE, settings.batch_size or FAILED_AT_ONCE)
-    ahead = AHEAD_BATCHES * kept[0].most
-    for item in _prepared(ordered(requests), model, (settings, ahead), kept[1]):
+    at_once = min(FAILURES_AT_ONCE, settings.batch_size or FAILURES_AT_ONCE)
+    for item in _prepared(ordered(requests), model, settings, AHEAD_BATCHES * limits.most, clock):
         batch: list[Prepared] = []
         if isinstance(item, Response):
             failures.append(item)
@@ -129,10 +128,9 @@ def _batches(
 
 
 def _prepared(
-    requests: Sequence[Request], model: Model, how: tuple[EngineSettings, int], clock: Clock
+    requests: Sequence[Request], model: Model, settings: EngineSettings, ahead: int, clock: Clock
 ) -> Iterator[Prepared | Response]:
-    """Prepare so many ahead in threads, in order, while less than ``ahead_bytes`` wait."""
-    settings, ahead = how
+    """Prepare up to ``ahead`` requests in threads, in order, while less than ``ahead_bytes`` of them wait."""
     window = _Window(settings.ahead_bytes)
     waiting: deque[Future[Prepared | Response]] = deque()
     todo = enumerate(requests)
@@ -153,24 +151,24 @@ def _prepared(
 
 
 class _Window:
-    """Lets a thread prepare the next request only while the prepared ones that wait are small enough together."""
+    """Lets a thread prepare the next request only while the waiting prepared ones are small enough together."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._held, self._next, self._closed = limit, 0, 0, False
+        self._limit, self._bytes, self._next, self._closed = limit, 0, 0, False
         self._changed = threading.Condition()
 
     def enter(self, place: int) -> None:
         # The request that is needed next may always pass: otherwise later ones could fill the window before it.
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._held < self._limit or place == self._next)
+            self._changed.wait_for(lambda: self._closed or self._bytes < self._limit or place == self._next)
 
     def ready(self, item: Prepared | Response) -> None:
         with self._changed:
-            self._held += _size(item)
+            self._bytes += _size(item)
 
     def taken(self, item: Prepared | Response) -> None:
         with self._changed:
-            self._held -= _size(item)
+            self._bytes -= _size(item)
             self._next += 1
             self._changed.notify_all()
 

@@ -1,7 +1,7 @@
-"""In which order requests are asked: those on one medium together, and the longest first.
+"""The order of requests: those with the same media together, the longest first.
 
-Together, so that a medium is decoded, encoded and prefilled once although little is kept; the longest first, so that
-rows of a batch are of one length, and what does not fit into memory shows at the start.
+Together, so that a medium is decoded, encoded and prefilled once with small caches. The longest first, so that the rows
+of a batch have similar lengths and a batch that does not fit into memory shows at the start.
 """
 
 import math
@@ -9,25 +9,25 @@ from collections.abc import Hashable, Sequence
 
 from anymal_eval.records import Request
 
-MEDIUM_CHARACTERS = 2048  # a medium counts as so much text: only requests with as many media go well together
+MEDIUM_CHARACTERS = 2048  # a medium counts as this much text, so that requests with as many media stand together
 
 
 def ordered(requests: Sequence[Request]) -> list[Request]:
-    """The same requests in another order, which no answer may depend on.
+    """The same requests in another order, on which no answer may depend.
 
-    Lengths are compared roughly (half powers of two): within a class the order of the data is kept, because rows of a
-    data set are read fastest in it.
+    Lengths are compared in classes of half a power of two. Within a class the order of the data stays, because that
+    order reads rows of a data set fastest.
     """
     groups: dict[Hashable, list[Request]] = {}
     for place, request in enumerate(requests):
-        groups.setdefault(medium_of(request) or place, []).append(request)
+        groups.setdefault(media_of(request) or place, []).append(request)
     for own in groups.values():
         own.sort(key=length, reverse=True)
     return [request for own in sorted(groups.values(), key=lambda own: -_class(length(own[0]))) for request in own]
 
 
-def medium_of(request: Request) -> tuple[Hashable, ...]:
-    """What requests that share their media have in common; empty for a request without media."""
+def media_of(request: Request) -> tuple[Hashable, ...]:
+    """A key that requests with the same media share; empty for a request without media."""
     media = request.media
     if not media:
         return ()
@@ -35,7 +35,7 @@ def medium_of(request: Request) -> tuple[Hashable, ...]:
 
 
 def length(request: Request) -> int:
-    """About how long a request is, in characters; nothing is tokenised or opened for it."""
+    """The approximate length of a request in characters; nothing is tokenized or opened."""
     text = sum(len(part) for message in request.messages for part in message.parts if isinstance(part, str))
     longest = max(map(len, request.candidates), default=0)
     return text + len(request.answer_prefix) + longest + MEDIUM_CHARACTERS * len(request.media)

@@ -1,4 +1,4 @@
-"""What a Ray worker is: an actor that loads a model from what the user typed, and asks it as the local engine does."""
+"""The Ray actor of a run: it loads a model from its command-line form and runs requests with the local engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anymal_eval.engine import EngineSettings
-from anymal_eval.engine.batching import GUESS_TOKENS, MOST_ROWS
+from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.models import Expecting, Model, Prepared, choose_model
@@ -18,21 +18,21 @@ from anymal_eval.records import MediaKind, Request, Response
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model as it was typed; see :func:`anymal_eval.models.choose_model`."""
+class ModelRecipe:
+    """A model in its command-line form; see :func:`anymal_eval.models.choose_model`."""
 
     typed: str
     options: Mapping[str, str] = field(default_factory=dict)
     common: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> Model:
-        """Load it here."""
+        """Load the model in this process."""
         return choose_model(self.typed, self.options, self.common).load()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the driver must know of a model that it does not load."""
+class ModelFacts:
+    """What the driver needs of a model that it does not load itself."""
 
     fingerprint: str
     accepts: frozenset[MediaKind]
@@ -41,19 +41,19 @@ class Facts:
     provenance: Mapping[str, Any]
 
 
-class Worker:
-    """The actor. Two units are in it at once; the model answers in one thread of its own."""
+class ModelWorker:
+    """The actor. It prepares one unit while it answers another; the model answers in one thread of its own."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Nothing is loaded yet, so that what goes wrong there is told as what it is."""
+    def __init__(self, recipe: ModelRecipe) -> None:
+        """Load nothing yet: Ray would report an error in a constructor as a dead actor."""
         self._recipe = recipe
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
         self._model: Model | None = None
 
-    def facts(self) -> Facts:
+    def facts(self) -> ModelFacts:
         """Load the model, once, and describe it."""
         model = self._thread.submit(self._load).result()
-        return Facts(
+        return ModelFacts(
             fingerprint=model.fingerprint,
             accepts=model.accepts,
             wording=dict(model.wording),
@@ -64,15 +64,15 @@ class Worker:
     def answer(
         self, requests: Sequence[Request], settings: EngineSettings
     ) -> tuple[str, list[Response], dict[str, float]]:
-        """The model's fingerprint, the responses, and where the time went."""
-        model = _InThread(self._thread.submit(self._load).result(), self._thread)
+        """The model's fingerprint, the responses, and the seconds by activity."""
+        model = _SingleThreadModel(self._thread.submit(self._load).result(), self._thread)
         responses: list[Response] = []
         clock = Clock()
         run_requests(requests, model, responses.extend, settings, clock)
-        return model.fingerprint, responses, {**clock.seconds, "answering": model.rest}
+        return model.fingerprint, responses, {**clock.seconds, "answering": model.undivided}
 
     def refuse(self, request: Request) -> None:
-        """Have the model look at a request, where it is one that refuses some."""
+        """Let the model refuse a request, where its wrapper can."""
         refuse = getattr(self._thread.submit(self._load).result(), "refuse", None)
         if refuse is not None:
             refuse(request)
@@ -83,16 +83,16 @@ class Worker:
         return self._model
 
 
-class _InThread:
-    """A model that answers in its one thread, whichever asks."""
+class _SingleThreadModel:
+    """A model that answers in one thread, whichever thread calls it."""
 
     def __init__(self, model: Model, thread: ThreadPoolExecutor) -> None:
         self._model, self._thread = model, thread
         self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
         self.timings: dict[str, float] = {}
-        self.rest = 0.0  # seconds of answering that the model does not divide, without waiting for the other unit
-        self.token_budget: int = getattr(model, "token_budget", GUESS_TOKENS)
-        self.batch_hint: int = getattr(model, "batch_hint", MOST_ROWS)
+        self.undivided = 0.0  # seconds of answering that the model does not divide; without the wait for the other unit
+        self.token_budget: int = getattr(model, "token_budget", DEFAULT_TOKENS)
+        self.batch_hint: int = getattr(model, "batch_hint", MAX_ROWS)
 
     def prepare(self, request: Request) -> Prepared:
         return self._model.prepare(request)
@@ -104,14 +104,14 @@ class _InThread:
         self._model.close()
 
     def _timed(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        # The model counts for all units together; this one's share is what it grows by now.
+        # The model's timings cover all units; the growth during this call is this unit's share.
         of_all: Mapping[str, float] = getattr(self._model, "timings", {})
         start, before = time.perf_counter(), dict(of_all)
         try:
             return self._model.answer(batch)
         finally:
-            self.rest += time.perf_counter() - start
+            self.undivided += time.perf_counter() - start
             for part, seconds in of_all.items():
                 more = seconds - before.get(part, 0.0)
                 self.timings[part] = self.timings.get(part, 0.0) + more
-                self.rest -= more
+                self.undivided -= more

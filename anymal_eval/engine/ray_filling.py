@@ -1,7 +1,7 @@
-"""``features fill`` by many processes: Ray actors hold the encoders and write into the one cache.
+"""``features fill`` with Ray: actors load the encoders and write into one shared cache.
 
-The cache must be a folder that all machines see under the same path. Entries appear whole, so an actor that dies leaves
-nothing half done, and whoever gets its media next finds what it had finished.
+The cache must be a folder that all machines see under the same path. Entries are written atomically: an actor that dies
+leaves no partial entry, and the next actor skips the entries that exist.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from anymal_eval.engine.ray_pool import Cluster, Pool, Unit, share
+from anymal_eval.engine.ray_pool import Cluster, Pool, Unit, unit_size
 from anymal_eval.models.anymal.filling import Filled, Filler, Shown
 from anymal_eval.models.anymal.options import Options
 
@@ -20,10 +20,10 @@ UNIT_MEDIA = 64
 
 
 class FillWorker:
-    """The actor."""
+    """The actor: one set of encoders."""
 
     def __init__(self, options: Options) -> None:
-        """Nothing is loaded yet, so that what goes wrong there is told as what it is."""
+        """Load nothing yet: Ray would report an error in a constructor as a dead actor."""
         self._options = options
         self._filler: Filler | None = None
 
@@ -33,7 +33,7 @@ class FillWorker:
             self._filler = Filler(self._options)
 
     def fill(self, media: Sequence[Shown], threads: int) -> Filled:
-        """Encode what the cache lacks of some media."""
+        """Encode the media that the cache lacks."""
         self.load()
         if self._filler is None:
             raise RuntimeError("the encoders are not loaded")
@@ -41,10 +41,10 @@ class FillWorker:
 
 
 class Fillers:
-    """Many fillers as one. Close it to end them."""
+    """The driver's side of the actors, with the interface of ``Filler``. Close it to stop them."""
 
     def __init__(self, options: Options, cluster: Cluster) -> None:
-        """Start the workers and wait for the first to load the encoders.
+        """Start the workers and wait until the first has loaded the encoders.
 
         Raises:
             NeedsExtra: Ray is not installed.
@@ -59,8 +59,8 @@ class Fillers:
             undo.pop_all()
 
     def fill(self, media: Sequence[Shown], threads: int, advance: Callable[[int], None]) -> Filled:
-        """Encode what the cache lacks; see :meth:`anymal_eval.models.anymal.filling.Filler.fill`."""
-        size = share(len(media), len(self._pool.actors), UNIT_MEDIA)
+        """Encode the media that the cache lacks; see :meth:`anymal_eval.models.anymal.filling.Filler.fill`."""
+        size = unit_size(len(media), len(self._pool.actors), UNIT_MEDIA)
         units = [Unit(content=list(media[start : start + size])) for start in range(0, len(media), size)]
         whole = Filled(media=len(media))
         for unit, filled in self._pool.run(units, lambda actor, own: actor.fill.remote(own, threads)):
@@ -69,7 +69,7 @@ class Fillers:
         return whole
 
     def close(self) -> None:
-        """End the workers, and the cluster if it was started here."""
+        """Stop the workers, and the cluster if it was started here."""
         self._pool.close()
 
     def __enter__(self) -> Self:
@@ -80,5 +80,5 @@ class Fillers:
 
 
 def _given_up(unit: Unit[Shown]) -> Filled:
-    why = f"{unit.deaths} workers died over it and its {len(unit.content) - 1} neighbours"
+    why = f"{unit.deaths} workers died while encoding it and {len(unit.content) - 1} other media"
     return Filled(media=0, failed=tuple(f"{medium.uri}: {why}" for medium, _ in unit.content))

@@ -1,6 +1,6 @@
-"""Ray actors of one class, and units of work handed out to them as they come free.
+"""A pool of Ray actors of one class, which take units of work as they become free.
 
-When an actor dies, another is started in its place and what it had is handed out again: of that nothing was taken.
+When an actor dies, another replaces it and gets the units in flight again: none of their results was used.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Generic, TypeVar
 
 from anymal_eval.errors import AnyMALEvalError, NeedsExtra, WrongUse
 
-IN_FLIGHT = 2  # units an actor has, so that none waits for the driver
-SHARES = 8  # units an actor gets at least, so that all end at about the same time
-MOST_DEATHS = 3  # actors that may die over a unit before it is given up
-REACHED_S = 10.0
-STORE_BYTES = 256 << 20  # what goes to and fro is small; Ray would take a third of the memory
+IN_FLIGHT = 2  # units per actor, so that none waits for the driver
+UNITS_PER_ACTOR = 8  # at least, so that all actors end at about the same time
+MAX_DEATHS = 3  # actors that may die during a unit before it fails
+CONNECT_S = 10.0
+STORE_BYTES = 256 << 20  # the messages are small; by default Ray takes a third of the memory
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """How many workers, the GPUs of each, and the running cluster's address (None starts one on this machine)."""
+    """The number of workers, the GPUs of each, and a running cluster's address (None starts one on this machine)."""
 
     workers: int = 2
     gpus_per_worker: float = 0.0
@@ -35,23 +35,23 @@ class Cluster:
 
 @dataclass(kw_only=True)
 class Unit(Generic[T]):
-    """What is handed out at once, and how many actors died over it."""
+    """One unit of work, and how many actors died during it."""
 
     content: list[T]
     deaths: int = 0
 
 
 class Pool:
-    """The driver's side of some actors."""
+    """The driver's side of the actors."""
 
     def __init__(self, actor: type, recipe: Any, cluster: Cluster, at_once: int = 1) -> None:
-        """Start them.
+        """Start the actors.
 
         Args:
-            actor: their class, made with ``recipe``.
-            recipe: what each of them is to load; it is sent.
-            cluster: how many, and where.
-            at_once: units that one works on at the same time.
+            actor: their class.
+            recipe: its only argument, sent to each actor: what to load.
+            cluster: the number of actors, and where they run.
+            at_once: units that an actor works on at the same time.
 
         Raises:
             NeedsExtra: Ray is not installed.
@@ -64,7 +64,7 @@ class Pool:
         self.actors = [self._actor.remote(recipe) for _ in range(cluster.workers)]
 
     def get(self, reference: Any) -> Any:
-        """A result, or the error of ours that was raised over there."""
+        """Wait for a result; an ``AnyMALEvalError`` raised by an actor is raised here."""
         from ray.exceptions import RayTaskError
 
         try:
@@ -75,29 +75,29 @@ class Pool:
             raise
 
     def run(self, units: Iterable[Unit[T]], call: Callable[[Any, list[T]], Any]) -> Iterator[tuple[Unit[T], Any]]:
-        """Hand out the units, in order.
+        """Distribute the units, in order.
 
         Args:
-            units: of work.
-            call: starts the work on an actor and gives the reference of its result.
+            units: the units of work.
+            call: starts a unit on an actor and returns the reference of its result.
 
         Yields:
-            Each unit as it is done, with its result; None where too many actors died over it.
+            Each finished unit with its result, in order of completion; None where too many actors died during it.
         """
         todo = deque(units)
         pending: dict[Any, tuple[Any, Unit[T]]] = {}
         while todo or pending:
-            self._hand_out(todo, pending, call)
+            self._assign(todo, pending, call)
             for done in self._ray.wait(list(pending), num_returns=1)[0]:
                 actor, unit = pending.pop(done)
                 alive, result = self.result(done, actor, unit)
-                if alive or unit.deaths >= MOST_DEATHS:
+                if alive or unit.deaths >= MAX_DEATHS:
                     yield unit, result
                 else:
                     todo.append(unit)
 
     def result(self, done: Any, actor: Any, unit: Unit[T]) -> tuple[bool, Any]:
-        """Whether the actor lived to give a result, and the result; a dead one is replaced."""
+        """Whether the actor survived the unit, and the result; a dead actor is replaced."""
         from ray.exceptions import RayActorError
 
         try:
@@ -108,12 +108,12 @@ class Pool:
             return False, None
 
     def close(self) -> None:
-        """End the actors, and the cluster if it was started here."""
+        """Stop the actors, and the cluster if it was started here."""
         for actor in self.actors:
             self._ray.kill(actor)
         self._ray.shutdown()
 
-    def _hand_out(
+    def _assign(
         self, todo: deque[Unit[T]], pending: dict[Any, tuple[Any, Unit[T]]], call: Callable[[Any, list[T]], Any]
     ) -> None:
         for _ in range(IN_FLIGHT):
@@ -123,13 +123,13 @@ class Pool:
                     pending[call(actor, unit.content)] = (actor, unit)
 
 
-def share(count: int, workers: int, most: int) -> int:
-    """How many of ``count`` pieces of work a unit has, at most ``most``.
+def unit_size(count: int, workers: int, most: int) -> int:
+    """How many of ``count`` items go into a unit; at most ``most``.
 
-    >>> share(1000, 2, 64), share(1000, 2, 16), share(3, 2, 64)
+    >>> unit_size(1000, 2, 64), unit_size(1000, 2, 16), unit_size(3, 2, 64)
     (63, 16, 1)
     """
-    return max(1, min(most, -(-count // (workers * SHARES))))
+    return max(1, min(most, -(-count // (workers * UNITS_PER_ACTOR))))
 
 
 def _start(cluster: Cluster) -> Any:
@@ -138,7 +138,7 @@ def _start(cluster: Cluster) -> Any:
     except ImportError:
         raise NeedsExtra("--engine ray needs Ray: pip install 'anymal_eval[ray]'") from None
     if cluster.address is not None:
-        _knock(cluster.address)
+        _check_reachable(cluster.address)
     own: dict[str, Any] = {"num_cpus": max(cluster.workers, os.cpu_count() or 1), "object_store_memory": STORE_BYTES}
     try:
         ray.init(
@@ -153,12 +153,12 @@ def _start(cluster: Cluster) -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
-    """Ray itself tries an address where nothing listens for minutes."""
+def _check_reachable(address: str) -> None:
+    # Ray itself retries for minutes where nothing listens at the address.
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=REACHED_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise WrongUse(f"--address {address}: no Ray cluster there: {error}") from None

@@ -92,12 +92,12 @@ def load_model(resolved: ResolvedEvaluation) -> Model:
     plan, execution = resolved.plan, resolved.plan.execution
     if execution.engine == "local":
         return resolved.spec.load()
-    from anymal_eval.engine.ray_actor import Recipe
+    from anymal_eval.engine.ray_actor import ModelRecipe
     from anymal_eval.engine.ray_workers import Cluster, Workers
 
     cluster = Cluster(workers=execution.workers, gpus_per_worker=execution.gpus_per_worker, address=execution.address)
     typed = str(plan.model.model)
-    return Workers(Recipe(typed=typed, options=plan.model.options, common=plan.model.shared), cluster)
+    return Workers(ModelRecipe(typed=typed, options=plan.model.options, common=plan.model.shared), cluster)
 
 
 def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Console) -> None:

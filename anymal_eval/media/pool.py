@@ -22,7 +22,7 @@ START_S = 120.0
 """How long a decoder may take to start: a second on an idle machine, far more where the disk or CPU is taken."""
 
 
-class Worker:
+class DecoderProcess:
     """One decoder process and the line to it. Used by one thread at a time; ``kill`` from any."""
 
     def __init__(self) -> None:
@@ -109,8 +109,8 @@ class DecoderPool:
         self.timeout_s, self.max_pixels = timeout_s, max_pixels
         self._free = threading.BoundedSemaphore(processes)
         self._lock = threading.Lock()
-        self._idle: list[Worker] = []
-        self._all: set[Worker] = set()
+        self._idle: list[DecoderProcess] = []
+        self._all: set[DecoderProcess] = set()
         self._closed = False
         self._finalizer = weakref.finalize(self, kill_all, self._all)
 
@@ -157,13 +157,13 @@ class DecoderPool:
             raise MediaError(f"{media.uri}: the {kind} cannot be decoded: {' '.join(head['error'].split())}")
         return head, result
 
-    def _take(self, media: Media) -> Worker:
+    def _take(self, media: Media) -> DecoderProcess:
         with self._lock:
             if self._closed:
                 raise MediaError(f"{media.uri}: the reader was closed")
             if self._idle:
                 return self._idle.pop()
-            worker = Worker()
+            worker = DecoderProcess()
             self._all.add(worker)
         try:
             worker.start()
@@ -173,7 +173,7 @@ class DecoderPool:
             raise failure from error
         return worker
 
-    def _give(self, worker: Worker, whole: bool) -> None:
+    def _give(self, worker: DecoderProcess, whole: bool) -> None:
         with self._lock:
             if whole and not self._closed:
                 self._idle.append(worker)
@@ -182,7 +182,7 @@ class DecoderPool:
         worker.kill()
         worker.line.close()
 
-    def _lost(self, media: Media, worker: Worker) -> MediaError:
+    def _lost(self, media: Media, worker: DecoderProcess) -> MediaError:
         status = worker.kill()
         if worker.overdue:
             return MediaTimeout(
@@ -193,7 +193,7 @@ class DecoderPool:
         return MediaError(f"{media.uri}: the decoder process died on it (status {status})")
 
 
-def kill_all(workers: set[Worker]) -> None:
+def kill_all(workers: set[DecoderProcess]) -> None:
     """End every process of a pool."""
     for worker in list(workers):
         worker.kill()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from anymal_eval.engine.batching import MOST_ROWS, TRUST_AFTER, Batcher, BatchLimits
-from anymal_eval.engine.ordering import medium_of, ordered
+from anymal_eval.engine.batching import MAX_ROWS, TRUST_AFTER, Batcher, BatchLimits
+from anymal_eval.engine.ordering import media_of, ordered
 from anymal_eval.models import PlainText, Prepared
 from anymal_eval.records import Decoding, Media, Message, Request
 
@@ -34,9 +34,9 @@ def test_questions_on_one_picture_stand_together_and_none_is_lost() -> None:
     shuffled = random.Random(0).sample(made, len(made))
     asked = ordered(shuffled)
     assert sorted(item.id for item in asked) == sorted(item.id for item in made)
-    pictures = [medium_of(item) for item in asked]
+    pictures = [media_of(item) for item in asked]
     assert sum(one != other for one, other in itertools.pairwise(pictures)) == 6
-    own = [len(str(item.messages[0].parts[1])) for item in asked if medium_of(item) == pictures[0]]
+    own = [len(str(item.messages[0].parts[1])) for item in asked if media_of(item) == pictures[0]]
     assert own == sorted(own, reverse=True)
 
 
@@ -51,7 +51,7 @@ def test_windows_of_one_clip_are_different_media() -> None:
     clip = Media(kind="video", uri="a.mp4", start_s=0.0, end_s=2.0)
     other = Media(kind="video", uri="a.mp4", start_s=2.0, end_s=4.0)
     one, two = (Request(id="x", messages=(Message(role="user", parts=(media,)),)) for media in (clip, other))
-    assert medium_of(one) != medium_of(two)
+    assert media_of(one) != media_of(two)
 
 
 @pytest.mark.parametrize("size", [1, 4, 16, None])
@@ -59,7 +59,7 @@ def test_every_request_is_in_one_batch_in_order(size: int | None) -> None:
     names = [str(number) for number in range(200)]
     found = batches([prepared(name, picture=f"{int(name) // 5}") for name in names], BatchLimits(size))
     assert [name for batch in found for name in batch] == names
-    assert max(map(len, found)) <= (size or MOST_ROWS)
+    assert max(map(len, found)) <= (size or MAX_ROWS)
 
 
 def test_a_picture_is_not_torn_apart() -> None:

@@ -98,7 +98,7 @@ def test_a_fault_of_the_model_is_raised_and_no_answer() -> None:
         def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
             return super().answer(batch)[::-1]
 
-    with pytest.raises(RuntimeError, match="when asked"):
+    with pytest.raises(RuntimeError, match="but the requests are"):
         collect(Faulty(), 4, batch_size=4)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.engine import EngineSettings
-from anymal_eval.engine.ordering import medium_of
-from anymal_eval.engine.ray_actor import Recipe
+from anymal_eval.engine.ordering import media_of
+from anymal_eval.engine.ray_actor import ModelRecipe
 from anymal_eval.engine.ray_pool import Cluster, Pool, Unit
 from anymal_eval.engine.ray_workers import Workers, _given_up, _units
 from anymal_eval.errors import NeedsExtra, WrongUse
@@ -67,7 +67,7 @@ def wait_for(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
     assert process.poll() is None
 
 
-def workers_of(driver: int, named: bytes = b"ray::Worker") -> list[int]:
+def workers_of(driver: int, named: bytes = b"ray::ModelWorker") -> list[int]:
     """The actors among the processes that a driver started, oldest first."""
     parents, actors = {}, []
     for entry in Path("/proc").iterdir():
@@ -123,7 +123,7 @@ def test_killed_worker_and_killed_driver_and_another_number(tmp_path: Path, data
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NeedsExtra, match=r"--engine ray needs Ray: pip install 'anymal_eval\[ray\]'"):
-        Workers(Recipe(typed="constant"), Cluster())
+        Workers(ModelRecipe(typed="constant"), Cluster())
 
 
 def test_units_keep_a_picture_together_and_lose_nothing() -> None:
@@ -135,7 +135,7 @@ def test_units_keep_a_picture_together_and_lose_nothing() -> None:
     assert [request.id for unit in units for request in unit.content] == [request.id for request in requests]
     assert len(units) >= 8
     for before, after in itertools.pairwise(units):
-        assert medium_of(before.content[-1]) != medium_of(after.content[0])
+        assert media_of(before.content[-1]) != media_of(after.content[0])
     one = [replace(request, messages=requests[0].messages) for request in requests]
     assert max(len(unit.content) for unit in _units(one, 2, EngineSettings(batch_size=4))) == 16
 
@@ -148,7 +148,7 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
 
         started = 0
 
-        def remote(self, recipe: Recipe) -> object:
+        def remote(self, recipe: ModelRecipe) -> object:
             assert recipe.typed == "constant"
             self.started += 1
             return object()
@@ -161,7 +161,7 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
 
     pool, cluster = Pool.__new__(Pool), Dies()
     pool._ray = pool._actor = cluster
-    pool._recipe = Recipe(typed="constant")
+    pool._recipe = ModelRecipe(typed="constant")
     first, other = object(), object()
     pool.actors = [first, other]
     unit = Unit(content=[Request(id=str(number), messages=()) for number in range(3)])
@@ -177,4 +177,4 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
     with pytest.raises(WrongUse, match=r"--address 127.0.0.1:1: no Ray cluster there"):
-        Workers(Recipe(typed="constant"), Cluster(address="127.0.0.1:1"))
+        Workers(ModelRecipe(typed="constant"), Cluster(address="127.0.0.1:1"))
