@@ -16,65 +16,67 @@ OPTIONS = (
         multiple=True,
         required=True,
         metavar="KIND:PATH",
-        help="What to learn from; may be repeated: its samples are mixed.",
+        help="Training data; may be repeated: the samples are mixed.",
     ),
-    click.option("--out", type=FOLDER, required=True, help="The training's folder; the same command goes on in it."),
+    click.option("--out", type=FOLDER, required=True, help="The training's folder; the same command on it resumes."),
     click.option(
-        "--backbone",
-        "backbones",
-        multiple=True,
-        metavar="PART=PATH",
-        help="Where a frozen part lies: llm=PATH, image=PATH, ...",
+        "--backbone", "backbones", multiple=True, metavar="PART=PATH", help="A frozen part: llm=PATH, image=PATH, ..."
     ),
     click.option("--preset", help="Hyper-parameters of AnyMAL's paper: image, audio, video, imu or instruct."),
-    click.option("--steps", type=COUNT, help="Steps of the optimiser."),
-    click.option("--batch-size", type=COUNT, help="Samples of a step, over all processes and parts."),
+    click.option("--steps", type=COUNT, help="Optimizer steps."),
+    click.option("--batch-size", type=COUNT, help="Samples per step, over all processes and micro-batches."),
     click.option(
-        "--accumulate", type=COUNT, help="Parts that a process computes its share of a step in.  [default: 1]"
+        "--accumulate", type=COUNT, help="Micro-batches per process and step (gradient accumulation).  [default: 1]"
     ),
-    click.option("--learning-rate", type=float, help="At its highest."),
+    click.option("--learning-rate", type=float, help="The peak learning rate."),
     click.option(
-        "--warmup", type=click.FloatRange(min=0), help="Steps until then; below 1 a share of all steps.  [default: 0]"
+        "--warmup", type=click.FloatRange(min=0), help="Warm-up steps; below 1 a fraction of all steps.  [default: 0]"
     ),
     click.option(
-        "--schedule", type=click.Choice(["cosine", "linear", "constant"]), help="How it falls.  [default: cosine]"
+        "--schedule", type=click.Choice(["cosine", "linear", "constant"]), help="Decay after it.  [default: cosine]"
     ),
-    click.option("--weight-decay", type=click.FloatRange(min=0), help="AdamW's.  [default: 0]"),
+    click.option("--weight-decay", type=click.FloatRange(min=0), help="Weight decay of AdamW.  [default: 0]"),
     click.option(
-        "--max-grad-norm", type=click.FloatRange(min=0), help="Longer gradients are cut; 0: none.  [default: 1]"
+        "--max-grad-norm", type=click.FloatRange(min=0), help="Clip gradients to this norm; 0: never.  [default: 1]"
     ),
-    click.option("--seed", type=click.IntRange(min=0), help="Of fresh weights, order and dropout.  [default: 0]"),
     click.option(
-        "--save-every", type=COUNT, default=500, show_default=True, help="Steps between states to go on from."
+        "--seed", type=click.IntRange(min=0), help="Seed of fresh weights, sample order and dropout.  [default: 0]"
     ),
-    click.option("--keep", type=COUNT, default=2, show_default=True, help="How many of them are kept."),
+    click.option(
+        "--save-every", type=COUNT, default=500, show_default=True, help="Steps between saved states to resume from."
+    ),
+    click.option("--keep", type=COUNT, default=2, show_default=True, help="How many saved states are kept."),
     click.option("--log-every", type=COUNT, default=10, show_default=True, help="Steps between lines of log.jsonl."),
-    click.option("--eval-every", type=COUNT, help="Steps between evaluations by the harness."),
-    click.option("--eval-tasks", help="Names, separated by commas."),
-    click.option("--eval-limit", type=COUNT, default=200, show_default=True, help="Examples of each."),
+    click.option("--eval-every", type=COUNT, help="Steps between evaluations of the network."),
+    click.option("--eval-tasks", help="Tasks to evaluate on, separated by commas."),
+    click.option("--eval-limit", type=COUNT, default=200, show_default=True, help="Examples of each task."),
     click.option(
-        "--eval-data", type=click.Choice(["demo", "official"]), default="demo", show_default=True, help="Which."
+        "--eval-data", type=click.Choice(["demo", "official"]), default="demo", show_default=True, help="Their source."
     ),
-    click.option("--eval-protocol", default="plain", show_default=True, help="How they are asked."),
+    click.option("--eval-protocol", default="plain", show_default=True, help="The protocol of the prompts."),
     click.option(
         "--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/."
     ),
     click.option(
-        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of what is frozen."
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="The number format of the frozen parts.",
     ),
     click.option(
         "--quantize",
         type=click.Choice(["none", "int8", "nf4"]),
         default="none",
         show_default=True,
-        help="Of the language model.",
+        help="Quantisation of the language model.",
     ),
     click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where."
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="The device."
     ),
-    click.option("--gradient-checkpointing", is_flag=True, help="Less memory for more time."),
-    click.option("--features", type=FOLDER, help="The cache of the frozen encoders' outputs."),
-    click.option("--threads", type=COUNT, default=2, show_default=True, help="Media decoded at once."),
+    click.option("--gradient-checkpointing", is_flag=True, help="Recompute activations to save memory."),
+    click.option("--features", type=FOLDER, help="Cache the frozen encoders' outputs in this folder."),
+    click.option("--threads", type=COUNT, default=2, show_default=True, help="Media decoded in parallel."),
     click.option(
         "--media-timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -83,11 +85,16 @@ OPTIONS = (
         help="Seconds to decode one clip or sound.",
     ),
     click.option(
-        "--max-unreadable", default="1%", show_default=True, help="Samples that may be left out before it stops."
+        "--max-unreadable", default="1%", show_default=True, help="Stop when more samples than this cannot be read."
     ),
-    click.option("--skip-missing-media", is_flag=True, help="Leave out samples whose file is absent."),
-    click.option("--report-to", multiple=True, help="none, tensorboard, wandb, or another of transformers' reporters."),
-    click.option("--note", default="", help="What a reader of the checkpoint's numbers must know."),
+    click.option("--skip-missing-media", is_flag=True, help="Skip samples whose file does not exist."),
+    click.option(
+        "--report-to",
+        multiple=True,
+        callback=lambda context, option, names: tuple(name for name in names if name != "none"),
+        help="none, tensorboard, wandb, or another of transformers' reporters.",
+    ),
+    click.option("--note", default="", help="What a reader of the checkpoint's results must know."),
 )
 
 
@@ -99,7 +106,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def train() -> None:
-    """Train the very network that is evaluated, in AnyMAL's two stages.
+    """Train the network that is evaluated, in AnyMAL's two stages.
 
     Several processes: ``accelerate launch -m anymal_eval train ...`` or ``torchrun -m anymal_eval train ...``.
     """
@@ -107,32 +114,48 @@ def train() -> None:
 
 @train.command()
 @click.argument("network")
-@click.option("--prompt", default="", help="The user's words after the medium.")
+@click.option("--prompt", default="", help="The user's text after the medium.")
 @_options
-def align(network: str, **given: Any) -> None:
-    """Stage 1: captions teach the projectors; the language model and the encoders stay as they are.
+def align(**options: Any) -> None:
+    """Stage 1: train the projectors on captions; the language model and the encoders stay frozen.
 
-    NETWORK is an AnyMAL preset's name, a TOML file, or a checkpoint folder to go on from.
+    NETWORK is an AnyMAL preset, a TOML file, or a checkpoint folder.
     """
-    from anymal_eval.cli._train import carry_out
-
-    carry_out("align", network, given)
+    _train(stage="align", **options)
 
 
 @train.command()
-@click.argument("checkpoint", type=FOLDER)
-@click.option("--lora-rank", type=COUNT, default=64, show_default=True, help="Of the adapters.")
-@click.option("--lora-alpha", type=COUNT, default=16, show_default=True, help="Their scale, over the rank.")
+@click.argument("network", metavar="CHECKPOINT", type=click.Path(file_okay=False))
+@click.option("--lora-rank", type=COUNT, default=64, show_default=True, help="Rank of the LoRA adapters.")
+@click.option("--lora-alpha", type=COUNT, default=16, show_default=True, help="Their scale, divided by the rank.")
 @click.option(
-    "--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="While training."
+    "--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="Their dropout."
 )
 @click.option("--no-lora", is_flag=True, help="Train the projectors alone.")
 @_options
-def instruct(checkpoint: Path, **given: Any) -> None:
-    """Stage 2: instructions teach the projectors and, through adapters, the language model.
+def instruct(**options: Any) -> None:
+    """Stage 2: train the projectors, and LoRA adapters of the language model, on instructions.
 
-    CHECKPOINT is what stage 1 left: OUT/checkpoint.
+    CHECKPOINT is the one of stage 1: OUT/checkpoint.
     """
-    from anymal_eval.cli._train import carry_out
+    _train(stage="instruct", **options)
 
-    carry_out("instruct", str(checkpoint), {"prompt": "", **given})
+
+def _train(**options: Any) -> None:
+    from anymal_eval.cli._progress import Terminal
+    from anymal_eval.errors import listed
+    from anymal_eval.training.plan import make_plan
+    from anymal_eval.training.resolve import resolve
+    from anymal_eval.training.run import train as run
+
+    try:
+        finished = run(resolve(make_plan(**options)), Terminal())
+    except KeyboardInterrupt:
+        click.echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
+        raise
+    if not finished.is_main:
+        return
+    if finished.unreadable:
+        named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
+        click.echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
+    click.echo(str(finished.checkpoint))

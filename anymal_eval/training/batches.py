@@ -1,4 +1,4 @@
-"""Samples to what one step of the network takes, and the count of those that could not be read.
+"""Samples to batches, and the record of samples that could not be read.
 
 Shapes:  b rows · n tokens of a medium · e encoder width
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
 from anymal_eval.models.anymal.media_inputs import media_key
-from anymal_eval.training.features import FRAMES, Features
-from anymal_eval.training.order import Order
+from anymal_eval.training.features import FRAMES, FeatureEncoder
+from anymal_eval.training.order import SampleOrder
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     from anymal_eval.anymal.model import AnyMAL
 
-KEPT_LESSONS = 200_000
+MOST_CONVERSATIONS = 200_000  # kept tokenized
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One part of a step.
+    """One micro-batch.
 
     Attributes:
         ids: of its samples.
-        lessons: b, their words.
-        media: of each row, in the order of its places, keys into ``features``.
+        conversations: b, tokenized.
+        media: for each row, in the order of its slots, keys into ``features``.
         features: (n, e) by key.
         kinds: the medium of each key.
     """
 
     ids: tuple[str, ...]
-    lessons: tuple[TokenizedConversation, ...]
+    conversations: tuple[TokenizedConversation, ...]
     media: tuple[tuple[str, ...], ...]
     features: dict[str, Tensor]
     kinds: dict[str, str]
@@ -46,73 +46,73 @@ class Batch:
     @property
     def targets(self) -> int:
         """How many tokens carry the loss."""
-        return sum(one.targets for one in self.lessons)
+        return sum(one.targets for one in self.conversations)
 
 
 @dataclass(kw_only=True)
-class Unreadable:
-    """Samples that were left out of their steps, each with the reason; it goes into every saved state.
+class UnreadableSamples:
+    """Samples that were skipped, each with the reason; part of every saved state.
 
     Attributes:
-        share: of all samples seen, how many may be.
-        sources: which tell what they could not make a sample of.
-        reasons: by where the sample stands.
-        lines: what sources told before a stop.
-        seen: samples that steps were to hold, counted anew in every pass.
+        limit: the fraction of all samples seen that may be skipped.
+        data: with lines of their own for what they could not read.
+        reasons: by the sample's file and row.
+        lines: of the data, from before a resume.
+        seen: samples that batches should have held, counted again in every epoch.
     """
 
-    share: float = 0.01
-    sources: Sequence[TrainingData] = ()
+    limit: float = 0.01
+    data: Sequence[TrainingData] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
     seen: int = 0
 
-    def told(self) -> dict[str, str]:
-        """All that was left out, with the reason."""
+    def all_reasons(self) -> dict[str, str]:
+        """All that was skipped, with the reason."""
         return {**self._lines(), **self.reasons}
 
-    def position(self) -> dict[str, Any]:
-        """What ``add`` needs."""
+    def state_dict(self) -> dict[str, Any]:
+        """What ``add_state_dict`` needs to resume."""
         return {"seen": self.seen, "reasons": self.reasons, "lines": self._lines()}
 
-    def add(self, position: Mapping[str, Any]) -> None:
-        """What was left out before a stop, by this process or by one that is no more."""
-        self.seen += int(position["seen"])
-        self.reasons |= position["reasons"]
-        self.lines |= position["lines"]
+    def add_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Add what this process, or one that the resumed training does not have, skipped before."""
+        self.seen += int(state["seen"])
+        self.reasons |= state["reasons"]
+        self.lines |= state["lines"]
 
-    def _lines(self) -> dict[str, str]:
-        lines = (line for source in self.sources for line in source.unreadable)
-        return {**self.lines, **dict.fromkeys(lines, "no sample was made of it")}
-
-    def check(self) -> None:
-        """Stop where too many cannot be read. A handful is never too many while less than a hundred were seen.
+    def require_few(self) -> None:
+        """Stop if too many samples cannot be read. A fraction counts from a hundred samples on, unless it is 0.
 
         Raises:
             IncompleteRun: naming the first.
         """
-        if len(self.reasons) > self.share * max(self.seen, 100 if self.share else 1):
+        if len(self.reasons) > self.limit * max(self.seen, 100 if self.limit else 1):
             first = listed([f"{where}: {reason}" for where, reason in self.reasons.items()], shown=3, between="; ")
             raise IncompleteRun(
                 f"{len(self.reasons)} of {self.seen} samples cannot be read, more than --max-unreadable "
-                f"{self.share:.2%}: {first}"
+                f"{self.limit:.2%}: {first}"
             )
+
+    def _lines(self) -> dict[str, str]:
+        lines = (line for each in self.data for line in each.unreadable)
+        return {**self.lines, **dict.fromkeys(lines, "no sample was made of it")}
 
 
 class Collator:
-    """Samples to a :class:`Batch`; their words are tokenised once."""
+    """Samples to a :class:`Batch`; a conversation is tokenized once."""
 
-    def __init__(self, network: AnyMAL, features: Features, unreadable: Unreadable) -> None:
-        self._network, self._features, self.unreadable = network, features, unreadable
-        self._lessons: dict[str, TokenizedConversation] = {}
+    def __init__(self, network: AnyMAL, encoder: FeatureEncoder, unreadable: UnreadableSamples) -> None:
+        self._network, self._encoder, self.unreadable = network, encoder, unreadable
+        self._conversations: dict[str, TokenizedConversation] = {}
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """What cannot be read is left out, counted and named; nothing takes its place.
+        """A batch without the samples that cannot be read; those are recorded and not replaced.
 
         Raises:
-            BadData: a conversation that the chat template cannot write. IncompleteRun: too many cannot be read.
+            BadData: a conversation that the chat template refuses. IncompleteRun: too many cannot be read.
         """
-        found = self._features.of([media for sample in samples for media in sample.media])
+        found = self._encoder.encode([media for sample in samples for media in sample.media])
         rows: list[tuple[Sample, TokenizedConversation, tuple[str, ...]]] = []
         self.unreadable.seen += len(samples)
         for sample in samples:
@@ -121,54 +121,48 @@ class Collator:
                 rows.append((sample, self._fitting(sample, keys, found), keys))
             except RequestFailed as error:
                 self.unreadable.reasons[sample.where] = str(error)
-        self.unreadable.check()
+        self.unreadable.require_few()
         kinds = {key: media.kind for sample, _, keys in rows for key, media in zip(keys, sample.media, strict=True)}
         return Batch(
             ids=tuple(sample.id for sample, _, _ in rows),
-            lessons=tuple(words for _, words, _ in rows),
+            conversations=tuple(conversation for _, conversation, _ in rows),
             media=tuple(keys for _, _, keys in rows),
-            features={key: found[key] for key in kinds},  # type: ignore[misc]  # failures were left out
+            features={key: found[key] for key in kinds},  # type: ignore[misc]  # rows have no failures
             kinds=dict(kinds),
         )
 
     def _fitting(
         self, sample: Sample, keys: Sequence[str], found: Mapping[str, Tensor | RequestFailed]
     ) -> TokenizedConversation:
-        read: list[Tensor] = []
-        for have in map(found.__getitem__, keys):
-            if isinstance(have, RequestFailed):
-                raise have
-            read.append(have)
-        words = self._lesson(sample)
-        length = words.prompt.text_tokens + sum(
-            self._tokens(media.kind, have) for media, have in zip(sample.media, read, strict=True)
-        )
+        length = 0
+        for media, features in zip(sample.media, map(found.__getitem__, keys), strict=True):
+            if isinstance(features, RequestFailed):
+                raise features
+            fixed = getattr(self._network.projectors[media.kind], "tokens", None)
+            length += int(fixed) if fixed is not None else len(features)
+        conversation = self._tokenized(sample)
+        length += conversation.prompt.text_tokens
         if length > self._network.llm.context:
             raise ContextTooLong(f"{length} tokens, the model's context is {self._network.llm.context}")
-        return words
+        return conversation
 
-    def _tokens(self, kind: str, features: Tensor) -> int:
-        fixed = getattr(self._network.projectors[kind], "tokens", None)
-        return int(fixed) if fixed is not None else len(features)
-
-    def _lesson(self, sample: Sample) -> TokenizedConversation:
-        have = self._lessons.get(sample.where + sample.id)
-        if have is not None:
-            return have
-        try:
-            made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
-        except BadData as error:
-            raise BadData(f"{sample.where}: {error}") from error
-        if len(self._lessons) >= KEPT_LESSONS:
-            self._lessons.clear()
-        self._lessons[sample.where + sample.id] = made
-        return made
+    def _tokenized(self, sample: Sample) -> TokenizedConversation:
+        key = sample.where + sample.id
+        if key not in self._conversations:
+            try:
+                made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
+            except BadData as error:
+                raise BadData(f"{sample.where}: {error}") from error
+            if len(self._conversations) >= MOST_CONVERSATIONS:
+                self._conversations.clear()
+            self._conversations[key] = made
+        return self._conversations[key]
 
 
 class Batches:
-    """All parts of all steps, in order: what the trainer reads from. ``start`` is the step to begin with."""
+    """All micro-batches of all steps from ``start``: what the trainer iterates over."""
 
-    def __init__(self, order: Order, collator: Collator, steps: int, accumulate: int) -> None:
+    def __init__(self, order: SampleOrder, collator: Collator, steps: int, accumulate: int) -> None:
         self.order, self.unreadable = order, collator.unreadable
         self._collator, self._steps, self._accumulate = collator, steps, accumulate
         self.start = 0
@@ -178,5 +172,5 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start, self._steps):
-            for part in range(self._accumulate):
-                yield self._collator(self.order.take(step, part))
+            for micro_batch in range(self._accumulate):
+                yield self._collator(self.order.take(step, micro_batch))

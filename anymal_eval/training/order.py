@@ -1,4 +1,4 @@
-"""Which sample comes when: the same for a seed, however many processes share a step and wherever it goes on."""
+"""The order of the samples: the same for a seed, for any number of processes and after a resume."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from anymal_eval.media.location import Opener
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
 
-OPEN_SHARDS = 4  # that samples are drawn from at once, so that neighbours in a shard come apart
+OPEN_SHARDS = 4  # drawn from at once, so that neighbours in a shard do not stay neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """What one process takes of every step, in how many parts.
+class BatchPartition:
+    """One process's part of every batch, in ``accumulate`` micro-batches.
 
     Raises:
-        WrongUse: there are more parts than samples.
+        WrongUse: there are more micro-batches than samples.
     """
 
     batch_size: int
@@ -31,77 +31,74 @@ class Share:
     processes: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse empty parts."""
-        if self.batch_size < self.parts:
+        """Refuse empty micro-batches."""
+        if self.batch_size < self.micro_batches:
             raise WrongUse(
                 f"--batch-size {self.batch_size} cannot be shared by {self.processes} processes in {self.accumulate} "
                 "parts each"
             )
 
     @property
-    def parts(self) -> int:
+    def micro_batches(self) -> int:
         """Of a step, over all processes."""
         return self.accumulate * self.processes
 
-    def places(self, part: int) -> range:
-        """Which samples of a step are this process's in one of its parts.
+    def positions(self, micro_batch: int) -> range:
+        """The positions within a batch of one of this process's micro-batches.
 
-        >>> [list(Share(batch_size=5, accumulate=2).places(part)) for part in range(2)]
+        >>> [list(BatchPartition(batch_size=5, accumulate=2).positions(number)) for number in range(2)]
         [[0, 1], [2, 3, 4]]
         """
-        number = self.rank * self.accumulate + part
-        return range(number * self.batch_size // self.parts, (number + 1) * self.batch_size // self.parts)
+        number = self.rank * self.accumulate + micro_batch
+        return range(
+            number * self.batch_size // self.micro_batches, (number + 1) * self.batch_size // self.micro_batches
+        )
 
 
-class Order(Protocol):
-    """Gives samples; its position goes into every saved state."""
+class SampleOrder(Protocol):
+    """Gives samples in order; its state goes into every saved state."""
 
-    def take(self, step: int, part: int) -> list[Sample]:
-        """The samples of this process in a part of a step; parts come in order."""
+    def take(self, step: int, micro_batch: int) -> list[Sample]:
+        """The samples of one of this process's micro-batches; called in order."""
 
-    def position(self) -> dict[str, Any]:
-        """What ``seek`` needs to go on."""
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` needs to resume."""
 
-    def seek(self, position: dict[str, Any]) -> None:
-        """Go on from there."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from a saved state."""
 
 
 class Shuffled:
-    """Map-style samples of all sources, mixed anew for every pass over them."""
+    """Map-style samples of all data, shuffled together for every epoch."""
 
-    def __init__(self, samples: Sequence[Sample], share: Share, seed: int) -> None:
-        """Raises BadData where there are no samples."""
+    def __init__(self, samples: Sequence[Sample], partition: BatchPartition, seed: int) -> None:
+        """Raises BadData if there are no samples."""
         if not samples:
             raise BadData("the data hold no sample to learn from")
-        self._samples, self._share, self._seed = samples, share, seed
+        self._samples, self._partition, self._seed = samples, partition, seed
 
-    def take(self, step: int, part: int) -> list[Sample]:
-        """See :class:`Order`."""
-        first = step * self._share.batch_size
-        return [self._at(first + place) for place in self._share.places(part)]
+    def take(self, step: int, micro_batch: int) -> list[Sample]:
+        """See :class:`SampleOrder`."""
+        return [self._samples[index] for index in self._indices(step, micro_batch)]
 
-    def wanted(self, steps: int, start: int = 0) -> list[Sample]:
-        """The samples of this process in these steps, each once."""
-        count, size = len(self._samples), self._share.batch_size
-        chosen: dict[int, None] = {}
-        for step in range(start, min(steps, start + 1 + count // size * 2)):
-            for part in range(self._share.accumulate):
-                chosen |= dict.fromkeys(self._index(step * size + place) for place in self._share.places(part))
-        return [self._samples[index] for index in chosen]
+    def upcoming(self, steps: int, start: int = 0) -> list[Sample]:
+        """The samples of this process from step ``start`` to ``steps``, at most about two epochs, each once."""
+        last = min(steps, start + 1 + len(self._samples) // self._partition.batch_size * 2)
+        parts = [(step, number) for step in range(start, last) for number in range(self._partition.accumulate)]
+        indices = dict.fromkeys(index for part in parts for index in self._indices(*part))
+        return [self._samples[index] for index in indices]
 
-    def position(self) -> dict[str, Any]:
-        """None: a step's number says it all."""
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the number of the step determines the samples."""
         return {}
 
-    def seek(self, position: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to do."""
 
-    def _at(self, place: int) -> Sample:
-        return self._samples[self._index(place)]
-
-    def _index(self, place: int) -> int:
+    def _indices(self, step: int, micro_batch: int) -> list[int]:
         count = len(self._samples)
-        return int(_permutation(self._seed, place // count, count)[place % count])
+        drawn = [step * self._partition.batch_size + position for position in self._partition.positions(micro_batch)]
+        return [int(_permutation(self._seed, number // count, count)[number % count]) for number in drawn]
 
 
 @lru_cache(maxsize=4)
@@ -111,88 +108,91 @@ def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 @dataclass(kw_only=True)
 class _Open:
-    """A shard that is being read: its samples in a shuffled order, and how many were given."""
+    """An open shard: its samples in a shuffled order, and how many of them were drawn."""
 
     epoch: int
-    place: int
-    given: int = 0
+    position: int
+    drawn: int = 0
     samples: list[Sample] = field(default_factory=list, repr=False)
 
 
 class Streamed:
-    """Shards of all sources; each process reads its own. Map-style sources count as one shard.
+    """Shards of all data; each process reads its own. Map-style data count as one shard.
 
-    Samples are drawn from several open shards by chance that depends on the seed and the number of the draw alone, so a
-    position is a few numbers, and going on opens again only what was open.
+    A sample is drawn at random from several open shards. The draw depends on the seed and its number alone, so the
+    state is a few numbers, and resuming opens only the shards that were open.
     """
 
     def __init__(
-        self, sources: Sequence[TrainingData], share: Share, seed: int, admit: Callable[[Sample, Opener | None], None]
+        self,
+        data: Sequence[TrainingData],
+        partition: BatchPartition,
+        seed: int,
+        admit: Callable[[Sample, Opener | None], None],
     ) -> None:
-        """``admit`` sees every sample that is read, and who opens its media.
+        """``admit`` is called with every sample that is read and the opener of its media.
 
         Raises:
             BadData: there are fewer shards than processes.
         """
-        units = [(source, number) for source in sources for number in range(max(source.shards, 1))]
-        if len(units) < share.processes:
-            raise BadData(f"{len(units)} shards cannot be shared by {share.processes} processes")
-        self._units, self._share, self._seed = units, share, seed
+        shards = [(each, number) for each in data for number in range(max(each.shards, 1))]
+        if len(shards) < partition.processes:
+            raise BadData(f"{len(shards)} shards cannot be shared by {partition.processes} processes")
+        self._shards, self._partition, self._seed = shards, partition, seed
         self._open: list[_Open] = []
         self._drawn = 0
-        self._next = (0, 0)  # epoch, place in this process's order of that epoch
-        self._idle = 0
+        self._next = (0, 0)  # epoch, position in this process's order of that epoch
+        self._empty = 0  # shards without a sample, in a row
         self._admit = admit
 
-    def take(self, step: int, part: int) -> list[Sample]:
-        """See :class:`Order`; ``step`` is not needed, samples come one after the other."""
+    def take(self, step: int, micro_batch: int) -> list[Sample]:
+        """See :class:`SampleOrder`; ``step`` is not needed, samples come one after the other."""
         del step
-        return [self._draw() for _ in self._share.places(part)]
+        return [self._draw() for _ in self._partition.positions(micro_batch)]
 
-    def position(self) -> dict[str, Any]:
-        """Which shards are open, how far each was read, and what comes next."""
-        opened = [[one.epoch, one.place, one.given] for one in self._open]
+    def state_dict(self) -> dict[str, Any]:
+        """The open shards, how many samples of each were drawn, and the next shard."""
+        opened = [[one.epoch, one.position, one.drawn] for one in self._open]
         return {"drawn": self._drawn, "next": list(self._next), "open": opened}
 
-    def seek(self, position: dict[str, Any]) -> None:
-        """Open the same shards and leave out what they gave before."""
-        self._drawn = int(position["drawn"])
-        self._next = (int(position["next"][0]), int(position["next"][1]))
-        self._open = [self._read(epoch, place, given) for epoch, place, given in position["open"]]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Open the same shards and skip the samples that were drawn."""
+        self._drawn = int(state["drawn"])
+        self._next = (int(state["next"][0]), int(state["next"][1]))
+        self._open = [self._read(epoch, position, drawn) for epoch, position, drawn in state["open"]]
 
     def _draw(self) -> Sample:
         while len(self._open) < OPEN_SHARDS:
             self._open_next()
-        chance = random.Random(f"{self._seed} {self._share.rank} {self._drawn}")  # noqa: S311  # an order, not a secret
-        one = chance.choices(self._open, [len(each.samples) - each.given for each in self._open])[0]
-        sample = one.samples[one.given]
-        one.given += 1
+        random_draw = random.Random(f"{self._seed} {self._partition.rank} {self._drawn}")  # noqa: S311  # no secret
+        one = random_draw.choices(self._open, [len(each.samples) - each.drawn for each in self._open])[0]
+        sample = one.samples[one.drawn]
+        one.drawn += 1
         self._drawn += 1
-        if one.given == len(one.samples):
+        if one.drawn == len(one.samples):
             self._open.remove(one)
         return sample
 
     def _open_next(self) -> None:
-        epoch, place = self._next
-        own = self._own(epoch)
-        self._next = (epoch, place + 1) if place + 1 < len(own) else (epoch + 1, 0)
-        found = self._read(epoch, place, 0)
-        self._idle = 0 if found.samples else self._idle + 1
-        if self._idle > len(self._units):
+        epoch, position = self._next
+        self._next = (epoch, position + 1) if position + 1 < len(self._own_shards(epoch)) else (epoch + 1, 0)
+        opened = self._read(epoch, position, 0)
+        self._empty = 0 if opened.samples else self._empty + 1
+        if self._empty > len(self._shards):
             raise BadData("the shards hold no sample to learn from")
-        if found.samples:
-            self._open.append(found)
+        if opened.samples:
+            self._open.append(opened)
 
-    def _own(self, epoch: int) -> list[int]:
-        """The shards of this process, in their order in a pass."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._units))
-        return [int(unit) for unit in order[self._share.rank :: self._share.processes]]
+    def _own_shards(self, epoch: int) -> list[int]:
+        """The shards of this process, in their order in an epoch."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._shards))
+        return [int(shard) for shard in order[self._partition.rank :: self._partition.processes]]
 
-    def _read(self, epoch: int, place: int, given: int) -> _Open:
-        unit = self._own(epoch)[place]
-        source, number = self._units[unit]
-        samples = list(source.read_shard(number)) if source.samples is None else list(source.samples)
+    def _read(self, epoch: int, position: int, drawn: int) -> _Open:
+        shard = self._own_shards(epoch)[position]
+        data, number = self._shards[shard]
+        samples = list(data.read_shard(number)) if data.samples is None else list(data.samples)
         for sample in samples:
-            self._admit(sample, source.opener)
-        np.random.default_rng([self._seed, epoch, unit]).shuffle(samples)
-        return _Open(epoch=epoch, place=place, given=given, samples=samples)
+            self._admit(sample, data.opener)
+        np.random.default_rng([self._seed, epoch, shard]).shuffle(samples)
+        return _Open(epoch=epoch, position=position, drawn=drawn, samples=samples)

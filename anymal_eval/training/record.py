@@ -1,50 +1,66 @@
-"""``training.json``: what was resolved and what came of it; a folder goes on only with the training that began it."""
+"""What a training writes about itself: ``training.json`` with what was resolved, and ``log.jsonl`` with its steps."""
 
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from anymal_eval.codec import read_json
 from anymal_eval.errors import OtherRun
-from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FORMAT = 1
-NAME = "training.json"
+NAME, LOG = "training.json", "log.jsonl"
 PACKAGES = ("anymal_eval", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
 
 
-def begin(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands there of the same training, or nothing yet.
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a folder; empty if none is there yet."""
+    file = folder / NAME
+    record: dict[str, Any] = read_json(file) if file.exists() else {}
+    return record
+
+
+def require_same(folder: Path, record: Mapping[str, Any], identity: Mapping[str, Any], *, unknown: str = "") -> None:
+    """Make sure that a record, if there is one, is of this training.
+
+    Args:
+        folder: for the message.
+        record: from :func:`read`.
+        identity: all that the result depends on.
+        unknown: a key of ``identity`` that is not known yet.
 
     Raises:
-        OtherRun: it was another; the message names what differs.
+        OtherRun: it is of another training; the message names what differs.
     """
-    file = folder / NAME
-    if not file.exists():
-        return {}
-    before: dict[str, Any] = read_json(file)
-    was, now = _flat(before.get("identity", {})), _flat(json.loads(json.dumps(identity)))
-    differing = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    if not record:
+        return
+    before, now = (
+        _flat({key: value for key, value in each.items() if key != unknown})
+        for each in (record.get("identity", {}), json.loads(json.dumps(identity)))
+    )
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
-        told = ", ".join(f"{key} was {_short(was.get(key))}, now {_short(now.get(key))}" for key in differing[:5])
-        raise OtherRun(f"{folder}: the training there differs in {', '.join(differing)}: {told}; choose another --out")
-    return before
+        values = ", ".join(f"{key} was {_short(before.get(key))}, now {_short(now.get(key))}" for key in differing[:5])
+        raise OtherRun(
+            f"{folder}: the training there differs in {', '.join(differing)}: {values}; choose another --out"
+        )
 
 
-def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """The whole record.
+def write(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record.
 
     Raises:
         StorageFull, WrongUse: it cannot be written.
     """
-    write_atomic(folder / NAME, json.dumps({"format": FORMAT, **content}, indent=2) + "\n")
+    write_atomic(folder / NAME, json.dumps({"format": FORMAT, **record}, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:
-    """Of what computes."""
+    """Of Python, the machine and the packages that compute."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
@@ -52,6 +68,41 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+class TrainingLog:
+    """``log.jsonl``: losses, learning rates and scores by step."""
+
+    def __init__(self, folder: Path, show: Callable[[int, Mapping[str, float]], None] | None = None) -> None:
+        """``show`` gets each line too."""
+        self._file, self._show = folder / LOG, show
+        self._start = time.monotonic()
+
+    def truncate(self, step: int) -> None:
+        """Drop the lines after a step, and a last line that was not written whole."""
+        if not self._file.exists():
+            return
+        kept = [line for line in self._file.read_text(encoding="utf-8").split("\n") if _is_until(line, step)]
+        write_atomic(self._file, "".join(line + "\n" for line in kept))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a line.
+
+        Raises:
+            StorageFull: there is no space.
+        """
+        row = {"step": step, **values, "seconds": round(time.monotonic() - self._start, 3)}
+        with storage_errors(self._file), self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        if self._show is not None:
+            self._show(step, values)
+
+
+def _is_until(line: str, step: int) -> bool:
+    try:
+        return bool(line) and int(json.loads(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _flat(tree: Mapping[str, Any], under: str = "") -> dict[str, Any]:
@@ -62,10 +113,7 @@ def _flat(tree: Mapping[str, Any], under: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{under}{key}.")
-        else:
-            flat[f"{under}{key}"] = value
+        flat |= _flat(value, f"{under}{key}.") if isinstance(value, Mapping) else {f"{under}{key}": value}
     return flat
 
 

@@ -1,16 +1,23 @@
-"""What a training can go on from: only what is trained, with its optimiser, chance and place in the data.
+"""What a training resumes from: the trained weights with the optimizer, the random state and the position in the data.
 
 A state is a folder ``checkpoint-STEP`` that appears whole or not at all.
 """
 
+import io
 import itertools
 import json
 import os
+import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as pack
 from torch import Tensor, nn
 
 from anymal_eval.errors import BadCheckpoint
@@ -26,28 +33,28 @@ def states(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def step_of(state: Path) -> int:
-    """The step after which a state was saved.
+def step_of(state: Path | None) -> int:
+    """The step after which a state was saved; 0 without one.
 
     >>> step_of(Path("steps/checkpoint-20"))
     20
     """
-    return int(state.name.removeprefix(_PREFIX))
+    return 0 if state is None else int(state.name.removeprefix(_PREFIX))
 
 
 def draft_of(folder: Path, step: int) -> Path:
-    """Where a state is written before it is whole."""
+    """Where a state is written until it is whole."""
     return folder / f".{_PREFIX}{step}.draft"
 
 
-def clean(folder: Path) -> None:
+def delete_drafts(folder: Path) -> None:
     """Delete what processes that died left unfinished."""
     for draft in folder.glob(f".{_PREFIX}*.draft"):
         shutil.rmtree(draft)
 
 
-def publish(folder: Path, step: int, keep: int) -> Path:
-    """Give a draft its name, and delete the oldest states beyond ``keep``."""
+def publish(folder: Path, step: int, keep: int) -> None:
+    """Give a draft its name, and delete the oldest states beyond ``keep``; 0 keeps all."""
     final = folder / f"{_PREFIX}{step}"
     if final.exists():
         shutil.rmtree(final)
@@ -59,11 +66,10 @@ def publish(folder: Path, step: int, keep: int) -> Path:
         os.close(handle)
     for old in states(folder)[:-keep] if keep else []:
         shutil.rmtree(old)
-    return final
 
 
-def write(file: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """A file of a draft; a full disk removes the whole draft.
+def write(file: Path, content: bytes | memoryview) -> None:
+    """Write a file of a draft; a full disk removes the whole draft.
 
     Raises:
         StorageFull: there is no space; earlier states are whole.
@@ -71,7 +77,7 @@ def write(file: Path, fill: Callable[[BinaryIO], None]) -> None:
     with storage_errors(file.parent.parent):
         try:
             with file.open("wb") as stream:
-                fill(stream)
+                stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError:
@@ -79,8 +85,15 @@ def write(file: Path, fill: Callable[[BinaryIO], None]) -> None:
             raise
 
 
+def write_object(file: Path, content: Any) -> None:
+    """Write the state of an optimizer or a schedule, as torch does."""
+    memory = io.BytesIO()
+    torch.save(content, memory)
+    write(file, memory.getbuffer())
+
+
 def read_positions(state: Path) -> Iterator[dict[str, Any]]:
-    """What each process was at, in the order of their ranks."""
+    """The position of each process, by rank."""
     for rank in itertools.count():
         file = state / POSITION.format(rank)
         if not file.exists():
@@ -89,30 +102,22 @@ def read_positions(state: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_trained(file: Path, module: nn.Module) -> None:
-    """What takes gradients, by name."""
-    from safetensors.torch import save
-
-    trained = {name: value.detach().cpu().contiguous() for name, value in _trained(module).items()}
-    content: bytes = save(trained)
-    write(file, lambda stream: _put(stream, content))
+    """Write the weights that take gradients, by name."""
+    write(file, pack({name: value.detach().cpu().contiguous() for name, value in _trained(module).items()}))
 
 
 def read_trained(file: Path, module: nn.Module) -> None:
-    """The inverse.
+    """Read them back into the module.
 
     Raises:
-        BadCheckpoint: it is of another network, or damaged.
+        BadCheckpoint: they are of another network, or damaged.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         found: dict[str, Tensor] = load_file(file)
     except (SafetensorError, FileNotFoundError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}; delete its folder to go on from the state before") from (
-            error
-        )
+        raise BadCheckpoint(
+            f"{file} cannot be read: {error}; delete its folder to resume from the state before"
+        ) from error
     own = _trained(module)
     if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in own.items()}:
         raise BadCheckpoint(f"{file} does not hold the weights that are trained here")
@@ -121,19 +126,17 @@ def read_trained(file: Path, module: nn.Module) -> None:
             value.copy_(found[name])
 
 
-def save_object(file: Path, content: Any) -> None:
-    """An optimiser's or a schedule's state, as torch writes it."""
-    import io
-
-    import torch
-
-    memory = io.BytesIO()
-    torch.save(content, memory)
-    write(file, lambda stream: _put(stream, memory.getbuffer()))
-
-
-def _put(stream: BinaryIO, content: "bytes | memoryview") -> None:
-    stream.write(content)
+def random_state() -> dict[str, Any]:
+    """The state of every random generator, as transformers' ``_load_rng_state`` reads it."""
+    found: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        found["cuda"] = torch.cuda.get_rng_state_all() if distributed else torch.cuda.get_rng_state()
+    return found
 
 
 def _trained(module: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The network as what a trainer wraps: a batch to the sum of its loss.
+"""The network as the module that a trainer wraps: from a batch to its summed loss.
 
 Shapes:  k modality tokens · d LLM width
 """
@@ -15,10 +15,10 @@ from anymal_eval.training.batches import Batch
 
 
 class TrainingModule(nn.Module):
-    """One forward is all that is computed in a step, so that several processes can share its gradients.
+    """Its forward pass is all that a step computes, so that several processes can average its gradients.
 
     Attributes:
-        accepts_loss_kwargs: tells transformers that a step's loss is divided by the targets of the whole step.
+        accepts_loss_kwargs: tells transformers that the loss is divided by the targets of the whole step.
     """
 
     accepts_loss_kwargs = True
@@ -27,11 +27,11 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.network = network
         self._checkpointed: list[nn.Module] = []
-        self.training = False  # as the network is; torch begins otherwise
+        self.training = False  # as the network is; torch starts with True
 
     def forward(self, batch: Batch) -> Tensor:
-        """The summed loss of a batch's targets; media that rows share are projected once."""
-        if not batch.lessons:  # nothing of this part could be read
+        """The summed loss of a batch's targets; a medium that several rows share is projected once."""
+        if not batch.conversations:  # no sample could be read
             return torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
         tokens: dict[str, Tensor] = {}
         for medium in self.network.config.modalities:
@@ -39,20 +39,20 @@ class TrainingModule(nn.Module):
             if keys:
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
-        rows = spread(self.network.llm, batch.lessons, [[tokens[key] for key in keys] for keys in batch.media])
-        return self.network.summed_loss(rows)
+        media = [[tokens[key] for key in keys] for keys in batch.media]
+        return self.network.summed_loss(spread(self.network.llm, batch.conversations, media))
 
     def train(self, mode: bool = True) -> "TrainingModule":
-        """Frozen parts stay in inference mode; asked every step, so nothing is walked through when nothing changes."""
+        """Set the mode; frozen parts stay in inference mode. Called every step, so it returns early if it can."""
         if mode != self.training:
             self.training = mode
             self.network.train(mode)
             for layer in self._checkpointed:
-                layer.training = mode  # the layer alone: what is inside keeps its dropout off
+                layer.training = mode  # of the layer alone: its dropout modules stay off
         return self
 
     def checkpoint_activations(self) -> None:
-        """Compute each layer of the language model again in the backward pass instead of keeping its activations."""
+        """Recompute each layer of the language model in the backward pass instead of keeping its activations."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         model: Any = self.network.llm.model
@@ -63,8 +63,8 @@ class TrainingModule(nn.Module):
         self._checkpointed = [layer for layer in inner.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
-def trainable(network: AnyMAL, *, adapters: bool) -> list[str]:
-    """Have the projectors, and the adapters where asked, take gradients, and nothing else.
+def enable_gradients(network: AnyMAL, *, adapters: bool) -> list[str]:
+    """Let the projectors, and the LoRA adapters if ``adapters``, take gradients, and nothing else.
 
     Returns:
         The names of what is trained.

@@ -77,7 +77,7 @@ def test_what_is_refused(place: Path) -> None:
     assert "did you mean" in str(refused("align", "tinny", *out))
     assert "no such folder" in str(refused("align", place / "nothing", *out))
     assert "no such file" in str(refused("align", place / "nothing.toml", *out))
-    assert "goes on from the checkpoint of align" in str(refused("instruct", place / "nothing", *out))
+    assert "starts from the checkpoint of train align" in str(refused("instruct", place / "nothing", *out))
     assert "--max-unreadable many" in str(refused("align", network, *out, "--max-unreadable", "many"))
     assert "go together" in str(refused("align", network, *out, "--eval-every", 1))
     assert isinstance(refused("align", network, *out, "--preset", "imagee"), NotInCatalog)

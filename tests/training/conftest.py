@@ -16,15 +16,12 @@ from PIL import Image
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from anymal_eval.anymal import tiny
-from anymal_eval.anymal.config import LoraConfig
-from anymal_eval.checkpoints.loading import Loading
-from anymal_eval.training.recipe import Recipe
-from anymal_eval.training.sources import open_data
-from anymal_eval.training.stage import Job, Running, train
-from anymal_eval.training.starting import Start
+from anymal_eval.training.plan import make_plan
+from anymal_eval.training.resolve import ResolvedTraining, resolve
+from anymal_eval.training.run import train
 
 COLOURS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)}
-RECIPE = Recipe(steps=6, batch_size=6, learning_rate=1e-2, warmup=2)
+RECIPE = {"steps": 6, "batch_size": 6, "learning_rate": 1e-2, "warmup": 2}
 Rows = list[dict[str, Any]]
 
 
@@ -53,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stage 1 as ``align_job`` says, that was never stopped; logged and saved at every step."""
+    """Stage 1 of ``align_job``, never stopped; logged and saved at every step."""
     out = tmp_path_factory.mktemp("whole")
     train(every_step(align_job(folder, out)))
     return out
@@ -80,26 +77,23 @@ def write_data(folder: Path, count: int = 20) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def align_job(folder: Path, out: Path, **changed: Any) -> Job:
-    """Stage 1 from scratch on pictures and sounds; a recipe's fields may be changed by name."""
-    recipe = {name: changed.pop(name) for name in list(changed) if name in Recipe.__dataclass_fields__}
-    running = {name: changed.pop(name) for name in list(changed) if name in Running.__dataclass_fields__}
-    job = Job(
-        stage="align",
-        start=Start(network=str(folder / "network.toml")),
-        sources=[open_data(f"pairs:{folder / 'data' / 'pairs.jsonl'}")],
-        recipe=replace(RECIPE, **recipe),
-        running=Running(**{"loading": Loading(), **running}),
-        out=out,
-    )
-    return replace(job, **changed)
+def align_job(folder: Path, out: Path, **changed: Any) -> ResolvedTraining:
+    """Stage 1 from scratch on pictures and sounds; options of ``train`` may be changed by name."""
+    data = (f"pairs:{folder / 'data' / 'pairs.jsonl'}",)
+    options = {"network": str(folder / "network.toml"), "data": data, "device": "cpu", **RECIPE, **changed}
+    return resolve(make_plan(stage="align", out=out, **options))
 
 
-def instruct_job(folder: Path, checkpoint: Path, out: Path, **changed: Any) -> Job:
+def instruct_job(folder: Path, checkpoint: Path, out: Path, **changed: Any) -> ResolvedTraining:
     """Stage 2 from a checkpoint."""
-    source = open_data(f"instructions:{folder / 'data' / 'instructions.jsonl'}")
-    start = Start(network=str(checkpoint), adapters=LoraConfig(rank=4, alpha=8))
-    return replace(align_job(folder, out, **changed), stage="instruct", start=start, sources=[source])
+    data = (f"instructions:{folder / 'data' / 'instructions.jsonl'}",)
+    options = {"data": data, "device": "cpu", "lora_rank": 4, "lora_alpha": 8, **RECIPE, **changed}
+    return resolve(make_plan(stage="instruct", network=str(checkpoint), out=out, **options))
+
+
+def saving(job: ResolvedTraining, **changed: Any) -> ResolvedTraining:
+    """The same training, saved, logged and evaluated in another way."""
+    return replace(job, plan=replace(job.plan, saving=replace(job.plan.saving, **changed)))
 
 
 def logged(out: Path) -> Rows:
@@ -115,9 +109,9 @@ def assert_close(one: Sequence[float], other: Sequence[float], within: float = 1
     np.testing.assert_allclose(one, other, rtol=within, atol=within)
 
 
-def every_step(job: Job) -> Job:
+def every_step(job: ResolvedTraining) -> ResolvedTraining:
     """Logged and saved at every step."""
-    return replace(job, keeping=replace(job.keeping, log_every=1, save_every=1, keep=0))
+    return saving(job, log_every=1, save_every=1, keep=0)
 
 
 Stopper = Callable[..., dict[str, float]]

@@ -12,12 +12,11 @@ import torch
 
 from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
 from anymal_eval.training import states
-from anymal_eval.training.order import Share, Shuffled
-from anymal_eval.training.sources import open_data
-from anymal_eval.training.stage import Job, train
-from anymal_eval.training.trainer import Keeping
+from anymal_eval.training.order import BatchPartition, Shuffled
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.run import train
 from anymal_eval.training.training_module import TrainingModule
-from tests.training.conftest import align_job, assert_close, every_step, instruct_job, losses, write_data
+from tests.training.conftest import align_job, assert_close, every_step, instruct_job, losses, saving, write_data
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -29,17 +28,17 @@ def test_no_number_stops_and_keeps_the_last_state(
         patch.setattr(TrainingModule, "forward", _broken_at(4, what))
         with pytest.raises(BadLogits, match=rf"step 4: the {what}.*its samples: p\d+.*checkpoint-3"):
             train(job)
-    assert states.states(job.out / "steps")[-1].name == "checkpoint-3"
-    assert not (job.out / "checkpoint").exists()
+    assert states.states(job.plan.out / "steps")[-1].name == "checkpoint-3"
+    assert not (job.plan.out / "checkpoint").exists()
     train(job)
-    assert_close(losses(job.out), losses(whole))
+    assert_close(losses(job.plan.out), losses(whole))
 
 
 def _broken_at(step: int, what: str) -> Any:
     real, calls = TrainingModule.forward, []
 
-    def forward(learner: TrainingModule, batch: Any) -> Any:
-        loss = real(learner, batch)
+    def forward(module: TrainingModule, batch: Any) -> Any:
+        loss = real(module, batch)
         calls.append(1)
         if len(calls) == step and what == "loss":
             return loss * float("nan")
@@ -53,7 +52,7 @@ def _broken_at(step: int, what: str) -> Any:
 def test_a_full_disk_while_saving(folder: Path, whole: Path, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "filler").unlink()
     job = every_step(align_job(folder, small_disk / "out"))
-    job = replace(job, keeping=replace(job.keeping, keep=1))
+    job = saving(job, keep=1)
     size = sum(file.stat().st_size for file in (whole / "steps" / "checkpoint-1").iterdir())
     (small_disk / "more").write_bytes(b"x" * ((1 << 20) - int(1.6 * size) - (16 << 10)))
     with pytest.raises(StorageFull, match="no space left"):
@@ -63,7 +62,7 @@ def test_a_full_disk_while_saving(folder: Path, whole: Path, tmp_path: Path, sma
         assert file.stat().st_size > 0
     (small_disk / "more").unlink()
     train(job)
-    assert_close(losses(job.out), losses(whole))
+    assert_close(losses(job.plan.out), losses(whole))
 
 
 def test_a_full_disk_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +76,7 @@ def test_a_full_disk_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytes
         patch.setattr(checkpoint, "save", full)
         with pytest.raises(StorageFull, match="no space left"):
             train(job)
-    assert (train(job) / "projectors.safetensors").exists()
+    assert (train(job).checkpoint / "projectors.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_architecture(folder: Path, whole: Path, tmp_path: Path) -> None:
@@ -92,15 +91,13 @@ def test_a_checkpoint_of_another_architecture(folder: Path, whole: Path, tmp_pat
 
 def test_other_adapters_than_those_that_are_there(folder: Path, tmp_path: Path) -> None:
     job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
-    assert job.start.adapters is not None
-    other = replace(job.start, adapters=replace(job.start.adapters, rank=2))
+    assert job.adapters is not None
     with pytest.raises(WrongUse, match="adapters of rank 4 and alpha 8"):
-        train(replace(job, start=other))
+        train(replace(job, adapters=replace(job.adapters, rank=2)))
 
 
-def data_job(folder: Path, data: Path, out: Path, **changed: Any) -> Job:
-    source = open_data(f"pairs:{data / 'pairs.jsonl'}")
-    return replace(align_job(folder, out, **changed), sources=[source])
+def data_job(folder: Path, data: Path, out: Path, **changed: Any) -> ResolvedTraining:
+    return align_job(folder, out, data=(f"pairs:{data / 'pairs.jsonl'}",), **changed)
 
 
 def test_a_caption_without_its_sound(folder: Path, tmp_path: Path) -> None:
@@ -119,11 +116,11 @@ def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, whole: Path, 
     left_out = json.loads((tmp_path / "out" / "training.json").read_text())["unreadable"]
     assert list(left_out) == [f"{tmp_path / 'pairs.jsonl'}: line 6"]
     assert "5.png" in next(iter(left_out.values()))
-    order = Shuffled(job.sources[0].samples or (), Share(batch_size=6), job.recipe.seed)
+    order = Shuffled(job.data[0].samples or (), BatchPartition(batch_size=6), job.recipe.seed)
     step = next(step for step in range(6) if "p5" in [sample.id for sample in order.take(step, 0)])
     assert step == 2  # not the first: those before are learnt from as they would be
-    assert_close(losses(job.out)[:step], losses(whole)[:step])
-    assert losses(job.out)[step] != losses(whole)[step]
+    assert_close(losses(job.plan.out)[:step], losses(whole)[:step])
+    assert losses(job.plan.out)[step] != losses(whole)[step]
     with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 6.*5.png"):
         train(data_job(folder, tmp_path, tmp_path / "strict", max_unreadable=0.0))
 
@@ -164,12 +161,9 @@ def test_a_damaged_state_is_named(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_quantised(kind: str, folder: Path, tmp_path: Path) -> None:
-    from anymal_eval.checkpoints.loading import Loading
-
-    loading = Loading(quantize=kind)  # type: ignore[arg-type]
-    first = train(every_step(align_job(folder, tmp_path / "align", loading=loading, steps=8)))
+    first = train(every_step(align_job(folder, tmp_path / "align", quantize=kind, steps=8))).checkpoint
     assert losses(tmp_path / "align")[-1] < losses(tmp_path / "align")[0]
-    train(every_step(instruct_job(folder, first, tmp_path / "instruct", loading=loading, steps=4)))
+    train(every_step(instruct_job(folder, first, tmp_path / "instruct", quantize=kind, steps=4)))
     assert all(torch.isfinite(torch.tensor(losses(tmp_path / "instruct"))))
 
 
@@ -184,7 +178,7 @@ def test_sharing_a_network_is_refused(folder: Path, tmp_path: Path, monkeypatch:
         train(align_job(folder, tmp_path / "out"))
 
 
-def test_keeping_is_no_identity(folder: Path, tmp_path: Path) -> None:
+def test_saving_is_no_identity(folder: Path, tmp_path: Path) -> None:
     job = align_job(folder, tmp_path / "out", steps=2, warmup=0)
     train(job)
-    train(replace(job, keeping=Keeping(save_every=1)))
+    train(saving(job, save_every=1))

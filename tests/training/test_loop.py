@@ -1,6 +1,7 @@
 """What is learnt is what a plain loop learns, however it is computed; what is frozen does not change by one bit."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,23 @@ from torch import Tensor, nn
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.training import stage, starting
+from anymal_eval.training import run
+from anymal_eval.training.load import LoadedTraining, load_network
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.run import train
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.stage import Job, train
-from anymal_eval.training.training_module import trainable
+from anymal_eval.training.training_module import enable_gradients
 from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged, losses
 
 
-def plain_loop(job: Job) -> tuple[list[dict[str, float]], AnyMAL]:
+def plain_loop(job: ResolvedTraining) -> tuple[list[dict[str, float]], AnyMAL]:
     """The same training without transformers, our batches or our feature cache."""
     recipe = job.recipe
-    network = starting.load(job.start, job.running.loading, recipe.seed)
-    adapters = job.start.adapters is not None
-    names = trainable(network, adapters=adapters)
+    network = load_network(job)
+    adapters = job.adapters is not None
+    names = enable_gradients(network, adapters=adapters)
     optimiser = torch.optim.AdamW([network.get_parameter(name) for name in names], lr=0.0, weight_decay=0.0)
-    samples = [sample for source in job.sources for sample in source.samples or ()]
+    samples = [sample for data in job.data for sample in data.samples or ()]
     rows = []
     network.train(adapters)
     torch.manual_seed(recipe.seed)
@@ -79,7 +82,7 @@ def state(network: AnyMAL) -> dict[str, Tensor]:
 
 def test_align_equals_a_plain_loop(folder: Path, whole: Path) -> None:
     job = align_job(folder, whole)
-    made = checkpoint.load(whole / "checkpoint", job.running.loading)
+    made = checkpoint.load(whole / "checkpoint", job.loading)
     rows, plain = plain_loop(job)
     for name in ("loss", "grad_norm"):
         assert_close([row[name] for row in logged(whole)], [row[name] for row in rows])
@@ -90,10 +93,10 @@ def test_align_equals_a_plain_loop(folder: Path, whole: Path) -> None:
 
 def test_instruct_equals_a_plain_loop(folder: Path, whole: Path, tmp_path: Path) -> None:
     job = every_step(instruct_job(folder, whole / "checkpoint", tmp_path / "second", learning_rate=1e-4))
-    made = checkpoint.load(train(job), job.running.loading)
+    made = checkpoint.load(train(job).checkpoint, job.loading)
     rows, plain = plain_loop(job)
     for name in ("loss", "grad_norm"):
-        assert_close([row[name] for row in logged(job.out)], [row[name] for row in rows])
+        assert_close([row[name] for row in logged(job.plan.out)], [row[name] for row in rows])
     found, wanted = state(made), state(plain)
     changed = [name for name in found if "lora_B" in name and found[name].abs().max() > 0]
     assert changed
@@ -109,14 +112,14 @@ def test_no_frozen_weight_changes_by_a_bit(
 ) -> None:
     seen: list[AnyMAL] = []
     before: list[dict[str, Tensor]] = []
-    real = stage._learn
+    real = run._fit
 
-    def watched(job: Job, network: AnyMAL, *rest: Any) -> dict[str, str]:
-        seen.append(network)
-        before.append({name: value.detach().clone() for name, value in network.state_dict().items()})
-        return real(job, network, *rest)
+    def watched(loaded: LoadedTraining, *rest: Any) -> None:
+        seen.append(loaded.network)
+        before.append({name: value.detach().clone() for name, value in loaded.network.state_dict().items()})
+        real(loaded, *rest)
 
-    monkeypatch.setattr(stage, "_learn", watched)
+    monkeypatch.setattr(run, "_fit", watched)
     job = align_job(folder, tmp_path / "out")
     if kind == "instruct":
         job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
@@ -134,8 +137,7 @@ def test_no_frozen_weight_changes_by_a_bit(
 
 def test_projectors_alone(folder: Path, tmp_path: Path) -> None:
     job = instruct_job(folder, folder / "checkpoint", tmp_path / "out")
-    alone = starting.Start(network=job.start.network)
-    train(Job(**{**vars(job), "start": alone}))
+    train(replace(job, adapters=None))
     name = "lora/adapter_model.safetensors"
     made, was = load_file(tmp_path / "out/checkpoint" / name), load_file(folder / "checkpoint" / name)
     assert all(torch.equal(made[key], was[key]) for key in was)
@@ -159,11 +161,11 @@ def test_gradient_checkpointing_changes_nothing(
     real = TrainingModule.checkpoint_activations
     layers: list[bool] = []
 
-    def watched(learner: TrainingModule) -> None:
-        real(learner)
-        learner.train(True)
-        layers.extend(bool(layer.training and layer.gradient_checkpointing) for layer in learner._checkpointed)
-        learner.train(False)
+    def watched(module: TrainingModule) -> None:
+        real(module)
+        module.train(True)
+        layers.extend(bool(layer.training and layer.gradient_checkpointing) for layer in module._checkpointed)
+        module.train(False)
 
     monkeypatch.setattr(TrainingModule, "checkpoint_activations", watched)
     for wanted in (False, True):
@@ -185,10 +187,10 @@ def test_seeds_reproduce(folder: Path, whole: Path, tmp_path: Path) -> None:
 
 def test_caption_tokens_alone_carry_the_loss(folder: Path, tmp_path: Path) -> None:
     job = align_job(folder, tmp_path / "out")
-    network = starting.load(job.start, job.running.loading, 0)
+    network = load_network(job)
     from anymal_eval.anymal.tokenized_conversation import tokenize_conversation
 
-    for sample in [one for source in job.sources for one in source.samples or ()]:
+    for sample in [one for data in job.data for one in data.samples or ()]:
         found = tokenize_conversation(network.chat, sample.turns, network.llm.ends)
         caption = "".join(map(str, sample.turns[-1].parts))
         words = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.training.stage import train
+from anymal_eval.training.run import train
 from tests.conftest import ROOT
 from tests.training.conftest import align_job, assert_close, every_step, logged
 

@@ -16,53 +16,51 @@ from click.testing import CliRunner
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
-from anymal_eval.training.order import Share, Streamed
-from anymal_eval.training.sources import TrainingData, open_data
-from anymal_eval.training.stage import Job, train
-from anymal_eval.training.trainer import Keeping
+from anymal_eval.training.order import BatchPartition, Streamed
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.run import train
+from anymal_eval.training.sources import TrainingData
 from tests.conftest import ROOT
-from tests.training.conftest import Stopped, align_job, assert_close, instruct_job, logged, losses, stop_at
+from tests.training.conftest import Stopped, align_job, assert_close, instruct_job, logged, losses, saving, stop_at
 
 
-def sparse(job: Job) -> Job:
+def sparse(job: ResolvedTraining) -> ResolvedTraining:
     """Saved at every second step."""
-    return replace(job, keeping=Keeping(save_every=2, keep=1, log_every=1, eval_every=1))
+    return saving(job, save_every=2, keep=1, log_every=1, eval_every=1)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6])
 def test_stopped_at_any_step(step: int, whole: Path, folder: Path, tmp_path: Path) -> None:
     job = sparse(align_job(folder, tmp_path / "stopped"))
     with pytest.raises(Stopped):
-        train(job, stop_at(step))
-    train(replace(job, keeping=replace(job.keeping, eval_every=0)))
-    assert [row["step"] for row in logged(job.out)] == [1, 2, 3, 4, 5, 6]
-    assert_close(losses(job.out), losses(whole))
-    assert [each.name for each in (job.out / "steps").iterdir()] == ["checkpoint-6"]
+        train(replace(job, evaluate=stop_at(step)))
+    train(saving(job, eval_every=0))
+    assert [row["step"] for row in logged(job.plan.out)] == [1, 2, 3, 4, 5, 6]
+    assert_close(losses(job.plan.out), losses(whole))
+    assert [each.name for each in (job.plan.out / "steps").iterdir()] == ["checkpoint-6"]
 
 
 def test_a_line_of_the_log_that_a_stop_cut_in_two(folder: Path, tmp_path: Path) -> None:
-    def job(name: str) -> Job:
-        keeping = Keeping(save_every=3, log_every=2, eval_every=1)
-        return replace(align_job(folder, tmp_path / name), keeping=keeping)
+    def job(name: str) -> ResolvedTraining:
+        return saving(align_job(folder, tmp_path / name), save_every=3, log_every=2, eval_every=1)
 
     train(job("whole"))
     with pytest.raises(Stopped):
-        train(job("stopped"), stop_at(5))
+        train(replace(job("stopped"), evaluate=stop_at(5)))
     train(job("stopped"))
     assert [row["step"] for row in logged(tmp_path / "stopped")] == [2, 4, 6]
     assert_close(losses(tmp_path / "stopped"), losses(tmp_path / "whole"))
 
 
 def test_stopped_with_dropout_and_adapters(folder: Path, whole: Path, tmp_path: Path) -> None:
-    def job(name: str) -> Job:
+    def job(name: str) -> ResolvedTraining:
         made = instruct_job(folder, whole / "checkpoint", tmp_path / name, accumulate=2)
-        assert made.start.adapters is not None
-        start = replace(made.start, adapters=replace(made.start.adapters, dropout=0.3))
-        return sparse(replace(made, start=start))
+        assert made.adapters is not None
+        return sparse(replace(made, adapters=replace(made.adapters, dropout=0.3)))
 
-    train(replace(job("whole"), keeping=replace(job("whole").keeping, eval_every=0)))
+    train(saving(job("whole"), eval_every=0))
     with pytest.raises(Stopped):
-        train(job("stopped"), stop_at(3))
+        train(replace(job("stopped"), evaluate=stop_at(3)))
     train(job("stopped"))
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
@@ -111,13 +109,13 @@ def test_another_configuration_is_refused_by_name(folder: Path, tmp_path: Path) 
         train(other)
     checkpoint = tmp_path / "out" / "checkpoint" / "projectors.safetensors"
     before = checkpoint.stat().st_mtime_ns
-    train(replace(job, keeping=Keeping(log_every=7)))  # done already: nothing is written again
+    train(saving(job, log_every=7))  # finished already: nothing is written again
     assert checkpoint.stat().st_mtime_ns == before
 
 
 def shards(folder: Path, count: int) -> TrainingData:
     """The samples of pairs, dealt out to shards."""
-    samples = list(align_job(folder, folder).sources[0].samples or ())
+    samples = list(align_job(folder, folder).data[0].samples or ())
     return TrainingData(
         name="shards", fingerprint="shards", shards=count, stream=lambda number: iter(samples[number::count])
     )
@@ -125,7 +123,7 @@ def shards(folder: Path, count: int) -> TrainingData:
 
 def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:
     """Tar files as the library writes them, of unequal lengths, one of them with a sample that cannot be decoded."""
-    samples = list(align_job(folder, folder).sources[0].samples or ())
+    samples = list(align_job(folder, folder).data[0].samples or ())
     for number, (start, end) in enumerate(((0, 4), (4, 11), (11, 20))):
         with webdataset.TarWriter(str(tmp_path / f"{number:05d}.tar")) as writer:
             for sample in samples[start:end]:
@@ -134,20 +132,19 @@ def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:
                 caption = str(sample.turns[-1].parts[0])
                 writer.write({"__key__": sample.id, file.suffix[1:]: content, "txt": caption})
 
-    def job(name: str) -> Job:
-        source = open_data(f"webdataset:{tmp_path}/{{00000..00002}}.tar")
-        return sparse(replace(align_job(folder, tmp_path / name), sources=[source]))
+    def job(name: str) -> ResolvedTraining:
+        return sparse(align_job(folder, tmp_path / name, data=(f"webdataset:{tmp_path}/{{00000..00002}}.tar",)))
 
     train(job("whole"))
     for step in (1, 3):
         with pytest.raises(Stopped):
-            train(job(str(step)), stop_at(step))
+            train(replace(job(str(step)), evaluate=stop_at(step)))
         state = tmp_path / str(step) / "steps" / "checkpoint-2" / "position_0.json"
         if step == 3:
             position = json.loads(state.read_text())["order"]
             assert position["drawn"] == 12
             assert any(given for _, _, given in position["open"])  # in the middle of a shard
-        train(replace(job(str(step)), keeping=replace(job("").keeping, eval_every=0)))
+        train(saving(job(str(step)), eval_every=0))
         assert_close(losses(tmp_path / str(step)), losses(tmp_path / "whole"))
     for name in ("whole", "1", "3"):
         left_out = json.loads((tmp_path / name / "training.json").read_text())["unreadable"]
@@ -158,7 +155,8 @@ def test_passes_over_shards_show_every_sample_equally_often(folder: Path) -> Non
     """A shard of the next pass is opened when one of this pass is used up, so passes overlap."""
     counts: Counter[str] = Counter()
     for rank in range(2):
-        order = Streamed([shards(folder, 6)], Share(batch_size=2, rank=rank, processes=2), 0, lambda *each: None)
+        partition = BatchPartition(batch_size=2, rank=rank, processes=2)
+        order = Streamed([shards(folder, 6)], partition, 0, lambda *each: None)
         counts.update(sample.id for step in range(100) for sample in order.take(step, 0))
     assert len(counts) == 20
     assert max(counts.values()) - min(counts.values()) <= 5
@@ -168,7 +166,7 @@ def test_rows_are_opened_by_the_source_that_gave_them(folder: Path) -> None:
     from anymal_eval.records import Media
     from anymal_eval.training.features import Openers
 
-    sample = align_job(folder, folder).sources[0].samples
+    sample = align_job(folder, folder).data[0].samples
     assert sample is not None
     inside = replace(sample[0], media=(Media(kind="image", uri=f"{ROW}mine#3"),))
     openers = Openers()

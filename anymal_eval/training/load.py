@@ -1,0 +1,229 @@
+"""Step 2, load: the processes, the network, and the record of the training so far."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from anymal_eval import fingerprint
+from anymal_eval.anymal import checkpoint, lora
+from anymal_eval.anymal.allocator import return_large_blocks
+from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
+from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.checkpoints.loading import library, quiet
+from anymal_eval.errors import NeedsExtra, WrongUse
+from anymal_eval.training import record, states
+from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.plan import SavingOptions
+from anymal_eval.training.recipe import Recipe
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.sources import TrainingData
+from anymal_eval.training.training_module import enable_gradients
+
+CHECKPOINT, STEPS = "checkpoint", "steps"
+_LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedTraining:
+    """A training that is ready to run, or has finished before.
+
+    Attributes:
+        resolved: what is trained.
+        arguments: what transformers' ``Trainer`` takes.
+        partition: this process's part of every batch.
+        network: only what is trained takes gradients.
+        state: the last saved state, to resume from; None at the start.
+        record: the content of ``training.json``; its ``finished`` is 0 until training has finished.
+    """
+
+    resolved: ResolvedTraining
+    arguments: transformers.TrainingArguments
+    partition: BatchPartition
+    network: AnyMAL
+    state: Path | None
+    record: Mapping[str, Any]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and shows the results."""
+        return self.partition.rank == 0
+
+
+def load(resolved: ResolvedTraining) -> LoadedTraining:
+    """Load the network, and compare the training with the one in its folder.
+
+    Raises:
+        WrongUse: the batch cannot be partitioned, one network is to be sharded over several devices, a reporter is
+            unknown, or the network already has adapters of another rank.
+        NeedsExtra: a reporter is not installed.
+        OtherRun: ``out`` holds another training.
+        BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
+    """
+    out, recipe = resolved.plan.out, resolved.recipe
+    out.mkdir(parents=True, exist_ok=True)
+    arguments = _arguments(recipe, resolved.plan.saving, out / STEPS, cpu=resolved.loading.device == "cpu")
+    partition = BatchPartition(
+        batch_size=recipe.batch_size,
+        accumulate=recipe.accumulate,
+        rank=arguments.process_index,
+        processes=arguments.world_size,
+    )
+    before, identity = record.read(out), _identity(resolved, partition)
+    record.require_same(out, before, identity, unknown="start")
+    with quiet():
+        network = load_network(resolved)
+    identity["start"] = _start(resolved, network)
+    record.require_same(out, before, identity)
+    names = enable_gradients(network, adapters=resolved.adapters is not None)
+    content = {
+        "stage": resolved.plan.stage,
+        "identity": identity,
+        "data": [{"name": each.name, "fingerprint": each.fingerprint, **_size(each)} for each in resolved.data],
+        "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
+        "options": _options(resolved, partition),
+        "versions": record.versions(),
+        "finished": 0,
+    }
+    is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
+    loaded = LoadedTraining(
+        resolved=resolved,
+        arguments=arguments,
+        partition=partition,
+        network=network,
+        state=next(reversed(states.states(out / STEPS)), None),
+        record=before if is_finished else content,
+    )
+    if loaded.is_main and not is_finished:
+        record.write(out, content)
+    return loaded
+
+
+def load_network(resolved: ResolvedTraining) -> AnyMAL:
+    """The network, with weights drawn from the recipe's seed where it has none yet.
+
+    Raises:
+        BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
+        WrongUse: the checkpoint has adapters of another rank or alpha.
+    """
+    config, folder, wanted = resolved.config, resolved.checkpoint, resolved.adapters
+    if _llm_bytes(config, folder) >= _LARGE:
+        return_large_blocks()
+    torch.manual_seed(resolved.recipe.seed)
+    if folder is None:
+        network = create(AnyMALConfig(llm=config.llm, modalities=config.modalities), resolved.loading)
+    else:
+        network = checkpoint.load(folder, resolved.loading, resolved.backbones, trainable=wanted is not None)
+    existing = network.config.lora
+    if wanted is not None and existing is None:
+        network.llm.model = lora.attach(network.llm.model, wanted)
+        network.config = replace(network.config, lora=wanted)
+    elif wanted is not None and existing is not None and (existing.rank, existing.alpha) != (wanted.rank, wanted.alpha):
+        raise WrongUse(
+            f"{folder} has adapters of rank {existing.rank} and alpha {existing.alpha}: give these as --lora-rank and "
+            "--lora-alpha to continue training them"
+        )
+    return network
+
+
+def _llm_bytes(config: AnyMALConfig, checkpoint_folder: Path | None) -> int:
+    folder = Path(config.llm.path)
+    if checkpoint_folder is not None and not folder.is_absolute():
+        folder = checkpoint_folder / folder
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else _LARGE
+
+
+def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool) -> transformers.TrainingArguments:
+    _require_reporters(saving.report_to)
+    for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{sharding}", "false").lower() == "true":
+            raise WrongUse(f"accelerate launch asks for {sharding}: here each process holds the whole network")
+    made = transformers.TrainingArguments(
+        output_dir=str(folder),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=1,  # unused: ``Batches`` makes the batches, but transformers needs a number
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=_SCHEDULES[recipe.schedule],
+        warmup_steps=recipe.warmup_steps,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        optim="adamw_torch",
+        seed=recipe.seed,
+        logging_steps=saving.log_every,
+        logging_nan_inf_filter=False,
+        save_steps=saving.save_every,
+        report_to=list(saving.report_to) or "none",
+        disable_tqdm=True,
+        log_level="error",
+        use_cpu=cpu,
+        ignore_data_skip=True,
+        ddp_find_unused_parameters=True,  # a step may hold no sample of some medium
+        ddp_broadcast_buffers=False,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+    made._n_gpu = min(made.n_gpu, 1)  # several GPUs take several processes
+    return made
+
+
+def _require_reporters(names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            for reporter in library().integrations.get_reporting_integration_callbacks([name]):
+                reporter()
+        except ValueError as error:
+            raise WrongUse(f"--report-to {name}: {' '.join(str(error).split())}") from None
+        except (RuntimeError, ImportError) as error:
+            raise NeedsExtra(f"--report-to {name}: {' '.join(str(error).split())}") from None
+
+
+def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str, Any]:
+    """All that the result depends on; ``start`` is known when the network is loaded."""
+    streamed = any(each.samples is None for each in resolved.data)
+    return {
+        "stage": resolved.plan.stage,
+        "recipe": {name: value for name, value in asdict(resolved.recipe).items() if name != "accumulate"},
+        "data": [each.fingerprint for each in resolved.data],
+        "start": None,
+        "adapters": resolved.adapters is not None,
+        "precision": str(resolved.loading.precision).removeprefix("torch."),
+        "quantize": resolved.loading.quantize,
+        "note": resolved.plan.note,
+        **({"processes": partition.processes, "accumulate": partition.accumulate} if streamed else {}),
+    }
+
+
+def _start(resolved: ResolvedTraining, network: AnyMAL) -> dict[str, Any]:
+    """The architecture, the frozen weights, and the trained weights of the checkpoint that training starts from."""
+    folder = resolved.checkpoint
+    files = [] if folder is None else sorted(folder.rglob("*.safetensors"))
+    return {
+        "network": write_config(with_paths(network.config, dict.fromkeys(("llm", *network.config.modalities), ""))),
+        "frozen": checkpoint.fingerprints(network),
+        "from": [f"{file.relative_to(folder)} {fingerprint.of_file(file)}" for file in files] if folder else None,
+    }
+
+
+def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str, Any]:
+    """How it is computed and saved; no result depends on it."""
+    compute = resolved.plan.compute
+    return {
+        "network": str(resolved.checkpoint or resolved.plan.network),
+        "device": resolved.loading.device,
+        "accumulate": resolved.recipe.accumulate,
+        "processes": partition.processes,
+        "gradient_checkpointing": compute.gradient_checkpointing,
+        "features": str(compute.features or ""),
+        "max_unreadable": resolved.max_unreadable,
+        **asdict(resolved.plan.saving),
+    }
+
+
+def _size(data: TrainingData) -> dict[str, int]:
+    return {"shards": data.shards} if data.samples is None else {"samples": len(data.samples)}

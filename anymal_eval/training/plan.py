@@ -1,0 +1,129 @@
+"""What a user wants trained: one record, made of the options of ``train`` under the same names."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from anymal_eval.sources.load import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions:
+    """The LoRA adapters of stage 2; the defaults are AnyMAL's."""
+
+    lora_rank: int = 64
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    no_lora: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How the training is computed.
+
+    Attributes:
+        device: auto takes a GPU if there is one.
+        precision: of the frozen parts; what is trained is fp32.
+        quantize: of the language model.
+        gradient_checkpointing: recompute activations in the backward pass; changes no result.
+        features: the folder of the feature cache; None caches in memory only.
+        threads: how many media are decoded in parallel.
+        media_timeout: seconds until decoding one medium fails.
+        max_unreadable: the fraction of samples that may be skipped, as ``1%`` or ``0.01``.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    quantize: Literal["none", "int8", "nf4"] = "none"
+    gradient_checkpointing: bool = False
+    features: Path | None = None
+    threads: int = 2
+    media_timeout: float = 60.0
+    max_unreadable: str | float = "1%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavingOptions:
+    """What is written during training; no result depends on it.
+
+    Attributes:
+        save_every: steps between saved states, of which the last ``keep`` are kept; 0 keeps all.
+        log_every: steps between lines of the log.
+        eval_every: steps between evaluations; 0 for none.
+        report_to: reporters of transformers.
+    """
+
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    eval_every: int = 0
+    report_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What is evaluated every ``eval_every`` steps: tasks by name, separated by commas."""
+
+    eval_tasks: str = ""
+    eval_limit: int = 200
+    eval_data: Kind = "demo"
+    eval_protocol: str = "plain"
+    data_root: Path = Path("data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """One training, before anything is looked up.
+
+    Attributes:
+        stage: align trains the projectors on captions; instruct trains them and LoRA adapters on instructions.
+        network: a preset, a TOML file, or a checkpoint folder.
+        data: ``KIND:PATH`` each; their samples are mixed.
+        out: the training's folder.
+        prompt: the user's text after the medium, for captions.
+        skip_missing_media: skip samples whose media do not exist.
+        backbones: the paths of frozen parts, ``PART=PATH`` each.
+        preset: the name of a recipe.
+        recipe: fields of a recipe that override the preset's.
+        note: what a reader of the checkpoint's results must know.
+    """
+
+    stage: Literal["align", "instruct"]
+    network: str
+    data: tuple[str, ...]
+    out: Path
+    prompt: str = ""
+    skip_missing_media: bool = False
+    backbones: tuple[str, ...] = ()
+    preset: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    adapters: AdapterOptions = AdapterOptions()
+    compute: ComputeOptions = ComputeOptions()
+    saving: SavingOptions = SavingOptions()
+    evaluation: EvaluationOptions = EvaluationOptions()
+
+
+_SECTIONS: dict[str, Any] = {
+    "adapters": AdapterOptions,
+    "compute": ComputeOptions,
+    "saving": SavingOptions,
+    "evaluation": EvaluationOptions,
+}
+
+
+def make_plan(**options: Any) -> TrainingPlan:
+    """A plan from the options of ``train``, by their names. None is the default; any other name is a recipe's field.
+
+    >>> make_plan(stage="align", network="tiny", data=("pairs:a.jsonl",), out=Path("a"), keep=3, steps=10).recipe
+    {'steps': 10}
+    """
+    values = {name: value for name, value in options.items() if value is not None}
+    sections = {name: section(**_take(values, section)) for name, section in _SECTIONS.items()}
+    return TrainingPlan(**sections, **_take(values, TrainingPlan), recipe=values)
+
+
+def _take(values: dict[str, Any], section: Any) -> dict[str, Any]:
+    return {item.name: values.pop(item.name) for item in dataclasses.fields(section) if item.name in values}

@@ -1,0 +1,150 @@
+"""Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anymal_eval import paths
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, preset, preset_names, read_toml, with_paths
+from anymal_eval.checkpoints.loading import Loading, loading_of
+from anymal_eval.checkpoints.transformers_folder import LoadingOptions
+from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
+from anymal_eval.training.plan import TrainingPlan
+from anymal_eval.training.recipe import Recipe, resolve_recipe
+from anymal_eval.training.sources import TrainingData, open_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedTraining:
+    """What will be trained, on what, and how.
+
+    Attributes:
+        plan: what the user wants.
+        recipe: the hyper-parameters.
+        config: the network's.
+        checkpoint: the folder that training starts from; None for a network with fresh weights.
+        backbones: the paths of frozen parts that replace those of ``config.json``, by ``llm`` or medium.
+        adapters: the LoRA adapters to train besides the projectors; None for the projectors alone.
+        loading: precision and quantisation of the frozen parts, and the device.
+        data: in the order of the plan.
+        max_unreadable: the fraction of samples that may be skipped.
+        evaluate: headlines of the network at a step, every ``eval_every`` steps.
+    """
+
+    plan: TrainingPlan
+    recipe: Recipe
+    config: AnyMALConfig
+    checkpoint: Path | None
+    loading: Loading
+    data: Sequence[TrainingData]
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    adapters: LoraConfig | None = None
+    max_unreadable: float = 0.01
+    evaluate: HeadlineEvaluator | None = None
+
+
+def resolve(plan: TrainingPlan) -> ResolvedTraining:
+    """Look up the recipe, the network, the data and the evaluation.
+
+    Raises:
+        NotInCatalog, WrongUse: a name or a combination that does not exist.
+        BadCheckpoint, BadDefinition: the network is not what its file must hold.
+        MissingData, BadData: data are missing, have another layout, or media that the network has no encoder for.
+    """
+    recipe = resolve_recipe(plan.preset or ("instruct" if plan.stage == "instruct" else None), plan.recipe)
+    backbones = _backbones(plan.backbones)
+    folder = _checkpoint(plan)
+    config = with_paths(_config(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
+    data = [open_data(each, prompt=plan.prompt, skip_missing=plan.skip_missing_media) for each in plan.data]
+    for each in data:
+        for sample in each.samples or ():
+            sample.require_encoders(config.modalities)
+    compute = plan.compute
+    loading = LoadingOptions(
+        checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
+    )
+    return ResolvedTraining(
+        plan=plan,
+        recipe=recipe,
+        config=config,
+        checkpoint=folder,
+        loading=loading_of(loading),
+        data=data,
+        backbones=backbones,
+        adapters=_adapters(plan),
+        max_unreadable=_fraction(compute.max_unreadable),
+        evaluate=_evaluator(plan, config),
+    )
+
+
+def _checkpoint(plan: TrainingPlan) -> Path | None:
+    folder = paths.demo_model() if plan.network == "anymal:demo" else Path(plan.network)
+    if folder.is_dir():
+        return folder
+    if plan.stage == "instruct":
+        raise WrongUse(f"{folder}: there is no such folder; train instruct starts from the checkpoint of train align")
+    return None
+
+
+def _config(network: str) -> AnyMALConfig:
+    """Of a preset or a TOML file. A relative path in a file is relative to the file's folder, if it exists there."""
+    file = Path(network)
+    if file.suffix != ".toml":
+        if "/" in network and network not in preset_names():
+            raise BadCheckpoint(f"{network}: there is no such folder")
+        return preset(network)
+    if not file.is_file():
+        raise WrongUse(f"{file}: there is no such file")
+    config = read_toml(file)
+    parts = {"llm": config.llm.path} | {str(name): part.encoder.path for name, part in config.modalities.items()}
+    beside = {name: file.parent / path for name, path in parts.items() if path}
+    return with_paths(config, {name: str(path) for name, path in beside.items() if path.exists()})
+
+
+def _backbones(named: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in named:
+        part, equals, path = each.partition("=")
+        if not equals or not part:
+            raise WrongUse(f"--backbone {each}: write PART=PATH")
+        if part in found:
+            raise WrongUse(f"--backbone {part} is given twice")
+        found[part] = path
+    return found
+
+
+def _adapters(plan: TrainingPlan) -> LoraConfig | None:
+    options = plan.adapters
+    if plan.stage == "align" or options.no_lora:
+        return None
+    return LoraConfig(rank=options.lora_rank, alpha=options.lora_alpha, dropout=options.lora_dropout)
+
+
+def _fraction(text: str | float) -> float:
+    try:
+        value = float(str(text).removesuffix("%")) / (100 if str(text).endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise WrongUse(f"--max-unreadable {text}: write a percentage, such as 1%")
+    return value
+
+
+def _evaluator(plan: TrainingPlan, config: AnyMALConfig) -> HeadlineEvaluator | None:
+    options = plan.evaluation
+    if bool(plan.saving.eval_every) != bool(options.eval_tasks):
+        raise WrongUse("--eval-every and --eval-tasks go together")
+    if not options.eval_tasks:
+        return None
+    evaluation = TrainingEvaluation(
+        tasks=options.eval_tasks,
+        protocol=options.eval_protocol,
+        data=options.eval_data,
+        data_root=options.data_root,
+        limit=options.eval_limit,
+        features=plan.compute.features,
+        media_timeout=plan.compute.media_timeout,
+    )
+    return headline_evaluator(evaluation, config.modalities)

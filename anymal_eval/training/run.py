@@ -1,0 +1,156 @@
+"""A training from what was resolved to its checkpoint: load, encode, train, save. Both stages run the same steps."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from anymal_eval.anymal import checkpoint
+from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.evaluation.console import Console, SilentConsole
+from anymal_eval.media.location import Opener
+from anymal_eval.store.atomic import storage_errors
+from anymal_eval.training import record, states
+from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
+from anymal_eval.training.features import FeatureEncoder, Openers
+from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
+from anymal_eval.training.order import SampleOrder, Shuffled, Streamed
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.samples import Sample
+from anymal_eval.training.trainer import AnyMALTrainer
+from anymal_eval.training.training_module import TrainingModule
+
+MESSAGE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedTraining:
+    """What a training made.
+
+    Attributes:
+        checkpoint: the folder of the network.
+        unreadable: the samples that were skipped, with the reason for each.
+        is_main: whether this process is the first of its training, which writes and shows the results.
+    """
+
+    checkpoint: Path
+    unreadable: Mapping[str, str]
+    is_main: bool
+
+
+def train(resolved: ResolvedTraining, console: Console | None = None) -> FinishedTraining:
+    """Train, or resume the same training where it was stopped.
+
+    Raises:
+        OtherRun: ``out`` holds another training.
+        BadCheckpoint: of what training starts from, or a state to resume from.
+        BadLogits: the loss or the gradient is not finite.
+        StorageFull: a state could not be saved; those before are whole.
+        IncompleteRun: too many samples cannot be read.
+    """
+    loaded = load(resolved)
+    if loaded.record["finished"]:
+        return _finished(loaded, loaded.record.get("unreadable", {}))
+    shown = console if console is not None and loaded.is_main else SilentConsole()
+    with quiet(), _encode(loaded, shown) as batches:
+        _fit(loaded, batches, shown)
+    return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
+
+
+@contextmanager
+def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
+    """The batches, with the features of the next steps in the cache."""
+    resolved, compute, openers = loaded.resolved, loaded.resolved.plan.compute, Openers()
+    order = _sample_order(loaded, openers)
+    with FeatureEncoder(
+        loaded.network,
+        openers,
+        folder=str(compute.features or ""),
+        threads=compute.threads,
+        timeout_s=compute.media_timeout,
+    ) as encoder:
+        if isinstance(order, Shuffled):
+            samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))
+            encoder.encode_ahead([media for sample in samples for media in sample.media], console)
+        unreadable = UnreadableSamples(limit=resolved.max_unreadable, data=resolved.data)
+        collator = Collator(loaded.network, encoder, unreadable)
+        yield Batches(order, collator, resolved.recipe.steps, resolved.recipe.accumulate)
+
+
+def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:
+    data, seed = loaded.resolved.data, loaded.resolved.recipe.seed
+
+    def admit(sample: Sample, opener: Opener | None) -> None:
+        sample.require_encoders(loaded.network.accepts)
+        openers.add(sample, opener)
+
+    for each in data:
+        for sample in each.samples or ():
+            admit(sample, each.opener)
+    if any(each.samples is None for each in data):
+        return Streamed(data, loaded.partition, seed, admit)
+    return Shuffled([sample for each in data for sample in each.samples or ()], loaded.partition, seed)
+
+
+def _fit(loaded: LoadedTraining, batches: Batches, console: Console) -> None:
+    """All steps after the last saved state."""
+    plan = loaded.resolved.plan
+    module = TrainingModule(loaded.network)
+    if plan.compute.gradient_checkpointing:
+        module.checkpoint_activations()
+    log = record.TrainingLog(plan.out, _StepMessages(console, loaded.resolved.recipe.steps))
+    trainer = AnyMALTrainer(module, batches, loaded.arguments, plan.saving, log, loaded.resolved.evaluate)
+    if loaded.is_main:
+        states.delete_drafts(plan.out / STEPS)
+        log.truncate(states.step_of(loaded.state))
+    trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
+    module.train(False)
+
+
+def _save(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:
+    resolved, finished = loaded.resolved, _finished(loaded, unreadable)
+    if loaded.is_main:
+        with storage_errors(finished.checkpoint):
+            checkpoint.save(loaded.network, finished.checkpoint, note=resolved.plan.note)
+        content = {**loaded.record, "unreadable": unreadable, "finished": resolved.recipe.steps}
+        record.write(resolved.plan.out, content)
+    if _is_distributed():
+        torch.distributed.barrier()
+    return finished
+
+
+def _finished(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:
+    folder = loaded.resolved.plan.out / CHECKPOINT
+    return FinishedTraining(checkpoint=folder, unreadable=unreadable, is_main=loaded.is_main)
+
+
+class _StepMessages:
+    """A message now and then, for scores, and for the last step."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console, self._steps = console, steps
+        self._last = 0.0
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        has_scores = any(name.startswith("eval_") for name in values)
+        if now - self._last < MESSAGE_EVERY_S and step < self._steps and not has_scores:
+            return
+        self._last = now
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._console.message(f"step {step} of {self._steps}: {shown}")
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _of_all_processes(reasons: dict[str, str]) -> dict[str, str]:
+    if not _is_distributed():
+        return reasons
+    found: list[dict[str, str]] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(found, reasons)
+    return {where: reason for each in found for where, reason in each.items()}
