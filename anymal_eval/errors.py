@@ -1,30 +1,30 @@
-"""Every error that is the world's and not ours, as one tree.
+"""Every expected error, as one tree. Anything outside the tree is a bug of this package.
 
     AnyMALEvalError               exit code   what it means
-    |-- WrongUse                  1           an option, a name or a combination that cannot be
+    |-- WrongUse                  1           an option, a name or a combination that is invalid
     |   |-- NotInCatalog          1           no task, model, metric or protocol has that name
-    |   |-- BadDefinition         1           a file of the user's (task, model, TOML) is not what it must be
-    |   |-- BadData               1           a data file is truncated, of another layout or contradicts itself
-    |   |-- MissingData           1           files that are not there; says which go where
-    |   |-- BadCheckpoint         1           a checkpoint that is not for this network, or not whole
-    |   |-- OtherRun              1           a run folder that holds something else than was asked for
+    |   |-- BadDefinition         1           a file of the user's (task, model, TOML) is invalid
+    |   |-- BadData               1           a data file is truncated, of another layout or inconsistent
+    |   |-- MissingData           1           files are missing; the message says which go where
+    |   |-- BadCheckpoint         1           a checkpoint is not for this network, or incomplete
+    |   |-- OtherRun              1           a run folder holds another run than the command names
     |   `-- NeedsExtra            1           an optional package or program is not installed
     |       `-- NeedsJava         1           no Java runtime
-    |-- IncompleteRun             2           the run has errors or lacks answers; ask again to go on
-    |   `-- StorageFull           2           nothing more can be written; what was written is whole
-    |-- ScoreRegression           3           ``check`` found something worse
-    |-- CannotTell                4           ``check`` has too little to decide
-    `-- RequestFailed             2           one request cannot be answered: becomes a Failure, the run goes on
-        |-- MediaError            2           its picture, sound, clip or motion cannot be read
-        |-- MediaTimeout          2           a decoder that did not come back
-        |-- ContextTooLong        2           its prompt does not fit the model's context
-        |-- BadLogits             2           the network gave NaN or infinity
-        |-- OutOfMemory           2           one batch did not fit; the engine splits it
-        |-- ServerFailed          2           a model server did not answer it, or not with an answer
+    |-- IncompleteRun             2           the run has errors or lacks answers; the same command resumes it
+    |   `-- StorageFull           2           the disk is full; everything written before is intact
+    |-- ScoreRegression           3           ``check`` found a regression
+    |-- CannotTell                4           ``check`` has too little data to decide
+    `-- RequestFailed             2           one request failed: it becomes a Failure, and the run continues
+        |-- MediaError            2           its image, audio, video or IMU recording cannot be read
+        |   `-- MediaTimeout      2           a decoder did not finish in time
+        |-- ContextTooLong        2           its prompt exceeds the model's context
+        |-- BadLogits             2           the network returned NaN or infinity
+        |-- OutOfMemory           2           a batch did not fit into memory; the engine splits it
+        |-- ServerFailed          2           a model server returned no answer, or no valid one
         `-- Refused               2           a served model, or a filter before it, declined to answer
 
-The message is one line that names the file, the row and what to do. ``cli.main`` prints it and exits
-with ``exit_code``; anything outside this tree is a fault of ours and keeps its traceback (70).
+The message is one line that names the file, the row and what to do. ``cli.main`` prints it and exits with
+``exit_code``; any other exception keeps its traceback and exits with 70.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class AnyMALEvalError(Exception):
 
 
 class WrongUse(AnyMALEvalError):
-    """An option, a name or a combination of them that cannot be."""
+    """An option, a name or a combination of options is invalid."""
 
 
 class NotInCatalog(WrongUse):
@@ -45,23 +45,23 @@ class NotInCatalog(WrongUse):
 
 
 class BadDefinition(WrongUse):
-    """A task, model, metric, protocol or policy file is not what it must be."""
+    """A task, model, metric, protocol or policy file is invalid."""
 
 
 class BadData(WrongUse):
-    """A data file is truncated, of another layout, or contradicts itself."""
+    """A data file is truncated, of another layout, or inconsistent."""
 
 
 class MissingData(WrongUse):
-    """A data file is not there."""
+    """A data file is missing."""
 
 
 class BadCheckpoint(WrongUse):
-    """A checkpoint is not for this network, or not whole."""
+    """A checkpoint is not for this network, or incomplete."""
 
 
 class OtherRun(WrongUse):
-    """A run folder holds something else than was asked for."""
+    """A run folder holds another run than the command names."""
 
 
 class NeedsExtra(WrongUse):
@@ -79,48 +79,48 @@ class IncompleteRun(AnyMALEvalError):
 
 
 class StorageFull(IncompleteRun):
-    """Nothing more can be written; everything written before is whole."""
+    """The disk is full; everything written before is intact."""
 
 
 class ScoreRegression(AnyMALEvalError):
-    """A run is worse than the one it was compared with."""
+    """A run is worse than its baseline."""
 
     exit_code = 3
 
 
 class CannotTell(AnyMALEvalError):
-    """There is too little data to decide."""
+    """There is too little data to decide whether a run is worse."""
 
     exit_code = 4
 
 
 class RequestFailed(AnyMALEvalError):
-    """One request cannot be answered. The engine records a ``Failure`` and goes on."""
+    """One request failed. The engine records a ``Failure`` and continues."""
 
     exit_code = 2
     kind = "model"
 
 
 class MediaError(RequestFailed):
-    """A picture, sound, clip or motion cannot be read."""
+    """An image, audio, video or IMU recording cannot be read."""
 
     kind = "media"
 
 
 class MediaTimeout(MediaError):
-    """A decoder did not come back in time."""
+    """A decoder did not finish in time."""
 
     kind = "timeout"
 
 
 class ContextTooLong(RequestFailed):
-    """A prompt does not fit the model's context."""
+    """A prompt exceeds the model's context."""
 
     kind = "context"
 
 
 class BadLogits(RequestFailed):
-    """The network gave NaN or infinity where numbers were due."""
+    """The network returned NaN or infinity."""
 
     kind = "logits"
 
@@ -132,7 +132,7 @@ class OutOfMemory(RequestFailed):
 
 
 class ServerFailed(RequestFailed):
-    """A model server did not answer a request, or sent something that is no answer."""
+    """A model server returned no answer, or no valid one."""
 
     kind = "server"
 
@@ -144,7 +144,7 @@ class Refused(RequestFailed):
 
 
 def listed(names: Sequence[str], shown: int = 5, between: str = ", ") -> str:
-    """The first few of many names, and how many more there are, for a message.
+    """The first few of many names, and the number of the rest, for a message.
 
     >>> listed(["a", "b", "c", "d", "e", "f", "g"])
     'a, b, c, d, e and 2 more'

@@ -1,4 +1,4 @@
-"""Short names for content: what two runs must share before their numbers may be compared."""
+"""Fingerprints of content. Two runs are comparable only where theirs are equal."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ def of(data: object) -> str:
 
 
 def of_lines(lines: Iterable[str]) -> str:
-    """The same over many strings, without holding them at once."""
+    """The fingerprint of a sequence of strings, read one at a time."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode())
@@ -42,7 +42,7 @@ def of_lines(lines: Iterable[str]) -> str:
 
 
 def of_file(file: Path) -> str:
-    """The same over a file's bytes."""
+    """The fingerprint of a file's bytes."""
     return remembered("files.jsonl").of_all([file], sha256)[0][:DIGITS]
 
 

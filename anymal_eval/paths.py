@@ -1,4 +1,4 @@
-"""Where things lie: the built-in tasks, the user's cache, the default run folder."""
+"""Default paths: the built-in tasks, the demo model, the user's cache, the run folder."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parent
 def builtin_tasks() -> Path:
     """The folder of the task files: inside an installed wheel, or beside the checkout's pyproject.toml.
 
-    A folder ``tasks`` beside the package counts only together with our ``pyproject.toml``: in site-packages a
-    neighbour of that name may be anybody's.
+    A folder ``tasks`` beside the package counts only together with our ``pyproject.toml``: in site-packages a folder
+    of that name may belong to another package.
     """
     shipped = PACKAGE / "_tasks"
     checkout = PACKAGE.parent
@@ -20,7 +20,7 @@ def builtin_tasks() -> Path:
 
 
 def demo_model() -> Path:
-    """The checkpoint of the demo model, which is shipped with the package; its card lies beside it."""
+    """The checkpoint of the demo model, shipped with the package; its model card is in the parent folder."""
     return PACKAGE / "demo" / "model" / "checkpoint"
 
 
@@ -33,5 +33,5 @@ def cache() -> Path:
 
 
 def runs() -> Path:
-    """Where a run goes when no ``--out`` is given."""
+    """The parent of run folders when no ``--out`` is given."""
     return Path("results") / "runs"

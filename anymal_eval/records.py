@@ -1,4 +1,4 @@
-"""The frozen records that flow from data to table. Each stage makes the next one and never reaches back."""
+"""The frozen records that flow from data to table. Each stage makes the next record and reads no earlier one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ ALL_MEDIA: frozenset[MediaKind] = frozenset({"image", "audio", "video", "imu"})
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """A picture, sound, clip or motion, by name only: nothing is opened here.
+    """A reference to an image, audio, video or IMU recording; nothing is opened here.
 
-    ``uri`` is a file path, or ``SOURCE#ROW`` for a medium that lives inside a data set's row; the source
-    that made it can open it. ``start_s`` and ``end_s`` cut a clip, in seconds. ``digest`` is the SHA-256 of
-    the bytes where the source knows it.
+    ``uri`` is a file path, or ``row:SOURCE#ROW`` for a medium inside a data set's row, which only the source that made
+    the reference can open. ``start_s`` and ``end_s`` select a window, in seconds. ``digest`` is the SHA-256 of the
+    bytes where the source knows it.
     """
 
     kind: MediaKind
@@ -32,8 +32,9 @@ class Media:
 class Example:
     """One item of a benchmark. ``references`` is None on a split without labels.
 
-    ``label`` is an index into ``options``. ``context`` holds what belongs to an item besides its question
-    (a hint, the words on a meme). ``groups`` names the sub-sets it counts in.
+    ``label`` is an index into ``options``. ``context`` holds further inputs (a hint, the text of a meme). ``groups``
+    maps each grouping to the subset that the item belongs to. ``cluster`` names its image, clip or video: examples of
+    one cluster are statistically dependent.
     """
 
     id: str
@@ -50,7 +51,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A turn of the prompt. The order of its parts is meaning: text and media interleave freely."""
+    """A turn of the prompt: text and media in order, interleaved freely."""
 
     role: Literal["system", "user"]
     parts: tuple[str | Media, ...]
@@ -58,7 +59,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How text is generated: greedy at ``beams=1``, without sampling in any case."""
+    """How text is generated: greedily at ``beams=1``, else by beam search; never by sampling."""
 
     max_new_tokens: int = 32
     min_new_tokens: int = 0
@@ -69,9 +70,9 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a model sees. It holds no reference, so a model cannot see one even by mistake.
+    """The input of a model. It holds no reference answers, so a model cannot see one even by mistake.
 
-    With ``candidates`` the model ranks them by log-likelihood after ``answer_prefix``; without, it generates.
+    With ``candidates`` the model ranks them by log-likelihood after ``answer_prefix``; without, it generates text.
     """
 
     id: str
@@ -90,7 +91,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why there is no answer: ``kind`` groups failures, ``message`` names the file or the cause."""
+    """The reason for a missing answer: ``kind`` groups failures, ``message`` names the file or the cause."""
 
     kind: str
     message: str
@@ -98,9 +99,9 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What a model returned: an answer, option scores, or a failure; never two of them, never none.
+    """What a model returned: an answer, option scores, or a failure; exactly one of them.
 
-    ``option_scores`` are sums of log p, one a candidate; ``option_tokens`` their lengths in tokens.
+    ``option_scores`` are summed log-probabilities, one per candidate; ``option_tokens`` the candidates' lengths.
 
     Raises:
         ValueError: it holds both an answer and a failure, or neither.
@@ -116,7 +117,7 @@ class Response:
     new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would let a failure pass for an answer."""
+        """Ensure that a failure cannot pass for an answer."""
         answered = self.answer is not None or self.option_scores is not None
         if answered == (self.failure is not None):
             raise ValueError(f"response {self.id!r} must hold either an answer or a failure")
@@ -124,7 +125,7 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A response as the protocol reads it. ``choice`` indexes the options; ``p_yes`` is in [0, 1]."""
+    """A response as the protocol reads it. ``choice`` is an index into the options; ``p_yes`` is in [0, 1]."""
 
     state: State
     text: str = ""

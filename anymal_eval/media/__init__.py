@@ -1,7 +1,7 @@
-"""Media: bytes to numpy arrays, lazily, one file a kind.
+"""Media: bytes to numpy arrays, lazily, one file per kind.
 
-``MediaReader`` is what models use; ``safe_path`` and the ``row:`` uris of ``location`` are what sources use.
-Nothing is imported here: sources are listed in a moment and need neither numpy nor a decoder for that.
+Models use ``MediaReader``; sources use ``safe_path`` and the ``row:`` uris of ``location``. Nothing is imported here,
+so that listing sources needs neither numpy nor a decoder.
 
     from anymal_eval.media.reader import MediaReader
     from anymal_eval.media.location import ROW, Opener, safe_path
@@ -16,7 +16,7 @@ __all__ = ["MediaReader"]
 
 
 def __getattr__(name: str) -> Any:
-    """``MediaReader``, imported when asked for."""
+    """``MediaReader``, imported on first access."""
     if name == "MediaReader":
         from anymal_eval.media.reader import MediaReader
 

@@ -1,4 +1,4 @@
-"""Sounds: bytes to mono float32 at the rate a model wants."""
+"""Audio: bytes to mono float32 at the sample rate of the model."""
 
 import re
 from io import BytesIO
@@ -14,22 +14,23 @@ from anymal_eval.media.location import Opener, file_path, read_bytes, reason, wi
 from anymal_eval.media.pool import DecoderPool
 from anymal_eval.records import Media
 
-# How libsndfile's log tells of a WAV or AIFF whose header promises more bytes than the file has. Writers to a
-# pipe leave 0xFFFFFFFF or 0x7FFFFFFF there, which is no promise.
+# A line of libsndfile's log for a WAV or AIFF whose header states more bytes than the file has. Programs that write to
+# a pipe put 0xFFFFFFFF or 0x7FFFFFFF there, which states no length.
 SHORT = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 UNKNOWN_LENGTH = 0x7FFF0000
 
 
 def load_audio(media: Media, sample_rate: int, pool: DecoderPool, opener: Opener | None = None) -> NDArray[np.float32]:
-    """Decode a sound: float32 (samples,) in [-1, 1] at ``sample_rate`` Hz, the mean of its channels.
+    """Decode audio: float32 (samples,) in [-1, 1] at ``sample_rate`` Hz, the mean of its channels.
 
-    ``start_s`` and ``end_s`` cut before resampling, at the sample nearest to them; a window that ends after the
-    sound is cut at its end. libsndfile (wav, flac, mp3, ogg, aiff) reads first; what it cannot open, a clip's
-    sound track among it, FFmpeg does, in the pool. Resampling is soxr's HQ, its overshoot clipped.
+    ``start_s`` and ``end_s`` cut before resampling, at the nearest sample; a window that ends after the recording is
+    cut at its end. libsndfile (wav, flac, mp3, ogg, aiff) reads first; FFmpeg, in the pool, reads what libsndfile
+    cannot open, such as a video's sound track. Resampling is soxr's HQ, its overshoot clipped.
 
     Raises:
-        MediaError: the file is missing, no sound or damaged, holds less than it says, NaN, or 0 s in the window.
-        MediaTimeout: FFmpeg did not come back.
+        MediaError: the file is missing, no audio, damaged, shorter than its header states, holds NaN, or has 0 s in
+            the window.
+        MediaTimeout: FFmpeg did not finish in time.
     """
     start, end = window(media)
     path = file_path(media)
@@ -51,30 +52,30 @@ def load_audio(media: Media, sample_rate: int, pool: DecoderPool, opener: Opener
 
 
 class Unknown(Exception):
-    """libsndfile does not know this kind of file."""
+    """libsndfile cannot read this kind of file."""
 
 
 def open_sound(source: Path | BytesIO) -> soundfile.SoundFile:
-    """Open a sound. What libsndfile opens and then cannot read is damaged: it must not be tried with FFmpeg,
-    which would return the part before the damage.
+    """Open an audio file. A file that libsndfile opens and then cannot read is damaged: FFmpeg must not try it, because
+    it would return the part before the damage.
 
     Raises:
-        Unknown: libsndfile cannot open it, or would guess its length.
-        TypeError: it is headerless (named ``.raw``), so that its rate cannot be known.
+        Unknown: libsndfile cannot open the file, or would guess its length.
+        TypeError: the file has no header (``.raw``), so that its sample rate is unknown.
     """
     try:
         file = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
         raise Unknown from error
-    if file.format == "MP3" and not mp3_says_length(source):
+    if file.format == "MP3" and not mp3_has_length(source):
         file.close()
         raise Unknown
     return file
 
 
-def mp3_says_length(source: Path | BytesIO) -> bool:
-    """Whether an mp3's first frame tells how many follow. Where it does not, libsndfile takes the first frame's
-    bit rate for all, and gave 74 thousand of 321 thousand samples of a file of variable rate.
+def mp3_has_length(source: Path | BytesIO) -> bool:
+    """Whether an mp3's first frame states the number of frames. Where it does not, libsndfile assumes the first frame's
+    bit rate for all frames, and returned 74 thousand of 321 thousand samples of a file with a variable bit rate.
     """
     with source.open("rb") if isinstance(source, Path) else BytesIO(source.getbuffer()) as file:
         head = file.read(10)
@@ -86,10 +87,10 @@ def mp3_says_length(source: Path | BytesIO) -> bool:
 
 
 def read_window(file: soundfile.SoundFile, start: float, end: float | None) -> NDArray[np.float32]:
-    """Read and mix a part of an open sound file, in seconds: float32 (n,) at its own rate.
+    """Read a window of an open audio file, in seconds, mixed to one channel: float32 (n,) at the file's own rate.
 
     Raises:
-        ValueError: the file is shorter than its header says.
+        ValueError: the file is shorter than its header states.
     """
     rate, frames = file.samplerate, file.frames
     short = SHORT.search(file.extra_info)

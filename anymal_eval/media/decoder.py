@@ -1,10 +1,11 @@
-"""The process that decodes clips, so that one that hangs or crashes can be killed without harm to the run.
+"""The process that decodes videos: one that hangs or crashes can be killed without harm to the run.
 
-Nothing imports this file: ``pool.py`` starts it as a script, by path. It therefore imports numpy, PyAV and the
-standard library only, whatever the parent has loaded, and starts in a fraction of a second.
+Nothing imports this file: ``pool.py`` starts it as a script, by path. It imports only numpy, PyAV and the standard
+library, whatever the parent has loaded, and starts in a fraction of a second.
 
-It talks over one socket, whose number is its argument. A job is a line of JSON, then the medium's bytes unless
-it names a path; the reply is a line of JSON, ``{"error"}`` or ``{"shape", "dtype"}``, then the array's bytes.
+It communicates over one socket, whose file descriptor is its argument. A job is a line of JSON, then the medium's bytes
+unless the job names a path. The reply is a line of JSON, ``{"error"}`` or ``{"shape", "dtype"}``, then the array's
+bytes.
 """
 
 import json
@@ -25,8 +26,8 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-# Files that only list other files (playlists, concat scripts, image patterns) are left out: they could make a
-# clip from an annotation file read anything on this machine.
+# Formats that only list other files (playlists, concat scripts, image patterns) are left out: with them a video named
+# in an annotation file could read any file on this machine.
 FORMATS = "mov,matroska,avi,flv,mpegts,mpeg,asf,ogg,gif,wav,mp3,aac,flac,aiff,amr,caf,w64,nut,ac3,eac3,apng,webp_anim"
 BUFFER = 1 << 18
 
@@ -34,24 +35,24 @@ Job = dict[str, Any]
 
 
 class Broken(Exception):
-    """The clip cannot give what was asked; the message says why, without the file's name."""
+    """The medium cannot be decoded as requested; the message gives the reason, without the file's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """When frames are shown, from a clip's packets alone, in units of the stream's time base.
+    """The timestamps of a video, read from its packets alone, in units of the stream's time base.
 
-    Decoding can start at ``keys``. ``break_`` says what is wrong behind ``end``; None: the clip is whole.
+    Decoding can start at ``keys``. ``damage`` describes what is wrong after ``end``; None: the video is complete.
     """
 
     begin: int
     end: int
     keys: list[int]
-    break_: str | None
+    damage: str | None
 
 
 def index(container: Any, stream: Any) -> Index:
-    """Read all packets of a clip, without decoding them."""
+    """Read all packets of a video, without decoding them."""
     frame = Fraction(1) / (stream.average_rate or 25)
     shown: list[tuple[int, int, bool]] = []
     last, problem = Fraction(0), None
@@ -73,20 +74,20 @@ def index(container: Any, stream: Any) -> Index:
     if not shown:
         raise Broken(f"it has no frames{f': {problem}' if problem else ''}")
     if problem is None and container.duration is not None:
-        promised = Fraction(container.duration + (container.start_time or 0), av.time_base)
-        # Rounded time bases and audio padding make the two differ by a frame or so in whole files.
-        if promised - last > Fraction(1, 10) + 2 * frame:
-            problem = f"it holds {float(last):.2f} s of {float(promised):.2f} s"
+        stated = Fraction(container.duration + (container.start_time or 0), av.time_base)
+        # Rounded time bases and audio padding make the two differ by about a frame in complete files.
+        if stated - last > Fraction(1, 10) + 2 * frame:
+            problem = f"it holds {float(last):.2f} s of {float(stated):.2f} s"
     return Index(
         begin=min(time for time, _, _ in shown),
         end=max(end for _, end, _ in shown),
         keys=sorted(time for time, _, key in shown if key),
-        break_=problem,
+        damage=problem,
     )
 
 
 class Player:
-    """Decodes a clip forwards and jumps over what nobody asked for. Times must not decrease between calls."""
+    """Decodes a video forwards and skips frames that are not requested. Times must not decrease between calls."""
 
     def __init__(self, container: Any, stream: Any, keys: list[int]) -> None:
         self.container, self.stream, self.keys = container, stream, keys
@@ -95,7 +96,7 @@ class Player:
         self.coming: Any = None
 
     def at(self, time: int) -> Any:
-        """The frame on the screen at ``time``: the last one with a timestamp not after it."""
+        """The frame on the screen at ``time``: the last one whose timestamp is not later."""
         key = bisect_right(self.keys, time) - 1
         reached = None if self.coming is None else self.coming.pts
         if key > 0 and reached is not None and self.keys[key] > reached:
@@ -115,13 +116,13 @@ class Player:
 
 
 def picture(frame: Any) -> NDArray[np.uint8]:
-    """A frame as uint8 (height, width, 3) RGB, turned as its file says it is to be shown."""
+    """A frame as uint8 (height, width, 3) RGB, with the file's rotation applied."""
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(frame.rotation / 90))
 
 
 def play(source: BinaryIO, job: Job, plan: Index, seek: bool) -> NDArray[np.uint8]:
-    """Decode the frames in the middle of k equal parts of the window, and the window's tail to be sure of it."""
+    """Decode the frames in the middle of k equal parts of the window, and its last frame as a check for damage."""
     with open_container(source) as container:
         stream = video_stream(container, job["max_pixels"])
         beat = Fraction(stream.time_base)
@@ -140,31 +141,30 @@ def play(source: BinaryIO, job: Job, plan: Index, seek: bool) -> NDArray[np.uint
             previous = frame
             if pictures[-1].shape != pictures[0].shape:
                 raise Broken("its frames change their size")
-        # Beyond the last frame asked for: a clip that breaks there is broken, and must not depend on k to be.
+        # Beyond the last frame requested: whether a video counts as damaged must not depend on k.
         player.at(plan.begin + max(0, int(end / beat) - 1))
         return np.stack(pictures)
 
 
 def video(source: BinaryIO, job: Job) -> NDArray[np.uint8]:
-    """uint8 (frames, height, width, 3); see ``video.load_video`` for the rule."""
+    """Decode frames: uint8 (frames, height, width, 3); see ``video.load_video`` for the rule."""
     with open_container(source) as container:
         stream = video_stream(container, job["max_pixels"])
         plan = index(container, stream)
-        wanted = job["end_s"]
-        held = (plan.end - plan.begin) * stream.time_base
-        if plan.break_ and (wanted is None or wanted > held):
-            raise Broken(f"its tail is broken: {plan.break_}")
+        end, intact = job["end_s"], (plan.end - plan.begin) * stream.time_base
+        if plan.damage and (end is None or end > intact):
+            raise Broken(f"its tail is broken: {plan.damage}")
     source.seek(0)
     try:
         return play(source, job, plan, seek=True)
     except (FFmpegError, Broken):
-        # A jump into an open group of pictures can fail where decoding from the start does not.
+        # Seeking into an open group of pictures can fail where decoding from the start does not.
         source.seek(0)
         return play(source, job, plan, seek=False)
 
 
 def audio(source: BinaryIO, job: Job) -> tuple[NDArray[np.float32], int]:
-    """The window of the first sound track, float32 (n,) mono at its own rate, and that rate in Hz."""
+    """Decode the window of the first audio track: float32 (n,) mono at its own rate, and that rate in Hz."""
     with open_container(source) as container:
         if not container.streams.audio:
             raise Broken("it has no sound")
@@ -182,16 +182,16 @@ def audio(source: BinaryIO, job: Job) -> tuple[NDArray[np.float32], int]:
                 position += len(block)
             if stop is not None and position >= stop:
                 break
-        # Other containers promise nothing, or FFmpeg guesses the length from the bit rate.
+        # Other containers state no length, or FFmpeg guesses it from the bit rate.
         mp4 = container.format.name.startswith("mov") and stream.duration is not None
-        promised = float(stream.duration * stream.time_base) if mp4 else 0.0
-        if stop is None and promised - position / rate > 0.25:
-            raise Broken(f"its tail is broken: it holds {position / rate:.2f} s of {promised:.2f} s")
+        stated = float(stream.duration * stream.time_base) if mp4 else 0.0
+        if stop is None and stated - position / rate > 0.25:
+            raise Broken(f"its tail is broken: it holds {position / rate:.2f} s of {stated:.2f} s")
     return np.concatenate(parts or [np.zeros(0, np.float32)]), rate
 
 
 def sound_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """All frames of a sound track, until a packet that is cut off."""
+    """All frames of an audio track; a packet that is cut off is an error."""
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise Broken("its tail is broken: a packet is cut off")
@@ -199,7 +199,7 @@ def sound_frames(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def open_container(source: BinaryIO) -> Any:
-    """Open a clip through its bytes: no network, no second file, no playlist."""
+    """Open a container from its bytes: no network, no second file, no playlist."""
     options = {"format_whitelist": FORMATS}
     try:
         return av.open(source, "r", buffer_size=BUFFER, options=options, metadata_errors="replace")
@@ -208,21 +208,21 @@ def open_container(source: BinaryIO) -> Any:
 
 
 def video_stream(container: Any, max_pixels: int) -> Any:
-    """The first moving picture of a clip; the cover of a song is none."""
+    """The first video stream; the cover image of a song does not count."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise Broken("it has no frames: there is no video in it")
     stream = streams[0]
     if stream.width * stream.height > max_pixels:
         raise Broken(f"its frames of {stream.width} x {stream.height} pixels exceed the limit of {max_pixels} pixels")
-    # Damage must be an error here: concealed, it would be a made-up picture. One thread: the pool has the others.
+    # Damage must be an error: concealed, it would be an invented picture. One thread: the pool runs several processes.
     stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(max_pixels)}
     stream.codec_context.thread_count = 1
     return stream
 
 
 def work(job: Job, content: bytes | None) -> tuple[NDArray[Any], Job]:
-    """Do one job: the array, and what else belongs in the head of the reply."""
+    """Do one job: the array, and further keys for the head of the reply."""
     with BytesIO(content) if content is not None else Path(job["path"]).open("rb") as source:
         if source.seekable():
             if source.seek(0, 2) == 0:
@@ -235,7 +235,7 @@ def work(job: Job, content: bytes | None) -> tuple[NDArray[Any], Job]:
 
 
 def serve(socket: int) -> None:
-    """Answer jobs until the parent is gone."""
+    """Answer jobs until the parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     av.logging.set_level(av.logging.PANIC)
     line: Connection[Any, Any] = Connection(socket)
@@ -245,7 +245,7 @@ def serve(socket: int) -> None:
             job = json.loads(line.recv_bytes())
         except (EOFError, OSError):
             return
-        # The parent kills a job that takes too long. Should the parent have been killed itself, this does.
+        # The parent kills a job that takes too long; this timer does where the parent was killed itself.
         signal.setitimer(signal.ITIMER_REAL, job["timeout_s"] + 5)
         content = line.recv_bytes() if job["path"] is None else None
         try:

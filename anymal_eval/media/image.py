@@ -1,4 +1,4 @@
-"""Pictures: bytes to uint8 RGB."""
+"""Images: bytes to uint8 RGB."""
 
 import struct
 import zlib
@@ -14,9 +14,9 @@ from anymal_eval.media.location import Opener, read_bytes, reason
 from anymal_eval.records import Media
 
 MAX_PIXELS = 89_478_485
-"""PIL's own bound, 256 MiB as RGB. A picture of more pixels is refused before it is decoded."""
+"""PIL's own limit, 256 MiB as RGB. An image with more pixels is refused before it is decoded."""
 
-# EPS and WMF are left out: PIL hands them to other programs.
+# EPS and WMF are left out: PIL passes them to other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -28,21 +28,21 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What PIL's decoders raise for bad bytes: each was seen in the fuzzing of tests/media or is raised in its source.
+# What PIL's decoders raise for bad bytes: seen in the fuzz tests of tests/media, or raised in PIL's source.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, TypeError)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def load_image(media: Media, opener: Opener | None = None, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a picture as people see it: uint8 (height, width, 3) RGB in [0, 255], writable.
+    """Decode an image as viewers show it: uint8 (height, width, 3) RGB in [0, 255], writable.
 
-    The EXIF orientation is applied. Of an animation the first frame is taken. 16 bits are scaled to 8 and
-    rounded. What is transparent is laid over white, since diagrams with black writing are drawn for that.
-    CMYK is converted without its colour profile.
+    The EXIF orientation is applied. An animation gives its first frame. 16 bits are scaled to 8 and rounded.
+    Transparent images are composed over white, because diagrams with black text are drawn for that. CMYK is converted
+    without its colour profile.
 
     Raises:
-        MediaError: the file is missing, empty, no picture, truncated or damaged; it has more than
-            ``max_pixels`` pixels or only one (what hosts put in place of a picture they deleted).
+        MediaError: the file is missing, empty, no image, truncated or damaged; it has more than ``max_pixels`` pixels,
+            or only one (which image hosts serve in place of a deleted image).
     """
     content = read_bytes(media, opener)
     try:
@@ -65,7 +65,7 @@ def load_image(media: Media, opener: Opener | None = None, *, max_pixels: int = 
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF block says. A block that cannot be read counts as none, as in any viewer."""
+    """Apply the EXIF orientation. An EXIF block that cannot be read is ignored, as in any viewer."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except DAMAGED:
@@ -75,10 +75,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Bring any of PIL's modes to uint8 (height, width, 3).
+    """Convert any of PIL's modes to uint8 (height, width, 3).
 
     Raises:
-        ValueError: the mode has no white that could be known (float, or integers over 16 bits).
+        ValueError: the white level of the mode is unknown (float, or integers of over 16 bits).
     """
     if image.mode.startswith("I"):
         return grey16(np.asarray(image))
@@ -91,7 +91,7 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def grey16(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale 0..65535 (height, width) to 0..255 and repeat it as RGB.
+    """Scale values (height, width) from 0..65535 to 0..255 and repeat them as RGB.
 
     >>> grey16(np.array([[0, 257, 32896, 65535]]))[0, :, 0].tolist()
     [0, 1, 128, 255]

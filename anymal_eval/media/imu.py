@@ -1,4 +1,4 @@
-"""Motions: npy or csv to six channels at 200 Hz."""
+"""IMU recordings: npy or csv to six channels at 200 Hz."""
 
 import csv
 import math
@@ -14,25 +14,25 @@ from anymal_eval.records import Media
 RATE = 200
 CHANNELS = 6
 GAP_S = 0.5
-"""A longer hole in a recording is refused: what a line through it says was never measured."""
+"""A longer gap in a recording is refused: interpolation across it would invent data."""
 UNITS = {"_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
 
 Track = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Times (n,) in seconds, rising; values (6, n)."""
+"""Times (n,) in seconds, increasing; values (6, n)."""
 
 
 def load_imu(media: Media, opener: Opener | None = None) -> NDArray[np.float32]:
-    """Read a motion: float32 (6, samples) at 200 Hz, channels in the file's order and units.
+    """Read an IMU recording: float32 (6, samples) at 200 Hz, channels in the file's order and units.
 
-    Three layouts: npy (6, n), taken as 200 Hz from 0 s; npy (n, 7), its first column seconds; csv with a header,
-    its first column a time (``time``, ``t``, or a name with ``time`` in it; seconds, or ``_ms``, ``_us``, ``_ns`` at
-    its end), then six channels. The window [start_s, end_s) is in the file's own time, and cut to what was recorded.
-    Sample j stands at start + j / 200 s. Values are interpolated linearly; a recording faster than 200 Hz is first
-    brought to a multiple of it, then through the anti-alias filter of ``scipy.signal.resample_poly``.
+    Three layouts: npy (6, n), taken as 200 Hz from 0 s; npy (n, 7), its first column in seconds; csv with a header, its
+    first column a time (``time``, ``t``, or a name with ``time`` in it; in seconds, or by the suffix ``_ms``, ``_us``,
+    ``_ns``), then six channels. The window [start_s, end_s) is in the file's own time, cut to the recording. Sample j
+    is at start + j / 200 s. Values are interpolated linearly; a recording faster than 200 Hz is first interpolated to a
+    multiple of 200 Hz, then reduced with the anti-alias filter of ``scipy.signal.resample_poly``.
 
     Raises:
-        MediaError: the file is missing or of another layout, holds NaN, times that do not rise or a hole of over
-            0.5 s in the window, or nothing within it.
+        MediaError: the file is missing or of another layout, holds NaN, times that do not increase, a gap of over
+            0.5 s in the window, or nothing in the window.
     """
     start, end = window(media)
     content = read_bytes(media, opener)
@@ -56,7 +56,7 @@ def read_npy(content: bytes) -> Track:
     if array.dtype.kind not in "fiu" or array.ndim != 2:
         raise ValueError(f"an array {array.shape} of {array.dtype} where numbers (6, n) or (n, 7) were due")
     if array.shape == (CHANNELS, CHANNELS + 1):
-        raise ValueError("an array (6, 7) may be 7 samples, or 6 with their time: it cannot be told")
+        raise ValueError("an array (6, 7) is ambiguous: 7 samples, or 6 samples with their times")
     table = array.astype(np.float64)
     if table.shape[0] == CHANNELS:
         return np.arange(table.shape[1]) / RATE, table
@@ -86,10 +86,10 @@ def read_csv(content: bytes) -> Track:
 
 
 def check(times: NDArray[np.float64], values: NDArray[np.float64]) -> None:
-    """Refuse what has no meaning as a motion.
+    """Refuse an invalid recording.
 
     Raises:
-        ValueError: no samples, NaN or infinity, or times that do not rise.
+        ValueError: no samples, NaN or infinity, or times that do not increase.
     """
     if not len(times):
         raise ValueError("it holds no samples")
@@ -102,10 +102,10 @@ def check(times: NDArray[np.float64], values: NDArray[np.float64]) -> None:
 def resample(
     times: NDArray[np.float64], values: NDArray[np.float64], start: float, end: float | None
 ) -> NDArray[np.float64]:
-    """Bring a window to 200 Hz: (6, samples).
+    """Resample a window to 200 Hz: (6, samples).
 
     Raises:
-        ValueError: nothing was recorded in the window, or it has a hole.
+        ValueError: nothing was recorded in the window, or it has a gap.
 
     >>> ramp = np.tile(np.array([0.0, 1.0, 2.0]), (6, 1))
     >>> resample(np.array([0.0, 0.01, 0.02]), ramp, 0.0, None)[0].tolist()
@@ -125,10 +125,10 @@ def resample(
     faster = 1 if not len(gaps) else max(1, math.ceil(1 / (float(np.median(gaps)) * RATE) - 0.01))
     if faster == 1:
         return interpolate(start + np.arange(count) / RATE, times, values)
-    # Imported here: it takes a second, and recordings are mostly at 200 Hz or below.
+    # Imported here: it takes a second, and most recordings are at 200 Hz or below.
     from scipy.signal import resample_poly
 
-    margin = 16  # output samples; the filter reaches 10 to either side, so the window's edges are whole
+    margin = 16  # output samples; the filter reaches 10 to either side, so the window's edges are exact
     grid = start + np.arange(-margin * faster, (count + margin) * faster) / (RATE * faster)
     fine = interpolate(grid, times, values)
     coarse: NDArray[np.float64] = resample_poly(fine, 1, faster, axis=1)[:, margin : margin + count]
@@ -138,5 +138,5 @@ def resample(
 def interpolate(
     grid: NDArray[np.float64], times: NDArray[np.float64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Values (6, len(grid)) on straight lines between samples; the first and last value beyond them."""
+    """Linear interpolation: values (6, len(grid)); before and after the samples, the first and last value."""
     return np.stack([np.interp(grid, times, channel) for channel in values])

@@ -1,4 +1,4 @@
-"""Where a medium's bytes are: in a file, or in a row of a data set that only its source can open."""
+"""Access to a medium's bytes: in a file, or in a row of a data set that only its source can open."""
 
 import hashlib
 import stat
@@ -9,19 +9,17 @@ from anymal_eval.errors import BadData, MediaError
 from anymal_eval.records import Media
 
 ROW = "row:"
-"""What the uri of a medium inside a data set's row begins with: ``row:SOURCE#ROW``. All else is a file path."""
+"""The prefix of the uri of a medium inside a data set's row: ``row:SOURCE#ROW``. Any other uri is a file path."""
 
 Opener = Callable[[str], bytes]
-"""The bytes behind a ``row:`` uri, which it gets whole. Called from many threads; raises MediaError or OSError."""
+"""Maps a whole ``row:`` uri to bytes. Called from many threads; raises MediaError or OSError."""
 
 
 def safe_path(root: Path, relative: str) -> Path:
-    """The file ``relative`` inside ``root``, for paths that were read in an annotation file.
-
-    It need not exist.
+    """The file ``relative`` inside ``root``, for paths from an annotation file; it need not exist.
 
     Raises:
-        BadData: it leaves the folder (absolute, ``../``, or through a symbolic link), or is no path.
+        BadData: the path leaves the folder (absolute, ``../``, or through a symbolic link), or is no path.
 
     >>> safe_path(Path("/data"), "val/1.jpg").as_posix()
     '/data/val/1.jpg'
@@ -41,7 +39,7 @@ def safe_path(root: Path, relative: str) -> Path:
 
 
 def file_path(media: Media) -> Path | None:
-    """The medium's file, or None where it is in a row.
+    """The medium's file, or None where the medium is in a row.
 
     Raises:
         MediaError: there is no such file, or it is a folder, a pipe or a device.
@@ -62,7 +60,7 @@ def read_bytes(media: Media, opener: Opener | None = None) -> bytes:
     """All bytes of a medium, at least one.
 
     Raises:
-        MediaError: it is not there, cannot be read, or is empty.
+        MediaError: the medium is missing, cannot be read, or is empty.
     """
     path = file_path(media)
     try:
@@ -75,10 +73,10 @@ def read_bytes(media: Media, opener: Opener | None = None) -> bytes:
 
 
 def read_row(media: Media, opener: Opener | None) -> bytes:
-    """The bytes behind a ``row:`` uri.
+    """The bytes of a medium with a ``row:`` uri.
 
     Raises:
-        MediaError: nobody here can open it.
+        MediaError: there is no opener for it.
     """
     if opener is None:
         raise MediaError(f"{media.uri}: it is in a row of a data set, and that data set is not open here")
@@ -86,10 +84,10 @@ def read_row(media: Media, opener: Opener | None) -> bytes:
 
 
 def digest(media: Media, opener: Opener | None = None) -> str:
-    """SHA-256 of a medium's bytes in hex: the one its source knows, else computed. The window is no part of it.
+    """The SHA-256 of a medium's whole content in hex: from its source where known, else computed.
 
     Raises:
-        MediaError: it is not there or cannot be read.
+        MediaError: the medium is missing or cannot be read.
     """
     if media.digest is not None:
         return media.digest
@@ -104,10 +102,10 @@ def digest(media: Media, opener: Opener | None = None) -> str:
 
 
 def window(media: Media) -> tuple[float, float | None]:
-    """Start and end of the part that is meant, in seconds; no end: to the end of the medium.
+    """Start and end of the window, in seconds; end None: to the end of the medium.
 
     Raises:
-        MediaError: it begins before 0 s or ends before it begins.
+        MediaError: the window starts before 0 s or ends before its start.
     """
     start = 0.0 if media.start_s is None else media.start_s
     if not 0 <= start < float("inf") or (media.end_s is not None and not start <= media.end_s < float("inf")):
@@ -116,6 +114,6 @@ def window(media: Media) -> tuple[float, float | None]:
 
 
 def reason(error: BaseException) -> str:
-    """What a library says is wrong, on one line."""
+    """A library's error message, on one line."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return " ".join(text.split())

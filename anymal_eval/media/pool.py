@@ -1,4 +1,4 @@
-"""Processes that decode clips, replaced when they hang or crash."""
+"""A pool of processes that decode videos; a process that hangs or crashes is replaced."""
 
 import json
 import subprocess
@@ -19,16 +19,16 @@ from anymal_eval.records import Media
 
 SCRIPT = Path(__file__).with_name("decoder.py")
 START_S = 120.0
-"""How long a decoder may take to start: a second on an idle machine, far more where the disk or CPU is taken."""
+"""The time that a decoder may take to start: a second on an idle machine, far more on a busy one."""
 
 
 class DecoderProcess:
-    """One decoder process and the line to it. Used by one thread at a time; ``kill`` from any."""
+    """One decoder process and the connection to it. One thread at a time uses it; any thread may ``kill`` it."""
 
     def __init__(self) -> None:
         self.line, theirs = Pipe()
-        # A script of its own instead of multiprocessing's spawn: spawn imports the user's main module again,
-        # torch and all, and a main module without a guard would start the evaluation once more.
+        # A script instead of multiprocessing's spawn: spawn imports the user's main module again, with torch, and a
+        # main module without a ``__main__`` guard would start the evaluation a second time.
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", str(SCRIPT), str(theirs.fileno())],
@@ -41,19 +41,19 @@ class DecoderProcess:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Wait until the decoder takes jobs.
+        """Wait until the decoder accepts jobs.
 
         Raises:
-            EOFError: it died; its traceback is on stderr.
+            EOFError: the process died; its traceback is on stderr.
         """
         with self.deadline(START_S):
             self.line.recv_bytes()
 
-    def ask(self, job: dict[str, Any], content: bytes | None) -> tuple[dict[str, Any], NDArray[Any] | None]:
-        """Send a job and wait for its reply: the head, and the array unless the head tells of an error.
+    def run(self, job: dict[str, Any], content: bytes | None) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """Send a job and wait for its reply: the head, and the array unless the head has an error.
 
         Raises:
-            EOFError, OSError: the process is gone; ``overdue`` says whether it was killed for its time.
+            EOFError, OSError: the process has ended; ``overdue`` is True where the deadline killed it.
         """
         with self.deadline(job["timeout_s"]):
             self.line.send_bytes(json.dumps(job).encode())
@@ -71,7 +71,7 @@ class DecoderProcess:
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
-        """Kill the process after ``seconds``, which ends whatever waits on it."""
+        """Kill the process after ``seconds``, which also ends a wait for its reply."""
         timer = threading.Timer(seconds, self.expire)
         timer.daemon = True
         self._waiting = True
@@ -80,27 +80,27 @@ class DecoderProcess:
             yield
         finally:
             timer.cancel()
-            with self._lock:  # a timer that fires now must find that nobody waits, and leave the process alone
+            with self._lock:  # a timer that fires after this must not kill the process
                 self._waiting = False
 
     def expire(self) -> None:
-        """Kill the process for its time."""
+        """Kill the process because its deadline has passed."""
         with self._lock:
             if self._waiting:
                 self.overdue = True
                 self.process.kill()
 
     def kill(self) -> int:
-        """End the process and reap it: its exit status."""
+        """Kill the process and return its exit status."""
         self.process.kill()
         return self.process.wait()
 
 
 class DecoderPool:
-    """At most ``processes`` decoders, started when first needed. Thread safe.
+    """At most ``processes`` decoders, started when first needed. Thread-safe.
 
-    ``timeout_s`` bounds one clip in its decoder, the reading of its file included; waiting for a free decoder
-    does not count.
+    ``timeout_s`` limits the decoding of one medium, reading its file included; waiting for a free decoder does not
+    count.
     """
 
     def __init__(self, *, timeout_s: float, max_pixels: int, processes: int) -> None:
@@ -115,17 +115,17 @@ class DecoderPool:
         self._finalizer = weakref.finalize(self, kill_all, self._all)
 
     def video(self, media: Media, frames: int, content: bytes | None) -> NDArray[np.uint8]:
-        """Frames of a clip; see ``load_video``."""
+        """Frames of a video; see ``load_video``."""
         _, pictures = self._do(media, content, {"kind": "video", "frames": frames})
         return pictures
 
     def audio(self, media: Media, content: bytes | None) -> tuple[NDArray[np.float32], int]:
-        """The window of a sound as FFmpeg reads it, mono at its own rate, and that rate in Hz."""
+        """The window of an audio track as FFmpeg decodes it, mono at its own rate, and that rate in Hz."""
         head, sound = self._do(media, content, {"kind": "audio"})
         return sound, int(head["rate"])
 
     def close(self) -> None:
-        """Kill all decoders; threads that wait on one get a MediaError. May be called again."""
+        """Kill all decoders; threads that wait for one get a MediaError. Calling it again does nothing."""
         with self._lock:
             self._closed = True
             kill_all(self._all)
@@ -146,7 +146,7 @@ class DecoderPool:
             worker = self._take(media)
             whole = False
             try:
-                head, result = worker.ask(job, content)
+                head, result = worker.run(job, content)
                 whole = True
             except (EOFError, OSError) as error:
                 raise self._lost(media, worker) from error
@@ -185,15 +185,13 @@ class DecoderPool:
     def _lost(self, media: Media, worker: DecoderProcess) -> MediaError:
         status = worker.kill()
         if worker.overdue:
-            return MediaTimeout(
-                f"{media.uri}: the decoder was killed: it did not come back within {self.timeout_s:g} s"
-            )
+            return MediaTimeout(f"{media.uri}: the decoder was killed: it did not finish within {self.timeout_s:g} s")
         if self._closed:
             return MediaError(f"{media.uri}: the reader was closed")
         return MediaError(f"{media.uri}: the decoder process died on it (status {status})")
 
 
 def kill_all(workers: set[DecoderProcess]) -> None:
-    """End every process of a pool."""
+    """Kill every process of a pool."""
     for worker in list(workers):
         worker.kill()

@@ -1,4 +1,4 @@
-"""The one object through which models see media."""
+"""The object through which models read media."""
 
 from typing import Self
 
@@ -15,14 +15,14 @@ from anymal_eval.records import Media
 
 
 class MediaReader:
-    """Opens media lazily; thread safe. Close it, or use it in a ``with``, to end the decoder processes.
+    """Opens media lazily; thread-safe. Close it, or use it in a ``with`` statement, to stop the decoder processes.
 
-    ``opener`` gives the bytes of media inside data set rows (``row:SOURCE#ROW``). ``timeout_s`` bounds one clip
-    in its decoder process, of which there are at most ``processes``, the first started at the first clip.
-    Pictures and frames of more than ``max_pixels`` pixels are refused.
+    ``opener`` reads media inside data set rows (``row:SOURCE#ROW``). ``timeout_s`` limits the decoding of one video.
+    At most ``processes`` decoder processes run; the first starts with the first video. Images and frames of more than
+    ``max_pixels`` pixels are refused.
 
-    Every method raises MediaError, with a line that names the file, for whatever is wrong with a medium;
-    ``video`` and ``audio`` raise MediaTimeout, which is one, for a decoder that was killed.
+    Every method raises MediaError, whose message names the file, for anything wrong with a medium; ``video`` and
+    ``audio`` raise its subclass MediaTimeout when a decoder exceeds its time.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class MediaReader:
         return read_bytes(media, self._opener)
 
     def digest(self, media: Media) -> str:
-        """SHA-256 of the medium's bytes in hex; the window is no part of it."""
+        """The SHA-256 of the medium's whole content in hex."""
         return digest(media, self._opener)
 
     def close(self) -> None:
-        """End the decoder processes; clips asked for afterwards are refused. May be called again."""
+        """Stop the decoder processes; later requests for videos are refused. Calling it again does nothing."""
         self._pool.close()
 
     def __enter__(self) -> Self:

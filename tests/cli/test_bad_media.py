@@ -115,7 +115,7 @@ CLIPS = {
     "good": (clip(), ""),
     "frameless": (without_frames(), "no frames|no picture|no video"),
     "tail": (clip()[:60_000], "cannot be decoded"),
-    "hangs": (clip(), f"did not come back within {TIMEOUT_S} s"),
+    "hangs": (clip(), f"did not finish within {TIMEOUT_S} s"),
     "nothing": (b"", "cannot be decoded|empty"),
 }
 

@@ -83,7 +83,7 @@ def test_faster_recordings_are_filtered(tmp_path: Path, rate: int) -> None:
     ("table", "match"),
     [
         (np.zeros((5, 100)), r"\(5, 100\)"),
-        (np.zeros((6, 7)), "cannot be told"),
+        (np.zeros((6, 7)), "ambiguous"),
         (np.zeros(12), r"\(12,\)"),
         (np.zeros((6, 0)), "no samples"),
         (np.full((6, 10), np.nan), "NaN"),
