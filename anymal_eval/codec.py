@@ -23,13 +23,13 @@ _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 def decode(of_type: type[T], data: object, where: str, error: type[AnyMALEvalError] = BadData) -> T:
     """Build a record from plain data; unknown keys, missing keys and wrong types are refused.
 
-    An int stands for a float too; a bool is no number, and a number in quotes is none.
+    Floats may be written as ints. A bool or a string is never read as a number.
 
     Args:
         of_type: a dataclass, or any type that pydantic knows.
-        data: what ``json`` or ``tomllib`` gave.
+        data: from ``json`` or ``tomllib``.
         where: the file, and the row in it, for the message.
-        error: what is raised.
+        error: the type that is raised.
 
     Raises:
         BadData: or the given ``error``: one line that names ``where``, the key and what it must be.
@@ -70,7 +70,7 @@ def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
 
     Args:
         file: the file.
-        ids_as_keys: its objects are rows by id, of which JSON itself would keep the last one of two.
+        ids_as_keys: its objects are rows by id: of two equal keys ``json`` itself would silently keep the last.
 
     Raises:
         BadData: it is truncated or no JSON, or holds an id twice; the message names the line or the id.
@@ -85,7 +85,7 @@ def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
         raise BadData(f"{file}: {error}") from None
 
 
-# Besides what is no JSON at all: a number of thousands of digits, lists within lists within lists, a broken disk.
+# Not only invalid JSON: also a number of thousands of digits, too deeply nested lists, a broken disk.
 UNREADABLE = (ValueError, RecursionError, OSError)
 
 
@@ -93,7 +93,7 @@ def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         double = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        raise ValueError(f"{len(double)} keys stand in one object more than once: {listed(double)}")
+        raise ValueError(f"{len(double)} keys are in one object more than once: {listed(double)}")
     return found
 
 

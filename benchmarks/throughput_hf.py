@@ -53,7 +53,7 @@ def write(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)
         model = hub.LlavaForConditionalGeneration(config)
-        tiny._spread(model)
+        tiny._enlarge(model)
         model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -1,9 +1,9 @@
-"""Has the C library give large blocks back to the system as soon as they are freed.
+"""Makes the C library return large blocks to the system as soon as they are freed.
 
-glibc raises its threshold for blocks of their own up to 32 MiB as such blocks are freed; from then on activations come
-out of its heap, which is fragmented by a training step and keeps what was freed. On a CPU a step of the network of
-``benchmarks/memory.py`` then holds a quarter more than its tensors ever take at once, and nearly all of the activations
-after they are gone. With a fixed threshold the resident peak is that of the tensors, which ``memory.py`` foretells.
+As blocks that are mapped on their own are freed, glibc raises the size from which it maps, up to 32 MiB. Activations
+then come from its heap, which a training step fragments and which keeps freed memory. On a CPU a step of the network of
+``benchmarks/memory.py`` then holds a quarter more than its tensors take at once, and nearly all activations after they
+are freed. With a fixed threshold the resident peak is that of the tensors, which ``memory.py`` estimates.
 """
 
 import ctypes
@@ -15,10 +15,10 @@ _MAPPINGS = 32_000  # at most; half of what Linux allows a process
 
 
 def return_large_blocks() -> bool:
-    """Fix the threshold, for the whole process; who trains calls this before the network is loaded.
+    """Fix the threshold for the whole process; to be called before the network is loaded.
 
     Returns:
-        Whether it could be: the C library is glibc.
+        Whether it is fixed: only glibc allows it.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

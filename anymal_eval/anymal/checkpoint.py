@@ -1,8 +1,8 @@
-"""A trained network on disk, without what was frozen.
+"""Checkpoints of a trained network, without its frozen parts.
 
-A folder with ``config.json`` (what it is made of, and the fingerprints of its frozen parts), ``projectors.safetensors``
+A folder with ``config.json`` (its configuration, and the fingerprints of its frozen parts), ``projectors.safetensors``
 and, after instruction tuning, a PEFT folder ``lora/``. Backbones are found by the paths in ``config.json``,
-relative ones from the folder itself, and refused by name when they are not those it was trained with.
+relative ones from the folder itself, and refused by name when they are not those of training.
 """
 
 import json
@@ -27,15 +27,15 @@ CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
 
 
 def save(network: AnyMAL, folder: Path, note: str = "") -> None:
-    """Write a checkpoint; it appears whole or not at all, and an older one of that name is replaced.
+    """Write a checkpoint atomically; an older one in that folder is replaced.
 
     Args:
         network: what to write.
         folder: where.
-        note: what a reader of its numbers must know, such as that it is untrained.
+        note: a warning for readers of its scores, such as that it is untrained.
 
     Raises:
-        OSError: there is no space, or no right to write; an older checkpoint is whole.
+        OSError: there is no space, or no right to write; an older checkpoint stays whole.
     """
     from safetensors.torch import save as pack
 
@@ -55,7 +55,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
         older = folder.with_name(f".{folder.name}.older")
-        if folder.exists():  # renamed, not deleted: whoever is killed here still has one of the two
+        if folder.exists():  # renamed, not deleted: a process killed here leaves one of the two
             shutil.rmtree(older, ignore_errors=True)
             os.replace(folder, older)
         os.replace(draft, folder)
@@ -71,12 +71,12 @@ def load(
 
     Args:
         folder: written by :func:`save`.
-        loading: precision, quantisation, device.
-        backbones: where they lie, by ``llm`` or medium, if not where ``config.json`` says.
+        loading: precision, quantization, device.
+        backbones: paths by ``llm`` or medium, instead of those in ``config.json``.
         trainable: whether the adapters take gradients.
 
     Raises:
-        BadCheckpoint: a file is missing or of another network, or a backbone is not the one it was trained with.
+        BadCheckpoint: a file is missing or of another network, or a backbone is not the one of training.
     """
     config, frozen = read(folder)
     if not (folder / PROJECTORS).exists():
@@ -95,14 +95,14 @@ def load(
 
 
 def load_encoders(folder: Path, loading: Loading) -> AnyMAL:
-    """The network for its encoders alone: the LLM and the projectors are shapes without numbers.
+    """The network for its encoders alone: the LLM and the projectors are on the meta device.
 
     Args:
         folder: written by :func:`save`.
         loading: precision and device.
 
     Raises:
-        BadCheckpoint: it is no checkpoint, or an encoder is not the one it was trained with.
+        BadCheckpoint: it is no checkpoint, or an encoder is not the one of training.
     """
     config, frozen = read(folder)
     placed = _absolute(config, folder)
@@ -112,7 +112,7 @@ def load_encoders(folder: Path, loading: Loading) -> AnyMAL:
 
 
 def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
-    """A checkpoint's config and the fingerprints of what was frozen. Loads no weights.
+    """A checkpoint's config and the fingerprints of its frozen parts. Loads no weights.
 
     Raises:
         BadCheckpoint: not a checkpoint of ours, or of another format.
@@ -136,7 +136,7 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def note(folder: Path) -> str:
-    """What a reader of this checkpoint's numbers must know; empty where there is nothing.
+    """A warning for readers of this checkpoint's scores, or an empty string.
 
     Raises:
         BadCheckpoint: not a checkpoint of ours, or of another format.
@@ -145,13 +145,13 @@ def note(folder: Path) -> str:
 
 
 def fingerprints(network: AnyMAL) -> dict[str, str]:
-    """Of each frozen part, by ``llm`` or medium."""
+    """The fingerprint of each frozen part, by ``llm`` or medium."""
     found = {str(medium): network.encoder(medium).weights for medium in network.config.modalities}
     return {"llm": network.llm.weights, **found}
 
 
 def _compare(frozen: Mapping[str, str], network: AnyMAL, config: AnyMALConfig) -> None:
-    """Refuse backbones that are not those the checkpoint was trained with."""
+    """Refuse backbones that are not those of training."""
     paths = {"llm": config.llm.path} | {medium: part.encoder.path for medium, part in config.modalities.items()}
     for name, found in fingerprints(network).items():
         if name in frozen and frozen[name] != found:
@@ -163,7 +163,7 @@ def _compare(frozen: Mapping[str, str], network: AnyMAL, config: AnyMALConfig) -
 
 
 def _fill(network: AnyMAL, file: Path) -> None:
-    """The projectors' weights, every one of them and no others."""
+    """Load the projectors' weights, every one of them and no others."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -180,7 +180,7 @@ def _fill(network: AnyMAL, file: Path) -> None:
 
 
 def _relative(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
-    """Backbones beside the checkpoint are named from it, so that the whole folder can be moved."""
+    """Paths of backbones beside the checkpoint relative to it, so that the whole folder can be moved."""
     home = folder.resolve().parent
     return with_paths(
         config,

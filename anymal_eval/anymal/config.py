@@ -1,10 +1,6 @@
-"""What an AnyMAL network is made of: frozen dataclasses, and the presets, one TOML file each.
-
-A preset's file name is its name; adding one is adding a file.
-"""
+"""The configuration of an AnyMAL network, and the presets: one TOML file each, named by the file."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +9,24 @@ from typing import Any, Literal, TypeVar, get_args
 from anymal_eval.anymal import encoders, projectors
 from anymal_eval.anymal.encoders import EncoderOptions, Medium
 from anymal_eval.anymal.projectors import ProjectorOptions
+from anymal_eval.catalog import Catalog
 from anymal_eval.codec import decode, encode, read_toml_table
-from anymal_eval.errors import BadDefinition, NotInCatalog
+from anymal_eval.errors import BadDefinition
 
 T = TypeVar("T")
 MEDIA: tuple[Medium, ...] = get_args(Medium)
-_PRESETS = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LLMConfig:
     """The language model.
 
-    ``chat``: ``template`` wraps the conversation in the tokenizer's own chat template, ``plain`` joins its texts by
-    blank lines (for base models). ``context``: how many positions may be used, the model's own number when None.
-    ``architecture``: ``model_type`` and sizes, used only to tell memory where ``path`` is not at hand.
+    Attributes:
+        path: a folder or a hub repository.
+        chat: ``template`` formats the conversation with the tokenizer's own chat template, ``plain`` joins its texts
+            with blank lines (for base models).
+        context: the most positions used, the model's own number when None.
+        architecture: ``model_type`` and sizes, used only to estimate memory where ``path`` is not on this machine.
     """
 
     path: str
@@ -38,7 +37,7 @@ class LLMConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """Low-rank adapters; r 64 and alpha 16 on all linear layers are AnyMAL's (arXiv:2309.16058, instruction tuning)."""
+    """Low-rank adapters. AnyMAL has rank 64 and alpha 16 on all linear layers (arXiv:2309.16058)."""
 
     rank: int = 64
     alpha: int = 16
@@ -48,7 +47,7 @@ class LoraConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityConfig:
-    """One medium's way into the LLM."""
+    """How one medium enters the LLM."""
 
     encoder: EncoderOptions
     projector: ProjectorOptions
@@ -56,7 +55,7 @@ class ModalityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnyMALConfig:
-    """The whole network. Precision and quantisation are how it is run, not what it is, and stand elsewhere."""
+    """The whole network. Precision and quantization are no part of it: they are how it is loaded."""
 
     llm: LLMConfig
     modalities: Mapping[Medium, ModalityConfig]
@@ -116,7 +115,7 @@ def write_config(config: AnyMALConfig) -> dict[str, Any]:
 
 def preset_names() -> list[str]:
     """All presets, sorted."""
-    return sorted(file.stem for file in _PRESETS.glob("*.toml"))
+    return _presets().names()
 
 
 def preset(name: str) -> AnyMALConfig:
@@ -125,10 +124,11 @@ def preset(name: str) -> AnyMALConfig:
     Raises:
         NotInCatalog: there is none of that name; the message offers the nearest.
     """
-    if name not in preset_names():
-        near = difflib.get_close_matches(name, preset_names()) or preset_names()
-        raise NotInCatalog(f"no AnyMAL preset named {name!r}; did you mean {', '.join(near)}?")
-    return read_toml(_PRESETS / f"{name}.toml")
+    return read_toml(_presets().file(name))
+
+
+def _presets() -> Catalog:
+    return Catalog("AnyMAL preset", [Path(__file__).parent / "presets"], ending=".toml")
 
 
 def read_toml(file: Path) -> AnyMALConfig:
@@ -141,10 +141,10 @@ def read_toml(file: Path) -> AnyMALConfig:
 
 
 def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:
-    """The same network with its backbones lying elsewhere.
+    """The same network with its backbones at other paths.
 
     Args:
-        config: what to change.
+        config: the network.
         paths: by ``llm`` or by medium.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The frozen encoders' outputs on disk: after a projector or an adapter is retrained, nothing is encoded again.
+"""The frozen encoders' outputs on disk: after a projector or an adapter is trained, nothing is encoded again.
 
-One safetensors file an entry, named by what its content depends on: the media's bytes, and the encoder's fingerprint
-(its weights, preprocessing, layer and type). Entries appear whole by renaming, so any number of processes may fill one
-folder; each carries a checksum, and one that does not match is said, removed and made anew.
+One safetensors file an entry, named by everything that determines it: the media's bytes, and the encoder's fingerprint
+(its weights, preprocessing, layer and type). Entries are renamed into place, so any number of processes may fill one
+folder. Each has a checksum; one that does not match is reported, removed and computed again.
 """
 
 import contextlib
@@ -14,31 +14,22 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from anymal_eval.anymal.encoders import Encoder, Medium
-from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.anymal.encoders import Encoder
 
 _LOG = logging.getLogger(__name__)
-_ABANDONED_S = 3600.0  # a draft this old belongs to a process that died
-_ROOM = 0.9  # pruning goes this far below the limit, so that it is not done at every entry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One medium: the digest of its bytes and of how it was cut, and how to get it preprocessed if that is needed."""
-
-    digest: str
-    load: Callable[[], Tensor]
+_ABANDONED_S = 3600.0  # a draft this old is of a process that died
+_ROOM = 0.9  # pruning frees more than the excess, so that not every new entry prunes
 
 
 @dataclass(kw_only=True)
 class Counts:
-    """What happened since the cache was opened."""
+    """Hits and misses since the cache was opened; keys of corrupt entries; entries that did not fit on the disk."""
 
     hits: int = 0
     misses: int = 0
@@ -50,11 +41,11 @@ class FeatureCache:
     """A folder of features.
 
     Attributes:
-        counts: hits, misses, entries found corrupt.
+        counts: hits, misses, corrupt entries.
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
-        """``limit_bytes``: how large the folder may grow; the entries not used for longest go first."""
+        """``limit_bytes``: the largest size of the folder; beyond it the least recently used entries are removed."""
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.counts = Counts()
@@ -62,7 +53,7 @@ class FeatureCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> Tensor | None:
-        """The entry, or None where there is none or only a corrupt one, which is removed."""
+        """The entry; None where it is missing or corrupt. A corrupt one is removed."""
         file = self._file(key)
         try:
             content = file.read_bytes()
@@ -73,16 +64,16 @@ class FeatureCache:
         if found is None:
             self.counts.corrupt.append(key)
             self.counts.misses += 1
-            _LOG.warning("features: %s is corrupt (its checksum does not match); it is removed and made anew", file)
+            _LOG.warning("features: %s is corrupt (its checksum does not match): removed, to be computed again", file)
             file.unlink(missing_ok=True)
             return None
-        with contextlib.suppress(OSError):  # a cache that may only be read has no order of use
+        with contextlib.suppress(OSError):  # a read-only cache has no order of use
             os.utime(file)
         self.counts.hits += 1
         return found
 
     def put(self, key: str, features: Tensor) -> None:
-        """Store an entry. A full disk is said and costs only the entry."""
+        """Store an entry. A full disk is a warning and costs only the entry."""
         content = _pack(features, key)
         file = self._file(key)
         try:
@@ -91,12 +82,16 @@ class FeatureCache:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self.counts.not_stored += 1
-            _LOG.warning("features: no space for %s; going on without it", file)
+            _LOG.warning("features: no space for %s; it is not stored", file)
             return
-        self._grew(len(content))
+        self._count(len(content))
 
     def verify(self, *, remove: bool = True) -> list[Path]:
-        """Read every entry; corrupt ones are returned, and removed unless not ``remove``."""
+        """Read every entry, and return the corrupt ones.
+
+        Args:
+            remove: whether corrupt entries are removed.
+        """
         bad = []
         for file in self._entries():
             try:
@@ -110,7 +105,7 @@ class FeatureCache:
         return bad
 
     def prune(self, limit_bytes: int) -> int:
-        """Remove what was not used for longest until the folder takes at most so much; other processes may go on.
+        """Remove the least recently used entries until the rest takes at most ``limit_bytes``, one process at a time.
 
         Returns:
             How many bytes were freed.
@@ -158,13 +153,13 @@ class FeatureCache:
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as out:
-                # Not waiting for the disk: what a power cut leaves of an entry fails its checksum and is made anew.
+                # No fsync: an entry that a power cut leaves behind fails its checksum and is computed again.
                 out.write(content)
             os.replace(draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
-    def _grew(self, by: int) -> None:
+    def _count(self, by: int) -> None:
         if self.limit_bytes is None:
             return
         self._bytes = self.size() if self._bytes is None else self._bytes + by
@@ -180,39 +175,8 @@ class FeatureCache:
 
 
 def feature_key(encoder: Encoder, digest: str) -> str:
-    """What an entry depends on, as a name."""
+    """The name of an entry: a digest of everything that determines it."""
     return hashlib.sha256(json.dumps([digest, encoder.fingerprint]).encode()).hexdigest()
-
-
-def encode_through(network: AnyMAL, medium: Medium, items: Sequence[Item], cache: FeatureCache | None) -> list[Tensor]:
-    """Features of a batch's media, from the cache where it has them.
-
-    Args:
-        network: whose encoder is asked for the rest.
-        medium: which.
-        items: what is wanted; equal digests are encoded once. ``load`` is called only for what is missing.
-        cache: where to look, and to leave what was made; None to do without.
-
-    Returns:
-        (n_i, e) for each item.
-    """
-    encoder = network.encoder(medium)
-    found: dict[str, Tensor] = {}
-    missing: dict[str, Item] = {}
-    for item in items:
-        if item.digest in found or item.digest in missing:
-            continue
-        have = cache.get(feature_key(encoder, item.digest)) if cache is not None else None
-        if have is None:
-            missing[item.digest] = item
-        else:
-            found[item.digest] = have
-    made = network.encode(medium, [item.load() for item in missing.values()])
-    for digest, features in zip(missing, made, strict=True):
-        found[digest] = features
-        if cache is not None:
-            cache.put(feature_key(encoder, digest), features)
-    return [found[item.digest] for item in items]
 
 
 def _pack(features: Tensor, key: str) -> bytes:
@@ -220,14 +184,14 @@ def _pack(features: Tensor, key: str) -> bytes:
 
     plain = features.detach().cpu().contiguous()
     bare: bytes = save({"features": plain})
-    # one metadata field: safetensors writes several in no fixed order, and _open compares bytes
+    # One metadata field: safetensors writes several in no fixed order, and _open compares bytes.
     entry = json.dumps({"key": key, "sha256": hashlib.sha256(bare).hexdigest()})
     packed: bytes = save({"features": plain}, metadata={"entry": entry})
     return packed
 
 
 def _open(content: bytes, key: str) -> Tensor | None:
-    """An entry's tensor, None when a single byte of it is not what was written."""
+    """An entry's tensor; None when a single byte of it has changed."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -235,5 +199,5 @@ def _open(content: bytes, key: str) -> Tensor | None:
         tensor: Tensor = load(content)["features"]
     except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError):
         return None
-    # packing it again gives the same bytes, checksum included, only if none of them has changed
+    # Packing it again gives the same bytes, checksum included, only if none has changed.
     return tensor if _pack(tensor, key) == content else None

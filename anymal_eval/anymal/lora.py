@@ -13,11 +13,11 @@ WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def attach(model: Any, config: LoraConfig) -> Any:
-    """Fresh adapters (they change nothing until trained), the rest frozen.
+    """Fresh adapters, which change no output until they are trained; all other weights are frozen.
 
     Args:
-        model: a causal LM, quantised or not.
-        config: rank, alpha, where.
+        model: a causal LM, quantized or not.
+        config: rank, alpha, targets.
     """
     with quiet():
         import peft
@@ -56,8 +56,8 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
 def save(model: Any, folder: Path) -> None:
     """Write the adapters alone, as safetensors.
 
-    peft's own note of where the language model lay is left out: it is a path of this machine, and the checkpoint that
-    the adapters belong to says it itself. So is the empty model card that it writes.
+    peft's note of the language model's path is left out: it is a path of this machine, and the checkpoint of the
+    adapters has its own. So is peft's empty model card.
 
     Raises:
         OSError: there is no space.
@@ -66,7 +66,7 @@ def save(model: Any, folder: Path) -> None:
 
     try:
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    except SafetensorError as error:  # it wraps the system's errors in its own
+    except SafetensorError as error:  # safetensors wraps the system's errors in its own
         if "No space left" not in str(error):
             raise
         raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error

@@ -1,9 +1,9 @@
-"""What a network will take, from its config alone: nothing is loaded and nothing large is allocated.
+"""Estimates the memory of a network from its config alone: nothing is loaded and nothing large is allocated.
 
-The network is built of shapes (torch's fake tensors) and really run on them, forward and, for training, backward: the
-same operators as later, each storage counted from when it is made until it is gone. Only quantised layers are reckoned
-by formula. Not counted: the checkpoint's file, which is mapped besides while numbers of another type are made from it;
-and what the C library's heap keeps after a tensor is gone (see ``allocator.py``).
+The network is built of torch's fake tensors and run on them, forward and, for training, backward: the same operators
+as later, each storage counted from its creation until it is freed. Only quantized layers are computed by a formula. Not
+counted: the checkpoint's file, which is mapped while its numbers are converted; and what the C library's heap keeps of
+freed tensors (see ``allocator.py``).
 
 Shapes:  b rows · t positions · k modality tokens · d LLM width
 """
@@ -32,13 +32,18 @@ ADAM_STATES = 2  # running mean and square of each trained number
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What is to be run.
+    """One batch.
 
-    ``windows``: how many windows of each medium a row holds, one of each where not said. ``text_tokens``: of the
-    longest row. ``new_tokens``: 0 for ranking; in training, the answer.
-
-    Rows are taken to differ in length. Where all are equally long attention needs no mask, and training keeps
+    Rows are assumed to differ in length. Where all are equally long, attention needs no mask and training keeps
     somewhat less (a seventh of the activations in the toy network).
+
+    Attributes:
+        rows: of the batch.
+        text_tokens: of the longest row.
+        new_tokens: 0 for ranking; in training, the answer's.
+        beams: of the search; rows are repeated for each.
+        windows: windows of each medium in a row; those of one medium where a kind is missing.
+        train: whether it is a training step.
     """
 
     rows: int = 1
@@ -56,9 +61,9 @@ class Estimate:
     Attributes:
         weights: by part (``llm``, a medium's encoder, ``projectors``, ``lora``), then by precision.
         kv_cache: keys and values at the last new token.
-        activations: in training what is kept for the backward pass, else the most that is alive besides the cache.
-        working: what comes on top of the activations for a moment.
-        gradients: of what is trained.
+        activations: in training those kept for the backward pass, else the most alive at once besides the cache.
+        working: what is alive on top of them for a moment.
+        gradients: of the trained weights.
         optimiser: Adam's states.
     """
 
@@ -71,22 +76,23 @@ class Estimate:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all parts."""
+        """Bytes of all parts."""
         return sum(sum(part.values()) for part in self.weights.values())
 
     @property
     def total(self) -> int:
-        """The most that is there at one time."""
+        """The most bytes in use at one time."""
         running = self.activations + self.working
         return self.weight_bytes + self.kv_cache + running + self.gradients + self.optimiser
 
 
 def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Estimate:
-    """Reckon a run.
+    """Estimate one batch.
 
     Args:
-        config: the network; of its backbones only ``config.json`` is read, or ``architecture`` where they are not here.
-        loading: precision, quantisation, device.
+        config: the network. Of its backbones only ``config.json`` is read, or ``architecture`` where they are not on
+            this machine.
+        loading: precision, quantization, device.
         workload: rows, lengths, training or not.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -95,12 +101,13 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     with FakeTensorMode(allow_non_fake_inputs=True):
         _place(network, loading.device)
         weights = _weights(network, loading)
-        largest = _largest_dequantised(network, loading)
+        largest = _largest_dequantized(network, loading)
         trained = [value for value in network.parameters() if value.requires_grad]
         gradients = sum(value.nbytes for value in trained) if workload.train else 0
         live = LiveBytes([*network.parameters(), *network.buffers()])
         with live:
-            kept, peak, cache = _train(network, workload, live) if workload.train else _answer(network, workload, live)
+            run = _train if workload.train else _generate
+            kept, peak, cache = run(network, workload, live)
     return Estimate(
         weights=weights,
         kv_cache=cache,
@@ -112,7 +119,7 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
 
 
 def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
-    """The network as shapes on the meta device. It has no tokenizer."""
+    """The network on the meta device. It has no tokenizer."""
     source = BackboneLoading(dtype=loading.precision, weights=False)
     llm = llm_of_shapes(config.llm, loading)
     with torch.device("meta"), quiet():
@@ -127,7 +134,7 @@ def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
 
 
 def _place(network: AnyMAL, device: str) -> None:
-    """Put the shapes on the device they are to be run on; inside a fake tensor mode this allocates nothing."""
+    """Put the network on its device; inside a fake tensor mode this allocates nothing."""
     done: dict[int, Tensor] = {}
     for module in network.modules():
         tables: list[dict[str, Any]] = [module._parameters, module._buffers]
@@ -146,10 +153,10 @@ def _weights(network: AnyMAL, loading: Loading) -> dict[str, dict[str, int]]:
     """Bytes by part and precision."""
     parts: dict[str, dict[str, int]] = {"llm": {}, "projectors": {}}
     kind = loading.quantize
-    quantised: set[int] = set()
+    quantized: set[int] = set()
     for name, module in network.llm.model.named_modules():
         if kind != "none" and is_quantized(name, module):
-            quantised.add(module.weight.untyped_storage()._cdata)
+            quantized.add(module.weight.untyped_storage()._cdata)
             weight, scales = expected_bytes(kind, *module.weight.shape)
             parts["llm"][kind] = parts["llm"].get(kind, 0) + weight
             parts["llm"]["scales"] = parts["llm"].get("scales", 0) + scales
@@ -157,15 +164,15 @@ def _weights(network: AnyMAL, loading: Loading) -> dict[str, dict[str, int]]:
     owners += [(f"{medium} encoder", network.encoder(medium)) for medium in network.config.modalities]
     for part, owner in owners:
         for name, precision, tensor in stored(owner):
-            if tensor.untyped_storage()._cdata in quantised:
+            if tensor.untyped_storage()._cdata in quantized:
                 continue
             own = parts.setdefault("lora" if "lora_" in name else part, {})
             own[precision] = own.get(precision, 0) + tensor.nbytes
     return parts
 
 
-def _largest_dequantised(network: AnyMAL, loading: Loading) -> int:
-    """A quantised layer is written out for each product: the largest one counts."""
+def _largest_dequantized(network: AnyMAL, loading: Loading) -> int:
+    """Bytes of the largest quantized layer in full precision: each is dequantized for its product."""
     if loading.quantize == "none":
         return 0
     layers = network.llm.model.named_modules()
@@ -173,8 +180,8 @@ def _largest_dequantised(network: AnyMAL, loading: Loading) -> int:
     return int(max(sizes, default=0)) * loading.precision.itemsize
 
 
-def _answer(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, int, int]:
-    """Encode, prefill, and one step at the full length.
+def _generate(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, int, int]:
+    """Encode, prefill, and decode one step at the full length.
 
     Returns:
         The most alive besides the cache, the same again, and the cache's bytes.
@@ -189,8 +196,8 @@ def _answer(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, 
         steps = max(workload.new_tokens - 1, 0)
         if steps:
             for layer in cache.layers:
-                layer.keys = _longer(layer.keys, steps - 1)
-                layer.values = _longer(layer.values, steps - 1)
+                layer.keys = _pad_positions(layer.keys, steps - 1)
+                layer.values = _pad_positions(layer.values, steps - 1)
             grown = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
             live.restart()
             length = batch.embeds.shape[1] + steps
@@ -213,7 +220,7 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
     """One step of training.
 
     Returns:
-        What is alive when the loss is there, the most before and after without the gradients, and no cache.
+        What is alive after the forward pass, the most alive in both passes without the gradients, and no cache.
     """
     network.train()
     loss = network.loss(_rows(network, workload))
@@ -225,7 +232,7 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
 
 
 def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:
-    """B rows with every medium in its place, all media encoded first as the bridge does."""
+    """Rows with every medium in its place; all media are encoded first, as in an evaluation."""
     tokens: dict[str, list[Tensor]] = {}
     for medium in network.config.modalities:
         encoder = network.encoder(medium)
@@ -243,6 +250,6 @@ def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:
     return batch
 
 
-def _longer(tensor: Tensor, by: int) -> Tensor:
+def _pad_positions(tensor: Tensor, by: int) -> Tensor:
     """(b, h, t, s) -> (b, h, t + by, s)."""
     return nn.functional.pad(tensor, (0, 0, 0, by))

@@ -1,8 +1,8 @@
 """Reads checkpoints of the public re-implementation babakd/anymal, architecture "anymal_v1".
 
 Its folder holds ``projector.pt`` (a state dict), ``model_meta.json`` and, after instruction tuning, ``llm/`` (a PEFT
-folder). It keeps no fingerprints of its backbones, so the right ones must be named by whoever reads it, and that
-they are right cannot be checked. Its other architectures (v2 to v4) have other connectors and are refused.
+folder). It has no fingerprints of its backbones: the caller names them, and a wrong one cannot be detected. Its other
+architectures (v2 to v4) have other connectors and are refused.
 """
 
 import json
@@ -24,7 +24,7 @@ META, PROJECTOR, ADAPTERS = "model_meta.json", "projector.pt", "llm"
 
 
 def is_one(folder: Path) -> bool:
-    """Whether a folder has that layout rather than ours."""
+    """Whether a folder has that layout."""
     return (folder / PROJECTOR).exists()
 
 
@@ -33,9 +33,9 @@ def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
 
     Args:
         folder: the checkpoint.
-        llm: the causal LM it was trained over.
-        image: the CLIP it was trained over, as a transformers checkpoint.
-        loading: precision, quantisation, device.
+        llm: the causal LM of its training.
+        image: the CLIP of its training, as a transformers checkpoint.
+        loading: precision, quantization, device.
 
     Raises:
         BadCheckpoint: another architecture, a file that is missing, not tensors alone, or does not fit.
@@ -49,7 +49,7 @@ def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
         llm=LLMConfig(path=llm),
         modalities={
             "image": ModalityConfig(
-                # theirs: the last hidden state, class token and all, under CLIP's last norm
+                # their choice: the last hidden state with the class token, after CLIP's last norm
                 encoder=ClipOptions(kind="clip", path=image, layer=-1, class_token=True, post_norm=True),
                 projector=ResamplerOptions(kind="resampler", tokens=len(state["latents"]), layers=max(layers) + 1),
             )
@@ -66,7 +66,7 @@ def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
 
 
 def _check(folder: Path) -> None:
-    """Only the architecture we know; a folder without metadata is one of its oldest, which is that one."""
+    """Refuse other architectures. A folder without metadata is of the oldest one, which is supported."""
     if not (folder / PROJECTOR).exists():
         raise BadCheckpoint(f"{folder} holds no {PROJECTOR}")
     if not (folder / META).exists():

@@ -1,6 +1,6 @@
-"""Writes the ``tiny`` preset's backbones, filled with noise, and a checkpoint over them: an untrained toy network.
+"""Writes the ``tiny`` preset's backbones with random weights, and a checkpoint of an untrained network over them.
 
-It shows that everything runs, from a picture to a score, without a download. What it says means nothing.
+With it everything runs from an image to a score without a download. Its answers mean nothing.
 """
 
 from collections.abc import Mapping
@@ -33,10 +33,10 @@ _CORPUS = [
 
 
 def write(folder: Path, seed: int = 0) -> Path:
-    """Backbones under ``folder/backbones`` and a checkpoint at ``folder/checkpoint``, the same for a seed.
+    """Write backbones to ``folder/backbones`` and a checkpoint to ``folder/checkpoint``, the same for a seed.
 
     Returns:
-        The checkpoint.
+        The checkpoint's folder.
     """
     backbones = folder / "backbones"
     config = preset("tiny")
@@ -51,14 +51,14 @@ def write(folder: Path, seed: int = 0) -> Path:
 
 
 def network_of(config: AnyMALConfig, backbones: Path, loading: Loading | None = None) -> AnyMAL:
-    """The network of a config whose paths are names under ``backbones``."""
+    """The network of a config whose paths are names in the folder ``backbones``."""
     paths = {"llm": str(backbones / config.llm.path)}
     paths |= {medium: str(backbones / part.encoder.path) for medium, part in config.modalities.items()}
     return create(with_paths(config, paths), loading or Loading())
 
 
 def write_llm(folder: Path, config: LLMConfig) -> None:
-    """A random causal LM with :func:`tokenizer`'s tokenizer.
+    """Write a random causal LM with the tokenizer of :func:`tokenizer`.
 
     Args:
         folder: where.
@@ -73,18 +73,18 @@ def write_llm(folder: Path, config: LLMConfig) -> None:
         pad_token_id=own.pad_token_id,
     )
     model = auto.AutoModelForCausalLM.from_config(settings)
-    _spread(model)
+    _enlarge(model)
     model.save_pretrained(folder, safe_serialization=True)
     own.save_pretrained(folder)
 
 
 def write_encoder(path: Path, options: EncoderOptions, **preprocessing: Any) -> None:
-    """A random encoder with its processor, from the ``architecture`` of its options.
+    """Write a random encoder with its processor, of the ``architecture`` in its options.
 
     Args:
         path: where.
         options: which.
-        preprocessing: what its processor is told beside the size of its input.
+        preprocessing: settings of its processor besides the size of its input.
     """
     if isinstance(options, IMUOptions):
         from safetensors.torch import save_file
@@ -128,19 +128,19 @@ def tokenizer() -> Any:
     return made
 
 
-def _processor(cls: Any, settings: Any, options: EncoderOptions, told: Mapping[str, Any]) -> Any:
+def _processor(cls: Any, settings: Any, options: EncoderOptions, given: Mapping[str, Any]) -> Any:
     if isinstance(options, ClapOptions):
         size = {"feature_size": settings.num_mel_bins, "max_length_s": options.seconds}
-        return cls(**{**size, "truncation": "rand_trunc", **told})
+        return cls(**{**size, "truncation": "rand_trunc", **given})
     if isinstance(options, ResNetOptions):
-        return cls(**{"size": {"shortest_edge": options.side}, "crop_pct": 1.0, **told})
+        return cls(**{"size": {"shortest_edge": options.side}, "crop_pct": 1.0, **given})
     side = {"height": int(settings.image_size), "width": int(settings.image_size)}
     if options.kind == "siglip":
-        return cls(**{"size": side, **told})
-    return cls(**{"size": {"shortest_edge": side["height"]}, "crop_size": side, **told})
+        return cls(**{"size": side, **given})
+    return cls(**{"size": {"shortest_edge": side["height"]}, "crop_size": side, **given})
 
 
-def _spread(model: Any) -> None:
+def _enlarge(model: Any) -> None:
     """Larger weights than transformers' 0.02, with which all next tokens are about equally likely."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():

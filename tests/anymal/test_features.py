@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,34 @@ from torch import Tensor
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.anymal.features import FeatureCache, Item, encode_through, feature_key
+from anymal_eval.anymal.features import FeatureCache, feature_key
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import Loading
 
 Draw = Callable[..., NDArray[Any]]
 PROMPT = Prompt(pieces=((5, 6), (7,)), media=("image",))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One medium: a digest of it, and how it is opened and preprocessed."""
+
+    digest: str
+    load: Callable[[], Tensor]
+
+
+def encode_through(network: AnyMAL, medium: Medium, items: list[Item], cache: FeatureCache | None) -> list[Tensor]:
+    """Features (n_i, e) of each item: from the cache, or encoded in one batch and stored. Equal digests are one."""
+    wanted = {item.digest: item for item in items}
+    keys = {digest: feature_key(network.encoder(medium), digest) for digest in wanted}
+    entries = {digest: cache.get(key) if cache is not None else None for digest, key in keys.items()}
+    found = {digest: entry for digest, entry in entries.items() if entry is not None}
+    missing = [item for digest, item in wanted.items() if digest not in found]
+    for item, features in zip(missing, network.encode(medium, [item.load() for item in missing]), strict=True):
+        found[item.digest] = features
+        if cache is not None:
+            cache.put(keys[item.digest], features)
+    return [found[item.digest] for item in items]
 
 
 class Library:

@@ -37,7 +37,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, AnyMAL]:
         image_seq_length=16,
     )
     model = transformers.LlavaForConditionalGeneration(config).eval()
-    tiny._spread(model.model.language_model)
+    tiny._enlarge(model.model.language_model)
     torch.nn.init.normal_(model.lm_head.weight, std=0.1)
     with transformers_parts(folder, model) as parts:
         network = parts

@@ -1,6 +1,6 @@
 """Frozen encoders, one file each; the file's name is the encoder's name, and nothing else lists them.
 
-A file defines ``Options`` (what a preset's ``[modalities.*.encoder]`` may say) and ``build(options, loading)``.
+A file defines ``Options`` (the keys of a preset's ``[modalities.*.encoder]``) and ``build(options, loading)``.
 
 Shapes, here and in every encoder:  w windows (of one clip, or of many stacked) · n tokens of a window · e width
 """
@@ -29,9 +29,12 @@ Medium = Literal["image", "audio", "video", "imu"]
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
-    """What every encoder's options hold.
+    """Options of every encoder.
 
-    ``architecture``: ``model_type`` and sizes, used only to tell memory where ``path`` is not at hand.
+    Attributes:
+        kind: the encoder's name.
+        path: its checkpoint: a folder or a hub repository.
+        architecture: ``model_type`` and sizes, used only to estimate memory where ``path`` is not on this machine.
     """
 
     kind: str
@@ -40,15 +43,18 @@ class EncoderOptions:
 
 
 class Encoder(nn.Module, ABC):
-    """Media to features. Frozen; its weights are never saved with a checkpoint, only their fingerprint.
+    """Media to features. Frozen: a checkpoint holds only the fingerprint of its weights.
+
+    The class's name, ``layer`` and ``preprocessing`` are parts of the keys of cached features: changing one of them
+    makes all users encode again.
 
     Attributes:
-        medium: what it takes.
+        medium: the kind of media it takes.
         width: e.
-        window_shape: one window as ``preprocess`` gives it, without the leading w.
-        windows_of: how many windows a plain medium gives (frames of a video for the image-on-frames encoder).
-        layer: which of its outputs it gives, in words; part of a feature's key.
-        weights: the fingerprint of what it was loaded from.
+        window_shape: shape of one window from ``preprocess``, without the leading w.
+        windows_of: windows of a plain medium (frames of a video for the image-on-frames encoder).
+        layer: which of its outputs the features are, in words.
+        weights: the fingerprint of its checkpoint.
     """
 
     medium: Medium
@@ -60,7 +66,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
-        """An array as the decoder gives it -> (w, ...window_shape) on the CPU. Safe in any thread.
+        """An array from the decoder -> (w, ...window_shape) on the CPU. Safe in any thread.
 
         Raises:
             MediaError: the array is not of this medium's form.
@@ -73,23 +79,23 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def preprocessing(self) -> str:
-        """Everything ``preprocess`` depends on, as text; part of a feature's key."""
+        """Everything ``preprocess`` depends on, as text."""
 
     @property
     def fingerprint(self) -> str:
-        """What its features depend on besides the media: weights, preprocessing, layer, type."""
+        """A digest of everything that determines its features besides the media."""
         dtype = str(next(self.parameters()).dtype)
         parts = [type(self).__name__, self.weights, self.preprocessing, self.layer, dtype]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def names() -> list[str]:
-    """All encoders, sorted. Imports none."""
+    """The names of all encoders, sorted. Imports none."""
     return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def options_of(kind: str) -> type[EncoderOptions]:
-    """The options one kind takes.
+    """The options of an encoder.
 
     Raises:
         BadDefinition: no encoder has that name.
@@ -99,7 +105,7 @@ def options_of(kind: str) -> type[EncoderOptions]:
 
 
 def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
-    """An encoder with its weights (or shapes), frozen."""
+    """A frozen encoder with its weights, or on the meta device."""
     encoder: Encoder = _module(options.kind).build(options, loading)
     if not hasattr(encoder, "weights"):
         encoder.weights = fingerprint(locate(options.path)) if loading.weights else "shapes only"
@@ -114,34 +120,34 @@ def _module(kind: str) -> Any:
 
 
 def check_form(media: NDArray[Any], medium: Medium) -> None:
-    """Refuse an array that a decoder of this medium cannot have made.
+    """Refuse an array that is no decoded medium of this kind.
 
     Raises:
-        MediaError: another shape or type, nothing in it, or numbers that are not finite.
+        MediaError: another shape or type, an empty array, or numbers that are not finite.
     """
     forms = {
-        "image": (np.uint8, 3, "uint8 (H, W, 3)", media.ndim == 3 and media.shape[-1] == 3),
-        "audio": (np.float32, 1, "float32 (samples,)", media.ndim == 1),
-        "video": (np.uint8, 4, "uint8 (k, H, W, 3)", media.ndim == 4 and media.shape[-1] == 3),
-        "imu": (np.float32, 2, "float32 (6, samples)", media.ndim == 2 and media.shape[0] == 6),
+        "image": (np.uint8, "uint8 (H, W, 3)", media.ndim == 3 and media.shape[-1] == 3),
+        "audio": (np.float32, "float32 (samples,)", media.ndim == 1),
+        "video": (np.uint8, "uint8 (k, H, W, 3)", media.ndim == 4 and media.shape[-1] == 3),
+        "imu": (np.float32, "float32 (6, samples)", media.ndim == 2 and media.shape[0] == 6),
     }
-    dtype, _, wanted, right = forms[medium]
-    if not right or media.dtype != dtype or media.size == 0:
-        raise MediaError(f"{medium}: expected {wanted}, got {media.dtype} {media.shape}")
+    dtype, expected, fits = forms[medium]
+    if not fits or media.dtype != dtype or media.size == 0:
+        raise MediaError(f"{medium}: expected {expected}, got {media.dtype} {media.shape}")
     if dtype == np.float32 and not np.isfinite(media).all():
         raise MediaError(f"{medium}: holds NaN or infinity")
 
 
 def cut(samples: Tensor, size: int) -> Tensor:
-    """A clip as windows that together hold all of it.
+    """A clip as windows that together cover it.
 
     Args:
         samples: (..., t).
         size: samples in a window.
 
     Returns:
-        (w, ..., size): windows side by side from the start; the last one ends with the clip and overlaps the one
-        before, so that no window is padded and nothing is dropped. A clip of up to one window comes back as it is.
+        (w, ..., size): consecutive windows; the last one ends with the clip and overlaps the one before, so that no
+        window is padded and nothing is dropped. A clip of up to one window is returned unchanged.
 
     >>> cut(torch.arange(10), 4).tolist()
     [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]]

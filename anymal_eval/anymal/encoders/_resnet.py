@@ -1,4 +1,4 @@
-"""What the two convolutional encoders share: a ResNet of transformers, its processor, and where each token lies."""
+"""Shared by the two convolutional encoders: a ResNet of transformers, its processor, the positions of its tokens."""
 
 import json
 import math
@@ -21,10 +21,13 @@ WAVES = (1, 2, 4)  # half turns over the whole extent
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetOptions(EncoderOptions):
-    """``side``: of the square input in pixels. ``grid``: tokens along a side, the network's own number when 0.
+    """Options of both.
 
-    ``places``: each token also carries where it lies, as sines. A convolution does not know it (Liu et al. 2018,
-    CoordConv, arXiv:1807.03247), and a resampler cannot tell it from the order of what it is given.
+    Attributes:
+        side: of the square input, in pixels.
+        grid: tokens along a side, the network's own number when 0.
+        places: whether each token also carries its position, as sines. A convolution does not encode it (Liu et al.
+            2018, CoordConv, arXiv:1807.03247), and a resampler ignores the order of its input.
     """
 
     side: int = 224
@@ -33,13 +36,13 @@ class ResNetOptions(EncoderOptions):
 
 
 class ResNet(Encoder):
-    """Pixels to the last feature map's cells.
+    """Pixels to the cells of the last feature map.
 
-    Shapes:  w pictures · h height and width in pixels · g cells along a side · n = g g tokens · e width
+    Shapes:  w images · h height and width in pixels · g cells along a side · n = g g tokens · e width
     """
 
     def __init__(self, model: Any, processor: Any, options: ResNetOptions, *, frames: int) -> None:
-        """``frames``: 0 for pictures; for clips how many pictures are one window."""
+        """``frames``: 0 for images; for clips the number of frames in a window."""
         super().__init__()
         self.model = model
         config = model.config
@@ -51,12 +54,12 @@ class ResNet(Encoder):
         self.layer = f"last map, {self._grid} x {self._grid}, {'with' if options.places else 'no'} places"
         self.window_shape = (*((frames,) if frames else ()), 3, options.side, options.side)
 
-    def pixels(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """W pictures of (H, W, 3) -> (w, 3, h, h); ``side`` must be what the checkpoint's processor makes."""
-        return pixels(self._processor, pictures, self.window_shape[-3:])
+    def pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Images (H, W, 3), w of them -> (w, 3, h, h); the checkpoint's processor must resize to ``side``."""
+        return pixels(self._processor, images, self.window_shape[-3:])
 
     def cells(self, pixels: Tensor) -> Tensor:
-        """(w, 3, h, h) -> (w, n, c), without places."""
+        """(w, 3, h, h) -> (w, n, c), without positions."""
         dtype = next(self.model.parameters()).dtype
         found: Tensor = self.model(pixel_values=pixels.to(dtype)).last_hidden_state
         if found.shape[-1] != self._grid:
@@ -64,7 +67,7 @@ class ResNet(Encoder):
         return found.flatten(2).transpose(1, 2)
 
     def placed(self, features: Tensor) -> Tensor:
-        """(w, n, c) -> (w, n, e): beside each token its row and column, and for clips its time."""
+        """(w, n, c) -> (w, n, e): each token followed by its row and column, and for clips its time."""
         if not self._places:
             return features
         sides = ([self._frames] if self._frames else []) + [self._grid, self._grid]
@@ -75,7 +78,7 @@ class ResNet(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """The processor's own settings, and the frames."""
+        """The processor's settings, and the number of frames."""
         settings = json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
         return f"{self._frames} frames; {settings}" if self._frames else settings
 

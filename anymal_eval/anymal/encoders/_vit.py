@@ -1,4 +1,4 @@
-"""What the image encoders share: a vision transformer of transformers, its processor, the choice of a layer."""
+"""Shared by the image encoders: a vision transformer of transformers, its processor, the choice of a layer."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,11 @@ from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 @dataclass(frozen=True, kw_only=True)
 class ViTOptions(EncoderOptions):
-    """``layer``: -1 is the model's last hidden state (after its final norm where it has one), others count as in
-    transformers' ``hidden_states``. ``class_token``: whether it stays in front of the patches.
+    """Options of every vision transformer.
+
+    Attributes:
+        layer: index into transformers' ``hidden_states``; -1 is the last one, after the final norm where there is one.
+        class_token: whether it stays in front of the patches.
     """
 
     layer: int = -1
@@ -51,7 +54,7 @@ class ViT(Encoder):
         return self.pixels([media])
 
     def pixels(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """W pictures of (H, W, 3) -> (w, 3, h, h), each by the checkpoint's own processor."""
+        """Images (H, W, 3), w of them -> (w, 3, h, h)."""
         return pixels(self._processor, frames, self.window_shape)
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -63,17 +66,17 @@ class ViT(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """The processor's own settings."""
+        """The processor's settings."""
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
 
 
-def pixels(processor: Any, pictures: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
-    """W pictures of (H, W, 3) uint8 -> (w, *shape), each by the checkpoint's own processor.
+def pixels(processor: Any, images: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
+    """Images (H, W, 3) uint8, w of them -> (w, *shape), each by the checkpoint's own processor.
 
     Raises:
-        BadCheckpoint: it makes another shape of them than the encoder takes.
+        BadCheckpoint: the processor's output has another shape than the encoder's input.
     """
-    out = processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
+    out = processor(list(images), return_tensors="pt", input_data_format="channels_last")
     made: Tensor = out["pixel_values"].float()
     if tuple(made.shape[1:]) != shape:
         raise BadCheckpoint(
@@ -84,7 +87,7 @@ def pixels(processor: Any, pictures: Sequence[NDArray[np.uint8]], shape: tuple[i
 
 
 def processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
-    """The checkpoint's image processor, without torchvision; None when only shapes are wanted.
+    """The checkpoint's image processor, without torchvision; None on the meta device.
 
     Raises:
         BadCheckpoint: it has no preprocessor_config.json.
@@ -100,13 +103,13 @@ def processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
 
 
 def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str | None) -> None:
-    """Cut the layers above the wanted one: they would only cost time and memory.
+    """Remove the layers above the chosen one, which would only cost time and memory.
 
     Args:
-        model: what is called.
+        model: the encoder.
         layers: its transformer layers.
-        options: says which hidden state is wanted.
-        norm: the attribute of ``model`` that normalises the last hidden state; inner ones are taken as they are.
+        options: with the chosen layer.
+        norm: the attribute of ``model`` that normalises the last hidden state; inner ones are not normalised.
 
     Raises:
         BadDefinition: there is no such layer.
@@ -122,6 +125,6 @@ def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str
 
 
 def load(name: str, options: EncoderOptions, loading: BackboneLoading) -> Any:
-    """The named class of transformers, filled."""
+    """A class of transformers with its weights, or on the meta device."""
     with torch.no_grad():
         return backbone(getattr(library(), name), options.path, options.architecture, loading)

@@ -1,10 +1,10 @@
-"""CLAP's audio tower (HTSAT) at 48 kHz; a clip longer than its window is heard in several, none of it is dropped.
+"""CLAP's audio tower (HTSAT) at 48 kHz. A clip longer than its window is split into several; nothing is dropped.
 
 The features are the tower's time steps (32 for its 10 s window, which is AnyMAL's number of audio tokens), averaged
 over frequency; or its one pooled vector.
 
-The log-mel is our own: ``ClapFeatureExtractor`` draws a random crop of a long clip, and takes 112 ms where
-``torch.stft`` takes 6 for the same numbers (filter bank and padding are its own; compared in the tests).
+The log-mel is computed here: ``ClapFeatureExtractor`` takes a random crop of a long clip, and 112 ms where
+``torch.stft`` takes 6 for the same numbers (with its filter bank and padding; compared in the tests).
 """
 
 import json
@@ -23,14 +23,16 @@ from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, MediaError
 
-_FLOOR = 1e-10  # power under this is silence: -100 dB, as in transformers' power_to_db
+_FLOOR = 1e-10  # power below this is silence: -100 dB, as in transformers' power_to_db
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EncoderOptions):
-    """``output``: the time steps, or one pooled vector a window.
+    """Options of CLAP.
 
-    ``seconds``: its window, used only to tell memory where ``path`` is not at hand.
+    Attributes:
+        output: the time steps, or one pooled vector a window.
+        seconds: of a window, used only to estimate memory where ``path`` is not on this machine.
     """
 
     output: Literal["steps", "pooled"] = "steps"
@@ -38,7 +40,7 @@ class Options(EncoderOptions):
 
 
 class Clap(Encoder):
-    """A sound to features.
+    """Audio to features.
 
     Shapes:  w windows of 10 s · f mel frames · m mel bins · n time steps (1 when pooled) · e width
     """
@@ -81,11 +83,11 @@ class Clap(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """The extractor's settings, and how we cut."""
+        """The extractor's settings, and the windows."""
         return "windows side by side, slaney; " + json.dumps(self._extractor.to_dict(), sort_keys=True, default=str)
 
     def _fill(self, samples: Tensor) -> Tensor:
-        """A short clip filled to a whole window, as the extractor's ``padding`` says."""
+        """A short clip filled to a whole window by the extractor's ``padding``."""
         size, have = int(self._extractor.nb_max_samples), samples.shape[-1]
         if have < size and self._extractor.padding == "repeatpad":
             samples = samples.repeat(size // have)
@@ -120,7 +122,7 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
 
     model = load("ClapAudioModel", options, loading)
     if model.config.enable_fusion:
-        raise BadCheckpoint(f"{options.path} fuses random crops of long clips; take an unfused CLAP checkpoint")
+        raise BadCheckpoint(f"{options.path} fuses random crops of long clips; use an unfused CLAP checkpoint")
     if not loading.weights and not Path(options.path).expanduser().is_dir():
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)

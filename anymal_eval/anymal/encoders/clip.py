@@ -1,7 +1,7 @@
 """CLIP's vision tower: OpenAI's ViT-L/14 at 336 pixels, and OpenCLIP's bigG in its transformers port.
 
-AnyMAL (arXiv:2309.16058) takes ViT-L and "ViT-G"; the layer is not stated, -2 without the class token is LLaVA's choice
-and ours.
+AnyMAL (arXiv:2309.16058) has ViT-L and "ViT-G" and does not state the layer. The default here is LLaVA's: -2 without
+the class token.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from anymal_eval.checkpoints.loading import BackboneLoading
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """CLIP normalises no hidden state but the class token's, so every layer is given as it is.
+    """Options of CLIP, which normalises no hidden state but the class token's.
 
-    ``post_norm``: put that norm over all tokens, as some networks trained on OpenCLIP do.
+    Attributes:
+        post_norm: apply that norm to all tokens, as some networks trained on OpenCLIP do.
     """
 
     layer: int = -2

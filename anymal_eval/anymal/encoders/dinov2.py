@@ -8,13 +8,13 @@ from anymal_eval.checkpoints.loading import BackboneLoading, architecture
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """``image_size``: what the processor crops to; DINOv2's positions are interpolated from the 518 of training."""
+    """``image_size``: of the processor's crop; DINOv2's positions are interpolated from the 518 of training."""
 
     image_size: int = 224
 
 
 def build(options: Options, loading: BackboneLoading) -> ViT:
-    """Load it; the registers, where it has some, are no patches and are left out with the class token."""
+    """Load it. Registers are no patches and are left out like the class token."""
     registers = int(getattr(architecture(options.path, options.architecture), "num_register_tokens", 0))
     name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
     model = load(name, options, loading)

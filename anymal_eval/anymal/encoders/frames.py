@@ -16,7 +16,7 @@ from anymal_eval.errors import BadDefinition
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """``image``: the image encoder's name; ``frames``: k, taken evenly where the decoder gives more."""
+    """``image``: the image encoder's name; ``frames``: k, evenly spaced where the decoder gives more."""
 
     image: str = "clip"
     frames: int = 4
@@ -24,7 +24,7 @@ class Options(ViTOptions):
 
 
 class Frames(Encoder):
-    """Each frame is a window: features come out side by side in time.
+    """Each frame is a window; their features follow one another in time.
 
     Shapes:  w = k frames · n patches · e width
     """
@@ -52,12 +52,12 @@ class Frames(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """The image encoder's, and k."""
+        """Of the image encoder, and k."""
         return f"{self._frames} frames; {self.image.preprocessing}"
 
 
 def pick(have: int, want: int) -> list[int]:
-    """Which of ``have`` frames stand for ``want`` evenly spread ones; a short clip repeats frames.
+    """Indices of ``want`` evenly spaced frames out of ``have``; a short clip repeats frames.
 
     >>> pick(8, 4), pick(2, 4), pick(4, 4)
     ([1, 3, 5, 7], [0, 0, 1, 1], [0, 1, 2, 3])
@@ -67,7 +67,7 @@ def pick(have: int, want: int) -> list[int]:
 
 
 def build(options: Options, loading: BackboneLoading) -> Frames:
-    """Load the image encoder and put it behind the video's interface."""
+    """Load the image encoder and apply it to frames."""
     of_image = encoders.options_of(options.image)
     if not issubclass(of_image, ViTOptions) or options.image == options.kind:
         raise BadDefinition(f"frames: {options.image!r} is no image encoder")

@@ -1,9 +1,9 @@
 """IMU2CLIP's motion encoder (Moon et al. 2022, arXiv:2210.14395): 6 channels at 200 Hz, windows of 5 s.
 
-Written from the architecture as the papers describe it; the names of its parts are those of the released state dict
-(``net.0`` ... ``net.5``), so that it loads. Two things follow from the released network and are kept on purpose:
-1000 samples shrink to exactly 32, and the GRU then walks over the 32 *channels* with the 32 time steps as its features.
-A window must therefore be exactly 5 s; shorter motions are padded with zeros at the end, longer ones take several.
+Written from the papers; its parts have the names of the released state dict, ``net.0`` ... ``net.5``, which thus loads.
+Two quirks of the released network are kept on purpose: 1000 samples shrink to exactly 32, and the GRU then runs over
+the 32 *channels* with the 32 time steps as its features. A window is therefore exactly 5 s: shorter motions are padded
+with zeros at the end, longer ones take several windows.
 """
 
 import hashlib
@@ -27,10 +27,11 @@ _LAST = "net.5.weight_hh_l0"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EncoderOptions):
-    """``path``: the file with the state dict (.safetensors, or a .pt that holds tensors only).
+    """Options of IMU2CLIP. ``path`` is the file of the state dict (.safetensors, or a .pt that holds tensors only).
 
-    ``output``: the GRU's 32 states, or the last one (what IMU2CLIP itself compares with CLIP).
-    ``width``: the GRU's, where there is no file to read it from (memory).
+    Attributes:
+        output: the GRU's 32 states, or the last one (which IMU2CLIP itself compares with CLIP).
+        width: of the GRU, used only to estimate memory where there is no file.
     """
 
     output: Literal["states", "last"] = "states"
@@ -38,7 +39,7 @@ class Options(EncoderOptions):
 
 
 class _Block(nn.Module):
-    """Convolution and pooling, under the released names."""
+    """Convolution and pooling, with the released names."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -87,12 +88,12 @@ class IMU2CLIP(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """Fixed."""
+        """The same for every checkpoint."""
         return f"{CHANNELS} x {RATE} Hz, {SECONDS} s windows side by side, zeros at the end"
 
 
 def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
-    """Load the released state dict, whatever prefix its trainer put before the names."""
+    """Load the released state dict, with any prefix before its names."""
     if not loading.weights:
         with torch.device("meta"):
             return IMU2CLIP(options, options.width).to(loading.dtype)
@@ -111,7 +112,7 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The tensors of a file; a folder with one such file will do."""
+    """The tensors of a file, or of the one such file in a folder."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

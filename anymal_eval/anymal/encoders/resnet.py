@@ -1,4 +1,4 @@
-"""A ResNet of transformers on pictures (He et al. 2015, arXiv:1512.03385): the demo model's image tower.
+"""A ResNet of transformers on images (He et al. 2015, arXiv:1512.03385): the demo model's image tower.
 
 Not one of AnyMAL's encoders; a small convolutional tower learns in minutes what a small transformer does not.
 """
@@ -16,11 +16,11 @@ from anymal_eval.checkpoints.loading import BackboneLoading
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ResNetOptions):
-    """A picture is one window."""
+    """An image is one window."""
 
 
 class Picture(ResNet):
-    """Shapes:  w pictures · h height and width · n cells · e width."""
+    """Shapes:  w images · h height and width · n cells · e width."""
 
     medium = "image"
 

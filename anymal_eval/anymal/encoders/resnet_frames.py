@@ -1,7 +1,7 @@
-"""A ResNet of transformers on the frames of a clip, each token with its time and place: the demo model's video tower.
+"""A ResNet of transformers on the frames of a clip, with each token's time and position: the demo model's video tower.
 
-Unlike ``frames``, which sets an image encoder's outputs side by side, the tokens say which frame they are of; a
-resampler, to which order means nothing, could not tell a move to the left from one to the right otherwise.
+Unlike in ``frames``, which concatenates an image encoder's outputs, each token carries the time of its frame. A
+resampler ignores the order of its input: without the time a move to the left would equal one to the right.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from anymal_eval.checkpoints.loading import BackboneLoading
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ResNetOptions):
-    """``frames``: k, taken evenly where the decoder gives more."""
+    """``frames``: k, evenly spaced where the decoder gives more."""
 
     frames: int = 8
 
@@ -29,7 +29,7 @@ class Clip(ResNet):
     medium = "video"
 
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
-        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames taken evenly or repeated to k."""
+        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames evenly spaced or repeated to k."""
         check_form(media, "video")
         return self.pixels([media[i] for i in pick(len(media), self.window_shape[0])])[None]
 

@@ -9,7 +9,7 @@ from anymal_eval.errors import BadDefinition
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """As for every vision transformer."""
+    """Options of every vision transformer."""
 
 
 def build(options: Options, loading: BackboneLoading) -> ViT:

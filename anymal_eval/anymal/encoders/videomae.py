@@ -1,9 +1,9 @@
 """Video encoders of the VideoMAE family.
 
-AnyMAL takes InternVideo at 8 frames. InternVideo's masked-video branch is a VideoMAE transformer: its weights, renamed
+AnyMAL has InternVideo at 8 frames. InternVideo's masked-video branch is a VideoMAE transformer: its weights, renamed
 to transformers' ``VideoMAEModel`` keys and saved as a folder (``config.json`` with ``num_frames``, safetensors,
-``preprocessor_config.json``), load here like any other checkpoint of the family. No public folder in that
-layout is known to us, so the presets name VideoMAE's own.
+``preprocessor_config.json``), load here like any other checkpoint of the family. No public folder has that layout as
+far as is known, so the presets name VideoMAE's own.
 """
 
 import json
@@ -22,7 +22,7 @@ from anymal_eval.errors import BadDefinition
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """The number of frames is the checkpoint's own."""
+    """Options of every vision transformer; the number of frames is the checkpoint's."""
 
 
 class VideoMAE(Encoder):
@@ -43,7 +43,7 @@ class VideoMAE(Encoder):
         self._processor = processor
 
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
-        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames taken evenly or repeated to the encoder's k."""
+        """(k', H, W, 3) uint8 -> (1, k, 3, h, h), frames evenly spaced or repeated to the encoder's k."""
         check_form(media, "video")
         frames = [media[i] for i in pick(len(media), self.window_shape[0])]
         out = self._processor(frames, return_tensors="pt", input_data_format="channels_last")
@@ -58,7 +58,7 @@ class VideoMAE(Encoder):
 
     @property
     def preprocessing(self) -> str:
-        """The processor's own settings."""
+        """The processor's settings."""
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
 
 

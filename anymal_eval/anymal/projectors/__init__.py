@@ -1,6 +1,6 @@
-"""What is trained in alignment: features into the LLM's space. One file each; the file's name is its name.
+"""Projectors, which alignment trains: features into the LLM's space. One file each; the file's name is its name.
 
-A file defines ``Options`` (what ``[modalities.*.projector]`` may say) and ``build(options, source_width,
+A file defines ``Options`` (the keys of ``[modalities.*.projector]``) and ``build(options, source_width,
 target_width)``.
 
 Shapes, here and in every projector:  b batch · n encoder tokens · e encoder width · k modality tokens · d LLM width
@@ -19,16 +19,16 @@ from anymal_eval.errors import BadDefinition
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorOptions:
-    """What every projector's options hold."""
+    """Options of every projector; ``kind`` is its name."""
 
     kind: str
 
 
 class Projector(nn.Module, ABC):
-    """Features to modality tokens. Its weights stay in float32; the LLM's type is taken on at the splice.
+    """Features to modality tokens. Its weights stay in float32; its output is cast to the LLM's type at the splice.
 
     Attributes:
-        tokens: k, or None where it follows n.
+        tokens: k, or None where it depends on n.
     """
 
     tokens: int | None
@@ -39,12 +39,12 @@ class Projector(nn.Module, ABC):
 
 
 def names() -> list[str]:
-    """All projectors, sorted. Imports none."""
+    """The names of all projectors, sorted. Imports none."""
     return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def options_of(kind: str) -> type[ProjectorOptions]:
-    """The options one kind takes.
+    """The options of a projector.
 
     Raises:
         BadDefinition: no projector has that name.
@@ -57,7 +57,7 @@ def build(options: ProjectorOptions, source_width: int, target_width: int) -> Pr
     """A projector with fresh weights.
 
     Args:
-        options: which one, how large.
+        options: its kind and sizes.
         source_width: e.
         target_width: d.
     """

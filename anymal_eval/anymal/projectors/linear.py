@@ -1,9 +1,9 @@
 """One linear layer to k tokens: AnyMAL's projector for audio and motion ("1 linear layer, 32 tokens").
 
-The paper does not say how one layer makes 32 tokens, and two readings exist:
+The paper does not state how one layer makes 32 tokens, and two readings exist:
 
 ``pool``    the encoder's n tokens are averaged into k equal shares in time, each goes through the same e -> d layer.
-            Our default: CLAP's window has exactly 32 time steps and IMU2CLIP's GRU 32 states, so nothing is lost.
+            The default: CLAP's window has exactly 32 time steps and IMU2CLIP's GRU 32 states, so nothing is lost.
 ``expand``  the mean of the encoder's tokens (its one vector, when pooled) goes through one e -> k d layer, whose
             output is cut into k.
 """
@@ -38,7 +38,7 @@ class Linear(Projector):
     def forward(self, features: Tensor) -> Tensor:
         """(b, n, e) -> (b, k, d)."""
         if self._pool:
-            # (b, e, k): with fewer than k tokens some are repeated, with k they pass as they are
+            # (b, e, k): with fewer than k tokens some are repeated, k tokens are unchanged
             pooled = adaptive_avg_pool1d(features.transpose(1, 2), self._count)
             out: Tensor = self.layer(pooled.transpose(1, 2))
         else:

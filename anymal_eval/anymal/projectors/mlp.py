@@ -10,14 +10,14 @@ from anymal_eval.anymal.projectors import Projector, ProjectorOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ProjectorOptions):
-    """``width``: of the layer between, the LLM's own when 0. ``bias`` as in LLaVA."""
+    """``width``: of the hidden layer, the LLM's own when 0. ``bias`` as in LLaVA."""
 
     width: int = 0
     bias: bool = True
 
 
 class MLP(Projector):
-    """As many tokens come out as go in.
+    """One modality token for each encoder token.
 
     Shapes:  b batch · n encoder tokens · e encoder width · w own width · d LLM width
     """

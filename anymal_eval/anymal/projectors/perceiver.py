@@ -3,8 +3,8 @@
 AnyMAL: 6 layers and 64 tokens for images, 4 and 32 for video, not at the LLM's width. Width, heads and head size are
 not in the paper; 1024, 16 and 96 (the resampler of the public Flamingo ports) give the about 100M parameters it names.
 
-``resample`` computes what transformers' ``IdeficsPerceiverResampler`` computes with the same weights (a test holds
-it to 1e-5, forward and gradient); around it stand one linear layer in, where the widths differ, and one out.
+``resample`` equals transformers' ``IdeficsPerceiverResampler`` with the same weights (a test compares them to 1e-5,
+forward and gradient), between one linear layer in, where the widths differ, and one out.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Options(ProjectorOptions):
 
 
 class Attention(nn.Module):
-    """Latents look at the features and at themselves.
+    """Latents attend to the features and to themselves.
 
     Shapes:  b batch · n features · k latents · w width · h heads · s head size
     """
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """(b, k, w) -> (b, k, w), four times as wide inside."""
+    """(b, k, w) -> (b, k, w), through a hidden layer four times as wide."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

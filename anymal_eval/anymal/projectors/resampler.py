@@ -1,8 +1,7 @@
 """The resampler of the public re-implementation babakd/anymal (its "anymal_v1"), under that network's names.
 
-It differs from :mod:`.perceiver`: it runs at the LLM's width, looks at the features first and at itself second, and
-ends with a norm. Written from that description; here so that its checkpoints can be scored, see
-``reimplementation.py``.
+It differs from :mod:`.perceiver`: it has the LLM's width, attends to the features first and to itself second, and
+ends with a norm. Written from that description, so that its checkpoints can be scored, see ``reimplementation.py``.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from anymal_eval.anymal.projectors import Projector, ProjectorOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ProjectorOptions):
-    """``heads`` stands in no file of theirs; 16 is what their code takes when nothing is said."""
+    """``heads`` is in none of its files; 16 is the default of its code."""
 
     tokens: int = 64
     layers: int = 6
@@ -34,7 +33,7 @@ class _Block(nn.Module):
         self.self_attn = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ff_norm = nn.LayerNorm(width)
         self.ff = nn.ModuleDict(
-            # the places 2 and 4 are their dropouts
+            # indices 2 and 4 are dropouts there
             {
                 "net": nn.Sequential(
                     nn.Linear(width, growth * width), nn.GELU(), nn.Identity(), nn.Linear(growth * width, width)
