@@ -1,7 +1,7 @@
 """Conversations with places for media in them, and how they become token ids.
 
-A text never becomes a place: places are :class:`Slot` objects, written into the tokenizer's chat template as markers
-that no user text may contain. ``<img>`` in a question stays a text.
+No text can become a place: places are :class:`Slot` objects. They are rendered through the tokenizer's chat template as
+markers that user texts may not contain. ``<img>`` in a question stays text.
 """
 
 import threading
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.errors import BadCheckpoint, BadData
+from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids
 
 _MARKER = "<|anymal-{}|>"
 _MARK = "<|anymal-"
@@ -44,11 +45,11 @@ class Prompt:
 
     @property
     def text_tokens(self) -> int:
-        """How many of its positions are text."""
+        """Number of text tokens."""
         return sum(map(len, self.pieces))
 
     def split(self) -> tuple["Prompt", "Prompt"]:
-        """What ends with the last medium, and the text after it: the first half is what questions can share.
+        """Split after the last medium: the first part is what questions about the same media share.
 
         >>> [part.pieces for part in Prompt(pieces=((1, 2), (3,)), media=("image",)).split()]
         [((1, 2), ()), ((3,),)]
@@ -61,7 +62,7 @@ class Chat:
     """A tokenizer with its own chat template. Safe in any thread."""
 
     def __init__(self, tokenizer: Any, *, style: Literal["template", "plain"], media: Sequence[Medium]) -> None:
-        """Teach the tokenizer, in memory only, one marker per medium.
+        """Add one marker token per medium to the tokenizer, in memory only.
 
         Raises:
             BadCheckpoint: a template is asked for and the tokenizer has none.
@@ -74,52 +75,55 @@ class Chat:
             )
         self.tokenizer = tokenizer
         self._style = style
-        # A fast tokenizer borrows its Rust half mutably while it sets truncation: two threads at once would fail.
-        self._lock = threading.Lock()
+        # A fast tokenizer's Rust half is borrowed mutably during a call: two threads at once would fail.
+        self.lock = threading.Lock()
         markers: list[tuple[str, Medium]] = [(_MARKER.format(medium), medium) for medium in media]
         tokenizer.add_tokens([AddedToken(marker, special=True, normalized=False) for marker, _ in markers])
         self._medium_of = {tokenizer.convert_tokens_to_ids(marker): medium for marker, medium in markers}
 
     def prompt(self, turns: Sequence[Turn], answer_prefix: str = "") -> Prompt:
-        """The conversation up to where the model is to go on.
+        """The conversation up to where the model's answer, or its continuation, starts.
 
         Args:
             turns: system and user messages.
-            answer_prefix: what the model has already said.
+            answer_prefix: the start of the answer, given to the model.
 
         Raises:
             BadData: a text holds one of our markers, or the template takes no such conversation.
         """
-        return self.cut(self._encode(self._render(turns, answer_prefix or None)))
+        return self.split_at_media(self._encode(self._render(turns, answer_prefix or None)))
 
     def options(
         self, turns: Sequence[Turn], options: Sequence[str], answer_prefix: str = ""
-    ) -> tuple[Prompt, tuple[tuple[int, ...], ...]]:
-        """One prefix and the token ids that each option adds to it.
+    ) -> tuple[Prompt, OptionTokenIds]:
+        """The prompt, and the token ids that each option adds to it.
 
-        The whole conversation is tokenised with every option as the model's answer, so that spaces and merges at
-        the seam are those of the template. The prefix is what all of them, and the prompt without an answer, begin
-        with.
+        The whole conversation is tokenised once with each option as the model's answer, so that spaces and merges
+        between prompt and answer are those of the template. The prompt returned is the prefix that all of these share
+        with the conversation without an answer.
 
         Raises:
-            BadData: an option that adds nothing, or one that changes what stands before a medium.
+            BadData: an empty option, or one that changes the prompt before a medium.
+            RequestFailed: an option that adds no token.
         """
         if not all(option.strip() for option in options):
             raise BadData(f"one of the options {list(options)} is empty; it cannot be ranked")
-        whole = [self._encode(self._render(turns, _join(answer_prefix, option))) for option in options]
         bare = self._encode(self._render(turns, answer_prefix or None))
-        shared = min((common(bare, ids) for ids in whole), default=len(bare))
-        prefix = self.cut(bare[:shared])
-        if len(prefix.media) != sum(token in self._medium_of for token in bare):
-            raise BadData("the chat template writes what stands before the media anew for each answer; it cannot rank")
-        tails = tuple(tuple(ids[shared:]) for ids in whole)
-        for option, tail in zip(options, tails, strict=True):
-            if not tail or any(token in self._medium_of for token in tail):
-                raise BadData(f"option {option!r} adds no token of its own to the prompt")
-        return prefix, tails
+        answers = [join_with_space(answer_prefix, option) for option in options]
+        shared, ids = option_token_ids(bare, [self._encode(self._render(turns, answer)) for answer in answers])
+        prompt = self.split_at_media(bare[:shared])
+        if len(prompt.media) != sum(map(self.is_place, bare)):
+            raise BadData("the chat template rewrites the text before the media for each answer; it cannot rank")
+        if any(self.is_place(token) for option in ids for token in option):
+            raise BadData("the chat template writes media after the answer; it cannot rank")
+        return prompt, ids
 
     def ids(self, turns: Sequence[Turn], *, opened: bool) -> list[int]:
-        """A conversation's ids, a marker for each medium: open for an answer as in ``prompt``, or closed.
+        """A conversation's ids with a marker for each medium.
+
+        Args:
+            turns: its messages.
+            opened: whether it ends where the next answer starts, as in ``prompt``, or is complete.
 
         Raises:
             BadData: a text holds one of our markers, or the template takes no such conversation.
@@ -128,24 +132,24 @@ class Chat:
         return self._encode(self._written(messages, opened=opened, cut=False))
 
     def is_place(self, token: int) -> bool:
-        """Whether it marks the place of a medium."""
+        """Whether a token marks the place of a medium."""
         return token in self._medium_of
 
     def text(self, ids: Sequence[int]) -> str:
-        """What the model said, without special tokens."""
-        with self._lock:
-            said: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return said
+        """Decode ids, without special tokens."""
+        with self.lock:
+            text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
 
     def _render(self, turns: Sequence[Turn], answer: str | None) -> str:
-        """The conversation as one text, with markers; open for the model's answer, or cut right after ``answer``."""
+        """The conversation as one text with markers: open for the model's answer, or cut right after ``answer``."""
         messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
         return self._written(messages, opened=answer is None, cut=answer is not None)
 
     def _written(self, messages: Sequence[Mapping[str, str]], *, opened: bool, cut: bool) -> str:
-        """What the template makes of messages; ``opened`` for an answer, ``cut`` right after the last one's words."""
+        """Messages through the template: ``opened`` for an answer, or ``cut`` right after the last one's text."""
         if self._style == "plain":
             return _plain(messages)
         from jinja2.exceptions import TemplateError
@@ -174,15 +178,15 @@ class Chat:
         return "".join(parts)
 
     def _encode(self, text: str) -> list[int]:
-        with self._lock:
-            # A template writes its own first token; a plain text needs the tokenizer's.
+        with self.lock:
+            # A template writes the first token itself; a plain text needs the tokenizer's.
             ids: list[int] = self.tokenizer(text, add_special_tokens=self._style == "plain")["input_ids"]
         if self._style == "plain" and ids and ids[-1] == self.tokenizer.eos_token_id:
-            ids = ids[:-1]  # a tokenizer that closes every text would end the answer before it began
+            ids = ids[:-1]  # some tokenizers append the end token to every text: it would end the answer at once
         return ids
 
-    def cut(self, ids: Sequence[int]) -> Prompt:
-        """Ids with markers as pieces of text with places between them."""
+    def split_at_media(self, ids: Sequence[int]) -> Prompt:
+        """Ids with markers -> pieces of text with places between them."""
         pieces: list[list[int]] = [[]]
         media = []
         for token in ids:
@@ -199,26 +203,7 @@ def _plain(messages: Sequence[Mapping[str, str]]) -> str:
     text = ""
     for place, message in enumerate(messages):
         if message["role"] == "assistant":
-            text = _join(text, message["content"])
+            text = join_with_space(text, message["content"])
         else:
             text += ("\n\n" if place else "") + message["content"]
     return text
-
-
-def _join(text: str, answer: str) -> str:
-    """Text and answer with one space between, where none is there."""
-    if not text or text[-1].isspace() or answer[:1].isspace():
-        return text + answer
-    return f"{text} {answer}"
-
-
-def common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids both begin with.
-
-    >>> common([1, 2, 3], [1, 2, 4])
-    2
-    """
-    for index, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return index
-    return min(len(left), len(right))

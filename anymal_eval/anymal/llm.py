@@ -1,4 +1,4 @@
-"""The language model: any causal LM that transformers loads, with its tokenizer."""
+"""The frozen language model: any causal LM of transformers, with its tokenizer."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -10,19 +10,12 @@ from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import LLMConfig, LoraConfig
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.checkpoints.loading import (
-    BackboneLoading,
-    Loading,
-    backbone,
-    freeze,
-    library,
-    plain_generation,
-    quiet,
-)
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading, backbone, freeze, library, quiet
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.weights import fingerprint
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, ContextTooLong
+from anymal_eval.generation import OptionRanker, TextGenerator
 
 
 class LLM(nn.Module):
@@ -31,16 +24,21 @@ class LLM(nn.Module):
     Shapes:  b batch · t positions · d width · v vocabulary
 
     Attributes:
-        context: how many positions it takes.
+        context: the largest number of positions.
         width: d.
-        weights: the fingerprint of what it was loaded from.
+        weights: the fingerprint of the checkpoint.
         ends: the ids that end an answer.
+        pad: the id to pad with.
+        timings: seconds spent so far in ``prefilling`` and ``decoding``.
     """
 
     def __init__(
         self, model: Any, chat: Chat, *, context: int, weights: str, endings: tuple[tuple[int, ...], int]
     ) -> None:
-        """``endings``: the ids that end an answer, and the one to pad with."""
+        """``endings``: the ids that end an answer, and the id to pad with.
+
+        The model's own decoding settings are dropped, because ``generate`` would fill them in silently.
+        """
         super().__init__()
         self.model = model
         self.chat = chat
@@ -48,32 +46,61 @@ class LLM(nn.Module):
         self.weights = weights
         self.width = int(model.get_input_embeddings().weight.shape[1])
         self.ends, self.pad = endings
+        self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
+        model.generation_config = library().GenerationConfig(
+            eos_token_id=list(self.ends) or None,
+            bos_token_id=model.generation_config.bos_token_id,
+            pad_token_id=self.pad,
+        )
+
+    @property
+    def generator(self) -> TextGenerator:
+        """Generates with the model as it is now: adapters may be attached after loading."""
+        return TextGenerator(self.model, self.chat.tokenizer, self.chat.lock, self.timings)
+
+    @property
+    def ranker(self) -> OptionRanker:
+        """Ranks with the model as it is now."""
+        return OptionRanker(self.model, self.pad, self.timings)
+
+    def check_context(self, lengths: Sequence[int], new_tokens: int) -> None:
+        """Refuse rows that do not fit.
+
+        Raises:
+            ContextTooLong: names the row and the lengths.
+        """
+        for row, length in enumerate(lengths):
+            if length + new_tokens > self.context:
+                raise ContextTooLong(
+                    f"row {row}: a prompt of {length} tokens and {new_tokens} new ones make {length + new_tokens}, "
+                    f"the model's context is {self.context}"
+                )
 
     def embed(self, ids: Sequence[int]) -> Tensor:
-        """T ids -> (t, d)."""
+        """Embed t ids: (t, d)."""
         table = self.model.get_input_embeddings()
         found: Tensor = table(torch.tensor(ids, dtype=torch.long, device=table.weight.device))
         return found
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its embeddings, and so of what it takes."""
+        """Of its embeddings, and so of its inputs."""
         found: torch.dtype = self.model.get_input_embeddings().weight.dtype
         return found
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Of its embeddings, and so of its inputs."""
         found: torch.device = self.model.get_input_embeddings().weight.device
         return found
 
     def forward(self, **inputs: Any) -> Any:
-        """Straight to transformers' forward."""
+        """The model's own forward."""
         return self.model(**inputs)
 
 
 def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapters: LoraConfig | None) -> LLM:
-    """Load, quantize, freeze, and attach fresh adapters.
+    """Load, quantize, freeze, and attach new adapters.
 
     Raises:
         BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
@@ -90,7 +117,6 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)
     context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
-    plain_generation(model)
     endings = _endings(model, tokenizer)
     if adapters is not None:
         model = lora.attach(model, adapters)
@@ -98,7 +124,7 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
 
 
 def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
-    """The same without numbers, on the meta device. It has no tokenizer and reads no more than ``config.json``."""
+    """The same without weights, on the meta device and without a tokenizer. Of files it reads ``config.json`` alone."""
     with torch.device("meta"), quiet():
         model = freeze(
             backbone(
@@ -112,7 +138,7 @@ def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
 
 
 def _endings(model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
-    """All ids that end an answer, the model's and the tokenizer's; and one to pad with."""
+    """The ids that end an answer, the model's and the tokenizer's, and the id to pad with."""
     own = model.generation_config.eos_token_id
     found = [own] if isinstance(own, int) else list(own or [])
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:

@@ -22,10 +22,10 @@ from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import llm_of_shapes
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.prefix import prefill
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
+from anymal_eval.generation import prefill
 
 ADAM_STATES = 2  # running mean and square of each trained number
 
@@ -190,9 +190,9 @@ def _generate(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int
         batch = _rows(network, workload, repeat=workload.beams)
         encoding = live.peak
         live.restart()
-        shared = prefill(network.llm, batch)
-        first = max(encoding, live.peak - shared.nbytes)
-        cache, final = shared._cache, 0
+        prefix = prefill(network.llm.model, batch.inputs)
+        first = max(encoding, live.peak - prefix.nbytes)
+        cache, final = prefix.cache, 0
         steps = max(workload.new_tokens - 1, 0)
         if steps:
             for layer in cache.layers:

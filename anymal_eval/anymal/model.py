@@ -1,7 +1,7 @@
-"""The AnyMAL network: media -> features -> modality tokens -> a place in the prompt -> an answer.
+"""The AnyMAL network: media -> features -> modality tokens -> places in the prompt -> an answer.
 
-For the harness the order is: in threads ``preprocess`` and ``chat.prompt`` / ``chat.options``; then, in one thread,
-``encode`` (each medium once), ``project``, ``rows``, and ``generate`` or ``rank``.
+The order of calls: ``preprocess`` and ``chat.prompt`` or ``chat.options`` in any thread; then, in one thread, ``encode``
+(each medium once), ``project``, ``rows``, and ``generate`` or ``rank``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from anymal_eval.anymal import decoding, encoders, prefix, projectors
+from anymal_eval.anymal import encoders, projectors
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Chat, Prompt
 from anymal_eval.anymal.encoders import Encoder, Medium
@@ -21,13 +21,14 @@ from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadData
-from anymal_eval.generation.devices import to_device
+from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
+from anymal_eval.records import Decoding
 
-_WINDOWS = 32  # through an encoder at once: bounds its activations, not the batch
+_WINDOWS = 32  # encoded at once: bounds the activations, not the batch
 
 
 class AnyMAL(nn.Module):
-    """Frozen encoders, projectors, a frozen LLM (perhaps with adapters).
+    """Frozen encoders, trained projectors and a frozen LLM, with or without adapters.
 
     Shapes:  w windows · n tokens of a window · e encoder width · k modality tokens · d LLM width
     """
@@ -45,12 +46,12 @@ class AnyMAL(nn.Module):
 
     @property
     def chat(self) -> Chat:
-        """Conversations to token ids."""
+        """Turns conversations into token ids."""
         return self.llm.chat
 
     @property
     def accepts(self) -> frozenset[Medium]:
-        """The media it has encoders for."""
+        """The media that it has encoders for."""
         return frozenset(self.config.modalities)
 
     def encoder(self, medium: Medium) -> Encoder:
@@ -64,7 +65,7 @@ class AnyMAL(nn.Module):
         return cast(Encoder, self.encoders[medium])
 
     def preprocess(self, medium: Medium, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
-        """A decoded array -> (w, ...) on the CPU. Safe in any thread.
+        """Preprocess a decoded array: (w, ...) on the CPU. Safe in any thread.
 
         Raises:
             BadData: no encoder for this medium. MediaError: not this medium's form.
@@ -72,10 +73,10 @@ class AnyMAL(nn.Module):
         return self.encoder(medium).preprocess(media, sample_rate)
 
     def encode(self, medium: Medium, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Frozen features.
+        """Compute the features of media.
 
         Args:
-            medium: which encoder.
+            medium: selects the encoder.
             inputs: (w_i, ...) each, from ``preprocess``.
 
         Returns:
@@ -87,7 +88,7 @@ class AnyMAL(nn.Module):
             return []
         stacked = torch.cat(list(inputs))
         device = next(encoder.parameters()).device
-        with torch.no_grad(), decoding.memory_guard(f"encoding {len(stacked)} windows of {medium}"):
+        with torch.no_grad(), memory_guard(f"encoding {len(stacked)} windows of {medium}"):
             parts = []
             for chunk in torch.split(stacked, _WINDOWS):
                 self.encoder_calls += 1
@@ -95,11 +96,11 @@ class AnyMAL(nn.Module):
         return [features.flatten(0, 1) for features in torch.split(torch.cat(parts), counts)]
 
     def project(self, medium: Medium, features: Sequence[Tensor]) -> list[Tensor]:
-        """Modality tokens.
+        """Project features to modality tokens.
 
         Args:
-            medium: which projector.
-            features: (n_i, e) each. Those of one length go together, so none is ever padded.
+            medium: selects the projector.
+            features: (n_i, e) each. Those of one length are batched, so that none is padded.
 
         Returns:
             (k_i, d) each.
@@ -119,12 +120,12 @@ class AnyMAL(nn.Module):
         media: Sequence[Sequence[Tensor]],
         answers: Sequence[Sequence[int]] | None = None,
     ) -> Batch:
-        """A left-padded batch.
+        """Embed prompts as a left-padded batch.
 
         Args:
             prompts: b of them.
             media: for each its modality tokens (k_i, d), in the order of its places.
-            answers: where given, the ids each row ends with, to be learned.
+            answers: for training, the ids that each row ends with and that carry the loss.
 
         Raises:
             BadData: the counts do not agree.
@@ -137,23 +138,33 @@ class AnyMAL(nn.Module):
         ends = [self.llm.embed(answer) for answer in answers]
         return pad([torch.cat(pair) for pair in zip(rows, ends, strict=True)], answers)
 
-    def prefill(self, batch: Batch) -> prefix.Prefix:
-        """Compute rows once; see :mod:`anymal_eval.anymal.prefix` for sharing them."""
-        decoding.check_context(self.llm, batch.lengths, 0)
-        with decoding.memory_guard(f"prefilling {len(batch.mask)} rows"):
-            return prefix.prefill(self.llm, batch)
+    def prefill(self, batch: Batch) -> PrefixKV:
+        """Compute rows once, as prefixes of other rows."""
+        self.llm.check_context(batch.lengths, 0)
+        return prefill(self.llm.model, batch.inputs)
 
-    def generate(
-        self, batch: Batch, how: decoding.Decoding, shared: prefix.Prefix | None = None
-    ) -> list[decoding.Generation]:
-        """Let every row go on; see :func:`anymal_eval.anymal.decoding.generate`."""
-        return decoding.generate(self.llm, batch, how, shared)
+    def generate(self, batch: Batch, decoding: Decoding, prefix: BatchedPrefix | None = None) -> list[Completion]:
+        """Generate an answer to every row; see :meth:`anymal_eval.generation.TextGenerator.generate`.
+
+        Raises:
+            ContextTooLong: a row does not fit. BadLogits: its logits hold NaN or infinity.
+        """
+        self.llm.check_context(batch.lengths, decoding.max_new_tokens)
+        return self.llm.generator.generate(batch.inputs, decoding, prefix)
 
     def rank(
-        self, batch: Batch, options: Sequence[Sequence[Sequence[int]]], shared: prefix.Prefix | None = None
+        self, batch: Batch, options: Sequence[Sequence[Sequence[int]]], prefix: BatchedPrefix | None = None
     ) -> list[tuple[float, ...]]:
-        """Score every row's options; see :func:`anymal_eval.anymal.decoding.rank`."""
-        return decoding.rank(self.llm, batch, options, shared)
+        """Score every row's options; see :meth:`anymal_eval.generation.OptionRanker.rank`.
+
+        Raises:
+            BadData: a row without options, or an option without tokens.
+            ContextTooLong: a row does not fit. BadLogits: its logits hold NaN or infinity.
+        """
+        if len(options) != len(batch.mask) or any(not option for row in options for option in row):
+            raise BadData("every row needs its options, and every option at least one token")
+        self.llm.check_context(batch.lengths, max((len(option) for row in options for option in row), default=0))
+        return self.llm.ranker.rank(batch.inputs, options, prefix)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (b, t, v), with gradients."""
@@ -163,22 +174,22 @@ class AnyMAL(nn.Module):
         return out
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the rows' targets alone: AnyMAL's loss, the answer's tokens and nothing else."""
-        if batch.targets is None:
-            raise BadData("a loss needs rows with answers")
-        logits = self(batch)[:, :-1].flatten(0, 1)
-        return cross_entropy(logits.float(), batch.targets[:, 1:].flatten(), ignore_index=IGNORED)
+        """Mean cross-entropy over the targets: the loss of AnyMAL is that of the answers' tokens alone."""
+        return self._loss(batch, "mean")
 
     def summed_loss(self, batch: Batch) -> Tensor:
-        """The same, summed over the targets: who adds up batches divides by the number of all of them."""
+        """The same summed over the targets, for a mean over several batches."""
+        return self._loss(batch, "sum")
+
+    def _loss(self, batch: Batch, reduction: str) -> Tensor:
         if batch.targets is None:
             raise BadData("a loss needs rows with answers")
         logits = self(batch)[:, :-1].flatten(0, 1)
-        wanted = batch.targets[:, 1:].flatten()
-        return cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="sum")
+        targets = batch.targets[:, 1:].flatten()
+        return cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction=reduction)
 
     def train(self, mode: bool = True) -> "AnyMAL":
-        """Only what is trained gets into training mode: frozen parts keep their dropout off."""
+        """Set the mode of the trained parts alone: frozen parts keep dropout off."""
         super().train(mode)
         self.encoders.eval()
         if not any(parameter.requires_grad for parameter in self.llm.parameters()):
@@ -187,14 +198,14 @@ class AnyMAL(nn.Module):
 
 
 def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
-    """A network that can ``preprocess`` and ``encode``: its LLM and its projectors are shapes without numbers.
+    """A network for ``preprocess`` and ``encode``: its LLM and projectors have shapes but no weights.
 
     Args:
-        config: what it is made of; of the language model only ``config.json`` is read.
+        config: its parts; of the language model ``config.json`` alone is read.
         loading: precision and device.
 
     Raises:
-        BadCheckpoint: an encoder that is not there, not whole or not in safetensors.
+        BadCheckpoint: an encoder is missing, incomplete or not in safetensors.
     """
     llm = llm_of_shapes(config.llm, loading)
     coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
@@ -209,14 +220,14 @@ def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
 
 
 def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
-    """A network whose frozen parts are loaded and whose projectors (and adapters) are fresh.
+    """A network with loaded frozen parts and new projectors and adapters.
 
     Args:
-        config: what it is made of.
+        config: its parts.
         loading: precision, quantization, device.
 
     Raises:
-        BadCheckpoint: a backbone that is not there, not whole or not in safetensors.
+        BadCheckpoint: a backbone is missing, incomplete or not in safetensors.
     """
     llm = load_llm(config.llm, loading, list(config.modalities), config.lora)
     coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
@@ -225,7 +236,7 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         for medium, part in config.modalities.items()
     }
     network = AnyMAL(config, llm, coders, heads)
-    if loading.quantize != "none" or loading.device_map is not None:  # the LLM is where it belongs, not to be moved
+    if loading.quantize != "none" or loading.device_map is not None:  # the LLM is in its place and must not move
         network.encoders.to(llm.device)
         network.projectors.to(llm.device)
         return network

@@ -1,4 +1,4 @@
-"""Modality tokens into the places of a prompt, and prompts into a left-padded batch.
+"""Puts modality tokens into the places of a prompt, and prompts into a left-padded batch.
 
 Shapes:  b batch · t positions · k modality tokens · d LLM width
 """
@@ -13,18 +13,19 @@ from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation
 from anymal_eval.errors import BadData
+from anymal_eval.generation import padded_embeddings, position_ids
 
-IGNORED = -100  # what cross_entropy leaves out
+IGNORED = -100  # the target that cross_entropy leaves out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows of different lengths, ends aligned.
+    """Rows of different lengths, padded on the left.
 
     Attributes:
         embeds: (b, t, d).
-        mask: (b, t), 1 where a row has something.
-        targets: (b, t), the ids to be learned at their own positions, ``IGNORED`` elsewhere.
+        mask: (b, t), 1 at tokens and 0 at padding.
+        targets: (b, t), ids that carry the loss at their own positions, ``IGNORED`` elsewhere.
     """
 
     embeds: Tensor
@@ -33,25 +34,30 @@ class Batch:
 
     @property
     def lengths(self) -> list[int]:
-        """Positions in use, row by row."""
+        """Tokens of each row."""
         return [int(length) for length in self.mask.sum(dim=1)]
 
     @property
     def positions(self) -> Tensor:
-        """(b, t): each row counts its own positions from 0, padding aside."""
-        return (self.mask.cumsum(dim=1) - 1).clamp(min=0)
+        """(b, t): each row counts its own tokens from 0, padding aside."""
+        return position_ids(self.mask)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """The arguments of a language model's ``forward`` and ``generate``."""
+        return {"inputs_embeds": self.embeds, "attention_mask": self.mask}
 
 
 def splice(llm: LLM, prompt: Prompt, media: Sequence[Tensor]) -> Tensor:
-    """One row.
+    """Embed one row.
 
     Args:
-        llm: whose embeddings the text gets.
-        prompt: its text and places.
+        llm: embeds the text.
+        prompt: text and places.
         media: (k_i, d) for each place, in order.
 
     Returns:
-        (t, d), in the LLM's type; gradients flow into ``media``.
+        (t, d), in the LLM's precision; gradients flow into ``media``.
 
     Raises:
         BadData: more or fewer media than places, or another width.
@@ -72,21 +78,19 @@ def splice(llm: LLM, prompt: Prompt, media: Sequence[Tensor]) -> Tensor:
 
 
 def pad(rows: Sequence[Tensor], answers: Sequence[Sequence[int]] | None = None) -> Batch:
-    """Rows to a batch, padded on the left (right padding makes generation silently wrong).
+    """Batch rows, padded on the left: with padding on the right generation would be silently wrong.
 
     Args:
         rows: (t_i, d) each.
-        answers: where given, the ids that each row ends with and that are to be learned.
+        answers: the ids that each row ends with and that carry the loss, if it is for training.
     """
     if not rows:
         raise BadData("a batch needs at least one row")
-    longest = max(map(len, rows))
-    embeds = torch.stack([torch.nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
-    mask = torch.zeros(len(rows), longest, dtype=torch.long, device=embeds.device)
-    for index, row in enumerate(rows):
-        mask[index, longest - len(row) :] = 1
+    padded = padded_embeddings(rows)
+    embeds, mask = padded["inputs_embeds"], padded["attention_mask"]
     if answers is None:
         return Batch(embeds=embeds, mask=mask)
+    longest = mask.shape[1]
     targets = torch.full_like(mask, IGNORED)
     for index, answer in enumerate(answers):
         if not 0 < len(answer) < len(rows[index]):
@@ -95,18 +99,18 @@ def pad(rows: Sequence[Tensor], answers: Sequence[Sequence[int]] | None = None) 
     return Batch(embeds=embeds, mask=mask, targets=targets)
 
 
-def spread(llm: LLM, lessons: Sequence[TokenizedConversation], media: Sequence[Sequence[Tensor]]) -> Batch:
-    """Lessons to a left-padded batch, equal to ``pad`` of ``splice`` of each, with a handful of operations in all.
+def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequence[Sequence[Tensor]]) -> Batch:
+    """Batch conversations: equal to ``pad`` of ``splice`` of each, in a few operations for the whole batch.
 
     Args:
-        llm: whose embeddings the text gets.
-        lessons: b of them.
+        llm: embeds the text.
+        conversations: b of them.
         media: for each its modality tokens (k_i, d), in the order of its places; gradients flow into them.
 
     Raises:
         BadData: more or fewer media than places.
     """
-    rows = [_laid(lesson, given) for lesson, given in zip(lessons, media, strict=True)]
+    rows = [_positions(one, given) for one, given in zip(conversations, media, strict=True)]
     longest = max(len(row.ids) for row in rows)
     before = [longest - len(row.ids) for row in rows]
     device = llm.device
@@ -127,26 +131,26 @@ def spread(llm: LLM, lessons: Sequence[TokenizedConversation], media: Sequence[S
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Laid:
-    """One row as positions: text ids (0 at media), targets, and the positions that media take."""
+class _Positions:
+    """One row: text ids (0 at media), targets, and the positions of media."""
 
     ids: list[int]
     targets: list[int]
     places: list[int]
 
 
-def _laid(lesson: TokenizedConversation, media: Sequence[Tensor]) -> _Laid:
-    prompt = lesson.prompt
+def _positions(conversation: TokenizedConversation, media: Sequence[Tensor]) -> _Positions:
+    prompt = conversation.prompt
     if len(media) != len(prompt.media):
-        raise BadData(f"the lesson has {len(prompt.media)} places for media, {len(media)} were given")
+        raise BadData(f"the conversation has {len(prompt.media)} places for media, {len(media)} were given")
     ids: list[int] = []
     targets: list[int] = []
     places: list[int] = []
-    for index, (piece, learned) in enumerate(zip(prompt.pieces, lesson.learned, strict=True)):
+    for index, (piece, learned) in enumerate(zip(prompt.pieces, conversation.learned, strict=True)):
         ids += piece
         targets += [token if wanted else IGNORED for token, wanted in zip(piece, learned, strict=True)]
         if index < len(media):
             places += range(len(ids), len(ids) + len(media[index]))
             ids += [0] * len(media[index])
             targets += [IGNORED] * len(media[index])
-    return _Laid(ids=ids, targets=targets, places=places)
+    return _Positions(ids=ids, targets=targets, places=places)

@@ -1,10 +1,11 @@
-"""A conversation as a row to learn from: the very tokens of its evaluation, and which of them carry the loss."""
+"""A conversation as a training row: the same tokens as in evaluation, and which of them carry the loss."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from anymal_eval.anymal.conversation import Chat, Prompt, Slot, Turn, common
+from anymal_eval.anymal.conversation import Chat, Prompt, Slot, Turn
 from anymal_eval.errors import BadData
+from anymal_eval.generation.token_ids import shared_prefix_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class TokenizedConversation:
 
     Attributes:
         prompt: its text and the places of its media.
-        learned: for each piece, for each of its tokens, whether it is to be learned.
+        learned: for each piece of text, for each of its tokens, whether it carries the loss.
     """
 
     prompt: Prompt
@@ -21,15 +22,15 @@ class TokenizedConversation:
 
     @property
     def targets(self) -> int:
-        """How many tokens carry the loss."""
+        """Number of tokens that carry the loss."""
         return sum(map(sum, self.learned))
 
 
 def tokenize_conversation(chat: Chat, turns: Sequence[Turn], ends: Collection[int]) -> TokenizedConversation:
-    """Every assistant turn carries the loss, with the token that ends it, so that the model learns to stop.
+    """Tokenise a conversation whose assistant turns carry the loss, each with its end token, so that the model stops.
 
-    The conversation is tokenised whole. What an assistant said begins where ``chat.prompt`` of the turns before it
-    would have let the model go on, as in ``chat.options``.
+    The conversation is tokenised as a whole. An answer starts where the prompt of the turns before it, from
+    ``chat.prompt``, ends; this is also where ``chat.options`` starts an option.
 
     Args:
         chat: the tokenizer and its template.
@@ -37,7 +38,7 @@ def tokenize_conversation(chat: Chat, turns: Sequence[Turn], ends: Collection[in
         ends: the ids that end an answer.
 
     Raises:
-        BadData: a medium in an answer, an empty answer, or a template that writes earlier turns anew for each answer.
+        BadData: a medium in an answer, an empty answer, or a template that rewrites earlier turns for each answer.
     """
     whole = chat.ids(turns, opened=False)
     learned = [False] * len(whole)
@@ -46,24 +47,24 @@ def tokenize_conversation(chat: Chat, turns: Sequence[Turn], ends: Collection[in
         if turn.role != "assistant":
             continue
         if any(isinstance(part, Slot) for part in turn.parts) or not "".join(map(str, turn.parts)).strip():
-            raise BadData(f"turn {place + 1}: what the assistant says must be words")
+            raise BadData(f"turn {place + 1}: an assistant turn must be words, without media")
         opened = chat.ids(turns[:place], opened=True)
-        begin = common(opened, whole)
-        if begin < end or any(map(chat.is_place, opened[begin:])):
-            raise BadData(f"turn {place + 1}: the chat template writes earlier turns anew for each answer")
+        start = shared_prefix_length(opened, whole)
+        if start < end or any(map(chat.is_place, opened[start:])):
+            raise BadData(f"turn {place + 1}: the chat template rewrites earlier turns for each answer")
         closed = whole if place == len(turns) - 1 else chat.ids(turns[: place + 1], opened=False)
-        end = _end(whole, begin, common(closed, whole), ends)
-        learned[begin:end] = [True] * (end - begin)
+        end = _end(whole, start, shared_prefix_length(closed, whole), ends)
+        learned[start:end] = [True] * (end - start)
     ids, marks = whole[:end], learned[:end]
     closing = chat.tokenizer.eos_token_id
-    if ids[-1] not in ends and closing is not None:  # a plain text, or a template that leaves its answers open
+    if ids[-1] not in ends and closing is not None:  # a plain text, or a template that does not close answers
         ids, marks = [*ids, closing], [*marks, True]
-    return TokenizedConversation(prompt=chat.cut(ids), learned=_pieces(chat, ids, marks))
+    return TokenizedConversation(prompt=chat.split_at_media(ids), learned=_pieces(chat, ids, marks))
 
 
-def _end(whole: Sequence[int], begin: int, limit: int, ends: Collection[int]) -> int:
-    """Right after the first token that ends an answer: the line break that a template writes then is nobody's."""
-    for place in range(begin, limit):
+def _end(whole: Sequence[int], start: int, limit: int, ends: Collection[int]) -> int:
+    """Right after the first end token: what a template writes behind it is no part of the answer."""
+    for place in range(start, limit):
         if whole[place] in ends:
             return place + 1
     return limit

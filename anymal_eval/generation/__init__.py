@@ -1,1 +1,34 @@
-"""Text generation and option ranking with a language model of transformers; knows no benchmark and no wrapper."""
+"""Text generation and option ranking with a language model of transformers.
+
+It knows no benchmark and no wrapper. Importing it does not import torch.
+"""
+
+from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded, padded_embeddings, position_ids
+from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation.devices import memory_guard, to_device
+from anymal_eval.generation.option_ranker import OptionRanker
+from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forward_parameters, prefill
+from anymal_eval.generation.text_generator import Completion, TextGenerator
+from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids, shared_prefix_length
+
+__all__ = [
+    "SEQUENCES",
+    "BatchedPrefix",
+    "BoundedCache",
+    "Completion",
+    "OptionRanker",
+    "OptionTokenIds",
+    "PrefixKV",
+    "TextGenerator",
+    "concatenated",
+    "forward_parameters",
+    "join_with_space",
+    "left_padded",
+    "memory_guard",
+    "option_token_ids",
+    "padded_embeddings",
+    "position_ids",
+    "prefill",
+    "shared_prefix_length",
+    "to_device",
+]

@@ -1,4 +1,4 @@
-"""Values that several requests need: made once, and the one not used for longest dropped when they grow too large."""
+"""A thread-safe cache of values that several requests need, least recently used first out."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from typing import Generic, TypeVar
 
 from anymal_eval.errors import RequestFailed
 
-LEAST_BYTES = 1024  # what an entry counts at least, a failure too
-# Requests about one medium come together, so that what is used again was used a moment ago: many more entries than
-# wait in the engine's queue would only let memory grow with the data.
+LEAST_BYTES = 1024  # the least that an entry counts for, a failure included
+# Requests about one medium come together, so that a value is used again soon or never: more entries than the engine's
+# queue holds would only make memory grow with the data.
 MOST_ENTRIES = 256
 
 V = TypeVar("V")
 
 
 class BoundedCache(Generic[V]):
-    """A memo bounded in bytes and in entries, for any number of threads.
+    """A cache bounded in bytes and in entries, for any number of threads.
 
     Attributes:
-        made: how many values were made, for tests of what is shared.
+        made: how many values were computed, for tests.
     """
 
     def __init__(self, limit_bytes: int, size: Callable[[V], int]) -> None:
-        """``size``: bytes of a value."""
+        """``size`` gives the bytes of a value."""
         self._limit, self._size = limit_bytes, size
         self._entries: OrderedDict[str, tuple[Future[V], int]] = OrderedDict()
-        self._held = 0
+        self._nbytes = 0
         self._lock = threading.Lock()
         self.made = 0
 
     def get(self, key: str, make: Callable[[], V]) -> V:
-        """The value, made by the first who asks; the others wait for it.
+        """The value of a key. The first thread computes it with ``make``; the others wait for it.
 
         Raises:
-            RequestFailed: it cannot be made. Who asks later is told the same: a hanging decoder is waited for once.
+            RequestFailed: ``make`` raised it. It is kept and raised to later callers too, so that a decoder that hangs
+                is waited for once.
         """
         with self._lock:
             found = self._entries.get(key)
@@ -49,23 +50,23 @@ class BoundedCache(Generic[V]):
         if found is not None:
             try:
                 failure = future.exception()
-            except CancelledError:  # its maker ran into a fault of ours; this thread will show it too
+            except CancelledError:  # ``make`` failed by a bug in the other thread: try here, and show it here too
                 return self.get(key, make)
             if isinstance(failure, RequestFailed):
-                raise _bare(failure)
+                raise _without_traceback(failure)
             return future.result()
         try:
             value = make()
             future.set_result(value)
         except RequestFailed as error:
-            future.set_exception(_bare(error))
+            future.set_exception(_without_traceback(error))
             raise
         finally:
             self._settle(key, future)
         return value
 
     def find(self, key: str) -> V | None:
-        """The value, if it is there."""
+        """The value of a key; None if it is not there."""
         with self._lock:
             found = self._entries.get(key)
             if found is None or not found[0].done():
@@ -74,14 +75,14 @@ class BoundedCache(Generic[V]):
         return found[0].result()
 
     def put(self, key: str, value: V) -> None:
-        """Keep a value."""
+        """Store a value."""
         self.get(key, lambda: value)
 
     def clear(self) -> None:
-        """Let go of everything that is made."""
+        """Drop all values."""
         with self._lock:
             for key in [key for key, (future, _) in self._entries.items() if future.done()]:
-                self._held -= self._entries.pop(key)[1]
+                self._nbytes -= self._entries.pop(key)[1]
 
     def _settle(self, key: str, future: Future[V]) -> None:
         with self._lock:
@@ -91,13 +92,13 @@ class BoundedCache(Generic[V]):
                 return
             bytes_ = max(LEAST_BYTES, 0 if future.exception() else self._size(future.result()))
             self._entries[key] = (future, bytes_)
-            self._held += bytes_
+            self._nbytes += bytes_
             for old in [old for old, (one, _) in self._entries.items() if one.done() and old != key]:
-                if self._held <= self._limit and len(self._entries) <= MOST_ENTRIES:
+                if self._nbytes <= self._limit and len(self._entries) <= MOST_ENTRIES:
                     break
-                self._held -= self._entries.pop(old)[1]
+                self._nbytes -= self._entries.pop(old)[1]
 
 
-def _bare(error: RequestFailed) -> RequestFailed:
-    """The same error without its traceback, whose frames would keep the whole broken file in memory."""
+def _without_traceback(error: RequestFailed) -> RequestFailed:
+    """A copy of the error: the frames of its traceback would keep the whole broken file in memory."""
     return type(error)(*error.args)

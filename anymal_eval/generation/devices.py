@@ -1,18 +1,48 @@
-"""Host to device without waiting: from pinned memory, so that the copy runs beside what the device computes."""
+"""Tensors on their way to a device, and memory that runs out there."""
 
-import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from anymal_eval.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
-    """The same numbers on a device; nothing is copied that is there already.
+    """Move a tensor to a device, without a copy if it is there already.
 
-    On a GPU the copy is asynchronous and what is computed from it waits for it by itself. It goes over in its own type
-    and is converted there.
+    From the CPU to a GPU it goes through pinned memory, so that the copy overlaps with computation; kernels that read
+    the result wait for it. It is copied in its own type and converted on the device.
     """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
     target = torch.device(device)
-    # Shapes alone, of which memory.py makes its forecast, have nothing to pin.
+    # A memory estimate (anymal/memory.py) runs on fake tensors, which cannot be pinned.
     if target.type == "cuda" and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
         tensor = tensor.pin_memory().to(target, non_blocking=True)
     return tensor.to(target, dtype)
+
+
+@contextmanager
+def memory_guard(doing: str) -> Iterator[None]:
+    """Turn torch's errors about exhausted memory into ours.
+
+    Raises:
+        OutOfMemory: says what was being done.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"out of memory while {doing}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # the CPU allocator has no error class of its own
+            raise
+        raise OutOfMemory(f"out of memory while {doing}") from error

@@ -1,9 +1,13 @@
-"""What looks on while a model generates: broken numbers are errors, and a stop string ends a row."""
+"""Logits: broken ones are errors, and those that options are scored by are computed in float32.
+
+Shapes:  b rows · r rows of options · t positions · d width · v vocabulary
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import BadLogits
@@ -11,24 +15,35 @@ from anymal_eval.errors import BadLogits
 if TYPE_CHECKING:
     from torch import Tensor
 
+HEAD_ROWS = 16_384  # of an output head that are converted to float32 at once: bounds the memory that this takes
 
-def check_finite(logits: Tensor) -> None:
+
+def check_finite(logits: Tensor, used: Tensor | None = None) -> None:
     """Refuse logits that hold NaN or infinity.
 
+    Args:
+        logits: (b, v), or (b, t, v) with ``used``.
+        used: (b, t), which positions count.
+
     Raises:
-        BadLogits: they do.
+        BadLogits: names the rows.
     """
     import torch
 
-    if not torch.isfinite(logits).all():
-        raise BadLogits("the network gave NaN or infinite logits")
+    bad = (~torch.isfinite(logits)).any(dim=-1)
+    if used is not None:
+        bad = (bad & used).any(dim=-1)
+    if bad.any():
+        raise BadLogits(_message(bad.nonzero().flatten().tolist(), len(bad)))
 
 
 class FiniteLogitsProcessor:
-    """A logits processor that only looks. Beam search gives it log p, where -infinity means "not allowed".
+    """A logits processor that changes nothing and refuses NaN and +infinity.
+
+    In beam search it sees log-probabilities, where -infinity is a token that is not allowed.
 
     Attributes:
-        first: when the prompt was computed and found whole, as ``time.perf_counter`` has it.
+        first: when the logits after the prompt were there, in seconds of ``time.perf_counter``; 0.0 before that.
     """
 
     def __init__(self, beams: int) -> None:
@@ -36,29 +51,58 @@ class FiniteLogitsProcessor:
         self.first = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores as they are.
+        """Return (b * beams, v) scores as they are.
 
         Raises:
-            BadLogits: a row holds NaN or +infinity.
+            BadLogits: names the rows.
         """
         bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
         if bad.any():
             rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
-            raise BadLogits(f"the network gave NaN or infinite logits in rows {rows} of {len(bad) // self._beams}")
+            raise BadLogits(_message(rows, len(bad) // self._beams))
         self.first = self.first or time.perf_counter()
         return scores
 
 
-class StopStringCriteria:
-    """Ends a row whose text holds a stop string (a saving only: the text is cut afterwards anyway)."""
+@contextmanager
+def float32_head(model: Any, last: int | None = None) -> Iterator[None]:
+    """Compute logits in float32 inside the context, although the model computes in bfloat16 or float16.
 
-    def __init__(self, text: Callable[[list[int]], str], stop: tuple[str, ...], start: int) -> None:
-        """``text`` decodes ids; ``start`` ids are the prompt's."""
-        self._text, self._stop, self._start = text, stop, start
+    Logits of 16 bits tie: the two best options of a question get the same score in up to a fifth of the rows. The
+    hidden states stay as they are; the output head is applied to them in float32, a part of the vocabulary at a time.
+    What the class does with logits afterwards (scaling, soft-capping) is done to these.
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        """(b,) which rows are done."""
-        import torch
+    A head in float32 is left alone, and so is one that is no plain linear layer (quantised, or with adapters).
 
-        said = [self._text(row[self._start :]) for row in input_ids.tolist()]
-        return torch.tensor([any(stop in text for stop in self._stop) for text in said], device=input_ids.device)
+    Args:
+        model: with ``get_output_embeddings``.
+        last: of how many positions at the end logits are needed; None for all.
+    """
+    import torch
+
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.weight.dtype not in (torch.bfloat16, torch.float16):
+        yield
+        return
+
+    def forward(hidden: Tensor) -> Tensor:
+        hidden = hidden[:, -last:].float() if last is not None else hidden.float()
+        parts = [torch.nn.functional.linear(hidden, part.float()) for part in head.weight.split(HEAD_ROWS)]
+        logits = torch.cat(parts, dim=-1)
+        return logits if head.bias is None else logits + head.bias.float()
+
+    # accelerate wraps the forward of a layer whose weights it moves, and calls the layer's own one by this name.
+    name = "_old_forward" if hasattr(head, "_hf_hook") else "forward"
+    before = vars(head).get(name)
+    setattr(head, name, forward)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(head, name)
+        else:
+            setattr(head, name, before)
+
+
+def _message(rows: list[int], count: int) -> str:
+    return f"the network gave NaN or infinite logits in rows {rows} of {count}"

@@ -1,12 +1,17 @@
-"""Computed prefixes: keys and values of a prompt's first tokens, computed once for every row that has them.
+"""Prefix caching: the keys and values of a prompt's first tokens, computed once and reused by every row with that prefix.
 
-Shapes:  b rows · h heads · t positions · d width of a head
+Shapes:  p prefixes · b rows · h heads · t positions · d width of a head
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from anymal_eval.generation.batches import position_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,63 +19,109 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixKV:
-    """A computed beginning: for each layer its keys and values, (1, h, t, d) each."""
+    """The cache of p prefixes that were prefilled together, padded on the left. It is never changed.
 
-    layers: tuple[tuple[Tensor, Tensor], ...]
+    Attributes:
+        cache: of transformers; in each layer keys and values (p, h, t, d).
+    """
+
+    cache: Any
 
     @property
     def positions(self) -> int:
-        """T."""
-        return int(self.layers[0][0].shape[-2])
+        """How many positions it covers, padding included: t."""
+        return int(self.cache.get_seq_length())
 
     @property
     def nbytes(self) -> int:
-        """What it takes on the device."""
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+        """Bytes on the device."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchedPrefix:
-    """What is computed of b rows: for each, which of the beginnings it has. ``positions`` is the longest one's."""
+    """The computed prefix of each of b rows.
 
-    heads: tuple[PrefixKV, ...]
+    Attributes:
+        prefixes: of one length each, or of several lengths.
+        rows: for each row its prefix, counted through all ``prefixes``.
+    """
+
+    prefixes: tuple[PrefixKV, ...]
     rows: tuple[int, ...]
-    positions: int
 
-    def cache(self, times: int = 1) -> Any:
-        """A cache of every row so many times (for its beams), padded on the left, that its user may write to."""
-        import torch
-        from transformers import cache_utils
+    @property
+    def positions(self) -> int:
+        """Positions of the longest one; the others are padded on the left to its length."""
+        return max(prefix.positions for prefix in self.prefixes)
 
-        library: Any = cache_utils
-        made = library.DynamicCache()
-        chosen = torch.tensor(self.rows).repeat_interleave(times)
-        for place in range(len(self.heads[0].layers)):
-            layer = library.DynamicLayer()
-            keys, values = (self._rows(place, part, chosen) for part in (0, 1))
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values
-            made.layers.append(layer)
-        return made
+    def cache(self, beams: int = 1) -> Any:
+        """A cache of b * beams rows, which its user may write to."""
+        joint = writable(self.prefixes[0].cache)
+        if len(self.prefixes) > 1:
+            for place, layer in enumerate(joint.layers):
+                layers = [prefix.cache.layers[place] for prefix in self.prefixes]
+                layer.keys = self._joint([each.keys for each in layers])
+                layer.values = self._joint([each.values for each in layers])
+        return select_rows(joint, [row for row in self.rows for _ in range(beams)])
 
-    def _rows(self, layer: int, part: int, chosen: Tensor) -> Tensor:
-        """(b, h, t, d) keys or values."""
+    def _joint(self, parts: Sequence[Tensor]) -> Tensor:
         import torch
         from torch.nn.functional import pad
 
-        parts = [head.layers[layer][part] for head in self.heads]
-        whole = torch.cat([pad(each, (0, 0, self.positions - each.shape[-2], 0)) for each in parts])
-        return whole.index_select(0, chosen.to(whole.device))
+        return torch.cat([pad(part, (0, 0, self.positions - part.shape[-2], 0)) for part in parts])
+
+
+def prefill(model: Any, inputs: Mapping[str, Any]) -> PrefixKV:
+    """Compute prefixes.
+
+    Args:
+        model: a causal language model.
+        inputs: what its ``forward`` takes, padded on the left, with ``attention_mask``.
+    """
+    import torch
+    from transformers.cache_utils import DynamicCache
+
+    with torch.no_grad():
+        out = model(
+            **inputs,
+            position_ids=position_ids(inputs["attention_mask"]),
+            past_key_values=DynamicCache(config=model.config),
+            use_cache=True,
+            **last_logits_only(model),
+        )
+    return PrefixKV(cache=out.past_key_values)
 
 
 def writable(cache: Any) -> Any:
-    """A cache to write to. Dynamic layers put new tensors in the place of old ones, so that theirs need no copy."""
-    import copy
+    """A copy that may be written to.
 
-    from transformers.cache_utils import DynamicLayer
+    Dynamic layers replace their tensors instead of changing them, so theirs need no copy.
+    """
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
         return copy.deepcopy(cache)
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
     return own
+
+
+def select_rows(cache: Any, rows: Sequence[int]) -> Any:
+    """A cache of the given rows, in any order and any number of times, that may be written to."""
+    import torch
+
+    own = writable(cache)
+    own.batch_select_indices(torch.tensor(rows))  # on the CPU, because layers may lie on several devices
+    return own
+
+
+def forward_parameters(model: Any) -> frozenset[str]:
+    """What ``forward`` takes by name; of a model with adapters, that of the model inside."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return frozenset(inspect.signature(inner.forward).parameters)
+
+
+def last_logits_only(model: Any) -> dict[str, int]:
+    """The argument that makes ``forward`` compute the logits of the last position alone, where it has one."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in forward_parameters(model) else {}

@@ -1,8 +1,22 @@
 """Models: the boundary between the harness and a network, a server or a file of answers.
 
-The public names are these; files with an underscore are this part's own.
+A model of your own needs ``Model`` and ``PlainText`` only. One over a language model of transformers also uses
+``PreparedRequest`` and the functions that batch requests and make responses, together with ``anymal_eval.generation``.
 """
 
+from anymal_eval.models._prepared import (
+    PreparedRequest,
+    answer_in_groups,
+    completed_response,
+    failed_response,
+    media_key,
+    media_reader,
+    nbytes,
+    ranked_response,
+    refuse_markers,
+    require_context,
+    respond,
+)
 from anymal_eval.models._protocols import PLAIN_WORDING, Expecting, Model, PlainText, Prepared, Refusing
 from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
 
@@ -13,8 +27,19 @@ __all__ = [
     "ModelSpec",
     "PlainText",
     "Prepared",
+    "PreparedRequest",
     "Refusing",
+    "answer_in_groups",
     "choose_model",
+    "completed_response",
+    "failed_response",
     "given_model",
+    "media_key",
+    "media_reader",
+    "nbytes",
+    "ranked_response",
+    "refuse_markers",
+    "require_context",
+    "respond",
     "wrapper",
 ]

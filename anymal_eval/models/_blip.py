@@ -1,15 +1,15 @@
-"""What BLIP-2 and InstructBLIP share: pictures first, then the text; one picture is looked at once.
+"""What BLIP-2 and InstructBLIP share: image tokens stand before the text, and every image is encoded once.
 
-A picture is a fixed number of tokens in front of the text, before the text's own first token. Several pictures, or the
-frames of a clip, stand one after the other: LAVIS joins the tokens of InstructBLIP's frames in this way
-(``blip2_vicuna_instruct.py``, ``generate``), SeViLA those of BLIP-2's. A picture that the prompt has elsewhere is moved
-to the front, since these networks know no other place; system and user message are joined by an empty line.
+An image is a fixed number of tokens before the text, and before the text's own first token. Several images, or the
+frames of a clip, stand one after the other: LAVIS concatenates the frames of InstructBLIP in this way
+(``blip2_vicuna_instruct.py``, ``generate``), SeViLA those of BLIP-2. An image elsewhere in the prompt is moved to the
+front, the only place that these networks know. System and user message are joined by an empty line.
 
 OPT and Vicuna are padded on the left. FlanT5's encoder is padded on the right: its positions are relative, and padding
-between picture and text would move them apart. Options are tokenised where they stand for OPT and Vicuna, without an
-end of text; FlanT5 writes them with its end of text, as LAVIS ranks them in both.
+between image and text would move them apart. Options are tokenised behind the prompt for OPT and Vicuna, without an
+end token; FlanT5 writes them with its end token. LAVIS ranks them so too.
 
-Shapes:  b rows · k pictures · q tokens of a picture · t positions · d width of the language model
+Shapes:  b rows · k images · q tokens of an image · t positions · d width of the language model
 """
 
 from __future__ import annotations
@@ -23,18 +23,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
+from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, fetch, require_processor
 from anymal_eval.errors import RequestFailed
-from anymal_eval.generation.bounded_cache import BoundedCache
-from anymal_eval.generation.text_generator import TextGenerator
-from anymal_eval.generation.token_ids import common, joined
+from anymal_eval.generation import (
+    BoundedCache,
+    OptionRanker,
+    OptionTokenIds,
+    TextGenerator,
+    join_with_space,
+    memory_guard,
+    option_token_ids,
+    padded_embeddings,
+    to_device,
+)
 from anymal_eval.models._prepared import (
     PreparedRequest,
-    answer_alike,
+    answer_in_groups,
     media_key,
-    ranked_response,
+    nbytes,
     refuse_markers,
     require_context,
-    said_response,
+    respond,
 )
 from anymal_eval.models._protocols import Prepared
 from anymal_eval.protocols import Wording
@@ -47,21 +56,31 @@ if TYPE_CHECKING:
     from anymal_eval.media.reader import MediaReader
 
 TAKES: frozenset[MediaKind] = frozenset({"image", "video"})
-KEPT = 64  # pictures whose features stay on the device after their batch
-OPENED_BYTES = 256 << 20  # of preprocessed pictures that wait for their next question
+CACHED_FEATURES = 64  # images whose features stay on the device after their batch
+PREPROCESSED_BYTES = 256 << 20  # of preprocessed images that are cached
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBlip(PreparedRequest):
-    """Its pictures by key, preprocessed (3, height, width), its ids, and those that the Q-Former reads."""
+    """A request with its images and ids.
 
-    pictures: tuple[tuple[str, Tensor], ...]
-    ids: tuple[int, ...]
-    reads: tuple[int, ...]
+    Attributes:
+        images: for each its key and its preprocessed pixels (3, height, width).
+        token_ids: of the language model.
+        qformer_ids: of the prompt as the Q-Former reads it.
+    """
+
+    images: tuple[tuple[str, Tensor], ...]
+    token_ids: tuple[int, ...]
+    qformer_ids: tuple[int, ...]
 
 
-class Blip(ABC):
-    """A wrapper of the family; subclasses say what of a picture is kept, and how it becomes tokens."""
+class BlipModel(ABC):
+    """A wrapper of the family. Subclasses say which features of an image are cached, and how they become tokens.
+
+    Attributes:
+        images_encoded: how many images were encoded so far, for tests.
+    """
 
     def __init__(self, loaded: LoadedModel, reader: MediaReader, wording: Wording) -> None:
         self.fingerprint = loaded.fingerprint
@@ -72,27 +91,28 @@ class Blip(ABC):
         self.network = loaded.model
         self.processor = loaded.processor
         self.lock = threading.Lock()
-        self.speaker = TextGenerator(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
-        self.timings = self.speaker.timings
+        self.generator = TextGenerator(loaded.model.language_model, loaded.processor.tokenizer, self.lock)
+        self.timings = self.generator.timings
         self.timings["encoding"] = 0.0
-        self.looked = 0  # pictures looked at so far, for tests of what is shared
+        self.ranker = OptionRanker(self.generator.model, self.generator.pad_id, self.timings)
+        self.images_encoded = 0
         self._reader = reader
-        self._opened: BoundedCache[Tensor] = BoundedCache(OPENED_BYTES, lambda pixels: pixels.nbytes)
+        self._preprocessed: BoundedCache[Tensor] = BoundedCache(PREPROCESSED_BYTES, lambda pixels: pixels.nbytes)
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         text = loaded.model.config.text_config
         # An encoder-decoder's positions are relative: it has no longest prompt.
-        self._context = None if self.speaker.seq2seq else getattr(text, "max_position_embeddings", None)
+        self._context = None if self.generator.encoder_decoder else getattr(text, "max_position_embeddings", None)
 
     @abstractmethod
-    def look(self, pixels: Tensor) -> Tensor:
-        """What is kept of a picture: (1, 3, height, width) -> its features."""
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """The features of an image to cache: (1, 3, height, width) -> any shape."""
 
     @abstractmethod
-    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
-        """Each row's picture tokens, (k * q, d)."""
+    def image_tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
+        """Each row's image tokens, (k * q, d)."""
 
-    def reads(self, text: str) -> tuple[int, ...]:
-        """Ids of what the Q-Former reads of the prompt."""
+    def qformer_ids(self, text: str) -> tuple[int, ...]:
+        """The ids of the prompt for the Q-Former, if it reads the prompt."""
         del text
         return ()
 
@@ -102,66 +122,59 @@ class Blip(ABC):
             if media.kind not in TAKES:
                 raise RequestFailed(f"{media.uri}: the model takes pictures and clips, not {media.kind}")
         refuse_markers(request, [str(self.processor.image_token)])
-        text = joined(_text(request), request.answer_prefix)
-        ids, option_token_ids = self._ids(text, request.candidates)
-        pictures = tuple(pair for media in request.media for pair in self._pictures(media, request.frames))
-        seen = self.network.config.num_query_tokens * len(pictures)
-        require_context(request, seen + len(ids), option_token_ids, self._context)
-        keys = "|".join(key for key, _ in pictures) or None
-        reads = self.reads(text)
+        text = join_with_space(_text(request), request.answer_prefix)
+        ids, option_ids = self._ids(text, request.candidates)
+        images = tuple(pair for media in request.media for pair in self._images(media, request.frames))
+        image_tokens = self.network.config.num_query_tokens * len(images)
+        require_context(request, image_tokens + len(ids), option_ids, self._context)
+        keys = "|".join(key for key, _ in images) or None
+        qformer_ids = self.qformer_ids(text)
         return PreparedBlip(
             request=request,
-            option_token_ids=option_token_ids,
-            prefix_key=keys and fingerprint.of([keys, reads]),
+            option_token_ids=option_ids,
+            prefix_key=keys and fingerprint.of([keys, qformer_ids]),
             media_key=keys,
-            prefix_tokens=seen,
+            prefix_tokens=image_tokens,
             suffix_tokens=len(ids),
-            nbytes=sum(pixels.nbytes for _, pixels in pictures),
-            pictures=pictures,
-            ids=ids,
-            reads=reads,
+            nbytes=nbytes(pixels for _, pixels in images),
+            images=images,
+            token_ids=tuple(ids),
+            qformer_ids=qformer_ids,
         )
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        """Look at each picture once, then generate or rank; a request whose numbers are broken fails alone."""
+        """Encode each image once, then generate or rank; a request whose logits are broken fails alone."""
         import torch
-
-        from anymal_eval.anymal.decoding import memory_guard
 
         items = [item for item in batch if isinstance(item, PreparedBlip)]
         with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
-            start = time.perf_counter()
-            features = self._look_once(items)
-            self.timings["encoding"] += time.perf_counter() - start
-            return answer_alike(items, lambda rows: self._compute(rows, features))
+            started = time.perf_counter()
+            features = self._encode(items)
+            self.timings["encoding"] += time.perf_counter() - started
+            return answer_in_groups(items, lambda rows: self._compute(rows, features))
 
     def close(self) -> None:
-        """End the decoder processes and let the features go."""
+        """Stop the decoder processes and empty the caches."""
         self._features.clear()
-        self._opened.clear()
+        self._preprocessed.clear()
         self._reader.close()
 
-    def _ids(self, text: str, candidates: Sequence[str]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-        """The prompt's ids and those that each candidate adds."""
-        bare = self.speaker.ids(text)
-        if not candidates:
-            return tuple(bare), ()
-        if self.speaker.seq2seq:
-            return tuple(bare), tuple(tuple(self.speaker.ids(candidate)) for candidate in candidates)
-        whole = [self.speaker.ids(joined(text, candidate)) for candidate in candidates]
-        shared = min(common(bare, ids) for ids in whole)
-        option_token_ids = tuple(tuple(ids[shared:]) for ids in whole)
-        if not all(option_token_ids):
-            raise RequestFailed(f"one of the options {list(candidates)} adds no token to the prompt")
-        return tuple(bare[:shared]), option_token_ids
+    def _ids(self, text: str, candidates: Sequence[str]) -> tuple[list[int], OptionTokenIds]:
+        """The ids of the prompt, and those that each candidate adds."""
+        ids = self.generator.token_ids
+        prompt = ids(text)
+        if self.generator.encoder_decoder:
+            return prompt, tuple(tuple(ids(candidate)) for candidate in candidates)
+        kept, option_ids = option_token_ids(prompt, [ids(join_with_space(text, one)) for one in candidates])
+        return prompt[:kept], option_ids
 
-    def _pictures(self, media: Media, frames: int) -> list[tuple[str, Tensor]]:
+    def _images(self, media: Media, frames: int) -> list[tuple[str, Tensor]]:
         key = media_key(media, frames)
-        pixels = self._opened.get(key, lambda: self._preprocess(media, frames))
-        return [(f"{key}#{place}", picture) for place, picture in enumerate(pixels)]
+        pixels = self._preprocessed.get(key, lambda: self._preprocess(media, frames))
+        return [(f"{key}#{place}", image) for place, image in enumerate(pixels)]
 
     def _preprocess(self, media: Media, frames: int) -> Tensor:
-        """(k, 3, height, width): a picture, or the frames of a clip."""
+        """(k, 3, height, width): an image, or the frames of a clip."""
         from PIL import Image
 
         arrays = [self._reader.image(media)] if media.kind == "image" else list(self._reader.video(media, frames))
@@ -170,64 +183,72 @@ class Blip(ABC):
         )["pixel_values"]
         return pixels
 
-    def _look_once(self, items: Sequence[PreparedBlip]) -> dict[str, Tensor]:
-        """Features of every picture of the batch.
+    def _encode(self, items: Sequence[PreparedBlip]) -> dict[str, Tensor]:
+        """The features of every image of the batch, by key.
 
-        Each is computed by itself, so that they are the same bits whatever stands beside it and whenever it is kept.
+        Every image is encoded alone, so that its numbers depend neither on its neighbours nor on when it was cached.
         """
-        from anymal_eval.generation.devices import to_device
-
         parameter = next(self.network.vision_model.parameters())
         found: dict[str, Tensor] = {}
         for item in items:
-            for key, pixels in item.pictures:
+            for key, pixels in item.images:
                 if key in found:
                     continue
                 if key not in self._features:
-                    self._features[key] = self.look(to_device(pixels[None], parameter.device, parameter.dtype))
-                    self.looked += 1
+                    self._features[key] = self.encode_image(to_device(pixels[None], parameter.device, parameter.dtype))
+                    self.images_encoded += 1
                 self._features.move_to_end(key)
                 found[key] = self._features[key]
-        while len(self._features) > KEPT:
+        while len(self._features) > CACHED_FEATURES:
             self._features.popitem(last=False)
         return found
 
     def _compute(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Response]:
-        inputs = self._inputs(items, self.tokens(items, features))
-        if not items[0].option_token_ids:
-            said = self.speaker.generate(inputs, items[0].request.decoding)
-            return [said_response(item, one) for item, one in zip(items, said, strict=True)]
-        rank = self.speaker.rank_decoded if self.speaker.seq2seq else self.speaker.rank
-        scores = rank(inputs, [item.option_token_ids for item in items])
-        return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
+        inputs = self._inputs(items, self.image_tokens(items, features))
+        return respond(items, (self.generator, self.ranker), inputs)
 
-    def _inputs(self, items: Sequence[PreparedBlip], tokens: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Pictures and text of each row, padded: ``inputs_embeds`` (b, t, d) and ``attention_mask`` (b, t)."""
+    def _inputs(self, items: Sequence[PreparedBlip], image_tokens: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Image tokens and text of each row, padded: ``inputs_embeds`` (b, t, d) and ``attention_mask`` (b, t)."""
         import torch
 
-        table = self.speaker.model.get_input_embeddings()
+        table = self.generator.model.get_input_embeddings()
         device = table.weight.device
         rows = []
-        for item, seen in zip(items, tokens, strict=True):
-            text = table(torch.tensor(item.ids, dtype=torch.long, device=device))
-            rows.append(torch.cat([seen.to(text.device, text.dtype), text]))
-        longest = max(map(len, rows))
-        embeds = rows[0].new_zeros((len(rows), longest, rows[0].shape[1]))
-        mask = torch.zeros((len(rows), longest), dtype=torch.long, device=device)
-        for place, row in enumerate(rows):
-            used = slice(0, len(row)) if self.speaker.seq2seq else slice(longest - len(row), longest)
-            embeds[place, used], mask[place, used] = row, 1
-        return {"inputs_embeds": embeds, "attention_mask": mask}
+        for item, tokens in zip(items, image_tokens, strict=True):
+            text = table(torch.tensor(item.token_ids, dtype=torch.long, device=device))
+            rows.append(torch.cat([tokens.to(text.device, text.dtype), text]))
+        return padded_embeddings(rows, side="right" if self.generator.encoder_decoder else "left")
+
+
+def load_blip(model_class: str, options: CheckpointOptions, name: str, extra_parts: Sequence[str] = ()) -> LoadedModel:
+    """Load a checkpoint of the family.
+
+    Args:
+        model_class: the transformers class.
+        options: checkpoint, precision, device ...
+        name: the wrapper's, for the fingerprint.
+        extra_parts: of the processor, which it must have.
+
+    Raises:
+        BadCheckpoint: it is incomplete.
+    """
+    checkpoint = fetch(options)
+    require_processor(checkpoint, tuple(extra_parts))
+    import transformers
+
+    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
+
+    processor = load_processor(checkpoint, options)
+    return load_model(getattr(transformers, model_class), checkpoint, options, name, processor)
+
+
+def no_image_tokens(network: Any) -> Tensor:
+    """(0, d): the image tokens of a prompt without images."""
+    import torch
+
+    return torch.zeros((0, network.config.text_config.hidden_size), device=network.device)
 
 
 def _text(request: Request) -> str:
     turns = ["".join(part for part in message.parts if isinstance(part, str)) for message in request.messages]
     return "\n\n".join(turn for turn in turns if turn)
-
-
-def nothing_seen(network: Any) -> Tensor:
-    """(0, d): a prompt without pictures."""
-    import torch
-
-    width = network.config.text_config.hidden_size
-    return torch.zeros((0, width), device=network.device)

@@ -1,13 +1,11 @@
 """Chat models of transformers: a processor with a chat template, and ``generate``.
 
-A request becomes the conversation that the processor's documentation shows, one for each request; every thread has a
-processor of its own. Requests whose pictures or sounds have the same shape go through the model together, padded on the
-left, the others after one another: what a class does with pictures of many shapes is its own affair.
+A request becomes a conversation in the form of the processor's documentation; every thread has a processor of its own.
+Requests whose images or sounds have the same shape are batched, padded on the left; others are computed one after the
+other, because classes differ in how they batch images of several shapes.
 
-Options are ranked as the continuation of the rendered prompt, with a space between where it ends with none. The tokens
-that an option adds, or changes at the seam, are found in the text before its pictures are unfolded into their tokens.
-
-Shapes:  b rows · t positions
+Options are ranked as continuations of the rendered prompt, after a space unless it ends with white space. The ids that
+an option adds, or changes at the end of the prompt, are found in the text before its media are expanded to many tokens.
 """
 
 from __future__ import annotations
@@ -21,21 +19,26 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import OutOfMemory, RequestFailed
-from anymal_eval.generation.batches import SEQUENCES, joint_batch
-from anymal_eval.generation.bounded_cache import BoundedCache
-from anymal_eval.generation.text_generator import TextGenerator
-from anymal_eval.generation.token_ids import common, joined
-from anymal_eval.models._conversation import blocks
+from anymal_eval.generation import (
+    SEQUENCES,
+    BoundedCache,
+    OptionRanker,
+    TextGenerator,
+    join_with_space,
+    left_padded,
+    memory_guard,
+    option_token_ids,
+)
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat
 from anymal_eval.models._prepared import (
-    answer_alike,
+    answer_in_groups,
     media_key,
-    ranked_response,
+    nbytes,
     refuse_markers,
     require_context,
-    said_response,
+    respond,
 )
-from anymal_eval.models._processor_cache import preprocessed, set_media_key, with_cache
+from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -44,21 +47,25 @@ if TYPE_CHECKING:
     from anymal_eval.checkpoints.transformers_model import LoadedModel
     from anymal_eval.media.reader import MediaReader
 
-OPENED_BYTES = 256 << 20  # of decoded media that wait for their next question
-# Texts that a tokenizer or processor reads as the place of a medium.
+DECODED_BYTES = 256 << 20  # of decoded media that are cached
+# Attributes of tokenizers and processors with the texts that they read as the place of a medium.
 MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaLimits:
-    """What a model takes: kinds of media, and how many of them (None: any number)."""
+    """The kinds of media that a model takes, and how many (None: any number)."""
 
     kinds: frozenset[MediaKind]
     most: int | None = None
 
 
-class Chat:
-    """The wrapper of a chat model."""
+class ChatModel:
+    """The wrapper of a chat model.
+
+    Attributes:
+        prefix_sharing: None until ``_prefix_self_test.try_sharing`` turns it on.
+    """
 
     def __init__(self, loaded: LoadedModel, reader: MediaReader, limits: MediaLimits) -> None:
         self.fingerprint = loaded.fingerprint
@@ -70,113 +77,111 @@ class Chat:
         self._processor = loaded.processor
         self._limits = limits
         self._reader = reader
-        self._opened: BoundedCache[list[Any]] = BoundedCache(
-            OPENED_BYTES, lambda arrays: sum(array.nbytes for array in arrays)
-        )
-        self.preprocessed = preprocessed()
+        self._decoded_media: BoundedCache[list[Any]] = BoundedCache(DECODED_BYTES, nbytes)
+        self.preprocessed = preprocessed_cache()
         self._lock = threading.Lock()
-        self._own = threading.local()
-        self.speaker = TextGenerator(loaded.model, loaded.processor.tokenizer)
-        self.sharing: PrefixSharing | None = None  # whoever loads a model tries it first: see ``_sharing_trial``
-        self.timings = self.speaker.timings  # a medium is encoded where its prompt is prefilled
+        self._thread = threading.local()
+        self.generator = TextGenerator(loaded.model, loaded.processor.tokenizer)
+        self.timings = self.generator.timings  # media are encoded as a part of prefilling
+        self.ranker = OptionRanker(loaded.model, self.generator.pad_id, self.timings)
+        self.prefix_sharing: PrefixSharing | None = None
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
     def prepare(self, request: Request) -> PreparedChat:
         """Decode, render the chat template, preprocess and tokenise."""
-        processor = self._mine()
-        shown, heard = self._open(request)
-        about = "|".join(media_key(media, request.frames) for media in request.media) or None
-        set_media_key(processor, about)
+        processor = self._processor_of_thread()
+        images, audios = self._open(request)
+        key = "|".join(media_key(media, request.frames) for media in request.media) or None
+        set_media_key(processor, key)
         named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
         refuse_markers(request, [str(name) for name in named if name])
-        text = joined(self._render(processor, request), request.answer_prefix)
+        text = join_with_space(self._render(processor, request), request.answer_prefix)
         # The rule of ``apply_chat_template(tokenize=True)``: a template that writes the first token needs no other.
         first = processor.tokenizer.bos_token
         special = not (first and text.startswith(first))
-        inputs = self._process(processor, text, special, shown, heard)
-        option_token_ids, changed = self._tails(processor.tokenizer, text, special, request.candidates)
+        inputs = self._process(processor, text, special, images, audios)
+        option_ids, changed = self._option_ids(processor.tokenizer, text, special, request.candidates)
         if changed:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
-        require_context(request, length, option_token_ids, self._context)
+        require_context(request, length, option_ids, self._context)
         ids = inputs["input_ids"][0].tolist()
-        cut = self.sharing.cut(request, ids) if self.sharing is not None else 0
+        shared = self.prefix_sharing.prefix_length(request, ids) if self.prefix_sharing is not None else 0
         return PreparedChat(
             request=request,
-            option_token_ids=option_token_ids,
-            prefix_key=fingerprint.of([about, ids[:cut]]) if cut else None,
-            media_key=about,
-            prefix_tokens=cut,
-            suffix_tokens=length - cut,
-            nbytes=sum(getattr(value, "nbytes", 0) for value in inputs.values()),
-            alike=self._alike(inputs, bool(option_token_ids)),
+            option_token_ids=option_ids,
+            prefix_key=fingerprint.of([key, ids[:shared]]) if shared else None,
+            media_key=key,
+            prefix_tokens=shared,
+            suffix_tokens=length - shared,
+            nbytes=nbytes(inputs.values()),
+            batch_key=self._batch_key(inputs, bool(option_ids)),
             inputs=inputs,
-            cut=cut,
+            prefix_length=shared,
         )
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        """Generate or rank; a request whose numbers are broken fails alone."""
+        """Generate or rank; a request whose logits are broken fails alone."""
         import torch
 
-        from anymal_eval.anymal.decoding import memory_guard
-
         items = [item for item in batch if isinstance(item, PreparedChat)]
-        if self.sharing is not None:
-            items = self.sharing.marked(items)
+        if self.prefix_sharing is not None:
+            items = self.prefix_sharing.with_batch_keys(items)
         try:
             with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
-                return answer_alike(items, self._compute)
+                return answer_in_groups(items, self._compute)
         except OutOfMemory:
-            if self.sharing is not None:
-                self.sharing.forget()
+            if self.prefix_sharing is not None:
+                self.prefix_sharing.clear()
             raise
 
     def close(self) -> None:
-        """End the decoder processes and let what they opened go."""
-        self._opened.clear()
+        """Stop the decoder processes and empty the caches."""
+        self._decoded_media.clear()
         self.preprocessed.clear()
         self._reader.close()
-        if self.sharing is not None:
-            self.sharing.forget()
+        if self.prefix_sharing is not None:
+            self.prefix_sharing.clear()
 
     @property
     def sample_rate(self) -> int:
-        """Of the sounds that it takes."""
+        """Of sounds, in Hz."""
         return int(self._processor.feature_extractor.sampling_rate)
 
-    def keep_decoded(self, key: str, array: Any) -> None:
-        """Take a medium as decoded, by its key."""
-        self._opened.put(key, [array])
+    def cache_decoded(self, key: str, array: Any) -> None:
+        """Put a decoded medium into the cache, by its ``media_key``."""
+        self._decoded_media.put(key, [array])
 
-    def _mine(self) -> Any:
-        """The processor of the thread that asks: a fast tokenizer cannot be used by two at once."""
-        if not hasattr(self._own, "processor"):
+    def _processor_of_thread(self) -> Any:
+        """The calling thread's processor: two threads cannot use one fast tokenizer."""
+        if not hasattr(self._thread, "processor"):
             with self._lock:
-                self._own.processor = with_cache(copy.deepcopy(self._processor), self.preprocessed)
-        return self._own.processor
+                self._thread.processor = with_cache(copy.deepcopy(self._processor), self.preprocessed)
+        return self._thread.processor
 
     def _open(self, request: Request) -> tuple[list[Any], list[Any]]:
-        """Pictures (frames too) and sounds, in the order of the prompt."""
+        """Images, frames among them, and sounds, in the order of the prompt."""
         from PIL import Image
 
-        shown: list[Any] = []
-        heard: list[Any] = []
+        images: list[Any] = []
+        audios: list[Any] = []
         for media in request.media:
             if media.kind not in self.accepts:
-                raise RequestFailed(f"{media.uri}: the model takes {_listed(self.accepts)}, not {media.kind}")
+                kinds = " and ".join(sorted(self.accepts))
+                raise RequestFailed(f"{media.uri}: the model takes {kinds}, not {media.kind}")
         count = sum(request.frames if media.kind == "video" else 1 for media in request.media)
         if self._limits.most is not None and count > self._limits.most:
             raise RequestFailed(f"the prompt has {count} pictures or frames, the model takes {self._limits.most}")
         for media in request.media:
             arrays = self._decoded(media, request.frames)
             if media.kind == "audio":
-                heard.extend(arrays)
+                audios.extend(arrays)
             else:
-                shown.extend(Image.fromarray(array) for array in arrays)
-        return shown, heard
+                images.extend(Image.fromarray(array) for array in arrays)
+        return images, audios
 
     def _decoded(self, media: Media, frames: int) -> list[Any]:
-        """A medium's arrays, decoded once for the questions about it."""
+        """A medium's arrays, decoded once for all questions about it."""
 
         def decode() -> list[Any]:
             if media.kind == "image":
@@ -185,14 +190,14 @@ class Chat:
                 return list(self._reader.video(media, frames))
             return [self._reader.audio(media, self.sample_rate)]
 
-        return self._opened.get(media_key(media, frames), decode)
+        return self._decoded_media.get(media_key(media, frames), decode)
 
     def _render(self, processor: Any, request: Request) -> str:
-        """The conversation as the chat template writes it, open for the model's answer."""
+        """The conversation through the chat template, open for the model's answer."""
         from jinja2.exceptions import TemplateError
 
         conversation = [
-            {"role": message.role, "content": [block for part in message.parts for block in blocks(part, request)]}
+            {"role": message.role, "content": [block for part in message.parts for block in _blocks(part, request)]}
             for message in request.messages
         ]
         try:
@@ -202,52 +207,54 @@ class Chat:
             raise RequestFailed(f"the chat template takes no conversation of {roles}: {error}") from error
         return text
 
-    def _process(self, processor: Any, text: str, special: bool, shown: list[Any], heard: list[Any]) -> dict[str, Any]:
+    def _process(
+        self, processor: Any, text: str, special: bool, images: list[Any], audios: list[Any]
+    ) -> dict[str, Any]:
         extra: dict[str, Any] = {}
-        if shown:
-            extra["images"] = [shown]
-        if heard:
-            extra |= {"audio": heard, "sampling_rate": self.sample_rate}
+        if images:
+            extra["images"] = [images]
+        if audios:
+            extra |= {"audio": audios, "sampling_rate": self.sample_rate}
         try:
-            made = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
+            outputs = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
         except (ValueError, IndexError) as error:
             raise RequestFailed(f"the processor refuses the prompt: {' '.join(str(error).split())}") from error
-        return dict(made)
+        return dict(outputs)
 
-    def _tails(
+    def _option_ids(
         self, tokenizer: Any, text: str, special: bool, candidates: Sequence[str]
     ) -> tuple[tuple[tuple[int, ...], ...], int]:
-        """Each option's ids after those that all have in common, and how many of the prompt's are not among these."""
+        """Each option's ids, and how many ids at the end of the prompt are among them."""
         if not candidates:
             return (), 0
-        bare = tokenizer(text, add_special_tokens=special)["input_ids"]
-        whole = [tokenizer(joined(text, option), add_special_tokens=special)["input_ids"] for option in candidates]
-        shared = min(common(bare, ids) for ids in whole)
-        option_token_ids = tuple(tuple(ids[shared:]) for ids in whole)
-        if not all(option_token_ids):
-            raise RequestFailed(f"one of the options {list(candidates)} adds no token to the prompt")
-        return option_token_ids, len(bare) - shared
+        texts = [text, *(join_with_space(text, option) for option in candidates)]
+        prompt, *with_option = [tokenizer(each, add_special_tokens=special)["input_ids"] for each in texts]
+        kept, option_ids = option_token_ids(prompt, with_option)
+        return option_ids, len(prompt) - kept
 
-    def _alike(self, inputs: Mapping[str, Any], ranked: bool) -> object:
-        """Equal for requests that can share a batch."""
+    def _batch_key(self, inputs: Mapping[str, Any], ranked: bool) -> object:
+        """The shapes of the media; for requests that cannot be batched a key of their own."""
         import torch
 
-        media = {name: value for name, value in inputs.items() if name not in SEQUENCES}
-        if (ranked and self.speaker.one_by_one) or not all(torch.is_tensor(value) for value in inputs.values()):
+        if (ranked and self.ranker.one_at_a_time) or not all(torch.is_tensor(value) for value in inputs.values()):
             return object()
-        return tuple(sorted((name, tuple(value.shape)) for name, value in media.items()))
+        return tuple(sorted((name, tuple(value.shape)) for name, value in inputs.items() if name not in SEQUENCES))
 
     def _compute(self, items: Sequence[PreparedChat]) -> list[Response]:
-        start = time.perf_counter()
-        begun = self.sharing.begun(items) if self.sharing is not None else None
-        inputs, past = begun or (joint_batch([item.inputs for item in items], self.speaker.pad, self.network), None)
-        self.timings["prefilling"] += time.perf_counter() - start
-        if not items[0].option_token_ids:
-            said = self.speaker.generate(inputs, items[0].request.decoding, past)
-            return [said_response(item, one) for item, one in zip(items, said, strict=True)]
-        scores = self.speaker.rank(inputs, [item.option_token_ids for item in items], past)
-        return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
+        started = time.perf_counter()
+        shared = self.prefix_sharing.batch(items) if self.prefix_sharing is not None else None
+        inputs, prefix = shared or (
+            left_padded([item.inputs for item in items], self.generator.pad_id, self.network),
+            None,
+        )
+        self.timings["prefilling"] += time.perf_counter() - started
+        return respond(items, (self.generator, self.ranker), inputs, prefix)
 
 
-def _listed(kinds: frozenset[MediaKind]) -> str:
-    return " and ".join(sorted(kinds))
+def _blocks(part: str | Media, request: Request) -> list[dict[str, str]]:
+    """A part of a message in the form of chat templates; a clip is its frames."""
+    if isinstance(part, str):
+        return [{"type": "text", "text": part}]
+    if part.kind == "video":
+        return [{"type": "image"}] * request.frames
+    return [{"type": part.kind}]

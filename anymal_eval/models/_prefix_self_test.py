@@ -1,8 +1,8 @@
-"""PrefixSharing is tried before it is used: a few requests, answered with it and without, must come out the same.
+"""Tests prefix sharing on a loaded model: a few requests must get the same answers with it and without.
 
-What a class does with a cache, with positions and with its processor's output is its own affair, and thousands of
-checkpoints go by one name: reading that it should work is not enough. Where it does not, requests are answered whole,
-which changes no number; either outcome stands in the manifest.
+How a class treats a cache, positions and its processor's output cannot be read from its name, and thousands of
+checkpoints share one name. Where the test fails, requests are answered whole, which changes no number. The outcome is
+recorded in the manifest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import RequestFailed
+from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._prefix_sharing import PrefixSharing, obstacle
 from anymal_eval.models._prepared import media_key
 from anymal_eval.records import Decoding, Media, Message, Request, Response
@@ -18,83 +19,82 @@ from anymal_eval.records import Decoding, Media, Message, Request, Response
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from anymal_eval.models._chat import Chat
-
 ON = "on: self-test passed"
-TOLERANCE = 1e-4  # of a sum of log p, in fp32
-# Fewer digits: as far from one request at a time as so many times what a plain batch is.
+TOLERANCE = 1e-4  # of a sum of log p, in float32
+# In lower precision: scores may differ from those of single requests by so many times what plain batching changes.
 NOISE = 4.0
 GREEDY, BEAMS = Decoding(max_new_tokens=5), Decoding(max_new_tokens=5, beams=2)
 OPTIONS = ("yes", "no", "it is neither of these")
 QUESTIONS = ("What is this?", "How many things are there, where are they, and which of them is the largest?")
+# The wordings decide whether the test passes, which the manifest records: they stay as they are.
 PREAMBLE = "All that is known of this matter was written down here, in one long sentence, before it was asked: "
-SIZES = ((96, 64), (48, 120))  # of pictures: two shapes, which some processors cut into other numbers of tiles
-SECONDS = (0.5, 0.9)  # of sounds
-# What classes raise that were not written for this; anything else is a fault to be shown.
+IMAGE_SIZES = ((96, 64), (48, 120))  # two shapes, which some processors cut into different numbers of tiles
+AUDIO_SECONDS = (0.5, 0.9)
+# What classes raise that were not written for this; anything else is a bug, to be shown.
 REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
-def try_sharing(chat: Chat, wanted: bool, *, exact: bool) -> Chat:
-    """Turn sharing on where it was asked for and works, and say in ``provenance`` which it is, and why.
+def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
+    """Turn prefix sharing on if it is wanted and passes the test, and record in ``provenance`` why it is on or off.
 
     Args:
         chat: a loaded model.
         wanted: ``-o share``.
-        exact: whether it computes in fp32.
+        exact: whether it computes in float32.
     """
     why = "-o share=false" if not wanted else obstacle(chat.network)
     if why is None:
-        sharing = PrefixSharing(chat.network, chat.speaker.pad)
+        sharing = PrefixSharing(chat.network, chat.generator.pad_id)
         try:
             why = _difference(chat, sharing, exact)
         except REFUSALS as error:
             why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        sharing.forget()
+        sharing.clear()
         sharing.prefilled = 0
-        chat.sharing = sharing if why is None else None
+        chat.prefix_sharing = sharing if why is None else None
     chat.provenance["prefix_sharing"] = ON if why is None else f"off: {why}"
     chat.timings.update(dict.fromkeys(chat.timings, 0.0))
     return chat
 
 
-def _difference(chat: Chat, sharing: PrefixSharing, exact: bool) -> str | None:
-    """What differs between sharing and one request at a time; None where nothing does."""
-    asked = _requests(chat)
-    chat.sharing = None
-    alone = [_answered(chat, [request])[0] for request in asked]
-    batched = alone if exact else _answered(chat, asked)
-    chat.sharing = sharing
-    shared = _answered(chat, asked)
-    if chat.prepare(asked[0]).prefix_key is None:
+def _difference(chat: ChatModel, sharing: PrefixSharing, exact: bool) -> str | None:
+    """How answers with sharing differ from those to single requests; None if they do not."""
+    requests = _requests(chat)
+    chat.prefix_sharing = None
+    alone = [_responses(chat, [request])[0] for request in requests]
+    batched = alone if exact else _responses(chat, requests)
+    chat.prefix_sharing = sharing
+    shared = _responses(chat, requests)
+    if chat.prepare(requests[0]).prefix_key is None:
         return "its processor leaves no place of a medium to be seen"
-    allowed = TOLERANCE if exact else max(TOLERANCE, NOISE * _apart(alone, batched))
-    apart = _apart(alone, shared)
-    if not apart <= allowed:
-        return f"self-test failed, scores differ by {apart:.1e}"
+    allowed = TOLERANCE if exact else max(TOLERANCE, NOISE * _largest_gap(alone, batched))
+    gap = _largest_gap(alone, shared)
+    if not gap <= allowed:
+        return f"self-test failed, scores differ by {gap:.1e}"
     texts = [response.answer for response in alone]
-    wrong, plainly = (
+    different, by_batching = (
         sum(text != other.answer for text, other in zip(texts, found, strict=True)) for found in (shared, batched)
     )
-    if wrong > (0 if exact else plainly + 1):  # where two tokens are level, fewer digits may tip them
-        return f"self-test failed, {wrong} of {len(asked)} answers differ"
+    if different > (0 if exact else by_batching + 1):  # in lower precision two tokens may be level
+        return f"self-test failed, {different} of {len(requests)} answers differ"
     return None
 
 
-def _answered(chat: Chat, asked: Sequence[Request]) -> list[Response]:
+def _responses(chat: ChatModel, requests: Sequence[Request]) -> list[Response]:
     """Responses without failures.
 
     Raises:
         RequestFailed: there is one.
     """
-    found = list(chat.answer([chat.prepare(request) for request in asked]))
+    found = list(chat.answer([chat.prepare(request) for request in requests]))
     failures = [response.failure.message for response in found if response.failure is not None]
     if failures:
         raise RequestFailed(failures[0])
     return found
 
 
-def _apart(some: Sequence[Response], others: Sequence[Response]) -> float:
-    """By how much the scores differ at most."""
+def _largest_gap(some: Sequence[Response], others: Sequence[Response]) -> float:
+    """The largest difference between scores."""
     pairs = [
         pair
         for one, other in zip(some, others, strict=True)
@@ -103,12 +103,12 @@ def _apart(some: Sequence[Response], others: Sequence[Response]) -> float:
     return max((abs(one - other) for one, other in pairs), default=0.0)
 
 
-def _requests(chat: Chat) -> list[Request]:
-    """Of two media two questions each, to say in two ways and to rank; and two questions without a medium."""
+def _requests(chat: ChatModel) -> list[Request]:
+    """Two questions on each of two media, by greedy search, beam search and ranking; two questions without media."""
     made: list[tuple[tuple[str | Media, ...], tuple[str, ...], Decoding]] = []
     for medium in _media(chat):
         for question in QUESTIONS:
-            made += [((medium, question), (), how) for how in (GREEDY, BEAMS)]
+            made += [((medium, question), (), decoding) for decoding in (GREEDY, BEAMS)]
             made.append(((medium, question), OPTIONS, GREEDY))
     made += [((PREAMBLE + question,), (), GREEDY) for question in QUESTIONS]
     return [
@@ -116,26 +116,26 @@ def _requests(chat: Chat) -> list[Request]:
             id=f"self-test-{place}",
             messages=(Message(role="user", parts=parts),),
             candidates=candidates,
-            decoding=how,
+            decoding=decoding,
         )
-        for place, (parts, candidates, how) in enumerate(made)
+        for place, (parts, candidates, decoding) in enumerate(made)
     ]
 
 
-def _media(chat: Chat) -> list[Media]:
-    """Two media of noise, put where what was decoded waits for its next question."""
+def _media(chat: ChatModel) -> list[Media]:
+    """Two media of noise, put into the model's cache of decoded media."""
     import numpy as np
 
-    drawn = np.random.default_rng(0)
-    heard = "image" not in chat.accepts
+    rng = np.random.default_rng(0)
+    audio = "image" not in chat.accepts
     found = []
     for place in range(2):
-        medium = Media(kind="audio" if heard else "image", uri=f"self-test:{place}")
+        medium = Media(kind="audio" if audio else "image", uri=f"self-test:{place}")
         array: NDArray[Any]
-        if heard:
-            array = drawn.normal(scale=0.1, size=int(SECONDS[place] * chat.sample_rate)).astype(np.float32)
+        if audio:
+            array = rng.normal(scale=0.1, size=int(AUDIO_SECONDS[place] * chat.sample_rate)).astype(np.float32)
         else:
-            array = drawn.integers(0, 256, (*SIZES[place], 3), dtype=np.uint8)
-        chat.keep_decoded(media_key(medium, 1), array)
+            array = rng.integers(0, 256, (*IMAGE_SIZES[place], 3), dtype=np.uint8)
+        chat.cache_decoded(media_key(medium, 1), array)
         found.append(medium)
     return found

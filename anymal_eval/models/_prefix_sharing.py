@@ -1,142 +1,140 @@
-"""Requests of a chat model that begin alike begin once: what they share is computed once and its cache serves them all.
+"""Prefix caching for chat models: requests that share a system prompt and media prefill that prefix once and reuse its KV
+cache.
 
-A beginning ends at the last token of the last medium: system prompt, media, and the text between. Requests are split
-there, at a token, so each has the very tokens that it has alone. Those without media share what text they begin with.
+A prefix ends with the last token of the last medium: system prompt, media, and the text between. Prompts are split
+between tokens, so every request keeps the very tokens that it has alone. Requests without media share the text that
+their prompts start with.
 
-Every beginning is computed by itself, so that it is the same bits whatever stands beside it and whenever it was kept.
+Every prefix is prefilled alone, so that its numbers depend neither on its neighbours nor on when it was cached.
 
-Shapes:  b rows · h heads · t positions · d width of a head
+Shapes:  b rows · t positions
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from anymal_eval.generation.batches import SEQUENCES, joint_batch
-from anymal_eval.generation.bounded_cache import BoundedCache
-from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV
-from anymal_eval.generation.token_ids import common
+from anymal_eval.generation import (
+    SEQUENCES,
+    BatchedPrefix,
+    BoundedCache,
+    PrefixKV,
+    concatenated,
+    forward_parameters,
+    left_padded,
+    prefill,
+    shared_prefix_length,
+)
 from anymal_eval.models._prepared import PreparedRequest
 from anymal_eval.records import Request
 
-if TYPE_CHECKING:
-    pass
-
-KEPT_BYTES = 256 << 20  # of beginnings that stay on the device for the next batch; the last one stays in any case
-LEAST_TEXT = 16  # tokens that requests without media must share: a shorter beginning costs as much as it saves
-MEDIA, TEXT = "begins with media", "begins with text"  # what ``alike`` says of rows that share
+CACHE_BYTES = 256 << 20  # of prefixes that stay on the device for the next batch; the last one stays in any case
+LEAST_TEXT = 16  # tokens that requests without media must share: a shorter prefix costs as much as it saves
+MEDIA, TEXT = "shared media", "shared text"  # batch keys of rows that share a prefix
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedChat(PreparedRequest):
-    """What the processor made of a request, as for a batch of one; ``cut`` tokens of it may be shared (0: none)."""
+    """A request with the processor's output, as a batch of one.
+
+    Attributes:
+        inputs: by name; sequences (1, t).
+        prefix_length: how many of its tokens other requests may share; 0 for none.
+    """
 
     inputs: Mapping[str, Any]
-    cut: int = 0
+    prefix_length: int = 0
 
 
 class PrefixSharing:
-    """Beginnings of one model, computed when first needed.
+    """The cached prefixes of one model.
 
     Attributes:
-        prefilled: how many were computed, for tests of what is shared.
+        prefilled: how many were computed, for tests.
     """
 
-    def __init__(self, model: Any, pad: int) -> None:
-        self._model, self._pad = model, pad
-        self._marks = media_tokens(model.config)
-        self._last = {"logits_to_keep": 1} if "logits_to_keep" in _takes(model) else {}
-        self._ahead = "mm_encoder_outputs" in _takes(model)
-        self._kept: BoundedCache[PrefixKV] = BoundedCache(KEPT_BYTES, lambda head: head.nbytes)
+    def __init__(self, model: Any, pad_id: int) -> None:
+        self._model, self._pad_id = model, pad_id
+        self._media_ids = media_token_ids(model.config)
+        self._encodes_before_beams = "mm_encoder_outputs" in forward_parameters(model)
+        self._cache: BoundedCache[PrefixKV] = BoundedCache(CACHE_BYTES, lambda prefix: prefix.nbytes)
         self.prefilled = 0
 
-    def forget(self) -> None:
-        """Give the device's memory back."""
-        self._kept.clear()
+    def clear(self) -> None:
+        """Free the device's memory."""
+        self._cache.clear()
 
-    def cut(self, request: Request, ids: Sequence[int]) -> int:
-        """How many of a request's tokens may be shared: up to the last medium's last; 0 where there is none.
+    def prefix_length(self, request: Request, ids: Sequence[int]) -> int:
+        """How many of a request's tokens may be shared: up to the last token of its media; 0 for none.
 
-        Classes that do not encode media ahead of the beams give several media of a row to the wrong ones, which a
-        beginning computed once would not. Such a request is left whole, so that sharing changes no answer.
+        In beam search, classes that do not encode media before the beams are made give several media of a row to the
+        wrong beams; a prefix computed once would not. Such a request is not split, so that sharing changes no answer.
         """
-        if not request.media or (request.decoding.beams > 1 < len(request.media) and not self._ahead):
+        if not request.media or (request.decoding.beams > 1 < len(request.media) and not self._encodes_before_beams):
             return 0
-        last = max((place for place, token in enumerate(ids) if token in self._marks), default=-1)
+        last = max((place for place, token in enumerate(ids) if token in self._media_ids), default=-1)
         return last + 1 if last + 1 < len(ids) else 0
 
-    def marked(self, items: Sequence[PreparedChat]) -> list[PreparedChat]:
-        """The same requests, those that share said to be ``alike``.
+    def with_batch_keys(self, items: Sequence[PreparedChat]) -> list[PreparedChat]:
+        """The same requests; those that share a prefix get the same ``batch_key``.
 
-        A beginning that only one request of a batch has is not split off, but for a batch of one, whose next may have
-        it too: how a batch is computed depends on nothing but the batch.
+        A prefix that a single request of a batch has is not split off, but in a batch of one, whose successor may have
+        it too. So how a batch is computed depends on the batch alone.
         """
-        times = Counter(item.prefix_key for item in items)
-        bare = [item for item in items if not item.request.media]
+        count = Counter(item.prefix_key for item in items)
+        without_media = [item for item in items if not item.request.media]
         return [
-            replace(item, alike=MEDIA)
-            if item.prefix_key is not None and (times[item.prefix_key] > 1 or len(items) == 1)
-            else replace(item, alike=TEXT)
-            if not item.request.media and len(bare) > 1
+            replace(item, batch_key=MEDIA)
+            if item.prefix_key is not None and (count[item.prefix_key] > 1 or len(items) == 1)
+            else replace(item, batch_key=TEXT)
+            if not item.request.media and len(without_media) > 1
             else item
             for item in items
         ]
 
-    def begun(self, items: Sequence[PreparedChat]) -> tuple[dict[str, Any], BatchedPrefix] | None:
-        """Whole rows and what is computed of them; None where they share nothing.
+    def batch(self, items: Sequence[PreparedChat]) -> tuple[dict[str, Any], BatchedPrefix] | None:
+        """Whole prompts and their computed prefixes; None where they share nothing.
 
         Args:
-            items: ``alike``, as :meth:`marked` left them.
+            items: of one ``batch_key`` from :meth:`with_batch_keys`.
 
         Returns:
-            ``input_ids`` and ``attention_mask``, (b, t): beginnings padded on the left, then what follows them, padded
-            on the left too. Positions count what is there, so no padding is noticed.
+            ``input_ids`` and ``attention_mask``, (b, t): prefixes padded on the left, then the rest of the prompts,
+            padded on the left too.
         """
-        if items[0].alike == MEDIA:
-            heads = {str(item.prefix_key): item for item in items}
-            found = {key: self._kept.get(key, partial(self._prefill, item)) for key, item in heads.items()}
-            places = {key: place for place, key in enumerate(found)}
+        if items[0].batch_key == MEDIA:
+            first = {str(item.prefix_key): item for item in items}
+            prefixes = {key: self._cache.get(key, partial(self._prefill, item)) for key, item in first.items()}
+            places = {key: place for place, key in enumerate(prefixes)}
             rows = [places[str(item.prefix_key)] for item in items]
-            cuts = [item.cut for item in items]
-        elif items[0].alike == TEXT and (shared := _shared_text(items)) >= LEAST_TEXT:
-            found = {TEXT: self._prefill(replace(items[0], cut=shared))}
-            rows, cuts = [0] * len(items), [shared] * len(items)
+            lengths = [item.prefix_length for item in items]
+        elif items[0].batch_key == TEXT and (shared := _shared_text(items)) >= LEAST_TEXT:
+            prefixes = {TEXT: self._prefill(replace(items[0], prefix_length=shared))}
+            rows, lengths = [0] * len(items), [shared] * len(items)
         else:
             return None
-        past = BatchedPrefix(heads=tuple(found.values()), rows=tuple(rows), positions=max(cuts))
-        parts = [
-            joint_batch([_between(item.inputs, *ends) for item, ends in zip(items, spans, strict=True)], self._pad,
-                        self._model)
-            for spans in ([(0, cut) for cut in cuts], [(cut, None) for cut in cuts])
-        ]  # fmt: skip
-        import torch
-
-        return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}, past
+        pairs = list(zip(items, lengths, strict=True))
+        starts = left_padded([_between(item.inputs, 0, end) for item, end in pairs], self._pad_id, self._model)
+        rests = left_padded([_between(item.inputs, end, None) for item, end in pairs], self._pad_id, self._model)
+        return concatenated(starts, rests), BatchedPrefix(prefixes=tuple(prefixes.values()), rows=tuple(rows))
 
     def _prefill(self, item: PreparedChat) -> PrefixKV:
-        from transformers.cache_utils import DynamicCache
-
-        given = {name: value[:, : item.cut] if name in SEQUENCES else value for name, value in item.inputs.items()}
-        out = self._model(
-            **joint_batch([given], self._pad, self._model),
-            past_key_values=DynamicCache(config=self._model.config),
-            use_cache=True,
-            **self._last,
-        )
+        inputs = {
+            name: value[:, : item.prefix_length] if name in SEQUENCES else value for name, value in item.inputs.items()
+        }
         self.prefilled += 1
-        return PrefixKV(layers=tuple((layer.keys, layer.values) for layer in out.past_key_values.layers))
+        return prefill(self._model, left_padded([inputs], self._pad_id, self._model))
 
 
 def obstacle(model: Any) -> str | None:
-    """Why a class cannot go on from a beginning's cache; None where it may be tried."""
+    """Why a class cannot continue from a prefix's cache; None where it may be tried."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
-    takes = _takes(model)
+    takes = forward_parameters(model)
     if model.config.is_encoder_decoder:
         return "an encoder reads the whole prompt"
     if "cross_attention_mask" in takes:
@@ -148,18 +146,14 @@ def obstacle(model: Any) -> str | None:
     kinds = {type(layer) for layer in DynamicCache(config=model.config).layers} - {DynamicLayer}
     if kinds:
         return f"its cache has layers that do not keep every token ({', '.join(sorted(k.__name__ for k in kinds))})"
-    return None if media_tokens(model.config) else "its configuration does not say which tokens are media"
+    return None if media_token_ids(model.config) else "its configuration does not say which tokens are media"
 
 
-def media_tokens(config: Any) -> frozenset[int]:
-    """The ids in whose places media stand."""
+def media_token_ids(config: Any) -> frozenset[int]:
+    """The ids at whose positions media features are inserted."""
     names = [f"{medium}_token_{kind}" for medium in ("image", "audio", "video") for kind in ("id", "index")]
     found = [getattr(config, name, None) for name in names]
     return frozenset(value for value in found if isinstance(value, int))
-
-
-def _takes(model: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(model.forward).parameters)
 
 
 def _between(inputs: Mapping[str, Any], start: int, end: int | None) -> dict[str, Any]:
@@ -167,9 +161,8 @@ def _between(inputs: Mapping[str, Any], start: int, end: int | None) -> dict[str
 
 
 def _shared_text(items: Sequence[PreparedChat]) -> int:
-    """How many tokens all of them begin with, one less than the shortest has at most."""
+    """How many tokens all of them start with; every request keeps at least one token of its own."""
     if len(items) < 2:
         return 0
     ids = [item.inputs["input_ids"][0].tolist() for item in items]
-    low, high = min(ids), max(ids)  # in the order of the ids, these two differ earliest
-    return min(common(low, high), min(map(len, ids)) - 1)
+    return min(shared_prefix_length(*ids), min(map(len, ids)) - 1)

@@ -1,46 +1,61 @@
-"""What wrappers of local networks share: a prepared request, and batches in which a broken row fails alone."""
+"""What wrappers of local networks share: prepared requests, and batches in which a broken row fails alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anymal_eval.errors import BadLogits, ContextTooLong, RequestFailed
+from anymal_eval.generation import BatchedPrefix, Completion, OptionRanker, OptionTokenIds, TextGenerator
 from anymal_eval.records import Failure, Media, Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.generation.text_generator import Completion
-
-OptionTokenIds = tuple[tuple[int, ...], ...]
+    from anymal_eval.media.reader import MediaReader
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRequest:
-    """A request made ready for a batch.
+    """A preprocessed and tokenised request.
 
-    ``option_token_ids`` are the ids that each option adds to the prompt; ``alike`` says what batches with it.
+    Attributes:
+        option_token_ids: the ids that each option adds to the prompt; empty where text is generated.
+        prefix_key: equal for requests that can share a KV cache.
+        media_key: equal for requests about the same media.
+        prefix_tokens: tokens up to the last medium.
+        suffix_tokens: tokens after it.
+        nbytes: host memory that it holds.
+        batch_key: equal for requests that can be computed in one batch.
     """
 
     request: Request
-    option_token_ids: OptionTokenIds
-    prefix_key: str | None
-    media_key: str | None
-    prefix_tokens: int
-    suffix_tokens: int
-    nbytes: int
-    alike: Hashable = None
+    option_token_ids: OptionTokenIds = ()
+    prefix_key: str | None = None
+    media_key: str | None = None
+    prefix_tokens: int = 0
+    suffix_tokens: int = 0
+    nbytes: int = 0
+    batch_key: Hashable = None
 
 
-R = TypeVar("R", bound=PreparedRequest)
+P = TypeVar("P", bound=PreparedRequest)
 
 
-def answer_alike(items: Sequence[R], compute: Callable[[Sequence[R]], list[Response]]) -> list[Response]:
-    """Compute together what can be, and give the responses in the order of the items."""
+def answer_in_groups(items: Sequence[P], compute: Callable[[Sequence[P]], list[Response]]) -> list[Response]:
+    """Answer requests in batches of one kind: ranked or not, one decoding, one ``batch_key``.
+
+    Args:
+        items: requests of any kinds.
+        compute: answers a batch; where it raises ``BadLogits``, its rows are computed singly, so that a broken one
+            fails alone.
+
+    Returns:
+        Responses in the order of the items.
+    """
     groups: dict[Hashable, list[int]] = {}
     for place, item in enumerate(items):
-        how = None if item.option_token_ids else item.request.decoding
-        groups.setdefault((bool(item.option_token_ids), how, item.alike), []).append(place)
+        decoding = None if item.option_token_ids else item.request.decoding
+        groups.setdefault((bool(item.option_token_ids), decoding, item.batch_key), []).append(place)
     found: dict[int, Response] = {}
     for places in groups.values():
         responses = _isolated([items[place] for place in places], compute)
@@ -48,30 +63,53 @@ def answer_alike(items: Sequence[R], compute: Callable[[Sequence[R]], list[Respo
     return [found[place] for place in range(len(items))]
 
 
-def _isolated(items: Sequence[R], compute: Callable[[Sequence[R]], list[Response]]) -> list[Response]:
+def _isolated(items: Sequence[P], compute: Callable[[Sequence[P]], list[Response]]) -> list[Response]:
     try:
         return compute(items)
     except BadLogits as error:
         if len(items) > 1:
-            # One broken row must not take its neighbours along.
             return [response for item in items for response in _isolated([item], compute)]
-        failure = Failure(kind=error.kind, message=str(error))
-        return [Response(id=items[0].request.id, failure=failure)]
+        return [failed_response(items[0].request, error)]
 
 
-def said_response(item: PreparedRequest, said: Completion) -> Response:
-    """A generated answer."""
+def respond(
+    items: Sequence[PreparedRequest],
+    engines: tuple[TextGenerator, OptionRanker],
+    inputs: Mapping[str, Any],
+    prefix: BatchedPrefix | None = None,
+    *,
+    strip: bool = True,
+) -> list[Response]:
+    """Generate or rank one batch of ``answer_in_groups``.
+
+    Args:
+        items: b requests of one kind.
+        engines: the model's.
+        inputs: their whole prompts as a padded batch.
+        prefix: the computed first positions of the same rows.
+        strip: whether white space around a generated text is dropped.
+    """
+    generator, ranker = engines
+    if items[0].option_token_ids:
+        scores = ranker.rank(inputs, [item.option_token_ids for item in items], prefix)
+        return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
+    completions = generator.generate(inputs, items[0].request.decoding, prefix)
+    return [completed_response(item, one, strip=strip) for item, one in zip(items, completions, strict=True)]
+
+
+def completed_response(item: PreparedRequest, completion: Completion, *, strip: bool = True) -> Response:
+    """The response with a generated text."""
     return Response(
         id=item.request.id,
-        answer=said.text,
-        finish=said.finish,
+        answer=completion.text.strip() if strip else completion.text,
+        finish=completion.finish,
         prompt_tokens=item.prefix_tokens + item.suffix_tokens,
-        new_tokens=said.new_tokens,
+        new_tokens=completion.new_tokens,
     )
 
 
 def ranked_response(item: PreparedRequest, scores: tuple[float, ...]) -> Response:
-    """Ranked options."""
+    """The response with the options' log-probabilities."""
     return Response(
         id=item.request.id,
         option_scores=scores,
@@ -79,6 +117,11 @@ def ranked_response(item: PreparedRequest, scores: tuple[float, ...]) -> Respons
         finish="ranked",
         prompt_tokens=item.prefix_tokens + item.suffix_tokens,
     )
+
+
+def failed_response(request: Request, error: RequestFailed) -> Response:
+    """The response of a request that cannot be answered."""
+    return Response(id=request.id, failure=Failure(kind=error.kind, message=str(error)))
 
 
 def require_context(request: Request, length: int, option_token_ids: OptionTokenIds, context: int | None) -> None:
@@ -108,6 +151,27 @@ def refuse_markers(request: Request, markers: Sequence[str]) -> None:
 
 
 def media_key(media: Media, frames: int) -> str:
-    """A medium and the part of it that is shown."""
-    cut = f"{media.start_s}-{media.end_s}"
-    return f"{media.kind}:{media.uri}:{cut}-{frames}" if media.kind == "video" else f"{media.kind}:{media.uri}:{cut}"
+    """A name for a medium as a request uses it: its file, the part of it, and of a clip the number of frames."""
+    part = f"{media.start_s}-{media.end_s}"
+    return f"{media.kind}:{media.uri}:{part}-{frames}" if media.kind == "video" else f"{media.kind}:{media.uri}:{part}"
+
+
+def nbytes(values: Iterable[Any]) -> int:
+    """Bytes of all arrays and tensors among the values.
+
+    >>> nbytes([b"no array", memoryview(b"four")])
+    4
+    """
+    return sum(getattr(value, "nbytes", 0) for value in values)
+
+
+def media_reader(timeout_s: float) -> MediaReader:
+    """A reader of files and of media in rows of hub data sets; close it with the model.
+
+    Args:
+        timeout_s: seconds after which a decoder is killed.
+    """
+    from anymal_eval.media.reader import MediaReader
+    from anymal_eval.sources.hub_media import open_media
+
+    return MediaReader(open_media, timeout_s=timeout_s, processes=2)

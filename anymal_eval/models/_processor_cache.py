@@ -1,56 +1,57 @@
-"""A processor's part for pictures or sounds that works once for all questions about the same ones."""
+"""Caches a processor's work on pictures or sounds for all questions about the same ones."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation import BoundedCache
+from anymal_eval.models._prepared import nbytes
 
 PARTS = ("image_processor", "feature_extractor")
-KEPT_BYTES = 256 << 20  # of preprocessed media that wait for their next question
+CACHE_BYTES = 256 << 20  # of preprocessed media
 
 
 class CachedProcessor:
-    """Stands where the part stood, in the processor of one thread.
+    """Replaces a media part of a processor, in the processor of one thread.
 
     Attributes:
-        about: what is processed next, by name; None where it has none and is to be processed in any case.
+        media_key: names the media of the next call; None where they have no name and are not cached.
     """
 
-    def __init__(self, inner: Any, kept: BoundedCache[Any]) -> None:
-        """``kept``: what the threads share."""
-        self._inner, self._kept = inner, kept
-        self.about: str | None = None
+    def __init__(self, part: Any, cache: BoundedCache[Any]) -> None:
+        """``cache`` is shared by the threads."""
+        self._part, self._cache = part, cache
+        self.media_key: str | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        return getattr(self._part, name)
 
     def __call__(self, *given: Any, **settings: Any) -> Any:
-        """Process, or give what was made before; a copy, because processors take entries out of it."""
-        if self.about is None:
-            return self._inner(*given, **settings)
+        """Process, or return the cached result: a copy, because processors take entries out of it."""
+        if self.media_key is None:
+            return self._part(*given, **settings)
         plain = {name: value for name, value in settings.items() if isinstance(value, str | int | float | None)}
-        key = f"{type(self._inner).__name__} {self.about} {sorted(plain.items())}"
-        return copy.copy(self._kept.get(key, lambda: self._inner(*given, **settings)))
+        key = f"{type(self._part).__name__} {self.media_key} {sorted(plain.items())}"
+        return copy.copy(self._cache.get(key, lambda: self._part(*given, **settings)))
 
 
-def preprocessed() -> BoundedCache[Any]:
-    """What the threads share."""
-    return BoundedCache(KEPT_BYTES, lambda made: sum(getattr(value, "nbytes", 0) for value in dict(made).values()))
+def preprocessed_cache() -> BoundedCache[Any]:
+    """A cache for ``with_cache``."""
+    return BoundedCache(CACHE_BYTES, lambda outputs: nbytes(dict(outputs).values()))
 
 
-def with_cache(processor: Any, kept: BoundedCache[Any]) -> Any:
-    """The same processor, whose parts for media work once."""
+def with_cache(processor: Any, cache: BoundedCache[Any]) -> Any:
+    """The same processor with its media parts cached."""
     for name in PARTS:
         if getattr(processor, name, None) is not None:
-            setattr(processor, name, CachedProcessor(getattr(processor, name), kept))
+            setattr(processor, name, CachedProcessor(getattr(processor, name), cache))
     return processor
 
 
-def set_media_key(processor: Any, about: str | None) -> None:
-    """Say which media its next call is about."""
+def set_media_key(processor: Any, media_key: str | None) -> None:
+    """Name the media of the processor's next call."""
     for name in PARTS:
         part = getattr(processor, name, None)
         if isinstance(part, CachedProcessor):
-            part.about = about
+            part.media_key = media_key

@@ -1,4 +1,4 @@
-"""What a model is to the harness: the protocols that every wrapper keeps, and the wording of one without its own."""
+"""The protocols of a model, and the default wording of its prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind, Request, Response
 
-# What a model without words of its own is asked.
+# The prompts of a model without its own.
 PLAIN_WORDING: Wording = {
     "caption": Phrase(user="{instruction}\nDescribe it in one sentence.", decoding=Decoding(max_new_tokens=64)),
     "short_answer": Phrase(
@@ -28,10 +28,10 @@ PLAIN_WORDING: Wording = {
 
 
 class Prepared(Protocol):
-    """A request made ready in a thread: decoded, preprocessed, tokenised.
+    """A request after ``Model.prepare``: decoded, preprocessed, tokenised.
 
-    Equal ``prefix_key`` means a shareable KV cache, equal ``media_key`` shareable features; ``nbytes`` is the host
-    memory that it holds. The engine groups, budgets and bounds its queue by these.
+    Requests of equal ``prefix_key`` can share a KV cache, those of equal ``media_key`` features; ``nbytes`` is the host
+    memory that it holds. By these the engine orders requests, sizes batches and bounds its queue.
     """
 
     @property
@@ -49,10 +49,11 @@ class Prepared(Protocol):
 
 
 class Model(Protocol):
-    """What every wrapper is. ``fingerprint`` names the weights and all that changes an answer.
+    """What every wrapper is.
 
-    It may also have ``timings`` (seconds so far, by ``encoding``, ``prefilling``, ``decoding``), ``token_budget``
-    (tokens of a batch that its memory takes) and ``batch_hint`` (the most requests that one call makes use of).
+    ``fingerprint`` names the weights and all else that changes an answer. A model may also have ``timings`` (seconds so
+    far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its memory) and
+    ``batch_hint`` (the most requests of one call that it makes use of).
     """
 
     @property
@@ -63,7 +64,7 @@ class Model(Protocol):
     def wording(self) -> Wording: ...
 
     def prepare(self, request: Request) -> Prepared:
-        """Decode, preprocess and tokenise. Called from many threads; touches no device.
+        """Decode, preprocess and tokenise. Called from many threads; must not use the device.
 
         Raises:
             RequestFailed: this request cannot be answered; the engine records the failure.
@@ -74,47 +75,47 @@ class Model(Protocol):
         """Answer a batch, in its order. Called from one thread.
 
         Raises:
-            OutOfMemory: the batch does not fit; the engine splits it.
+            OutOfMemory: the batch does not fit; the engine halves it.
         """
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free what it holds."""
         ...
 
 
 @runtime_checkable
 class Expecting(Protocol):
-    """A model that wants to know the ids of all the data before the first request, such as a file of answers."""
+    """A model that needs the ids of all examples before the first request, such as a file of answers."""
 
     def expect(self, ids: Collection[str]) -> Collection[str]:
-        """Look at the ids of all examples of the split, those beyond ``--limit`` too.
+        """Check the ids of all examples of the split, those beyond ``--limit`` included.
 
         Returns:
-            The ids that it is to be asked: normally all of them.
+            The ids of the examples to evaluate, normally all.
 
         Raises:
-            WrongUse, BadData: what it has does not belong to what is asked.
+            WrongUse, BadData: it does not belong to these examples.
         """
         ...
 
 
 @runtime_checkable
 class Refusing(Protocol):
-    """A model that some requests can never be put to, such as a server that cannot rank texts."""
+    """A model that cannot answer some kinds of request, such as a server that cannot rank texts."""
 
     def refuse(self, request: Request) -> None:
-        """Called with the first request of every task, before any is asked and before a run folder is made.
+        """Called with the first request of every task, before a run folder is made.
 
         Raises:
-            WrongUse: it cannot answer a request like that, and why.
+            WrongUse: why it cannot answer requests of this kind.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PlainText:
-    """A request that needs no preparing."""
+    """A request that needs no preparation."""
 
     request: Request
     prefix_key: str | None = None

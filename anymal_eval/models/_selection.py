@@ -1,8 +1,8 @@
-"""Finds and loads a model from what the user typed: ``NAME[:CHECKPOINT]`` or ``package.module:Class``.
+"""Finds and loads a model by ``NAME[:CHECKPOINT]`` or ``package.module:Class``.
 
-A name is a file of this folder, or an entry point of the group ``anymal_eval.models``. What is found is a module or
-class with ``Options``, ``accepts(options)`` and ``load(options)``; or a class that is the model itself, with a set
-``accepts``, made by ``Class(options)``.
+A name is a file or package of this folder, or an entry point of the group ``anymal_eval.models``. It leads to a module or
+class with ``Options``, ``accepts(options)`` and ``load(options)``; or to a class that is the model itself, whose
+``accepts`` is a set, made by ``Class(options)``.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 
 
 class Wrapper(Protocol):
-    """What a file of this folder is."""
+    """The interface of a file of this folder."""
 
     @property
     def Options(self) -> Any: ...  # noqa: N802
@@ -32,29 +32,29 @@ class Wrapper(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """A model that has none."""
+    """Of a model without options."""
 
 
 @dataclass(frozen=True)
 class _OfClass:
-    """A class that is the model itself, as a wrapper."""
+    """Makes a wrapper of a class that is the model itself."""
 
-    made: Any
+    model_class: Any
 
     @property
     def Options(self) -> Any:  # noqa: N802
-        return getattr(self.made, "Options", NoOptions)
+        return getattr(self.model_class, "Options", NoOptions)
 
     def accepts(self, options: Any) -> frozenset[MediaKind]:
         del options
-        return frozenset(self.made.accepts)
+        return frozenset(self.model_class.accepts)
 
     @property
     def opens_media(self) -> bool:
         return bool(getattr(self.made, "opens_media", True))
 
     def load(self, options: Any) -> Model:
-        model: Model = self.made(options)
+        model: Model = self.model_class(options)
         return model
 
 
@@ -80,7 +80,7 @@ class _OfObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model that is chosen and not loaded: its name and its options, resolved."""
+    """A model before it is loaded: its name and its options."""
 
     name: str
     module: Wrapper
@@ -88,7 +88,7 @@ class ModelSpec:
 
     @property
     def accepts(self) -> frozenset[MediaKind]:
-        """What it can take, known before anything is loaded."""
+        """The media that it takes, known before it is loaded."""
         return self.module.accepts(self.options)
 
     @property
@@ -97,21 +97,21 @@ class ModelSpec:
         return bool(getattr(self.module, "opens_media", True))
 
     def load(self) -> Model:
-        """Load it; this may take minutes."""
+        """Load the model; this may take minutes."""
         return self.module.load(self.options)
 
 
 def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, str] | None = None) -> ModelSpec:
-    """Resolve what the user typed; nothing is loaded.
+    """Find a model and resolve its options; nothing is loaded.
 
     Args:
         typed: ``blip2:Salesforce/blip2-opt-2.7b`` or ``package.module:Class``.
         options: from ``-o key=value``; every key must be an option of the model.
-        common: from the command line's own options (device, precision ...); those a model does not know are refused.
+        common: from the command line's own options (device, precision ...); every key must be an option of the model.
 
     Raises:
         NotInCatalog: no such model.
-        WrongUse: an option it does not have, or a value of the wrong type.
+        WrongUse: an option that the model does not have, or a value of the wrong type.
     """
     name, _, checkpoint = typed.partition(":")
     module = wrapper(f"--model {typed}", catalog.models().module(name) if "." not in name else _imported(typed))
@@ -127,10 +127,14 @@ def given_model(model: Model) -> ModelSpec:
 
 
 def wrapper(what: str, found: Any) -> Wrapper:
-    """What was found, as a wrapper.
+    """Check that a module or class is a wrapper, or make one of a model class.
+
+    Args:
+        what: names it in the error.
+        found: a module or class.
 
     Raises:
-        BadDefinition: it is none.
+        BadDefinition: it is neither.
     """
     if all(hasattr(found, part) for part in ("Options", "load", "accepts")):
         return typing.cast(Wrapper, found)

@@ -1,4 +1,4 @@
-"""BLIP-2 with OPT or FlanT5, as the transformers classes answer with a protocol's settings (arXiv:2301.12597)."""
+"""BLIP-2 with OPT or FlanT5 (arXiv:2301.12597), through the transformers classes with a protocol's settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, fetch, read_config, require_processor
-from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
+from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, read_config
+from anymal_eval.models._blip import TAKES, BlipModel, PreparedBlip, load_blip, no_image_tokens
+from anymal_eval.models._prepared import media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.protocols import Phrase, Wording
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "blip2"
-FRAMES = 4  # SeViLA's (arXiv:2305.06988), the paper has no clips
+FRAMES = 4  # as SeViLA (arXiv:2305.06988); the paper has no clips
 SHORT = Decoding(max_new_tokens=10, min_new_tokens=1, beams=5, length_penalty=-1.0)
 
 
@@ -52,7 +53,7 @@ class Options(CheckpointOptions):
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
-    """Pictures, and clips as frames; reads ``config.json`` alone and refuses what is no BLIP-2."""
+    """Images, and clips as frames; reads ``config.json`` alone and refuses other architectures."""
     require(read_config(options), NAME, options.checkpoint)
     return TAKES
 
@@ -61,35 +62,27 @@ def load(options: Options) -> Model:
     """Load the network.
 
     Raises:
-        BadCheckpoint: it is not whole, or of another architecture.
+        BadCheckpoint: it is incomplete, or of another architecture.
     """
     accepts(options)
-    checkpoint = fetch(options)
-    require_processor(checkpoint)
-    from transformers import Blip2ForConditionalGeneration
-
-    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
-    from anymal_eval.models._media import media_reader
-
-    processor = load_processor(checkpoint, options)
-    loaded = load_model(Blip2ForConditionalGeneration, checkpoint, options, NAME, processor)
-    seq2seq = loaded.model.language_model.config.is_encoder_decoder
-    return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if seq2seq else OPT_WORDING)
+    loaded = load_blip("Blip2ForConditionalGeneration", options, NAME)
+    encoder_decoder = loaded.model.language_model.config.is_encoder_decoder
+    return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if encoder_decoder else OPT_WORDING)
 
 
-class _Blip2(Blip):
-    """Its Q-Former does not read the question: a picture's tokens serve all questions about it."""
+class _Blip2(BlipModel):
+    """Its Q-Former does not read the question: an image's tokens serve all questions about it."""
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor) -> Tensor:
         """(1, 3, height, width) -> (q, d)."""
         tokens: Tensor = self.network.get_image_features(pixels, return_dict=True).pooler_output[0]
         return tokens
 
-    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
+    def image_tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
         """(k * q, d) of each row."""
         import torch
 
         return [
-            torch.cat([features[key] for key, _ in item.pictures]) if item.pictures else nothing_seen(self.network)
+            torch.cat([features[key] for key, _ in item.images]) if item.images else no_image_tokens(self.network)
             for item in items
         ]

@@ -1,4 +1,4 @@
-"""Says the same thing every time: the chance baseline, and the tests' model."""
+"""Gives the same answer to every request: the chance baseline, and the model of many tests."""
 
 import math
 import time
@@ -16,7 +16,7 @@ class Options:
 
     Attributes:
         says: the answer.
-        seconds: how long it takes over a batch, for trying out what a slow model is like.
+        seconds: how long it takes over a batch, to try out a slow model.
     """
 
     says: str = "yes"
@@ -33,7 +33,7 @@ def accepts(options: Options) -> frozenset[MediaKind]:
 
 
 def load(options: Options) -> Model:
-    """Nothing to load."""
+    """Make the model."""
     return _Constant(options)
 
 

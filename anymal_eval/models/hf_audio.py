@@ -1,24 +1,22 @@
 """Any audio-text model of transformers with a chat template: Qwen2-Audio and its kind.
 
-A sound is brought to the feature extractor's rate; what it does with sounds longer than it takes (Whisper's: cut them
-at 30 s) is done here too.
+A sound is resampled to the feature extractor's rate. Longer sounds than it takes are treated as it treats them
+(Whisper's cuts them at 30 s).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, read_config, require_processor
-from anymal_eval.models._chat import Chat, MediaLimits
-from anymal_eval.models._conversation import require_template
-from anymal_eval.models._prefix_self_test import try_sharing
+from anymal_eval.checkpoints.transformers_folder import OpenOptions, read_config
+from anymal_eval.models._chat import MediaLimits
+from anymal_eval.models._chat_loading import load_chat
 from anymal_eval.models._protocols import Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.records import MediaKind
 
 NAME = "hf_audio"
-SOUNDS: frozenset[MediaKind] = frozenset({"audio"})
+AUDIO: frozenset[MediaKind] = frozenset({"audio"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,26 +27,14 @@ class Options(OpenOptions):
 def accepts(options: Options) -> frozenset[MediaKind]:
     """Sounds; reads ``config.json`` alone."""
     require(read_config(options), NAME, options.checkpoint)
-    return SOUNDS
+    return AUDIO
 
 
 def load(options: Options) -> Model:
     """Load the network.
 
     Raises:
-        BadCheckpoint: it is not whole, or of an architecture that another wrapper takes.
+        BadCheckpoint: it is incomplete, of an architecture that another wrapper takes, or without a chat template.
     """
     accepts(options)
-    checkpoint = fetch(options)
-    require_processor(checkpoint)
-    import transformers
-
-    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
-    from anymal_eval.models._media import media_reader
-
-    cls: Any = transformers.AutoModelForMultimodalLM
-    processor = load_processor(checkpoint, options)
-    require_template(processor, options.checkpoint)
-    loaded = load_model(cls, checkpoint, options, NAME, processor)
-    chat = Chat(loaded, media_reader(options.media_timeout), MediaLimits(kinds=SOUNDS))
-    return try_sharing(chat, options.share, exact=options.exact)
+    return load_chat("AutoModelForMultimodalLM", options, NAME, MediaLimits(kinds=AUDIO))

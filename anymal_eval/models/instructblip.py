@@ -1,4 +1,4 @@
-"""InstructBLIP with Vicuna or FlanT5, as its transformers class answers with a protocol (arXiv:2305.06500)."""
+"""InstructBLIP with Vicuna or FlanT5 (arXiv:2305.06500), through its transformers class with a protocol's settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, fetch, read_config, require_processor
+from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, read_config
 from anymal_eval.errors import ContextTooLong
-from anymal_eval.models._blip import TAKES, Blip, PreparedBlip, nothing_seen
+from anymal_eval.models._blip import TAKES, BlipModel, PreparedBlip, load_blip, no_image_tokens
+from anymal_eval.models._prepared import media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.protocols import Phrase, Wording
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "instructblip"
 FRAMES = 4  # uniformly sampled, the paper, section 2.5
-PAIRS = 64  # pictures with their questions that the Q-Former reads at once
+PAIRS = 64  # of image and question, in a batch of the Q-Former
 
 # After the released configurations (LAVIS lavis/projects/instructblip).
 WORDING: Wording = {
@@ -56,14 +57,14 @@ class Options(CheckpointOptions):
 
     Attributes:
         repetition_penalty: LAVIS generates with 1.5, a default of its ``generate`` that no configuration names.
-            Protocols say nothing of it, so there is none here; another value stands in the signature.
+            Protocols do not set it, so it is off by default; another value is part of the signature.
     """
 
     repetition_penalty: float = 1.0
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
-    """Pictures, and clips as frames; reads ``config.json`` alone and refuses what is no InstructBLIP."""
+    """Images, and clips as frames; reads ``config.json`` alone and refuses other architectures."""
     require(read_config(options), NAME, options.checkpoint)
     return TAKES
 
@@ -72,35 +73,27 @@ def load(options: Options) -> Model:
     """Load the network.
 
     Raises:
-        BadCheckpoint: it is not whole, or of another architecture.
+        BadCheckpoint: it is incomplete, or of another architecture.
     """
     accepts(options)
-    checkpoint = fetch(options)
-    require_processor(checkpoint, ("qformer_tokenizer",))
-    from transformers import InstructBlipForConditionalGeneration
-
-    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
-    from anymal_eval.models._media import media_reader
-
-    processor = load_processor(checkpoint, options)
-    loaded = load_model(InstructBlipForConditionalGeneration, checkpoint, options, NAME, processor)
+    loaded = load_blip("InstructBlipForConditionalGeneration", options, NAME, ("qformer_tokenizer",))
     model = _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
     if options.repetition_penalty != 1.0:
-        said = f"repetition_penalty={options.repetition_penalty:g}"
-        model.speaker.repetition_penalty = options.repetition_penalty
-        model.remark = ", ".join(filter(None, (model.remark, said)))
-        model.fingerprint += f":{said}"
+        setting = f"repetition_penalty={options.repetition_penalty:g}"
+        model.generator.repetition_penalty = options.repetition_penalty
+        model.remark = ", ".join(filter(None, (model.remark, setting)))
+        model.fingerprint += f":{setting}"
     return model
 
 
-class _InstructBlip(Blip):
-    """Its Q-Former reads the question with the picture, so only what the vision tower sees is shared."""
+class _InstructBlip(BlipModel):
+    """Its Q-Former reads the question with the image: the vision tower's output alone is shared between questions."""
 
-    def reads(self, text: str) -> tuple[int, ...]:
-        """The prompt in the Q-Former's own ids.
+    def qformer_ids(self, text: str) -> tuple[int, ...]:
+        """The prompt's ids in the Q-Former's vocabulary.
 
         Raises:
-            ContextTooLong: it is longer than the Q-Former's positions.
+            ContextTooLong: the Q-Former has fewer positions.
         """
         with self.lock:
             ids: list[int] = self.processor.qformer_tokenizer(text)["input_ids"]
@@ -109,43 +102,43 @@ class _InstructBlip(Blip):
             raise ContextTooLong(f"the Q-Former reads at most {longest} tokens of text, the prompt has {len(ids)}")
         return tuple(ids)
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor) -> Tensor:
         """(1, 3, height, width) -> (patches, width of the vision tower)."""
-        seen: Tensor = self.network.vision_model(pixel_values=pixels, return_dict=True).last_hidden_state[0]
-        return seen
+        features: Tensor = self.network.vision_model(pixel_values=pixels, return_dict=True).last_hidden_state[0]
+        return features
 
-    def tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
-        """(k * q, d) of each row: every frame with the same question, one after the other."""
+    def image_tokens(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Tensor]:
+        """(k * q, d) of each row: its frames one after the other, each read with the question."""
         import torch
 
-        pairs = [(features[key], item.reads) for item in items for key, _ in item.pictures]
+        pairs = [(features[key], item.qformer_ids) for item in items for key, _ in item.images]
         found: list[Tensor] = []
-        for begin in range(0, len(pairs), PAIRS):
-            found.extend(self._query(pairs[begin : begin + PAIRS]))
+        for start in range(0, len(pairs), PAIRS):
+            found.extend(self._query(pairs[start : start + PAIRS]))
         rest = iter(found)
         return [
-            torch.cat([next(rest) for _ in item.pictures]) if item.pictures else nothing_seen(self.network)
+            torch.cat([next(rest) for _ in item.images]) if item.images else no_image_tokens(self.network)
             for item in items
         ]
 
     def _query(self, pairs: Sequence[tuple[Tensor, tuple[int, ...]]]) -> Tensor:
-        """(pairs, q, d): what the Q-Former takes from each picture for its question."""
+        """(pairs, q, d): the Q-Former's output for each image and its question."""
         import torch
 
-        seen = torch.stack([features for features, _ in pairs])
+        images = torch.stack([features for features, _ in pairs])
         queries = self.network.query_tokens.expand(len(pairs), -1, -1)
         width = max(len(ids) for _, ids in pairs)
-        ids = torch.zeros((len(pairs), width), dtype=torch.long, device=seen.device)
+        ids = torch.zeros((len(pairs), width), dtype=torch.long, device=images.device)
         mask = torch.zeros_like(ids)
         for row, (_, own) in enumerate(pairs):
-            ids[row, : len(own)] = torch.tensor(own, device=seen.device)
+            ids[row, : len(own)] = torch.tensor(own, device=images.device)
             mask[row, : len(own)] = 1
         out = self.network.qformer(
             input_ids=ids,
             attention_mask=torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1),
             query_embeds=queries,
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device),
+            encoder_hidden_states=images,
+            encoder_attention_mask=torch.ones(images.shape[:2], dtype=torch.long, device=images.device),
             return_dict=True,
         )
         taken = out.last_hidden_state[:, : queries.shape[1]]

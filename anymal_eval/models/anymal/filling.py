@@ -1,6 +1,6 @@
-"""Fills the feature cache ahead of a run: a network's encoders over all media, by the code that a run uses.
+"""Fills the feature cache before a run: a network's encoders over all media, with the code that a run uses.
 
-Neither the language model nor what was trained is loaded: features depend on the encoders alone.
+Features depend on the encoders alone: language model, projectors and adapters are not loaded.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ from dataclasses import dataclass
 from typing import Self
 
 from anymal_eval.errors import MediaError
+from anymal_eval.models._prepared import media_key, media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING
-from anymal_eval.models.anymal.media_inputs import Input, Inputs, Tokens, media_key, open_cache
+from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options, folder_of
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, Request
 
-AT_ONCE = 16  # media through an encoder
-AHEAD = 2 * AT_ONCE  # media decoded and not yet encoded
+BATCH = 16  # media encoded at once
+AHEAD = 2 * BATCH  # media decoded and not yet encoded
 
-Shown = tuple[Media, int]  # a medium, and how many frames of it if it is a clip
+MediaRequest = tuple[Media, int]  # a medium and, for a clip, its number of frames
 
 
 @dataclass(kw_only=True)
 class Filled:
-    """How many media there were, of which so many were encoded now, and why others could not be."""
+    """Counts of media.
+
+    Attributes:
+        media: all of them.
+        encoded: those that were encoded now; the others were in the cache.
+        not_stored: features that could not be written.
+        corrupt: entries of the cache that were damaged, and made anew.
+        failed: why media could not be read, one message each.
+    """
 
     media: int
     encoded: int = 0
@@ -36,20 +45,20 @@ class Filled:
     failed: tuple[str, ...] = ()
 
     def add(self, other: Filled) -> None:
-        """Count what another has done of the same media."""
+        """Add the counts of another worker over a part of the same media."""
         self.encoded += other.encoded
         self.not_stored += other.not_stored
         self.corrupt += other.corrupt
         self.failed += other.failed
 
 
-def shown(requests: Sequence[Request]) -> list[Shown]:
+def media_requests(requests: Sequence[Request]) -> list[MediaRequest]:
     """All media of the requests, each once."""
     return list({media_key(media, one.frames): (media, one.frames) for one in requests for media in one.media}.values())
 
 
 class Filler:
-    """A network's encoders and the cache. Close it to end the decoder processes."""
+    """A network's encoders and the feature cache. Close it to stop the decoder processes."""
 
     wording: Wording = PLAIN_WORDING
 
@@ -57,35 +66,35 @@ class Filler:
         """Load the encoders.
 
         Raises:
-            BadCheckpoint: it is not whole, or an encoder is not the one that it was trained with.
+            BadCheckpoint: it is incomplete, or an encoder is not the one that it was trained with.
         """
         from anymal_eval.anymal import checkpoint
         from anymal_eval.checkpoints.loading import loading_of
-        from anymal_eval.models._media import media_reader
 
         self._network = checkpoint.load_encoders(folder_of(options), loading_of(options))
         self._reader = media_reader(options.media_timeout)
         self._cache = open_cache(options.features)
-        self._inputs = Inputs(self._network, self._reader, self._cache)
-        self._tokens = Tokens(self._network, self._cache)
+        self._inputs = MediaInputs(self._network, self._reader, self._cache)
+        self._tokens = ModalityTokens(self._network, self._cache)
 
-    def fill(self, media: Sequence[Shown], threads: int, advance: Callable[[int], None]) -> Filled:
-        """Encode what the cache lacks.
+    def fill(self, media: Sequence[MediaRequest], threads: int, advance: Callable[[int], None]) -> Filled:
+        """Encode media that the cache lacks.
 
         Args:
-            media: what ``shown`` found.
+            media: from ``media_requests``.
             threads: how many media are decoded at once.
-            advance: told how many more media are done.
+            advance: called with the number of media done since its last call.
         """
         filled = Filled(media=len(media))
         before = self._counts()
         failed: list[str] = []
         with ThreadPoolExecutor(threads) as pool:
-            ready = self._ready(pool, media, failed)
-            while batch := list(itertools.islice(ready, AT_ONCE)):
-                told = len(failed)
+            decoded = self._decoded(pool, media, failed)
+            reported = 0
+            while batch := list(itertools.islice(decoded, BATCH)):
                 filled.encoded += self._encode(batch)
-                advance(len(batch) + len(failed) - told)
+                advance(len(batch) + len(failed) - reported)
+                reported = len(failed)
         filled.not_stored, filled.corrupt = (now - then for now, then in zip(self._counts(), before, strict=True))
         filled.failed = tuple(failed)
         return filled
@@ -95,9 +104,9 @@ class Filler:
         counts = self._cache.counts if self._cache is not None else None
         return (counts.not_stored, len(counts.corrupt)) if counts is not None else (0, 0)
 
-    def _ready(self, pool: ThreadPoolExecutor, media: Sequence[Shown], failed: list[str]) -> Iterator[Input]:
+    def _decoded(self, pool: ThreadPoolExecutor, media: Sequence[MediaRequest], failed: list[str]) -> Iterator[MediaInput]:
         left = iter(media)
-        running: deque[Future[Input]] = deque()
+        running: deque[Future[MediaInput]] = deque()
         while True:
             running += [pool.submit(self._inputs.one, *each) for each in itertools.islice(left, AHEAD - len(running))]
             if not running:
@@ -109,14 +118,14 @@ class Filler:
                 continue
             yield found
 
-    def _encode(self, batch: Sequence[Input]) -> int:
+    def _encode(self, batch: Sequence[MediaInput]) -> int:
         lacking = [item for item in batch if not item.encoded]
         for kind in sorted({item.kind for item in lacking}):
             self._tokens.features(kind, [item for item in lacking if item.kind == kind])
         return len(lacking)
 
     def close(self) -> None:
-        """End the decoder processes."""
+        """Stop the decoder processes."""
         self._reader.close()
 
     def __enter__(self) -> Self:

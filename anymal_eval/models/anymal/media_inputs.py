@@ -1,4 +1,4 @@
-"""Media on their way into the AnyMAL network: decoded once, encoded once, or taken from the feature cache.
+"""Media for the AnyMAL network: decoded once, encoded once, or read from the feature cache.
 
 Shapes:  w windows · n tokens of a window · e encoder width · k modality tokens · d LLM width
 """
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
-from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation import BoundedCache
+from anymal_eval.models._prepared import media_key
 from anymal_eval.models.anymal.media_digests import MediaDigests
 from anymal_eval.records import Media, MediaKind, Request
 
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
     from anymal_eval.anymal.model import AnyMAL
     from anymal_eval.media.reader import MediaReader
 
-SAMPLE_RATE = 48_000  # CLAP's; another encoder resamples from it
-KEPT_INPUTS = 512 << 20
-KEPT_TOKENS = 256 << 20
+SAMPLE_RATE = 48_000  # CLAP's; other encoders resample from it
+INPUT_BYTES = 512 << 20  # of preprocessed media that are cached
+TOKEN_BYTES = 256 << 20  # of modality tokens that are cached
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
-    """A medium made ready.
+class MediaInput:
+    """A preprocessed medium.
 
     Attributes:
-        key: equal for equal media.
-        tensor: (w, ...) preprocessed, or (n, e) features where ``encoded``.
-        entry: where its features belong in the cache, once they are made.
+        key: its ``media_key``.
+        tensor: (w, ...) preprocessed, or (n, e) features if ``encoded``.
+        entry: the key of its features in the feature cache, where they are still to be computed and stored.
         tokens: k.
     """
 
@@ -46,33 +47,33 @@ class Input:
     tokens: int = 0
 
 
-class Inputs:
-    """Media to inputs, in any thread; one that several requests show is opened once."""
+class MediaInputs:
+    """Decodes and preprocesses media, in any thread; a medium of several requests is opened once."""
 
     def __init__(self, network: AnyMAL, reader: MediaReader, cache: FeatureCache | None) -> None:
         self._network, self._reader, self._cache = network, reader, cache
         self._digests = MediaDigests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
-        self.kept: BoundedCache[Input] = BoundedCache(KEPT_INPUTS, lambda item: item.tensor.nbytes)
+        self.cached: BoundedCache[MediaInput] = BoundedCache(INPUT_BYTES, lambda item: item.tensor.nbytes)
 
-    def of(self, request: Request) -> tuple[Input, ...]:
-        """Every medium of a request, in its order.
+    def of(self, request: Request) -> tuple[MediaInput, ...]:
+        """The media of a request, in its order.
 
         Raises:
             MediaError, MediaTimeout: one cannot be read.
         """
         return tuple(self.one(media, request.frames) for media in request.media)
 
-    def one(self, media: Media, frames: int) -> Input:
-        """One medium, a clip by so many frames.
+    def one(self, media: Media, frames: int) -> MediaInput:
+        """One medium; a clip as so many frames.
 
         Raises:
             MediaError, MediaTimeout: it cannot be read.
         """
         key = media_key(media, frames)
-        return self.kept.get(key, lambda: self._make(key, media, frames))
+        return self.cached.get(key, lambda: self._make(key, media, frames))
 
-    def _make(self, key: str, media: Media, frames: int) -> Input:
+    def _make(self, key: str, media: Media, frames: int) -> MediaInput:
         from anymal_eval.anymal.features import feature_key
 
         entry = None
@@ -83,10 +84,10 @@ class Inputs:
             features = self._cache.get(entry)
             if features is not None:
                 tokens = fixed or len(features)
-                return Input(key=key, kind=media.kind, tensor=features, encoded=True, tokens=tokens)
+                return MediaInput(key=key, kind=media.kind, tensor=features, encoded=True, tokens=tokens)
         tensor = self._preprocess(media, frames)
         tokens = fixed or per_window * len(tensor)
-        return Input(key=key, kind=media.kind, tensor=tensor, entry=entry, tokens=tokens)
+        return MediaInput(key=key, kind=media.kind, tensor=tensor, entry=entry, tokens=tokens)
 
     def _preprocess(self, media: Media, frames: int) -> Tensor:
         network = self._network
@@ -101,17 +102,17 @@ class Inputs:
                 return network.preprocess("imu", self._reader.imu(media))
 
 
-class Tokens:
-    """Inputs to modality tokens, on the device, in one thread; each medium goes through encoder and projector once."""
+class ModalityTokens:
+    """Encodes and projects media, on the device, in one thread; each medium once."""
 
     def __init__(self, network: AnyMAL, cache: FeatureCache | None) -> None:
         self._network, self._cache = network, cache
-        self.kept: BoundedCache[Tensor] = BoundedCache(KEPT_TOKENS, lambda tokens: tokens.nbytes)
+        self.cached: BoundedCache[Tensor] = BoundedCache(TOKEN_BYTES, lambda tokens: tokens.nbytes)
 
-    def of(self, inputs: Sequence[Input]) -> Mapping[str, Tensor]:
-        """(k, d) by key."""
+    def of(self, inputs: Sequence[MediaInput]) -> Mapping[str, Tensor]:
+        """Modality tokens (k, d) by key."""
         wanted = {item.key: item for item in inputs}
-        found = {key: tokens for key in wanted if (tokens := self.kept.find(key)) is not None}
+        found = {key: tokens for key in wanted if (tokens := self.cached.find(key)) is not None}
         for medium in sorted(self._network.accepts):
             new = [item for item in wanted.values() if item.kind == medium and item.key not in found]
             if not new:
@@ -120,11 +121,11 @@ class Tokens:
             made = self._network.project(medium, [features[item.key] for item in new])
             for item, tokens in zip(new, made, strict=True):
                 found[item.key] = tokens
-                self.kept.put(item.key, tokens)
+                self.cached.put(item.key, tokens)
         return found
 
-    def features(self, medium: MediaKind, items: Sequence[Input]) -> dict[str, Tensor]:
-        """(n, e) by key, of one medium; what had to be encoded is left in the cache."""
+    def features(self, medium: MediaKind, items: Sequence[MediaInput]) -> dict[str, Tensor]:
+        """Features (n, e) by key, of one kind of media; newly computed ones are stored in the feature cache."""
         found = {item.key: item.tensor for item in items if item.encoded}
         bare = [item for item in items if not item.encoded]
         for item, features in zip(bare, self._network.encode(medium, [item.tensor for item in bare]), strict=True):
@@ -135,24 +136,18 @@ class Tokens:
 
 
 def open_cache(folder: str) -> FeatureCache | None:
-    """The feature cache in a folder; none where no folder is named."""
+    """The feature cache in a folder; None for an empty name."""
     from anymal_eval.anymal.features import FeatureCache
 
     return FeatureCache(Path(folder)) if folder else None
 
 
-def media_key(media: Media, frames: int) -> str:
-    """A medium and the part of it that is shown."""
-    cut = f"{media.start_s}-{media.end_s}-{frames}" if media.kind == "video" else f"{media.start_s}-{media.end_s}"
-    return f"{media.kind}:{media.uri}:{cut}"
-
-
 def media_digest(media: Media, frames: int, content: str) -> str:
-    """What a medium's features depend on besides the encoder.
+    """A digest of all that a medium's features depend on besides the encoder.
 
     Args:
-        media: which part of it.
-        frames: how many are shown, of a clip.
+        media: its kind and the part of it.
+        frames: of a clip.
         content: the SHA-256 of its bytes.
     """
     decoded = {"video": frames, "audio": SAMPLE_RATE}.get(media.kind)
@@ -160,7 +155,7 @@ def media_digest(media: Media, frames: int, content: str) -> str:
 
 
 def _window_tokens(network: AnyMAL, medium: MediaKind) -> tuple[int, int]:
-    """How many tokens a window gives, and how many a medium gives however long it is (0: it follows the windows)."""
+    """Tokens of a window, and tokens of a medium of any length (0 if they depend on its windows)."""
     import torch
 
     fixed = getattr(network.projectors[medium], "tokens", None)

@@ -21,7 +21,8 @@ class Options(LoadingOptions):
 
     Attributes:
         features: a folder for the encoders' outputs, computed once for all checkpoints; empty for none.
-        share: prefix caching: requests with one prefix prefill it once. No answer depends on it.
+        share: prefix caching: requests that share a system prompt and media prefill that prefix once and reuse its KV
+            cache. No answer depends on it.
     """
 
     features: str = ""

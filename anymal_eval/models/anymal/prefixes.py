@@ -1,147 +1,140 @@
-"""Requests that begin alike begin once: their prefix is prefilled once and its cache serves all of them.
+"""Prefix caching for the AnyMAL network: requests that share a prompt up to its last medium prefill it once and reuse its
+KV cache.
 
-They are split at a token, right after the last medium (or, without media, where their texts part), so every row has the
-very tokens it would have alone.
+Prompts are split between tokens, after the last medium or, without media, where their texts part, so every row keeps the
+very tokens that it has alone. The prefixes of a batch are prefilled together, padded on the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anymal_eval.models.anymal.media_inputs import Input
-from anymal_eval.records import Request
+from anymal_eval.generation import BatchedPrefix, PrefixKV, concatenated, padded_embeddings, prefill
+from anymal_eval.generation import shared_prefix_length
+from anymal_eval.models._prepared import PreparedRequest
+from anymal_eval.models.anymal.media_inputs import MediaInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from anymal_eval.anymal.conversation import Prompt
     from anymal_eval.anymal.model import AnyMAL
-    from anymal_eval.anymal.prefix import Prefix
-    from anymal_eval.anymal.splice import Batch
 
-KEPT_PREFIXES = 256 << 20
-TEXT = "text"  # the key of a prefix without media, which holds for one batch only
-
-Timer = Callable[[str], AbstractContextManager[None]]
+CACHED_BYTES = 256 << 20  # prefixes larger than this do not stay for the next batch
+TEXT = "text"  # the key of a prefix without media, which serves one batch only
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedRequest:
+class PreparedPrompt(PreparedRequest):
     """A request with its media preprocessed and its text tokenised."""
 
-    request: Request
     prompt: Prompt
-    option_token_ids: tuple[tuple[int, ...], ...]
-    inputs: tuple[Input, ...]
-    prefix_key: str | None
-    media_key: str | None
-    prefix_tokens: int
-    suffix_tokens: int
-    nbytes: int
+    inputs: tuple[MediaInput, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixSplit:
-    """Rows as beginnings and what follows them.
+    """Prompts as prefixes and what follows them.
 
     Attributes:
-        keys: of each beginning.
-        heads: its prompt, and the keys of its media.
-        rows: for each request, which of them it begins with.
-        option_token_ids: the ids that follow.
+        prefixes: by key, each prefix and the keys of its media.
+        rows: for each prompt, the number of its prefix.
+        suffixes: for each prompt, the ids after the prefix.
     """
 
-    keys: list[str]
-    heads: list[tuple[Prompt, tuple[str, ...]]]
+    prefixes: Mapping[str, tuple[Prompt, tuple[str, ...]]]
     rows: list[int]
-    option_token_ids: list[tuple[int, ...]]
+    suffixes: list[tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputedPrefixes:
+    """Prefixes that were prefilled together: their keys, their inputs as a batch, their KV cache."""
+
+    keys: list[str]
+    inputs: dict[str, Tensor]
+    kv: PrefixKV
 
 
 class PrefixBatches:
-    """Rows and their caches. The last prefix stays, because the next batch may be about the same medium.
+    """Batches of whole prompts with computed prefixes.
+
+    The last prefixes stay on the device, because the next batch may be about the same media.
 
     Attributes:
-        prefilled: how many rows were prefilled, for tests of what is shared.
+        prefilled: how many rows were prefilled, for tests.
     """
 
-    def __init__(self, network: AnyMAL, timer: Timer, *, share: bool = True) -> None:
-        self._network, self._timer, self._share = network, timer, share
-        self._kept: tuple[list[str], Prefix] | None = None
+    def __init__(self, network: AnyMAL, *, share: bool = True) -> None:
+        self._network, self._share = network, share
+        self._last: ComputedPrefixes | None = None
         self.prefilled = 0
 
-    def forget(self) -> None:
-        """Give the device's memory back."""
-        self._kept = None
+    def clear(self) -> None:
+        """Free the device's memory."""
+        self._last = None
 
-    def rows(self, items: Sequence[PreparedRequest], tokens: Mapping[str, Tensor]) -> tuple[Batch, Prefix | None]:
-        """The whole rows, and what of them is computed: for ranking all of it, for generating what they share.
+    def batch(
+        self, items: Sequence[PreparedPrompt], tokens: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], BatchedPrefix | None]:
+        """Whole prompts as a left-padded batch, and their computed prefixes if they share any.
 
         Args:
-            items: all ranked, or none.
+            items: b requests.
             tokens: modality tokens by key.
         """
-        from anymal_eval.anymal import prefix
+        split = split_prefixes(items) if self._share else None
+        if split is None:
+            self.prefilled += len(items)
+            return self._embedded([(item.prompt, tuple(one.key for one in item.inputs)) for item in items], tokens), None
+        computed = self._computed(split, tokens)
+        places = [computed.keys.index(key) for key in split.prefixes]
+        rows = [places[row] for row in split.rows]
+        starts = {name: values[rows] for name, values in computed.inputs.items()}
+        rests = padded_embeddings([self._network.llm.embed(ids) for ids in split.suffixes])
+        return concatenated(starts, rests), BatchedPrefix(prefixes=(computed.kv,), rows=tuple(rows))
 
-        network = self._network
-        ranked = bool(items[0].option_token_ids)
-        split = beginnings(items) if self._share else None
-        with self._timer("prefilling"):
-            if split is None:
-                media = [[tokens[item.key] for item in one.inputs] for one in items]
-                batch = network.rows([one.prompt for one in items], media)
-                self.prefilled += len(items)
-                return batch, network.prefill(batch) if ranked else None
-            computed, places = self._computed(split, tokens)
-            suffixes = [network.llm.embed(tail) for tail in split.option_token_ids]
-            shared, whole = prefix.extend(computed, [places[row] for row in split.rows], suffixes)
-            return whole, prefix.resume(network.llm, shared, whole) if ranked else shared
+    def _computed(self, split: PrefixSplit, tokens: Mapping[str, Tensor]) -> ComputedPrefixes:
+        if self._last is not None and split.prefixes.keys() <= set(self._last.keys):
+            return self._last
+        self._last = None  # freed before new ones are computed
+        inputs = self._embedded(list(split.prefixes.values()), tokens)
+        kv = prefill(self._network.llm.model, inputs)
+        computed = ComputedPrefixes(keys=list(split.prefixes), inputs=inputs, kv=kv)
+        self.prefilled += len(split.prefixes)
+        if TEXT not in split.prefixes and kv.nbytes <= CACHED_BYTES:
+            self._last = computed
+        return computed
 
-    def _computed(self, split: PrefixSplit, tokens: Mapping[str, Tensor]) -> tuple[Prefix, list[int]]:
-        """The beginnings prefilled, and in which row each of them is."""
-        if self._kept is not None and set(split.keys) <= set(self._kept[0]):
-            return self._kept[1], [self._kept[0].index(key) for key in split.keys]
-        self._kept = None
-        media = [[tokens[key] for key in keys] for _, keys in split.heads]
-        computed = self._network.prefill(self._network.rows([head for head, _ in split.heads], media))
-        self.prefilled += len(split.heads)
-        if TEXT not in split.keys and computed.nbytes <= KEPT_PREFIXES:
-            self._kept = (split.keys, computed)
-        return computed, list(range(len(split.keys)))
+    def _embedded(
+        self, prompts: Sequence[tuple[Prompt, tuple[str, ...]]], tokens: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        media = [[tokens[key] for key in keys] for _, keys in prompts]
+        return self._network.rows([prompt for prompt, _ in prompts], media).inputs
 
 
-def beginnings(items: Sequence[PreparedRequest]) -> PrefixSplit | None:
-    """Cut every row where what it may share ends; None where nothing would be saved, or a row has no end of its own."""
+def split_prefixes(items: Sequence[PreparedPrompt]) -> PrefixSplit | None:
+    """Split every prompt where its shareable prefix ends; None if nothing is saved, or a row has no rest of its own."""
     from anymal_eval.anymal.conversation import Prompt
 
     texts = [item.prompt.pieces[0] for item in items if item.prefix_key is None]
-    common = min(_common(texts), min(map(len, texts), default=1) - 1)
-    keys: dict[str, int] = {}
-    heads, rows, option_token_ids = [], [], []
+    shared = min(shared_prefix_length(*texts), min(map(len, texts), default=1) - 1)
+    prefixes: dict[str, tuple[Prompt, tuple[str, ...]]] = {}
+    keys, suffixes = [], []
     for item in items:
         if item.prefix_key is None:
             ids = item.prompt.pieces[0]
-            head, tail = Prompt(pieces=(ids[:common],)), ids[common:]
+            head, suffix = Prompt(pieces=(ids[:shared],)), ids[shared:]
         else:
             head, rest = item.prompt.split()
-            tail = rest.pieces[0]
-        key = item.prefix_key or TEXT
-        if key not in keys:
-            keys[key] = len(keys)
-            heads.append((head, tuple(one.key for one in item.inputs)))
-        rows.append(keys[key])
-        option_token_ids.append(tail)
-    empty = any(not head.text_tokens and not head.media for head, _ in heads)
-    if len(heads) == len(items) or empty or not all(option_token_ids):
+            suffix = rest.pieces[0]
+        keys.append(item.prefix_key or TEXT)
+        prefixes.setdefault(keys[-1], (head, tuple(one.key for one in item.inputs)))
+        suffixes.append(suffix)
+    empty = any(not head.text_tokens and not head.media for head, _ in prefixes.values())
+    if len(prefixes) == len(items) or empty or not all(suffixes):
         return None
-    return PrefixSplit(keys=list(keys), heads=heads, rows=rows, option_token_ids=option_token_ids)
-
-
-def _common(texts: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all of them begin with."""
-    if not texts:
-        return 0
-    low, high = min(texts), max(texts)  # in the order of the ids, these two differ earliest
-    return next((at for at, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
+    order = list(prefixes)
+    return PrefixSplit(prefixes=prefixes, rows=[order.index(key) for key in keys], suffixes=suffixes)

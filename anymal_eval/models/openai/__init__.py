@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import RequestFailed, WrongUse
+from anymal_eval.models._prepared import failed_response, media_key, media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
@@ -95,7 +96,6 @@ def load(options: Options) -> Model:
     Raises:
         WrongUse: no server is there, it wants a key, or it does not list this model.
     """
-    from anymal_eval.models._media import media_reader
     from anymal_eval.models.openai.client import Client, Server
     from anymal_eval.models.openai.content import Content
 

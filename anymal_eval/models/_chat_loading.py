@@ -1,0 +1,48 @@
+"""Loads a chat model: checkpoint, processor, network, and the self-test of prefix sharing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, require_processor
+from anymal_eval.errors import BadCheckpoint
+from anymal_eval.models._chat import ChatModel, MediaLimits
+from anymal_eval.models._prefix_self_test import try_sharing
+from anymal_eval.models._prepared import media_reader
+
+
+def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLimits) -> ChatModel:
+    """Load a chat model.
+
+    Args:
+        auto_class: the transformers class to load it with.
+        options: checkpoint, precision, device ...
+        name: the wrapper's, for the fingerprint.
+        limits: the media that it takes.
+
+    Raises:
+        BadCheckpoint: it is incomplete, of an architecture that another wrapper takes, or without a chat template.
+        NeedsExtra: its processor needs torchvision.
+    """
+    checkpoint = fetch(options)
+    require_processor(checkpoint)
+    import transformers
+
+    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
+
+    processor = load_processor(checkpoint, options)
+    _require_template(processor, options.checkpoint)
+    loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor)
+    chat = ChatModel(loaded, media_reader(options.media_timeout), limits)
+    return try_sharing(chat, options.share, exact=options.exact)
+
+
+def _require_template(processor: Any, name: str) -> None:
+    kind = type(processor).__name__
+    if getattr(processor, "tokenizer", None) is None:
+        raise BadCheckpoint(f"{name}: its processor ({kind}) has no tokenizer of its own")
+    if not getattr(processor, "chat_template", None):
+        raise BadCheckpoint(
+            f"{name}: its processor ({kind}) has no chat template; "
+            "put the model's own into chat_template.jinja beside its weights"
+        )

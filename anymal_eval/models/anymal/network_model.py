@@ -1,0 +1,146 @@
+"""The AnyMAL network as a model of the harness."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from anymal_eval import fingerprint
+from anymal_eval.checkpoints.device_map import placement
+from anymal_eval.errors import OutOfMemory
+from anymal_eval.generation import OptionTokenIds, memory_guard
+from anymal_eval.models._prepared import answer_in_groups, nbytes, require_context, respond
+from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
+from anymal_eval.models.anymal.options import Options
+from anymal_eval.models.anymal.prefixes import PrefixBatches, PreparedPrompt
+from anymal_eval.protocols import Wording
+from anymal_eval.records import Media, MediaKind, Request, Response
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anymal_eval.anymal.model import AnyMAL
+    from anymal_eval.media.reader import MediaReader
+
+LEAST_TOKENS, MOST_TOKENS = 1024, 16_384  # of a batch
+
+
+class NetworkModel:
+    """The wrapper of a loaded network."""
+
+    def __init__(self, network: AnyMAL, reader: MediaReader, name: str, options: Options) -> None:
+        from anymal_eval.anymal import checkpoint
+
+        cache = open_cache(options.features)
+        self._network = network
+        self._reader = reader
+        self.fingerprint = name
+        self.remark = ""
+        self.provenance = {
+            "device": str(network.llm.device),
+            "precision": options.precision,
+            "quantize": options.quantize,
+            "device_map": placement(network.llm.model, options.device_map),
+            "frozen": checkpoint.fingerprints(network),
+        }
+        self.accepts: frozenset[MediaKind] = network.accepts
+        self.wording: Wording = PLAIN_WORDING
+        self.timings = network.llm.timings
+        self.inputs = MediaInputs(network, reader, cache)
+        self.tokens = ModalityTokens(network, cache)
+        self.prefixes = PrefixBatches(network, share=options.share)
+        self.token_budget = _token_budget(network)
+
+    def prepare(self, request: Request) -> PreparedPrompt:
+        """Decode, preprocess and tokenise."""
+        inputs = self.inputs.of(request)
+        turns = _turns(request)
+        option_ids: OptionTokenIds = ()
+        if request.candidates:
+            prompt, option_ids = self._network.chat.options(turns, request.candidates, request.answer_prefix)
+        else:
+            prompt = self._network.chat.prompt(turns, request.answer_prefix)
+        head, tail = prompt.split()
+        keys = "|".join(item.key for item in inputs) or None
+        prefix_tokens = head.text_tokens + sum(item.tokens for item in inputs)
+        require_context(request, prefix_tokens + tail.text_tokens, option_ids, self._network.llm.context)
+        return PreparedPrompt(
+            request=request,
+            prompt=prompt,
+            option_token_ids=option_ids,
+            inputs=inputs,
+            prefix_key=keys and fingerprint.of([keys, head.pieces]),
+            media_key=keys,
+            prefix_tokens=prefix_tokens,
+            suffix_tokens=tail.text_tokens,
+            nbytes=nbytes(item.tensor for item in inputs),
+        )
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        """Encode each medium once, then generate or rank; a request whose logits are broken fails alone."""
+        import torch
+
+        items = [item for item in batch if isinstance(item, PreparedPrompt)]
+        try:
+            with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
+                with self._timed("encoding"):
+                    tokens = self.tokens.of([one for item in items for one in item.inputs])
+                return answer_in_groups(items, lambda rows: self._compute(rows, tokens))
+        except OutOfMemory:
+            self.tokens.cached.clear()
+            self.prefixes.clear()
+            raise
+
+    def close(self) -> None:
+        """Stop the decoder processes."""
+        self._reader.close()
+
+    def _compute(self, items: Sequence[PreparedPrompt], tokens: Mapping[str, Tensor]) -> list[Response]:
+        with self._timed("prefilling"):
+            inputs, prefix = self.prefixes.batch(items, tokens)
+        llm = self._network.llm
+        # White space around a text stays, as in all recorded runs of this model.
+        return respond(items, (llm.generator, llm.ranker), inputs, prefix, strip=False)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        import torch
+
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._network.llm.device.type == "cuda":
+                torch.cuda.synchronize()
+            self.timings[part] += time.perf_counter() - started
+
+
+def _token_budget(network: AnyMAL) -> int:
+    """Tokens whose KV caches take a quarter of the free memory: a prefix and the rows that use it each hold one."""
+    import torch
+
+    config = network.llm.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * size * network.llm.dtype.itemsize
+    if network.llm.device.type == "cuda":
+        free = torch.cuda.mem_get_info(network.llm.device)[0]
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 4 // token)))
+
+
+def _turns(request: Request) -> list[Any]:
+    from anymal_eval.anymal.conversation import Slot, Turn
+
+    return [
+        Turn(
+            role=message.role,
+            parts=tuple(Slot(medium=part.kind) if isinstance(part, Media) else part for part in message.parts),
+        )
+        for message in request.messages
+    ]
