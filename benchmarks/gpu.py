@@ -21,19 +21,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anymal_eval.anymal import encoders, prefix, projectors, tiny
+from anymal_eval.anymal import encoders, projectors, tiny
 from anymal_eval.anymal.config import AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Chat
-from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, freeze, library, quiet
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.local import run_requests
+from anymal_eval.generation import BatchedPrefix
 from anymal_eval.models import anymal
-from anymal_eval.records import Decoding as DataAddress
-from anymal_eval.records import Media, Message, Request, Response
+from anymal_eval.records import Decoding, Media, Message, Request, Response
 from benchmarks.measuring import write_section
 
 EACH = 5  # questions a picture
@@ -110,7 +109,7 @@ def layer_weights(network: AnyMAL) -> int:
 def prefilling(network: AnyMAL, size: Size, rounds: int) -> float:
     """Operations a second of prefilling: weights, and attention to what stands before."""
     config, batch = network.llm.model.config, _noise(network, size.rows, size.positions)
-    spent = seconds(lambda: prefix.prefill(network.llm, batch), rounds, network.llm.device.type)
+    spent = seconds(lambda: network.prefill(batch), rounds, network.llm.device.type)
     attention = 2 * config.num_hidden_layers * size.positions**2 * config.hidden_size
     return size.rows * (2 * layer_weights(network) * size.positions + attention) / spent
 
@@ -119,9 +118,9 @@ def decoding(network: AnyMAL, size: Size, rounds: int) -> float:
     """Bytes a second of decoding: every step reads all weights and the whole cache."""
     config, whole = network.llm.model.config, _noise(network, size.rows, size.positions)
     head = Batch(embeds=whole.embeds[:, :-1], mask=whole.mask[:, :-1])
-    shared = prefix.prefill(network.llm, head)
+    prefix = BatchedPrefix(prefixes=(network.prefill(head),), rows=tuple(range(size.rows)))
     how = Decoding(max_new_tokens=size.steps, min_new_tokens=size.steps)
-    spent = seconds(lambda: network.generate(whole, how, shared), rounds, network.llm.device.type)
+    spent = seconds(lambda: network.generate(whole, how, prefix), rounds, network.llm.device.type)
     width = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
     position = 2 * config.num_hidden_layers * width
     read = layer_weights(network) + size.rows * (size.positions + size.steps / 2) * position
@@ -138,7 +137,7 @@ def examples(network: AnyMAL, size: Size, folder: Path) -> float:
         Image.fromarray(drawn.integers(0, 256, (480, 640, 3), dtype=np.uint8)).save(file)
         for number in range(EACH):
             parts = (Media(kind="image", uri=str(file)), f"what color is the dog in picture {number}")
-            how = DataAddress(max_new_tokens=NEW, min_new_tokens=NEW)
+            how = Decoding(max_new_tokens=NEW, min_new_tokens=NEW)
             requests.append(
                 Request(id=f"{place}-{number}", messages=(Message(role="user", parts=parts),), decoding=how)
             )

@@ -135,8 +135,8 @@ def run(own: "AnyMALConfig", loading: "Loading", work: "Workload") -> None:  # n
     import torch
 
     from anymal_eval.anymal.conversation import Prompt
-    from anymal_eval.anymal.decoding import Decoding
     from anymal_eval.anymal.model import create
+    from anymal_eval.records import Decoding
 
     network = create(own, loading)
     windows = [torch.randn(1, 6, 1000) for _ in range(work.rows)]

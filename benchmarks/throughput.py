@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from anymal_eval.anymal import prefix
 from anymal_eval.anymal.conversation import Slot, Turn
-from anymal_eval.anymal.decoding import Decoding
+from anymal_eval.anymal.splice import Batch
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
+from anymal_eval.generation import BatchedPrefix, concatenated, padded_embeddings
 from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared, anymal, choose_model
-from anymal_eval.records import ALL_MEDIA, Media, Message, Request, Response
+from anymal_eval.records import ALL_MEDIA, Decoding, Media, Message, Request, Response
 from anymal_eval.store.responses import ResponseLog
 from benchmarks import throughput_hf
 from benchmarks import throughput_loads as loads
@@ -45,8 +45,8 @@ def fresh(folder: Path, **options: Any) -> Any:
 
 def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     """Ask as if for the first time: nothing kept from before."""
-    for kept in (model.inputs.kept, model.tokens.kept, model.asking):
-        kept.forget() if hasattr(kept, "forget") else kept.clear()
+    for cache in (model.inputs.cached, model.tokens.cached, model.prefixes):
+        cache.clear()
     return asked(model, requests)
 
 
@@ -82,10 +82,13 @@ def shared(folder: Path, rounds: int) -> list[Row]:
             chunk = load.requests[start : start + 5 * HAND_PICTURES]
             split = [network.chat.prompt(turns(request)).split() for request in chunk]
             tokens = tokens_of([request.media[0] for request in chunk[::5]])
-            heads = network.prefill(network.rows([head for head, _ in split[::5]], [[one] for one in tokens]))
-            suffixes = [network.llm.embed(tail.pieces[0]) for _, tail in split]
-            computed, whole = prefix.extend(heads, [row // 5 for row in range(len(chunk))], suffixes)
-            texts = network.generate(whole, how, computed)
+            heads = network.rows([head for head, _ in split[::5]], [[one] for one in tokens])
+            rows = [row // 5 for row in range(len(chunk))]
+            suffixes = padded_embeddings([network.llm.embed(tail.pieces[0]) for _, tail in split])
+            whole = concatenated({name: part[rows] for name, part in heads.inputs.items()}, suffixes)
+            prefix = BatchedPrefix(prefixes=(network.prefill(heads),), rows=tuple(rows))
+            batch = Batch(embeds=whole["inputs_embeds"], mask=whole["attention_mask"])
+            texts = network.generate(batch, how, prefix)
             said |= {request.id: one.text for request, one in zip(chunk, texts, strict=True)}
         return said
 

@@ -148,9 +148,9 @@ def picture(media: Media) -> Any:
 
 def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     """Ask as if for the first time: nothing kept from before."""
-    model._opened.clear()
+    model._decoded_media.clear()
     model.preprocessed.clear()
-    model.sharing.forget()
+    model.prefix_sharing.clear()
     found: list[Response] = []
     run_requests(requests, model, found.extend, EngineSettings(batch_size=None))
     return {item.id: item for item in found}

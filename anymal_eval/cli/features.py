@@ -74,11 +74,11 @@ def fill(folder: Path, **given: Any) -> int:
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import listed
     from anymal_eval.evaluation.plan import make_plan
-    from anymal_eval.models.anymal.filling import Filler, shown
+    from anymal_eval.models.anymal.filling import Filler, media_requests
 
     plan = make_plan(**given, features=folder)
     spec, requests = _requests(plan, Filler)
-    media = shown(requests)
+    media = media_requests(requests)
     with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
         filled = filler.fill(media, plan.execution.threads, advance)
     cached = filled.media - filled.encoded - len(filled.failed)

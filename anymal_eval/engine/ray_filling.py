@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from anymal_eval.engine.ray_pool import Cluster, Pool, Unit, unit_size
-from anymal_eval.models.anymal.filling import Filled, Filler, Shown
+from anymal_eval.models.anymal.filling import Filled, Filler, MediaRequest
 from anymal_eval.models.anymal.options import Options
 
 UNIT_MEDIA = 64
@@ -32,7 +32,7 @@ class FillWorker:
         if self._filler is None:
             self._filler = Filler(self._options)
 
-    def fill(self, media: Sequence[Shown], threads: int) -> Filled:
+    def fill(self, media: Sequence[MediaRequest], threads: int) -> Filled:
         """Encode the media that the cache lacks."""
         self.load()
         if self._filler is None:
@@ -58,7 +58,7 @@ class Fillers:
             self._pool.get(self._pool.actors[0].load.remote())
             undo.pop_all()
 
-    def fill(self, media: Sequence[Shown], threads: int, advance: Callable[[int], None]) -> Filled:
+    def fill(self, media: Sequence[MediaRequest], threads: int, advance: Callable[[int], None]) -> Filled:
         """Encode the media that the cache lacks; see :meth:`anymal_eval.models.anymal.filling.Filler.fill`."""
         size = unit_size(len(media), len(self._pool.actors), UNIT_MEDIA)
         units = [Unit(content=list(media[start : start + size])) for start in range(0, len(media), size)]
@@ -79,6 +79,6 @@ class Fillers:
         self.close()
 
 
-def _given_up(unit: Unit[Shown]) -> Filled:
+def _given_up(unit: Unit[MediaRequest]) -> Filled:
     why = f"{unit.deaths} workers died while encoding it and {len(unit.content) - 1} other media"
     return Filled(media=0, failed=tuple(f"{medium.uri}: {why}" for medium, _ in unit.content))

@@ -87,7 +87,7 @@ def float32_head(model: Any, last: int | None = None) -> Iterator[None]:
 
     def forward(hidden: Tensor) -> Tensor:
         hidden = hidden[:, -last:].float() if last is not None else hidden.float()
-        parts = [torch.nn.functional.linear(hidden, part.float()) for part in head.weight.split(HEAD_ROWS)]
+        parts = [torch.nn.functional.linear(hidden, part.float()) for part in torch.split(head.weight, HEAD_ROWS)]
         logits = torch.cat(parts, dim=-1)
         return logits if head.bias is None else logits + head.bias.float()
 

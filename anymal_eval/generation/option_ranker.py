@@ -1,4 +1,4 @@
-"""Option ranking with a language model of transformers: the log-probability of each option as the prompt's continuation.
+"""Option ranking with a language model of transformers: log-probabilities of options as the prompt's continuation.
 
 Log-probabilities are computed in float32 from the last hidden states on, whatever the model's precision.
 

@@ -1,4 +1,4 @@
-"""Prefix caching: the keys and values of a prompt's first tokens, computed once and reused by every row with that prefix.
+"""Prefix caching: keys and values of a prompt's first tokens, computed once and reused by all rows with that prefix.
 
 Shapes:  p prefixes · b rows · h heads · t positions · d width of a head
 """

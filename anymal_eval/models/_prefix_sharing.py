@@ -1,5 +1,6 @@
-"""Prefix caching for chat models: requests that share a system prompt and media prefill that prefix once and reuse its KV
-cache.
+"""Prefix caching for chat models.
+
+Requests that share a system prompt and media prefill that prefix once and reuse its KV cache.
 
 A prefix ends with the last token of the last medium: system prompt, media, and the text between. Prompts are split
 between tokens, so every request keeps the very tokens that it has alone. Requests without media share the text that

@@ -51,9 +51,9 @@ class Prepared(Protocol):
 class Model(Protocol):
     """What every wrapper is.
 
-    ``fingerprint`` names the weights and all else that changes an answer. A model may also have ``timings`` (seconds so
-    far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its memory) and
-    ``batch_hint`` (the most requests of one call that it makes use of).
+    ``fingerprint`` names the weights and all else that changes an answer. A model may also have ``timings`` (seconds
+    so far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its memory)
+    and ``batch_hint`` (the most requests of one call that it makes use of).
     """
 
     @property

@@ -1,7 +1,7 @@
 """Finds and loads a model by ``NAME[:CHECKPOINT]`` or ``package.module:Class``.
 
-A name is a file or package of this folder, or an entry point of the group ``anymal_eval.models``. It leads to a module or
-class with ``Options``, ``accepts(options)`` and ``load(options)``; or to a class that is the model itself, whose
+A name is a file or package of this folder, or an entry point of the group ``anymal_eval.models``. It leads to a module
+or class with ``Options``, ``accepts(options)`` and ``load(options)``; or to a class that is the model itself, whose
 ``accepts`` is a set, made by ``Class(options)``.
 """
 
@@ -51,7 +51,7 @@ class _OfClass:
 
     @property
     def opens_media(self) -> bool:
-        return bool(getattr(self.made, "opens_media", True))
+        return bool(getattr(self.model_class, "opens_media", True))
 
     def load(self, options: Any) -> Model:
         model: Model = self.model_class(options)

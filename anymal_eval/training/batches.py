@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
-from anymal_eval.models.anymal.media_inputs import media_key
+from anymal_eval.models import media_key
 from anymal_eval.training.features import FRAMES, FeatureEncoder
 from anymal_eval.training.order import SampleOrder
 from anymal_eval.training.samples import Sample

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 from anymal_eval.errors import RequestFailed
 from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
-from anymal_eval.models.anymal.media_inputs import Inputs, Tokens, media_key, open_cache
+from anymal_eval.models import media_key
+from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.samples import Sample
@@ -74,8 +75,8 @@ class FeatureEncoder:
         self._reader = MediaReader(openers, timeout_s=timeout_s, processes=min(threads, 2))
         cache = open_cache(folder)
         self._on_disk = cache is not None
-        self._inputs = Inputs(network, self._reader, cache)
-        self._tokens = Tokens(network, cache)
+        self._inputs = MediaInputs(network, self._reader, cache)
+        self._tokens = ModalityTokens(network, cache)
         self._pool = ThreadPoolExecutor(threads)
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes, self._limit = 0, limit_bytes

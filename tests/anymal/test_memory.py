@@ -9,7 +9,6 @@ from torch import Tensor
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.config import MEDIA, AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Prompt
-from anymal_eval.anymal.decoding import Decoding, generate
 from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.memory import Workload, estimate
 from anymal_eval.anymal.model import AnyMAL, create
@@ -17,6 +16,7 @@ from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.quantization import stored
 from anymal_eval.checkpoints.transformers_folder import Quantization
+from anymal_eval.records import Decoding
 
 TOLERANCE = 0.02
 LENGTHS, NEW = (90, 61, 75), 7
@@ -116,9 +116,7 @@ def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
     size = 3 * beams * positions * text.num_hidden_layers * 2 * text.num_key_value_heads * text.head_dim * 4
     near(said.kv_cache, size, "kv cache")
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
-        generate(
-            network.llm, batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams)
-        )
+        network.generate(batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams))
     whole = said.activations + said.kv_cache
     print(f"generate, {beams} beams: said {whole}, counted {live.peak}")
     assert abs(whole - live.peak) < 0.1 * live.peak, "generate keeps scores and sequences besides"

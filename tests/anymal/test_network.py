@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from anymal_eval.anymal.config import MEDIA
 from anymal_eval.anymal.conversation import Prompt, Slot, Turn
-from anymal_eval.anymal.decoding import Decoding, Generation, memory_guard
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.prefix import Prefix, extend, resume
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.errors import BadData, BadLogits, ContextTooLong, MediaError, OutOfMemory
+from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, concatenated, memory_guard, padded_embeddings
+from anymal_eval.records import Decoding
 
 WORDS = ["what", "is", "the", "color", "of", "a", "dog", "man", "riding", "wave", "video", "sound"]
 Item = tuple[Prompt, list[torch.Tensor]]
@@ -58,7 +58,7 @@ def test_answers_do_not_depend_on_batch_order_or_neighbours(
     alone = [network.generate(rows(network, [item]), how)[0] for item in made]
     assert len({one.ids for one in alone}) > 8, "the prompts must matter for this test to mean something"
     for size in (4, 16):
-        batched: list[Generation] = []
+        batched: list[Completion] = []
         for start in range(0, 16, size):
             batched += network.generate(rows(network, made[start : start + size]), how)
         assert batched == alone
@@ -120,8 +120,7 @@ def test_option_scores_equal_each_option_alone(network: AnyMAL, items: list[Item
     worst = np.abs(np.array(scores[1]) - expected).max()
     print(f"largest difference {worst:.1e}")
     assert worst < 1e-4
-    shared = network.prefill(batch)
-    assert network.rank(batch, [[(7,), (8, 9)], options, []], shared) == scores
+    assert network.rank(batch, [[(7,), (8, 9)], options, []]) == scores
 
 
 def test_seam_of_an_option_is_the_templates(network: AnyMAL) -> None:
@@ -143,23 +142,26 @@ def test_answer_prefix_is_what_the_model_has_said(network: AnyMAL) -> None:
     assert [network.chat.text(option) for option in options] == [" a", " b"]
 
 
-def snapshot(prefix: Prefix) -> list[torch.Tensor]:
-    return [part.clone() for layer in prefix._cache.layers for part in (layer.keys, layer.values)]
+def snapshot(prefix: PrefixKV) -> list[torch.Tensor]:
+    return [part.clone() for layer in prefix.cache.layers for part in (layer.keys, layer.values)]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_shared_prefix_gives_the_same_and_is_never_changed(network: AnyMAL, items: list[Item], beams: int) -> None:
     made = items[:2]
     heads = [(prompt.split()[0], media) for prompt, media in made]
-    shared = network.prefill(rows(network, heads))
+    starts = rows(network, heads)
+    shared = network.prefill(starts)
     before = snapshot(shared)
     how = Decoding(max_new_tokens=8, beams=beams)
     which = [0, 1, 0, 0, 1]
     questions = [network.chat.prompt([Turn(role="user", parts=(text,))]) for text in WORDS[:5]]
     questions[2] = Prompt(pieces=(questions[2].pieces[0] * 3,))
     for _ in range(2):
-        suffixes = [network.llm.embed(question.pieces[0]) for question in questions]
-        prefix, whole = extend(shared, which, suffixes)
+        suffixes = padded_embeddings([network.llm.embed(question.pieces[0]) for question in questions])
+        joined = concatenated({name: part[which] for name, part in starts.inputs.items()}, suffixes)
+        whole = Batch(embeds=joined["inputs_embeds"], mask=joined["attention_mask"])
+        prefix = BatchedPrefix(prefixes=(shared,), rows=tuple(which))
         got = network.generate(whole, how, prefix)
         plain = [
             (Prompt(pieces=(*heads[row][0].pieces[:-1], question.pieces[0]), media=heads[row][0].media), heads[row][1])
@@ -167,7 +169,7 @@ def test_shared_prefix_gives_the_same_and_is_never_changed(network: AnyMAL, item
         ]
         assert got == network.generate(rows(network, plain), how)
         options = [[(9,), (10, 11, 12)]] * 5
-        ranked = network.rank(whole, options, resume(network.llm, prefix, whole))
+        ranked = network.rank(whole, options, prefix)
         np.testing.assert_allclose(ranked, network.rank(rows(network, plain), options), atol=1e-4)
         for old, new in zip(before, snapshot(shared), strict=True):
             assert torch.equal(old, new)

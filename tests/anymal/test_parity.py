@@ -99,7 +99,7 @@ def test_clip_and_mlp_with_llavas_weights_give_llavas_logits(
 
 
 def test_llava_generates_the_same(llava: tuple[Any, AnyMAL], rng: np.random.Generator) -> None:
-    from anymal_eval.anymal.decoding import Decoding
+    from anymal_eval.records import Decoding
 
     model, network = llava
     pixels = network.preprocess("image", rng.integers(0, 256, (50, 40, 3), dtype=np.uint8))

@@ -12,11 +12,11 @@ from torch.nn.functional import cosine_similarity
 from anymal_eval.anymal import tiny
 from anymal_eval.anymal.config import AnyMALConfig, read_config
 from anymal_eval.anymal.conversation import Prompt
-from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.quantization import weight_bytes
 from anymal_eval.checkpoints.transformers_folder import Quantization
+from anymal_eval.records import Decoding
 
 transformers: Any = typed  # its classes are typed by halves
 WIDTH, LAYERS = 256, 2

@@ -10,10 +10,10 @@ from torch import Tensor
 from anymal_eval.anymal import lora, reimplementation
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.conversation import Slot, Turn
-from anymal_eval.anymal.decoding import Decoding
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadCheckpoint
+from anymal_eval.records import Decoding
 
 WIDTH, SOURCE, TOKENS, LAYERS = 64, 32, 5, 2
 

@@ -15,7 +15,7 @@ import pytest
 from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun, WrongUse
-from anymal_eval.models import anymal
+from anymal_eval.models.anymal.network_model import NetworkModel
 from tests.cli.conftest import lines, read
 from tests.conftest import ROOT, Command
 
@@ -179,7 +179,7 @@ def test_resumed_equals_uninterrupted(home: Path, tmp_path: Path, monkeypatch: p
         return "run", "--tasks", "okvqa,hateful_memes", *model(home), *DEMO, "--batch-size", 4, "--out", tmp_path / out
 
     assert call(*asked("whole")) == 0
-    real = anymal._AnyMAL.answer
+    real = NetworkModel.answer
     for stop in (2, 1):
         left = [stop]
 
@@ -189,10 +189,10 @@ def test_resumed_equals_uninterrupted(home: Path, tmp_path: Path, monkeypatch: p
             left[0] -= 1
             return real(self, batch)
 
-        monkeypatch.setattr(anymal._AnyMAL, "answer", answer)
+        monkeypatch.setattr(NetworkModel, "answer", answer)
         with pytest.raises(click.Abort):
             call(*asked("resumed"))
-    monkeypatch.setattr(anymal._AnyMAL, "answer", real)
+    monkeypatch.setattr(NetworkModel, "answer", real)
     assert 0 < len(responses(tmp_path / "resumed")) < 20
     assert call(*asked("resumed")) == 0
     same(responses(tmp_path / "resumed"), responses(tmp_path / "whole"))

@@ -13,7 +13,7 @@ import pytest
 
 from anymal_eval.anymal import tiny
 from anymal_eval.models import anymal
-from anymal_eval.records import Decoding, Media, Message, Request, Response
+from anymal_eval.records import Media, Message, Request, Response
 from tests.models.asking import BEAMS, GREEDY, OPTIONS, QUESTIONS, ask, medium
 
 
@@ -110,18 +110,12 @@ def test_an_interleaved_prompt_is_its_pieces_in_order(home: Path, shown: list[Me
     network = model._network
     tokens = [network.project(item.kind, network.encode(item.kind, [item.tensor]))[0].detach() for item in ready.inputs]
     rows = network.rows([ready.prompt], [tokens])
-    (said,) = network.generate(rows, decoding_of(GREEDY))
+    (said,) = network.generate(rows, GREEDY)
     assert said.text == found.answer, "the network called by hand says the same"
     swapped = one("two", ["A picture ", shown[1], " then a motion ", motion, " describe."], decoding=GREEDY)
     assert model.answer([model.prepare(swapped)])[0].answer != found.answer
     moved = one("two", ["A picture ", image, " then a motion ", shown[7], " describe."], decoding=GREEDY)
     assert model.answer([model.prepare(moved)])[0].answer != found.answer
-
-
-def decoding_of(how: Decoding) -> Any:
-    from anymal_eval.anymal.decoding import Decoding as Network
-
-    return Network(max_new_tokens=how.max_new_tokens)
 
 
 def test_media_are_prepared_in_threads(home: Path, shown: list[Media]) -> None:

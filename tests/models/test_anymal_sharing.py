@@ -100,20 +100,20 @@ def test_every_medium_is_opened_encoded_and_prefilled_once(folder: Path) -> None
     model = load(folder)
     clock = Clock()
     answers(model, requests, 15, clock)
-    assert model.inputs.kept.made == model.tokens.kept.made == PICTURES + 2
-    assert model.asking.prefilled == PICTURES + 2 + 1
+    assert model.inputs.cached.made == model.tokens.cached.made == PICTURES + 2
+    assert model.prefixes.prefilled == PICTURES + 2 + 1
     assert {"waiting", "encoding", "prefilling", "decoding", "writing"} <= set(clock.seconds)
     assert clock.seconds["decoding"] > 0
     apart = load(folder)
     answers(apart, requests, 2)  # each picture's five questions in three batches: its prefix stays
-    assert apart.inputs.kept.made == apart.tokens.kept.made == PICTURES + 2
-    assert apart.asking.prefilled < 2 * (PICTURES + 2) + len(requests) // 4
+    assert apart.inputs.cached.made == apart.tokens.cached.made == PICTURES + 2
+    assert apart.prefixes.prefilled < 2 * (PICTURES + 2) + len(requests) // 4
 
 
 def test_many_options_on_a_clip_prefill_it_once(folder: Path) -> None:
     model = load(folder)
     answers(model, [item for item in questions(folder, ("yes it is", "no", "maybe so")) if item.media], None)
-    assert model.asking.prefilled == PICTURES + 2
+    assert model.prefixes.prefilled == PICTURES + 2
 
 
 def test_a_retrained_projector_re_encodes_nothing(folder: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_broken_picture_fails_its_own_questions_and_is_opened_once(folder: Pat
     found = answers(model, [*asked, *questions(folder)], 16)
     assert [found[str(number)].failure is not None for number in range(5)] == [True] * 5
     assert sum(item.failure is not None for item in found.values()) == 5
-    assert model.inputs.kept.made == PICTURES + 2 + 1
+    assert model.inputs.cached.made == PICTURES + 2 + 1
     with pytest.raises(MediaError):
         model.prepare(asked[0])
 
@@ -190,5 +190,5 @@ def test_a_decoder_that_hangs_is_waited_for_once_and_the_run_ends(folder: Path, 
     assert {name: failure.kind for name, failure in failures.items()} == {
         f"h{at}": "timeout" for at in range(QUESTIONS)
     }
-    assert model.inputs.kept.made == PICTURES + 2 + 1
+    assert model.inputs.cached.made == PICTURES + 2 + 1
     assert {name: item for name, item in found.items() if name not in failures} == whole

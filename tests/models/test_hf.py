@@ -129,7 +129,8 @@ def test_options_rank_as_in_a_plain_loop(wrapper: str, name: str, media: list[Me
     assert len({own.index(max(own)) for own in expected}) > 1
     # Classes that compute their own positions are ranked a whole prompt at a time: the same numbers.
     item = model.prepare(asked[1])
-    assert model.speaker.rank_whole(dict(item.inputs), item.option_token_ids) == pytest.approx(expected[1], abs=1e-4)
+    whole = model.ranker.rank_whole_prompts(item.inputs, item.option_token_ids)
+    assert whole == pytest.approx(expected[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llava", "idefics3"])
@@ -155,7 +156,7 @@ def test_the_answer_can_be_begun(opened: Open, tiny: Tiny, pictures: list[Path])
     )
     ids = begun.inputs["input_ids"][0]
     assert begun.suffix_tokens > bare.suffix_tokens
-    assert model.speaker.text(ids.tolist()).endswith("ASSISTANT: It is")
+    assert model.generator.text(ids.tolist()).endswith("ASSISTANT: It is")
 
 
 def test_stop_strings_cut_the_answer(opened: Open, pictures: list[Path]) -> None:

@@ -103,8 +103,8 @@ def spoilt(item: Any, place: int) -> Any:
     """The same request with NaN for its picture or sound."""
     import torch
 
-    if hasattr(item, "pictures"):
-        return replace(item, pictures=((f"nan{place}", torch.full_like(item.pictures[0][1], torch.nan)),))
+    if hasattr(item, "images"):
+        return replace(item, images=((f"nan{place}", torch.full_like(item.images[0][1], torch.nan)),))
     inputs = {
         name: torch.full_like(value, torch.nan) if value.is_floating_point() else value
         for name, value in item.inputs.items()
@@ -120,14 +120,14 @@ def test_a_batch_that_does_not_fit_is_out_of_memory(
     model: Any = opened("blip2", "blip2-opt")
     asked = requests(pictures, GREEDY, 6)
     expected = ask(model, asked)
-    generate = model.speaker.model.generate
+    generate = model.generator.model.generate
 
     def scarce(**inputs: Any) -> Any:
         if len(inputs["inputs_embeds"]) > 2:
             raise torch.OutOfMemoryError("no more")
         return generate(**inputs)
 
-    monkeypatch.setattr(model.speaker.model, "generate", scarce)
+    monkeypatch.setattr(model.generator.model, "generate", scarce)
     with pytest.raises(OutOfMemory):
         model.answer([model.prepare(each) for each in asked])
     assert exceptions(ask(model, asked, 2), expected) == 0

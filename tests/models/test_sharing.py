@@ -61,11 +61,11 @@ def answers(
 
 def alone(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     """One at a time, nothing shared."""
-    sharing, model.sharing = model.sharing, None
+    sharing, model.prefix_sharing = model.prefix_sharing, None
     try:
         return answers(model, requests, 1)
     finally:
-        model.sharing = sharing
+        model.prefix_sharing = sharing
 
 
 @pytest.mark.parametrize(("wrapper", "name"), SHARING)
@@ -123,14 +123,14 @@ def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
     rows = counting(model, monkeypatch)
     clock = Clock()
     answers(model, requests, None, clock)
-    assert model.sharing.prefilled == PICTURES
+    assert model.prefix_sharing.prefilled == PICTURES
     assert sorted(rows) == [1] * PICTURES + [len(requests)]
     assert model.preprocessed.made == before + PICTURES
     assert clock.seconds["prefilling"] > 0
     # The next questions on the last picture, one at a time: it is still there.
     last = [replace(request, id=f"again {request.id}") for request in requests if request.id.startswith("3-")]
     answers(model, last, 1)
-    assert model.sharing.prefilled == PICTURES
+    assert model.prefix_sharing.prefilled == PICTURES
     model.close()
 
 
@@ -140,7 +140,7 @@ def test_pictures_of_other_shapes_go_on_together(tiny: Tiny, pictures: list[Path
     items = [model.prepare(request) for request in asked([medium(file) for file in pictures]) if request.media]
     shapes = {tuple(item.inputs["pixel_values"].shape) for item in items}
     assert len(shapes) > 1
-    assert len({str(item.alike) for item in model.sharing.marked(items)}) == 1
+    assert len({str(item.batch_key) for item in model.prefix_sharing.with_batch_keys(items)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_pictures_of_other_shapes_go_on_together(tiny: Tiny, pictures: list[Path
 def test_the_outcome_is_recorded(name: str, options: dict[str, str], said: str, tiny: Tiny) -> None:
     model: Any = choose_model(f"hf:{tiny(name)}", options).load()
     assert model.provenance["prefix_sharing"] == said
-    assert (model.sharing is not None) == (said == ON)
+    assert (model.prefix_sharing is not None) == (said == ON)
     model.close()
 
 
@@ -204,7 +204,7 @@ def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_aske
     (folder / "config.json").write_text(json.dumps(config))
     model: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true"}).load()
     assert model.provenance["prefix_sharing"].startswith("off: self-test failed, scores differ by ")
-    assert model.sharing is None
+    assert model.prefix_sharing is None
     requests = asked([medium(file) for file in pictures])[:8]
     found = answers(model, requests, None)
     model.close()

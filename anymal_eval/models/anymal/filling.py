@@ -104,7 +104,9 @@ class Filler:
         counts = self._cache.counts if self._cache is not None else None
         return (counts.not_stored, len(counts.corrupt)) if counts is not None else (0, 0)
 
-    def _decoded(self, pool: ThreadPoolExecutor, media: Sequence[MediaRequest], failed: list[str]) -> Iterator[MediaInput]:
+    def _decoded(
+        self, pool: ThreadPoolExecutor, media: Sequence[MediaRequest], failed: list[str]
+    ) -> Iterator[MediaInput]:
         left = iter(media)
         running: deque[Future[MediaInput]] = deque()
         while True:

@@ -1,8 +1,8 @@
-"""Prefix caching for the AnyMAL network: requests that share a prompt up to its last medium prefill it once and reuse its
-KV cache.
+"""Prefix caching for the AnyMAL network.
 
-Prompts are split between tokens, after the last medium or, without media, where their texts part, so every row keeps the
-very tokens that it has alone. The prefixes of a batch are prefilled together, padded on the left.
+Requests that share a system prompt and media prefill that prefix once and reuse its KV cache. Prompts are split between
+tokens, after the last medium or, without media, where their texts part, so every row keeps the very tokens that it has
+alone. The prefixes of a batch are prefilled together, padded on the left.
 """
 
 from __future__ import annotations
@@ -11,8 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anymal_eval.generation import BatchedPrefix, PrefixKV, concatenated, padded_embeddings, prefill
-from anymal_eval.generation import shared_prefix_length
+from anymal_eval.generation import (
+    BatchedPrefix,
+    PrefixKV,
+    concatenated,
+    padded_embeddings,
+    prefill,
+    shared_prefix_length,
+)
 from anymal_eval.models._prepared import PreparedRequest
 from anymal_eval.models.anymal.media_inputs import MediaInput
 
@@ -88,7 +94,8 @@ class PrefixBatches:
         split = split_prefixes(items) if self._share else None
         if split is None:
             self.prefilled += len(items)
-            return self._embedded([(item.prompt, tuple(one.key for one in item.inputs)) for item in items], tokens), None
+            prompts = [(item.prompt, tuple(one.key for one in item.inputs)) for item in items]
+            return self._embedded(prompts, tokens), None
         computed = self._computed(split, tokens)
         places = [computed.keys.index(key) for key in split.prefixes]
         rows = [places[row] for row in split.rows]

@@ -15,7 +15,7 @@ from anymal_eval.models._prepared import failed_response, media_key, media_reade
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
-from anymal_eval.records import Decoding, Failure, MediaKind, Request, Response
+from anymal_eval.records import Decoding, MediaKind, Request, Response
 
 if TYPE_CHECKING:
     from anymal_eval.models.openai.client import Client
@@ -171,7 +171,7 @@ class _OpenAI:
         }
         if request.decoding.stop:
             body["stop"] = list(request.decoding.stop)
-        keys = "|".join(f"{part.kind}:{part.uri}:{part.start_s}-{part.end_s}" for part in request.media) or None
+        keys = "|".join(media_key(part, request.frames) for part in request.media) or None
         return _Ready(request=request, body=body, prefix_key=keys, media_key=keys, nbytes=len(json.dumps(messages)))
 
     def refuse(self, request: Request) -> None:
@@ -209,7 +209,7 @@ class _OpenAI:
         items = [item for item in batch if isinstance(item, _Ready)]
         found = self._client.ask_all([(item.request, item.body) for item in items])
         return [
-            _failed(item.request, one) if isinstance(one, RequestFailed) else one
+            failed_response(item.request, one) if isinstance(one, RequestFailed) else one
             for item, one in zip(items, found, strict=True)
         ]
 
@@ -217,10 +217,6 @@ class _OpenAI:
         """Close the connections and end the decoder processes."""
         self._client.close()
         self._content.close()
-
-
-def _failed(request: Request, error: RequestFailed) -> Response:
-    return Response(id=request.id, failure=Failure(kind=error.kind, message=str(error)))
 
 
 def _lasting(listed: Mapping[str, Any]) -> dict[str, Any]:
