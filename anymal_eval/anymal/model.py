@@ -1,7 +1,7 @@
 """The AnyMAL network: media -> features -> modality tokens -> places in the prompt -> an answer.
 
-Order of calls: ``preprocess`` and ``chat.prompt`` or ``chat.options`` in any thread; then, in one thread, ``encode`` (each
-medium once), ``project``, ``rows``, and ``generate`` or ``rank``.
+Order of calls: ``preprocess`` and ``chat.prompt`` or ``chat.options`` in any thread; then, in one thread, ``encode``
+(each medium once), ``project``, ``rows``, and ``generate`` or ``rank``.
 """
 
 from collections.abc import Mapping, Sequence
