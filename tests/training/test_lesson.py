@@ -95,7 +95,7 @@ def test_a_template_that_rewrites_earlier_answers_is_refused() -> None:
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '>' }}{% endif %}"
     )
-    with pytest.raises(BadData, match="anew"):
+    with pytest.raises(BadData, match="rewrites earlier turns"):
         made(chat_of(template=template), LONG)
 
 
