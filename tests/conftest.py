@@ -1,15 +1,36 @@
 """What all tests share: the real answers beside the checkout, and the command line in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anymal_eval import catalog, demo
+
 ROOT = Path(__file__).parents[1]
+TASKS = catalog.tasks().names()
+DEMO_TASKS = [name for name in TASKS if name in demo.tasks()]
+# The tasks of the design's table. No test counts tasks: a new one is a new file, and one of these that is gone fails.
+SHIPPED = frozenset(
+    ("audiocaps", "coco", "hateful_memes", "how2qa", "imu_caption", "mmit_cap", "nextqa", "okvqa", "scienceqa", "star",
+     "textvqa", "vizwiz", "vqav2")
+)  # fmt: skip
+GOLDEN_TASKS = ROOT / "tests" / "golden" / "tasks"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def golden_cases(name: str) -> list[dict[str, Any]]:
+    """The golden cases of a task: rows of one source, and the examples that they must give."""
+    file = GOLDEN_TASKS / f"{name}.json"
+    if not file.is_file():
+        return []
+    cases: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    return cases
 
 
 @pytest.fixture(scope="session")

@@ -54,9 +54,9 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
         WrongUse: a task of a medium that the network does not take.
     """
     names = tuple(name.strip() for name in options.tasks.split(",") if name.strip())
-    tasks, _ = choose_tasks(names, accepts, (), "--eval-tasks: this network")
-    protocol = protocols.get(options.protocol)
     data = DataOptions(data=options.data, data_root=options.data_root, limit=options.limit)
+    tasks, _ = choose_tasks(names, accepts, (), "--eval-tasks: this network", data.kind)
+    protocol = protocols.get(options.protocol)
     splits = [reported_split(task, data, protocol) for task in tasks]
     datasets = [require_media(load_dataset(task, own)) for task, own in zip(tasks, splits, strict=True)]
     requests: list[TaskRequests] = []

@@ -13,6 +13,7 @@ from anymal_eval.evaluation.dataset import TaskDataset, load_dataset, reported_s
 from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.models import ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
+from anymal_eval.sources.load import Kind, unavailable
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
@@ -55,22 +56,22 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     spec = _spec(plan)
     plan.execution.settings(0)
-    tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}")
+    tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
     if plan.data.hub_id is not None and len(tasks) > 1:
         raise WrongUse("--hub-id goes with one task")
     protocol = protocols.get(plan.protocol or protocols.DEFAULT)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
-    for task_name in skipped:
-        console.message(f"{task_name}: skipped, model {spec.name} does not take its media")
+    for task_name, reason in skipped.items():
+        console.message(f"{task_name}: skipped, {reason}")
     if media and spec.opens_media and plan.ablate != "no-media":
         datasets = [require_media(dataset) for dataset in datasets]
     return ResolvedEvaluation(plan=plan, spec=spec, protocol=protocol, datasets=tuple(datasets))
 
 
 def choose_tasks(
-    names: Sequence[str | Task], accepts: Collection[str], folders: Sequence[Path], model: str
-) -> tuple[list[Task], list[str]]:
-    """The tasks of a plan, or all that the model takes, with the names of those it does not take.
+    names: Sequence[str | Task], accepts: Collection[str], folders: Sequence[Path], model: str, data: Kind
+) -> tuple[list[Task], dict[str, str]]:
+    """The tasks of a plan, or for ``all`` those that can be evaluated, with the reasons why the others are skipped.
 
     Raises:
         NotInCatalog: there is no such task.
@@ -87,7 +88,10 @@ def choose_tasks(
         raise WrongUse(f"{model} takes {takes}; {refused[0].name} needs {refused[0].media}")
     if not found:
         raise WrongUse("--tasks names no task")
-    return [task for task in found if task not in refused], [task.name for task in refused]
+    skipped = {task.name: f"{model} does not take its media" for task in refused}
+    if everything:
+        skipped = {task.name: why for task in found if (why := unavailable(task, data))} | skipped
+    return [task for task in found if task.name not in skipped], skipped
 
 
 def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:

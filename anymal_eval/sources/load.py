@@ -57,16 +57,29 @@ def load_examples(
     return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
 
 
+def unavailable(task: Task, kind: Kind) -> str:
+    """Why the task cannot have examples of that kind, for a message; empty where it can."""
+    if kind == "demo":
+        from anymal_eval.demo import tasks
+
+        return "" if task.name in tasks() else "it has no demo data"
+    if kind == "hub" and (task.hub is None or (isinstance(task.hub, Hub) and not task.hub.id)):
+        return "it has no known copy on the hub"
+    return ""
+
+
 def source_of(task: Task, kind: Kind) -> RowSource:
     """Where the rows of a task come from.
 
     Raises:
-        WrongUse: the task has no hub source.
+        WrongUse: the task has no demo data, or no hub source.
     """
+    if kind == "demo" and unavailable(task, kind):
+        raise WrongUse(f"task {task.name} has no demo data; give its own data with --data official --data-root DIR")
     if kind != "hub":
         return task.official
     if task.hub is None:
-        raise WrongUse(f"task {task.name} has no copy on the hub; use --data official or --data demo")
+        raise WrongUse(f"task {task.name} has no copy on the hub; use --data official")
     return task.hub
 
 

@@ -19,6 +19,7 @@ from anymal_eval.protocols import Phrase, Protocol
 from anymal_eval.protocols.reading import cleaning_warning, reading_for
 from anymal_eval.task import Task
 from tests.cli.conftest import LAYOUTS, write
+from tests.conftest import DEMO_TASKS
 
 PROTOCOLS = catalog.protocols().names()
 
@@ -124,7 +125,7 @@ def test_spice_without_its_models_is_said_and_nothing_else_fails(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("name", catalog.tasks().names())
+@pytest.mark.parametrize("name", DEMO_TASKS)
 def test_show_prints_each_task_under_each_protocol(name: str, protocol: str) -> None:
     done = call(show, name, "-n", 3, "--data", "demo", "--protocol", protocol)
     assert done.exception is None, done.exception

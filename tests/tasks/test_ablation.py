@@ -14,8 +14,7 @@ from anymal_eval.records import Example, Media, Request
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.load import load_examples
 from anymal_eval.task import Task
-
-TASKS = catalog.tasks().names()
+from tests.conftest import DEMO_TASKS
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def check_derangement(examples: Sequence[Example], shuffled: Sequence[Example]) 
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", DEMO_TASKS)
 def test_shuffled_media_is_a_derangement_over_clusters(name: str) -> None:
     _, examples = read(name)
     shuffled = ablated(examples, "shuffled-media")
@@ -80,7 +79,7 @@ def wording(request: Request) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("protocol", catalog.protocols().names())
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", DEMO_TASKS)
 def test_no_media_takes_the_placeholder_and_leaves_the_words(name: str, protocol: str) -> None:
     task, examples = read(name)
     words = protocols.get(protocol)

@@ -1,16 +1,18 @@
 """The demo world comes through the official source of every task, whole and the same each time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from anymal_eval import catalog
 from anymal_eval.errors import WrongUse
-from anymal_eval.sources.load import data_fingerprint, data_root, load_examples, missing_media
+from anymal_eval.sources.load import data_fingerprint, data_root, load_examples, missing_media, unavailable
 from anymal_eval.task import Task
+from tests.conftest import DEMO_TASKS
 
 
-@pytest.mark.parametrize("name", catalog.tasks().names())
+@pytest.mark.parametrize("name", DEMO_TASKS)
 def test_demo_data_is_read_as_official_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = catalog.tasks().get(name, "TASK", Task)
     prints = []
@@ -23,6 +25,17 @@ def test_demo_data_is_read_as_official_data(name: str, tmp_path: Path, monkeypat
     assert all(example.references for example in found)
     assert {example.groups["wording"] for example in found} <= {"seen", "held-out"}
     assert prints[0] == prints[1]
+
+
+def test_a_task_without_demo_data_says_so(tmp_path: Path) -> None:
+    task = replace(catalog.tasks().get("vqav2", "TASK", Task), name="plain", hub=None)
+    with pytest.raises(WrongUse, match=r"^task plain has no demo data; give its own data with --data official"):
+        load_examples(task, task.split(None), "demo", tmp_path)
+    with pytest.raises(WrongUse, match=r"^task plain has no copy on the hub; use --data official$"):
+        load_examples(task, task.split(None), "hub", tmp_path)
+    assert unavailable(task, "demo") == "it has no demo data"
+    assert unavailable(task, "hub") == "it has no known copy on the hub"
+    assert unavailable(task, "official") == ""
 
 
 def test_demo_has_no_other_split(tmp_path: Path) -> None:
