@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from anymal_eval import catalog
 from anymal_eval.metrics import get, missing_requirement
@@ -55,7 +56,8 @@ def test_every_version_has_a_golden_case() -> None:
     for name in catalog.metrics().names():
         versions = getattr(catalog.metrics().module(name), "VERSIONS", (get(name),))
         for metric in versions:
-            assert {metric.id, metric.name} & tested if len(versions) == 1 else metric.id in tested
+            names = {metric.id, metric.name} if len(versions) == 1 else {metric.id}
+            assert names & tested, f"no golden case of {metric.id}: add one to {CASES / name}.json"
 
 
 @cache
@@ -88,16 +90,32 @@ def test_golden(name: str, case: dict[str, Any]) -> None:
     assert got == pytest.approx(case["value"], abs=case.get("tolerance", 1e-12))
 
 
+# Statistics that the cases below are drawn for: columns by metric. Every other metric uses those of its golden cases.
+COLUMNS = {"bleu": 10, "meteor": 23, "roc_auc": 2, "spider": 2} | dict.fromkeys(
+    ("choice_accuracy", "cider", "mean_type_accuracy", "rouge_l", "spice", "vqa_accuracy", "yes_no_accuracy"), 1
+)
+
+
+def _statistics(name: str, rows: int) -> NDArray[np.float64]:
+    random = np.random.default_rng(1)
+    if name in COLUMNS:
+        stats = random.integers(0, 2, (rows, COLUMNS[name])).astype(float)
+        if name == "roc_auc":
+            stats[:, 0] = random.random(rows).round(1)
+        return stats
+    cases = [case.values[1] for case in _cases() if case.values[0].partition("@")[0] == name]
+    case = max(cases, key=lambda case: len(case["examples"]))
+    examples = [_example(at, row) for at, row in enumerate(case["examples"])]
+    stats = get(name).statistics(examples, [_answer(row) for row in case["examples"]])
+    return np.resize(stats, (rows, stats.shape[1]))
+
+
 @pytest.mark.parametrize("name", catalog.metrics().names())
 def test_whole_weights_repeat_rows(name: str) -> None:
     """A weight of 2 is the example twice, a weight of 0 is its absence: what the bootstrap relies on."""
-    metric = get(name)
-    random = np.random.default_rng(1)
-    stats = random.integers(0, 2, (7, _columns(name))).astype(float)
-    if name == "roc_auc":
-        stats[:, 0] = random.random(7).round(1)
+    metric, stats = get(name), _statistics(name, 7)
     labels = np.array(list("aabbccc"))
-    weights = random.integers(0, 3, (5, 7))
+    weights = np.random.default_rng(1).integers(0, 3, (5, 7))
     got = metric.reduce(stats, weights.astype(float), {"type": labels})
     for row, weight in enumerate(weights):
         rows = np.repeat(np.arange(7), weight)
@@ -105,14 +123,9 @@ def test_whole_weights_repeat_rows(name: str) -> None:
         np.testing.assert_allclose(got[row], alone[0], rtol=1e-12, atol=1e-12)
 
 
-def _columns(name: str) -> int:
-    return {"bleu": 10, "meteor": 23, "roc_auc": 2, "spider": 2}.get(name, 1)
-
-
 @pytest.mark.parametrize("name", catalog.metrics().names())
 def test_display_is_a_score_an_example(name: str) -> None:
-    metric = get(name)
-    stats = np.random.default_rng(2).integers(0, 2, (4, _columns(name))).astype(float)
+    metric, stats = get(name), _statistics(name, 4)
     if metric.display is not None:
         assert metric.display(stats).shape == (4,)
     if metric.is_mean:
