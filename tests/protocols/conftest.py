@@ -69,7 +69,7 @@ def example_of(name: str) -> Example:
     """A task that is not in the tables above gives the first example of its golden rows."""
     if name not in SHAPES:
         first = golden_cases(name)[0]["expected"][0]
-        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in first.items()}
+        fields: dict[str, Any] = {key: tuple(of) if isinstance(of, list) else of for key, of in first.items()}
         fields["media"] = tuple(Media(**medium) for medium in first["media"])
         return Example(**fields)
     kind, media = SHAPES[name]
