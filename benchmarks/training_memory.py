@@ -4,7 +4,7 @@
 
 Each case runs in a process of its own on a random LLaMA-shaped model of more than 1 GB: imports and two steps on a toy,
 what is resident then is subtracted; then load, a step that makes Adam's states, forget the peak (VmHWM), and a step.
-What loading takes for a moment is not counted. Nor are pages of the mapped checkpoint that no step reads: quantised
+What loading takes for a moment is not counted. Nor are pages of the mapped checkpoint that no step reads: quantized
 from it, they belong to the file, and the system takes them back when it needs them. They stay resident until then,
 because the embeddings are read where they lie in it, so they are given back here and shown in a column of their own.
 The last row is a forecast alone, of AnyMAL's largest network on one 80 GB GPU.

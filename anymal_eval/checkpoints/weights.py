@@ -18,13 +18,18 @@ def fingerprint(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise BadCheckpoint(f"{folder} holds no .safetensors file; other formats are not read, convert it first")
-    found = names.remembered("tensors.jsonl").of_all(files, _tensor_digests)
+    try:
+        found = names.remembered("tensors.jsonl").of_all(files, _tensor_digests)
+    except OSError as error:  # a broken link in the hub's cache, or a broken disk
+        raise BadCheckpoint(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     lines = sorted(line for text in found for line in json.loads(text))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _tensor_digests(file: Path) -> str:
     """A JSON list with one line for each tensor of a safetensors file."""
+    if not file.stat().st_size:
+        raise BadCheckpoint(f"{file} is empty")
     with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             start = 8 + int.from_bytes(data[:8], "little")

@@ -27,7 +27,7 @@ class ResolvedTraining:
         checkpoint: the folder that training starts from; None for a network with fresh weights.
         backbones: the paths of frozen parts that replace those of ``config.json``, by ``llm`` or medium.
         adapters: the LoRA adapters to train besides the projectors; None for the projectors alone.
-        loading: precision and quantisation of the frozen parts, and the device.
+        loading: precision and quantization of the frozen parts, and the device.
         data: in the order of the plan.
         max_unreadable: the fraction of samples that may be skipped.
         evaluate: headlines of the network at a step, every ``eval_every`` steps.
