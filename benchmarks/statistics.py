@@ -23,7 +23,7 @@ from scipy.special import ndtr, ndtri
 from anymal_eval import metrics
 from anymal_eval.records import Answer, Example
 from anymal_eval.statistics.intervals import interval
-from anymal_eval.statistics.multiplicity import holm
+from anymal_eval.statistics.p_values import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import smallest_detectable
 from anymal_eval.statistics.verdict import judge

@@ -15,7 +15,7 @@ from anymal_eval.report.pairing import Pairs, TaskRun, differences, pair, said, 
 from anymal_eval.report.policy import Policy, TierName
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain
-from anymal_eval.statistics.multiplicity import holm
+from anymal_eval.statistics.p_values import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import smallest_detectable
 from anymal_eval.statistics.verdict import VerdictLimits, judge

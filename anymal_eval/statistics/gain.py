@@ -1,4 +1,4 @@
-"""How many per cent one value is above another, with its interval."""
+"""The relative gain of one value over another, with its interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """``value`` = new / old - 1, so that 0.07 is + 7 %; NaN where the old value is not above 0."""
+    """``value`` = new / old - 1: 0.07 is +7 %. NaN where the old value is not above 0."""
 
     value: float
     low: float
@@ -32,15 +32,15 @@ def paired(
 ) -> tuple[Gain, ...]:
     """The gain of the second run over the first on the same examples, one for each output.
 
-    Means by the delta method on clusters (the ratio estimator of Cochran 1977, section 6.3); corpus metrics by
+    Means use the delta method on clusters (the ratio estimator of Cochran 1977, section 6.3). Corpus metrics use a
     bootstrap over clusters, both runs under the same weights.
 
     Args:
-        metric: what was measured.
+        metric: the metric of both runs.
         runs: the statistics of the old and the new run, each (N, k).
-        clusters: (N,), the picture, clip or video of each row.
+        clusters: (N,), the image, clip or video of each row.
         groups: (N,) labels by group name.
-        level: of the interval.
+        level: the confidence level of the interval.
     """
     old, new = (resample.value(metric, stats, groups) for stats in runs)
     codes, count = resample.cluster_codes(clusters)
@@ -49,7 +49,7 @@ def paired(
         if not old[0] > 0:
             return (Gain(value=nan, low=nan, high=nan, method="none"),)
         ratio = float(new[0] / old[0])
-        # To first order the ratio strays from its true value as the mean of these residuals does from 0.
+        # To first order the error of the ratio is the mean of these residuals.
         residual = (scores[1] - ratio * scores[0]) / old[0]
         width = quantile(codes, level) * clustered_error(residual, codes, count)
         return (Gain(value=ratio - 1, low=ratio - 1 - width, high=ratio - 1 + width, method="paired ratio"),)
@@ -67,12 +67,12 @@ def paired(
 
 
 def independent(new: Interval, old: Interval | float) -> Gain:
-    """The gain of one value over another that was measured elsewhere: other examples, or a published figure.
+    """The gain of one value over an independent one: measured on other examples, or published.
 
-    A figure without an interval is taken as exact, and ``method`` says so.
+    A value without an interval is taken as exact, and ``method`` states this.
 
-    Source: the ratio of two estimates from their separate limits, MOVER-R (Donner and Zou 2012,
-    doi:10.1177/0962280210383082), which keeps the limits' asymmetry.
+    Source: MOVER-R, the ratio of two estimates from their separate confidence limits, which keeps their asymmetry
+    (Donner and Zou 2012, doi:10.1177/0962280210383082).
 
     >>> gain = independent(Interval(value=0.64, low=0.60, high=0.68, method="t"), 0.5)
     >>> round(gain.value, 3), round(gain.low, 3), round(gain.high, 3), gain.method
@@ -83,11 +83,11 @@ def independent(new: Interval, old: Interval | float) -> Gain:
         old = Interval(value=old, low=old, high=old, method="exact")
     a, b = new.value, old.value
     if not (old.low > 0 and b > 0):
-        # An old value that may be 0 bounds no ratio.
+        # Where the old value may be 0 the ratio has no bound.
         return Gain(value=a / b - 1 if b > 0 else nan, low=nan, high=nan, method=method)
     under = (a * b) ** 2 - new.low * old.high * (2 * a - new.low) * (2 * b - old.high)
     over = (a * b) ** 2 - new.high * old.low * (2 * a - new.high) * (2 * b - old.low)
-    # The formula needs high < 2 x value; beyond that the old limit alone decides.
+    # The formula needs high < 2 x value; beyond that only the old limit counts.
     low = (a * b - sqrt(max(under, 0))) / (old.high * (2 * b - old.high)) if old.high < 2 * b else new.low / old.high
     high = (a * b + sqrt(max(over, 0))) / (old.low * (2 * b - old.low))
     return Gain(value=a / b - 1, low=low - 1, high=high - 1, method=method)

@@ -1,20 +1,20 @@
-"""A value with its interval: clustered for means, Wilson for 0/1 scores, bootstrap over clusters for corpus metrics.
+"""A value with its interval: Wilson for 0/1 scores, clustered t for other means, cluster bootstrap for corpus metrics.
 
-Which one, and why:
+The methods and the reasons for them:
 
-* **Wilson** - 0/1 scores, every example its own cluster, at any n. It agrees with the normal interval where that one
-  is right (p near a half, thousands of examples) and holds where it is not: a few hundred items or a share near 0 or 1
+* **Wilson** - 0/1 scores, every example its own cluster, at any n. It agrees with the normal interval where that is
+  right (p near 0.5, thousands of examples) and stays valid where it is not: a few hundred items, or p near 0 or 1
   (Brown, Cai and DasGupta 2001; Bowyer et al. 2025, arXiv:2503.01747).
-* **clustered Wilson** - 0/1 scores in clusters: Wilson at the effective number of examples n / design effect, the
-  design effect being the clustered variance over p (1 - p) / n (Franco et al. 2019, doi:10.1093/jssam/smy019).
+* **clustered Wilson** - 0/1 scores in clusters: Wilson at the effective sample size n / design effect, where the
+  design effect is the clustered variance over p (1 - p) / n (Franco et al. 2019, doi:10.1093/jssam/smy019).
 * **clustered t** - other means (VQA accuracy, ROUGE-L, CIDEr): mean +- t x the clustered standard error of Miller 2024
   (arXiv:2411.00640, section 2.2) times sqrt(C / (C - 1)), the usual CR1 correction for C clusters. The degrees of
-  freedom are the effective number of clusters less one, N^2 / sum of squared cluster sizes - 1: with many clusters
-  that is the normal quantile, with few or very unequal ones it is wider (30 clusters of log-normal size, sigma 1.5:
-  coverage 93 % where C - 1 gives 83 %). Without clusters it is plainly **t**.
-* **cluster bootstrap 2,000** - everything that is no mean (BLEU, AUC, means of types), through ``Metric.reduce``.
-* **Wilson bound** - where every score is the same, so that no spread can be seen. A score in [0, 1] with mean p varies
-  at most as p (1 - p), which makes Wilson with the number of clusters an honest bound; never an interval of no width.
+  freedom are the effective number of clusters minus one, N^2 / sum of squared cluster sizes - 1: with many clusters
+  this gives the normal quantile, with few or very unequal ones a wider interval (30 clusters of log-normal size,
+  sigma 1.5: coverage 93 % where C - 1 gives 83 %). Without clusters the method is **t**.
+* **cluster bootstrap 2,000** - every metric that is no mean (BLEU, AUC, means of types), through ``Metric.reduce``.
+* **Wilson bound** - where all scores are equal, so that the variance cannot be estimated. A score in [0, 1] with mean p
+  has variance at most p (1 - p), so that Wilson with the number of clusters is a valid bound with a width above 0.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 DRAWS = 2_000
 
-# The largest score there is, by unit: CIDEr-D is ten times a cosine-like similarity.
+# The largest possible score, by unit: CIDEr-D is ten times a cosine-like similarity.
 SCALE = {"fraction": 1.0, "cider": 10.0}
-ROUNDING = 1e-12  # an error below this is that of sums which should be equal
+ROUNDING = 1e-12  # a standard error below this comes from rounding of equal scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A value and its interval, in the metric's own unit (not x 100). ``method`` is printed beside it.
+    """A value and its interval, in the metric's own unit (not x 100). ``method`` is printed next to it.
 
-    All three numbers are NaN where there is no value: no example, or only one class under an AUC.
+    All three numbers are NaN where there is no value: no example, or an AUC with one class only.
     """
 
     value: float
@@ -59,14 +59,14 @@ def interval(
     """The metric's outputs, each with its interval at ``level``.
 
     Args:
-        metric: what was measured; ``is_mean`` decides between formulas and bootstrap.
-        stats: (N, k), the rows of errored answers left out.
-        clusters: (N,), the picture, clip or video of each row.
-        groups: (N,) labels by group name, as ``Metric.reduce`` wants them.
-        level: the share of repetitions on other data of this kind in which the interval holds the true value.
+        metric: the metric; ``is_mean`` decides between formulas and bootstrap.
+        stats: (N, k), without the rows of failed requests.
+        clusters: (N,), the image, clip or video of each row.
+        groups: (N,) labels by group name, the argument of ``Metric.reduce``.
+        level: the confidence level.
 
     Returns:
-        One interval for each of ``metric.outputs``; fractions lie in [0, 1].
+        One interval for each of ``metric.outputs``; fractions are in [0, 1].
     """
     values = resample.value(metric, stats, groups)
     codes, count = resample.cluster_codes(clusters)
@@ -77,7 +77,7 @@ def interval(
         return _bootstrap(metric, stats, (codes, count), groups, level)
     output = metric.outputs[0]
     if np.ptp(scores) == 0:
-        # One cluster a row is what Wilson says of singletons anyway; then it may have its own name.
+        # With one row per cluster the bound equals plain Wilson, and has its name.
         plain = output.unit == "fraction" and count == len(scores) and scores[0] in (0, 1)
         return (_bound(float(values[0]), count, output, level, "Wilson" if plain else "Wilson bound"),)
     if count == 1:
@@ -102,7 +102,7 @@ def clustered_error(scores: Floats, codes: NDArray[np.intp], count: int) -> floa
 
 
 def quantile(codes: NDArray[np.intp], level: float) -> float:
-    """The two-sided t quantile at the effective number of clusters, N^2 / sum of squared sizes, less one.
+    """The two-sided t quantile with N^2 / (sum of squared cluster sizes) - 1 degrees of freedom.
 
     >>> round(quantile(np.arange(10_000), 0.95), 2), round(quantile(np.arange(11), 0.95), 2)
     (1.96, 2.23)
@@ -115,7 +115,7 @@ def quantile(codes: NDArray[np.intp], level: float) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson's score interval for a share of ``n`` (which may be an effective number) at the normal quantile ``z``.
+    """Wilson's score interval for a proportion of ``n`` (possibly an effective size) at the normal quantile ``z``.
 
     Source: Wilson 1927, through statsmodels.
 
@@ -125,7 +125,7 @@ def wilson(share: float, n: float, z: float) -> tuple[float, float]:
     from scipy.special import ndtr
     from statsmodels.stats.proportion import proportion_confint
 
-    # ndtr(-z) and not 1 - ndtr(z): two clusters have a t quantile of 12.7, where the latter is zero.
+    # ndtr(-z) instead of 1 - ndtr(z): at two clusters' t quantile of 12.7 the latter is zero.
     low, high = proportion_confint(share * n, n, alpha=2 * ndtr(-z), method="wilson")
     return max(0.0, float(low)), min(1.0, float(high))
 

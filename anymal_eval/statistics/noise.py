@@ -1,4 +1,4 @@
-"""How much a number moves when nothing but batch size, order, workers, device or seed changed."""
+"""The spread of a number over runs that differ only in batch size, order, workers, device or seed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Noise:
     """Repeated runs of one model, one output of one metric, in the metric's own unit.
 
     Attributes:
-        values: one a run, in the order given.
-        spread: largest less smallest: what a policy takes as its floor.
+        values: one per run, in the given order.
+        spread: largest minus smallest; a policy uses it as its floor.
         deviation: the standard deviation over the runs (n - 1).
-        changed: the share of examples, in [0, 1], whose statistics are not the same in all runs.
+        changed: the share of examples, in [0, 1], whose statistics differ between runs.
     """
 
     values: tuple[float, ...]
@@ -33,11 +33,11 @@ class Noise:
 
 
 def noise(metric: Metric, runs: Sequence[Floats], groups: Groups) -> tuple[Noise, ...]:
-    """What repeated runs over the same examples differ by.
+    """The spread of repeated runs over the same examples.
 
     Args:
-        metric: what was measured.
-        runs: two or more statistics (N, k), row i of all being example i.
+        metric: the metric of all runs.
+        runs: the statistics of two or more runs, each (N, k); row i is example i in all of them.
         groups: (N,) labels by group name.
 
     Returns:
@@ -52,7 +52,7 @@ def noise(metric: Metric, runs: Sequence[Floats], groups: Groups) -> tuple[Noise
     if stacked.shape[1] == 0:
         changed = float("nan")
     else:
-        # Sums of floats differ in their last digits between machines; no answer changed because of that.
+        # Sums of floats differ in their last digits between machines; that is no changed answer.
         same = np.isclose(stacked, stacked[0], rtol=0, atol=1e-9, equal_nan=True)
         changed = float(1 - same.all(axis=(0, 2)).mean())
     values = np.stack([resample.value(metric, run, groups) for run in runs])

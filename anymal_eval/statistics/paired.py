@@ -1,17 +1,17 @@
 """The difference between two runs on the same examples, its interval and its test.
 
-* **exact McNemar** - 0/1 scores, every example its own cluster: of the examples that changed, is one direction more
-  than a fair coin explains (McNemar 1947; for language models arXiv:2602.10144)? Interval: Bonett and Price 2012,
-  doi:10.1177/0962280211402548, which keeps its width where few examples changed.
-* **permutation** - other per-example scores, and 0/1 scores in clusters: under the null hypothesis the two runs can be
-  swapped in any cluster, so the clusters' summed differences get random signs (Pitman 1937; all 2^m sign patterns where
-  there are no more of them than draws). Interval: clustered t of the paired differences (Miller 2024, arXiv:2411.00640,
-  section 4.2).
+* **exact McNemar** - 0/1 scores, every example its own cluster: a binomial test of rises against falls among the
+  changed examples (McNemar 1947; for language models arXiv:2602.10144). Interval: Bonett and Price 2012,
+  doi:10.1177/0962280211402548, which stays valid where few examples changed.
+* **permutation** - other per-example scores, and 0/1 scores in clusters: under the null hypothesis the two runs are
+  exchangeable within each cluster, so the clusters' summed differences get random signs (Pitman 1937; all 2^m sign
+  patterns where there are no more of them than draws). Interval: clustered t of the paired differences (Miller 2024,
+  arXiv:2411.00640, section 4.2).
 * **paired bootstrap** - corpus metrics (BLEU, AUC, means of types): both runs are reduced under the same resampled
-  clusters. Interval: percentile. p: how often the difference strays from its mean as far as the observed one lies
-  from zero (Efron and Tibshirani 1993, section 16.4).
-* **no score differs** - the runs are equal on every example: difference 0, p 1. No bound is put on examples that were
-  not asked: the question is whether this run changed.
+  clusters. Interval: percentile. p: the share of draws whose distance from the mean difference is at least the observed
+  difference (Efron and Tibshirani 1993, section 16.4).
+* **no score differs** - the runs are equal on every example: difference 0, p 1. The result covers these examples only:
+  the check is whether this run changed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 
 from anymal_eval.metrics import Groups, Metric
 from anymal_eval.statistics import resample
-from anymal_eval.statistics.chance import DRAWS, NOTHING, UNKNOWN, PValues, bonett_price, mcnemar, permutation, tail
 from anymal_eval.statistics.intervals import SCALE, clustered_error, quantile, wilson
+from anymal_eval.statistics.p_values import DRAWS, NOTHING, UNKNOWN, PValues, bonett_price, mcnemar, permutation, tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,13 +40,13 @@ class Comparison:
     Attributes:
         before, after, difference: the values, and after - before.
         low, high: the interval of the difference.
-        error: its standard error.
+        error: the standard error of the difference.
         p: two-sided; p_worse: one-sided, small where ``after`` is worse.
-        better: which direction is an improvement.
-        method: the test, as printed; ``no score differs`` where there was nothing to test.
+        better: the direction of an improvement.
+        method: the test, as printed; ``no score differs`` where nothing changed.
         n, clusters: examples and clusters compared.
         changed: examples whose statistics differ.
-        risen, fallen: examples whose per-example score went up and down; both 0 where the metric has no such score.
+        risen, fallen: examples whose score rose and fell; both 0 where the metric has no per-example score.
     """
 
     before: float
@@ -67,12 +67,12 @@ class Comparison:
 
     @property
     def improvement(self) -> float:
-        """The difference, turned so that more than 0 is better."""
+        """The difference, with the sign that makes a positive value an improvement."""
         return self.difference if self.better == "higher" else -self.difference
 
     @property
     def improvement_low(self) -> float:
-        """The worst improvement in the interval."""
+        """The smallest improvement in the interval."""
         return self.low if self.better == "higher" else -self.high
 
 
@@ -108,12 +108,12 @@ def compare(
     """Compare two runs over the same examples, row by row.
 
     Args:
-        metric: what was measured.
-        runs: the statistics before and after, each (N, k), row i of both being example i.
-        clusters: (N,), the picture, clip or video of each row.
+        metric: the metric of both runs.
+        runs: the statistics before and after, each (N, k); row i is example i in both.
+        clusters: (N,), the image, clip or video of each row.
         groups: (N,) labels by group name.
-        level: of the interval.
-        draws: sign patterns or resamples.
+        level: the confidence level of the interval.
+        draws: the number of sign patterns or bootstrap resamples.
 
     Returns:
         One comparison for each of ``metric.outputs``.
@@ -171,9 +171,9 @@ def _tests(pairing: _Pairing) -> list[_Test]:
         low, high = bonett_price(risen, fallen, len(change), pairing.level)
         return [_Test(low=low, high=high, error=error, p=mcnemar(risen, fallen), method="exact McNemar")]
     sums = np.bincount(pairing.codes, weights=change, minlength=pairing.count).astype(np.float64)
-    p, everything = permutation(sums, pairing.draws)
+    p, exact = permutation(sums, pairing.draws)
     low, high = _limits(pairing, change, error)
-    method = "exact permutation" if everything else f"permutation {pairing.draws:,}"
+    method = "exact permutation" if exact else f"permutation {pairing.draws:,}"
     return [_Test(low=low, high=high, error=error, p=p, method=method if singles else f"{method} by cluster")]
 
 
@@ -182,7 +182,7 @@ def _limits(pairing: _Pairing, change: Floats, error: float) -> tuple[float, flo
 
     mean, scale = float(change.mean()), SCALE[pairing.metric.outputs[0].unit]
     if not error > 0:
-        # One cluster, or all alike: no spread is seen, so the widest that differences in [-scale, scale] can have.
+        # One cluster, or equal differences: the variance is unknown, so take its bound for values in [-scale, scale].
         low, high = wilson((mean / scale + 1) / 2, pairing.count, float(ndtri((1 + pairing.level) / 2)))
         return (2 * low - 1) * scale, (2 * high - 1) * scale
     width = quantile(pairing.codes, pairing.level) * error

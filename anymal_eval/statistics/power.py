@@ -1,4 +1,4 @@
-"""The smallest difference that a comparison could have seen."""
+"""The smallest difference that a comparison can detect."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from anymal_eval.metrics import Floats
 
 
-# From so many changed clusters on the normal figure is always the larger one (8 suffice at alpha 0.05, 20 at 0.0001).
+# With this many changed clusters the normal figure is always the larger one (8 suffice at alpha 0.05, 20 at 0.0001).
 _MANY = 50
 
 
 def smallest_detectable(comparison: Comparison, *, tests: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The true difference that this comparison would find with probability ``power``, in the metric's unit, above 0.
+    """The true difference that this comparison detects with probability ``power``, in the metric's unit, above 0.
 
-    How: with ``alpha / tests`` two-sided, which is Holm's hardest step.
+    The level is ``alpha / tests`` two-sided, the strictest step of Holm's correction.
 
-    * exact McNemar: from the binomial distribution at the share of examples that changed here (a difference cannot
-      be larger than that share, so it grows along where need be).
+    * exact McNemar: from the binomial distribution at the share of examples that changed here. A difference cannot
+      exceed that share, so the share grows with the difference where necessary.
     * else z = z_alpha + z_power times the clustered standard error of the paired difference (Miller 2024,
-      arXiv:2411.00640, section 5). Under permutation the error is that of changes seen here plus those a fall adds:
-      with u = error / sqrt(changed), what one changed cluster weighs in the mean, a difference d takes d / u more
-      changes, of which a quarter is taken to come on top: d^2 = z^2 (error^2 + d u / 4). The quarter is a choice by
-      simulation: without it ``benchmarks/statistics.py`` found falls of this size in 74 to 79 % instead of 80 %, with
-      a half in 80 to 86 %.
-    * never below the McNemar figure at the size that changes have here: a handful of changed clusters proves
-      nothing however alike they are.
+      arXiv:2411.00640, section 5). Under permutation the error includes the changes that the difference itself adds:
+      with u = error / sqrt(changed), the weight of one changed cluster in the mean, a difference d needs d / u more
+      changes, of which one quarter counts as additional: d^2 = z^2 (error^2 + d u / 4). Simulation chose the quarter:
+      without it ``benchmarks/statistics.py`` detected falls of this size in 74 to 79 % instead of 80 %, with a half in
+      80 to 86 %.
+    * never below the McNemar figure at the size of the changes here: a few changed clusters prove nothing, however
+      similar they are.
 
     Returns:
-        NaN where nothing can be said: no score differs, or there is one cluster only.
+        NaN where it is unknown: no score differs, or there is only one cluster.
     """
     from scipy.special import ndtri
 
@@ -58,9 +58,9 @@ def smallest_detectable(comparison: Comparison, *, tests: int = 1, alpha: float 
 
 
 def mcnemar_detectable(n: int, changed: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The difference of two paired shares that exact McNemar finds with ``power`` when ``changed`` of ``n`` change.
+    """The smallest difference of two paired proportions that exact McNemar detects, with ``changed`` of ``n`` changed.
 
-    NaN where even ``n`` changes in one direction would not do.
+    NaN where even ``n`` changes in one direction are too few.
 
     >>> round(mcnemar_detectable(1_000, 100), 3)
     0.029
@@ -78,11 +78,11 @@ def mcnemar_detectable(n: int, changed: int, *, alpha: float = 0.05, power: floa
 
 
 def mcnemar_power(n: int, share: float, difference: float, alpha: float) -> float:
-    """How often exact McNemar rejects when a ``share`` of ``n`` changes and the difference is ``difference``.
+    """The power of exact McNemar when a ``share`` of ``n`` examples changes and the difference is ``difference``.
 
-    Sums over how many of the ``n`` change (binomial), and the binomial tails beyond the critical value for each.
+    It sums the binomial tails beyond the critical value over the (binomial) number of changed examples.
 
-    >>> mcnemar_power(100, 0.2, 0.0, 0.05) < 0.05      # exact tests keep below their level
+    >>> mcnemar_power(100, 0.2, 0.0, 0.05) < 0.05      # exact tests stay below their level
     True
     """
     from scipy.special import bdtr, gammaln, xlog1py, xlogy
@@ -103,7 +103,7 @@ def _critical(counts: NDArray[np.intp], alpha: float) -> Floats:
     """The largest k with P(X <= k) <= alpha / 2 for X of ``counts`` fair coins; -1 where there is none."""
     from scipy.special import bdtr, ndtri
 
-    # The normal quantile is off by less than two; from three above it every k is tried on the way down.
+    # The normal quantile is wrong by less than two: start three above it and step down.
     critical = np.minimum(np.ceil(counts / 2 + ndtri(alpha / 2) * np.sqrt(counts) / 2) + 3, counts - 1)
     for _ in range(8):
         too_many = (critical >= 0) & (bdtr(np.maximum(critical, 0), counts, 0.5) > alpha / 2)

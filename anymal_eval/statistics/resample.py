@@ -1,4 +1,4 @@
-"""Clusters, and the seeded weightings that intervals and tests draw over them."""
+"""Clusters, and the seeded bootstrap weights and sign flips over them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anymal_eval.metrics import Floats
 
-# The day AnyMAL's paper appeared. One seed for all, so that a table made twice has the same digits.
+# The date of AnyMAL's paper. One seed everywhere, so that the same table always has the same digits.
 SEED = 2023_09_27
 
 # Weights in memory at once: 2 ** 21 float64 are 16 MiB, which keeps a chunk in or near the last-level cache.
@@ -22,7 +22,7 @@ CELLS = 2**21
 
 
 def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
-    """Number the clusters by the order of their names: (N,) codes and how many there are.
+    """Number the clusters in the order of their names: (N,) codes, and the number of clusters.
 
     >>> codes, count = cluster_codes(["b", "a", "b"])
     >>> codes.tolist(), count
@@ -34,9 +34,9 @@ def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
 
 
 def weightings(codes: NDArray[np.intp], count: int, draws: int, seed: int = SEED) -> Iterator[Floats]:
-    """Bootstrap weights in chunks (b, N), ``draws`` rows in all: ``count`` clusters drawn with replacement, each whole.
+    """Bootstrap weights in chunks (b, N), ``draws`` rows in total: ``count`` whole clusters drawn with replacement.
 
-    Memory is bounded by ``CELLS`` whatever ``draws`` is; the weights do not depend on the chunking.
+    ``CELLS`` limits the memory for any ``draws``; the weights do not depend on the chunk size.
     """
     generator = np.random.default_rng(seed)
     singles = count == len(codes)
@@ -45,12 +45,12 @@ def weightings(codes: NDArray[np.intp], count: int, draws: int, seed: int = SEED
         picked = generator.integers(0, count, size=(rows, count), dtype=np.int32).astype(np.intp)
         picked += np.arange(rows, dtype=np.intp)[:, None] * count
         drawn = np.bincount(picked.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
-        # With one example a cluster a permutation of the columns is left, and mostly not even that.
+        # With one example per cluster only a permutation of the columns remains, and mostly not even that.
         yield drawn if singles and _in_order(codes) else np.take(drawn, codes, axis=1)
 
 
 def sign_flips(size: int, draws: int, seed: int = SEED) -> Iterator[NDArray[np.float32]]:
-    """Random 0/1 matrices in chunks (b, size), ``draws`` rows in all: 1 says that a cluster's two runs are swapped."""
+    """Random 0/1 matrices in chunks (b, size), ``draws`` rows in total; 1 swaps a cluster's two runs."""
     generator = np.random.default_rng(seed)
     for rows in _chunks(draws, size):
         width = -(-size // 8)
@@ -59,16 +59,16 @@ def sign_flips(size: int, draws: int, seed: int = SEED) -> Iterator[NDArray[np.f
 
 
 def reduced(metric: Metric, stats: Floats, weights: Floats, groups: Groups) -> Floats:
-    """``metric.reduce`` over drawn weights (b, N) -> (b, o); a draw without any positive or without a type is NaN.
+    """``metric.reduce`` over drawn weights (b, N) -> (b, o); NaN for a draw that misses a class or a type.
 
-    Such draws are no fault: a resample of few clusters can miss a class, and whoever takes quantiles leaves them out.
+    A resample of few clusters can miss one; callers leave such draws out of quantiles.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return metric.reduce(stats, weights, groups)
 
 
 def value(metric: Metric, stats: Floats, groups: Groups) -> Floats:
-    """The metric's outputs (o,) with every example counted once; NaN without examples."""
+    """The metric's outputs (o,) over all examples, each counted once; NaN without examples."""
     if len(stats) == 0:
         return np.full(len(metric.outputs), np.nan)
     values: Floats = reduced(metric, stats, np.ones((1, len(stats))), groups)[0]

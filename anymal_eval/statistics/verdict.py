@@ -1,12 +1,11 @@
-"""Better, same, worse or cannot tell: what a comparison means for a model that is to be released.
+"""The verdict on a comparison: better, same, worse or cannot tell.
 
-In plain words, with *limit* the largest fall that does not matter:
+With *limit* the largest fall that does not matter:
 
 * **worse** - the fall is more than chance (p after Holm below alpha) and larger than the limit.
 * **better** - the gain is more than chance and larger than the limit.
-* **same** - neither, and a fall beyond the limit is ruled out: the whole interval lies above it. So is a run in which
-  no score changed.
-* **cannot tell** - neither, and the interval still reaches beyond the limit: it takes more examples, or a wider limit.
+* **same** - neither, and the whole interval is above a fall of the limit; or no score changed.
+* **cannot tell** - neither, and the interval reaches beyond the limit: more examples or a wider limit are needed.
 
 ==================  ===========================  ==================================
 more than chance?   difference                   verdict
@@ -18,8 +17,8 @@ yes or no           interval reaches beyond it   cannot tell
 no p                any                          cannot tell
 ==================  ===========================  ==================================
 
-Where no limit is set, every fall that is more than chance is worse, and the smallest detectable effect stands in for
-the limit in *same*: no fall that this check was made to see. The noise of repeated runs widens any limit.
+Without a limit every fall that is more than chance is worse, and *same* uses the smallest detectable effect as the
+limit. The noise of repeated runs widens any limit.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class VerdictLimits:
 
     Attributes:
         absolute: in the metric's unit (0.005 is half a point of accuracy); None sets no such limit.
-        relative: as a share of the value before; None sets no such limit. Where both are set the tighter one holds.
+        relative: as a share of the value before; None sets no such limit. Where both are set the tighter one applies.
         noise: the largest difference between repeated runs of one model, from ``noise``.
     """
 
@@ -47,7 +46,7 @@ class VerdictLimits:
     noise: float = 0.0
 
     def at(self, before: float) -> float | None:
-        """The limit for a metric that was ``before``, or None where none is set.
+        """The limit for a metric whose value was ``before``; None where no limit is set.
 
         >>> round(VerdictLimits(absolute=0.01, relative=0.01).at(0.5), 4)
         0.005
@@ -63,7 +62,7 @@ class VerdictLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The word, and in one sentence what it rests on (in the metric's own unit, not x 100)."""
+    """The verdict, and its reason in one sentence (in the metric's own unit, not x 100)."""
 
     word: Word
     why: str
@@ -75,11 +74,11 @@ def judge(
     """The verdict on one metric of one task.
 
     Args:
-        comparison: before and after.
-        p: two-sided, after Holm over all that was compared.
+        comparison: the two runs on this task.
+        p: two-sided, after Holm over all tasks compared.
         limits: the largest fall that does not matter.
-        detectable: from ``power.smallest_detectable``; NaN where none is known.
-        alpha: what ``p`` must be below to be more than chance.
+        detectable: from ``power.smallest_detectable``; NaN where unknown.
+        alpha: a change is more than chance where ``p`` is below it.
     """
     if comparison.changed == 0 and comparison.n > 0:
         return Verdict(word="same", why="no score differs")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anymal_eval.statistics import chance, intervals, multiplicity, resample
+from anymal_eval.statistics import intervals, p_values, resample
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "statistics"
 
@@ -21,7 +21,7 @@ def _cases(name: str) -> list[Any]:
 def test_mcnemar(case: dict[str, Any]) -> None:
     from statsmodels.stats.contingency_tables import mcnemar
 
-    found = chance.mcnemar(case["risen"], case["fallen"])
+    found = p_values.mcnemar(case["risen"], case["fallen"])
     assert found.two_sided == pytest.approx(case["p"], abs=case["tolerance"])
     assert found.falls == pytest.approx(case.get("p_falls", found.falls), abs=case["tolerance"])
     if case["risen"] + case["fallen"]:
@@ -31,7 +31,7 @@ def test_mcnemar(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", _cases("bonett_price"))
 def test_bonett_price(case: dict[str, Any]) -> None:
-    found = chance.bonett_price(case["risen"], case["fallen"], case["n"])
+    found = p_values.bonett_price(case["risen"], case["fallen"], case["n"])
     assert found == pytest.approx((case["low"], case["high"]), abs=case["tolerance"])
 
 
@@ -39,8 +39,8 @@ def test_bonett_price(case: dict[str, Any]) -> None:
 def test_holm(case: dict[str, Any]) -> None:
     from statsmodels.stats.multitest import multipletests
 
-    assert multiplicity.holm(case["p"]) == pytest.approx(case["adjusted"], abs=1e-12)
-    assert multiplicity.holm(case["p"]) == pytest.approx(multipletests(case["p"], method="holm")[1], abs=1e-12)
+    assert p_values.holm(case["p"]) == pytest.approx(case["adjusted"], abs=1e-12)
+    assert p_values.holm(case["p"]) == pytest.approx(multipletests(case["p"], method="holm")[1], abs=1e-12)
 
 
 @pytest.mark.parametrize("case", _cases("wilson"))
@@ -51,7 +51,7 @@ def test_wilson(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", _cases("permutation"))
 def test_permutation(case: dict[str, Any]) -> None:
-    found, everything = chance.permutation(np.array(case["sums"], dtype=np.float64))
+    found, everything = p_values.permutation(np.array(case["sums"], dtype=np.float64))
     assert everything
     assert (found.two_sided, found.falls) == (case["p"], case["p_falls"])
 

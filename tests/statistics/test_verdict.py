@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anymal_eval.metrics import Metric
-from anymal_eval.statistics.multiplicity import holm
+from anymal_eval.statistics.p_values import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import mcnemar_detectable, mcnemar_power, smallest_detectable
 from anymal_eval.statistics.verdict import VerdictLimits, judge
