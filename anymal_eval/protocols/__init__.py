@@ -1,4 +1,4 @@
-"""How a paper asked: wording, decoding, cleaning and extraction, one TOML a paper."""
+"""Protocols: how a paper prompts a model and reads its answers, one TOML file per paper."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ OptionStyle = Literal["lines", "inline", "lower", "named", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Phrase:
-    """How one kind of question is put to a model, and how its answer is to be read.
+    """The prompt template for one kind of question, and the rules for reading its answer.
 
-    The texts may name ``{media}``, ``{question}``, ``{options}``, ``{instruction}`` and what the example's context
-    holds (``{hint}``, ``{ocr}``, ``{ocr_tokens}``). A line that names one of the latter or ``{instruction}``, and no
-    other, is left out where that is empty. ``{media}`` stands where the media go; without it they come first in the
+    The texts may contain ``{media}``, ``{question}``, ``{options}``, ``{instruction}`` and keys of the example's
+    context (``{hint}``, ``{ocr}``, ``{ocr_tokens}``). A line whose only placeholder is ``{instruction}`` or a key of
+    the context is left out where its value is empty. Media replace ``{media}``; without it they come first in the
     user's message.
 
     Attributes:
-        system, user, answer_prefix: the texts; the prefix begins the model's own turn.
-        options: ``lines`` is ``A. x`` a line, ``inline`` is ``(A) x (B) y``, ``lower`` is ``(a) x (b) y``, ``named`` is
-            ``Option A: x. Option B: y.``, ``text`` is ``x, y``.
-        candidates: what is ranked by log-likelihood: nothing (text is generated), the options' texts, their
-            letters, ``yes``/``no``, or those with ``true``/``false`` beside them.
-        length_normalise: candidates are compared by log p a token instead of by their sums.
-        question: ``blip`` lower-cases it, strips some punctuation and cuts it at 50 words, as BLIP-2's code does;
-            ``blip-caption`` puts spaces for the punctuation, as InstructBLIP's configurations do.
-        frames: pictures taken from a clip.
+        system, user, answer_prefix: the texts; ``answer_prefix`` starts the model's turn.
+        options: ``lines`` is ``A. x`` per line, ``inline`` is ``(A) x (B) y``, ``lower`` is ``(a) x (b) y``, ``named``
+            is ``Option A: x. Option B: y.``, ``text`` is ``x, y``.
+        candidates: the texts to rank by log-likelihood: none (text is generated), the options' texts, their letters,
+            ``yes``/``no``, or these with ``true``/``false``.
+        length_normalise: compare candidates by log-probability per token instead of by their sums.
+        question: ``blip`` lower-cases the question, strips some punctuation and cuts it at 50 words, as BLIP-2's code
+            does; ``blip-caption`` replaces the punctuation by spaces, as InstructBLIP's configurations do.
+        frames: the number of frames sampled from a video.
         unwrap: ``json-caption`` takes the text out of ``{"caption": "..."}``.
-        clean: a named cleaning of the answer before the metric.
-        extract: a named rule that reads a choice out of text; empty: the task's own.
-        split: the split that the paper reports, by the task's own name for it; empty: not known, or the task's default.
-        source: where it is printed, or the code it was read in.
-        ours: what is our choice because the paper is silent.
+        clean: the name of a cleaning applied to the answer before the metric.
+        extract: the name of a rule that reads a choice from text; empty: the task's own rule.
+        split: the split that the paper reports, by the task's own name; empty: unknown, or the task's default.
+        source: the page or the code that states it.
+        ours: choices of this project where the paper states nothing.
     """
 
     user: str
@@ -65,9 +65,9 @@ Wording = Mapping[AnswerKind, Phrase]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A named way of asking. A task it does not name is asked in the model's own wording.
+    """A named set of prompts and reading rules. A task without an entry uses the model's own wording.
 
-    ``clean`` and ``extract`` hold for the tasks that have no entry of their own; ``name`` is the file's.
+    ``clean`` and ``extract`` apply to tasks without an entry of their own; ``name`` is the file's name.
     """
 
     name: str = ""
@@ -82,8 +82,8 @@ def get(name: str, extra: Sequence[Path] = ()) -> Protocol:
     """The protocol of that name.
 
     Raises:
-        NotInCatalog: there is none.
-        BadDefinition: its file has an unknown key or a wrong value.
+        NotInCatalog: there is no such protocol.
+        BadDefinition: its file has an unknown key or an invalid value.
     """
     from anymal_eval.codec import read_toml
 

@@ -1,4 +1,4 @@
-"""The named cleanings of an answer before a metric sees it. Which one was used stands in the signature."""
+"""The named cleanings of an answer before a metric scores it. The signature names the one that was used."""
 
 import importlib.util
 import re
@@ -14,12 +14,12 @@ _NEXT_TURN = re.compile("Question|Answer|Short")
 
 
 def m4c_upload(text: str) -> str:
-    """The TextVQA (m4c) normal form, in which LLaVA and OpenFlamingo upload VQA answers."""
+    """The TextVQA (m4c) normal form, which LLaVA and OpenFlamingo apply to the VQA answers they upload."""
     return normalise_m4c(text)
 
 
 def openflamingo_vqa(text: str) -> str:
-    """Cut where the model goes on with a next question, then at the first comma with a space.
+    """Cut at the start of a next question, then at the first comma followed by a space.
 
     Source:
         mlfoundations/open_flamingo ``open_flamingo/eval/vqa_metric.py``, ``postprocess_vqa_generation``.
@@ -31,7 +31,7 @@ def openflamingo_vqa(text: str) -> str:
 
 
 def openflamingo_caption(text: str) -> str:
-    """Cut where the model goes on with a next caption, then without double quotes.
+    """Cut at the start of a next caption, then remove double quotes.
 
     Source:
         mlfoundations/open_flamingo ``open_flamingo/eval/evaluate.py``, ``postprocess_captioning_generation``.
@@ -43,7 +43,7 @@ def openflamingo_caption(text: str) -> str:
 
 
 def lemmas(text: str) -> str:
-    """Nouns and verbs by their lemma, every token joined by one space, as BLIP-2 reads OK-VQA.
+    """Replace nouns and verbs by their lemmas and join all tokens by one space, as BLIP-2 does for OK-VQA.
 
     Source:
         salesforce/LAVIS ``lavis/models/blip2_models/blip2_t5.py``, ``_lemmatize`` (spaCy's ``en_core_web_sm``).
@@ -69,7 +69,7 @@ CLEANING: Mapping[str, Callable[[str], str]] = {
 
 
 def unavailable(name: str) -> str:
-    """Why that cleaning cannot be used here, and what to install; empty where it can.
+    """The reason why a cleaning cannot be used here, and what to install; empty where it can.
 
     >>> unavailable("strip")
     ''

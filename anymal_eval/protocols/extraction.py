@@ -1,4 +1,4 @@
-"""The named rules that read which option an answer chose. None of them guesses."""
+"""The named rules that read the chosen option from an answer. No rule guesses."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ def _position(letter: str, options: int) -> int | None:
 
 
 def by_index(text: str, options: int) -> int | None:
-    """The answer is the option's number, counted from 0, and nothing else.
+    """The option's number, counted from 0; the answer holds nothing else.
 
     >>> by_index(" 2 ", 4), by_index("4", 4), by_index("-1", 4), by_index("option 2", 4)
     (2, None, None, None)
@@ -26,7 +26,7 @@ def by_index(text: str, options: int) -> int | None:
 
 
 def by_letter(text: str, options: int) -> int | None:
-    r"""The answer is the option's letter alone: ``B``, ``b``, ``(B)``, ``B)`` or ``B.``, with space around it at most.
+    r"""The option's letter alone: ``B``, ``b``, ``(B)``, ``B)`` or ``B.``, with optional space around it.
 
     >>> [by_letter(text, 3) for text in ("B", "b", "(B)", "B)", "B.", " B\n")]
     [1, 1, 1, 1, 1, 1]
@@ -38,11 +38,11 @@ def by_letter(text: str, options: int) -> int | None:
 
 
 def by_sqa_2022(text: str, options: int) -> int | None:
-    """The letter of the one sentence "The answer is X.", as ScienceQA read GPT-3.
+    """The letter in the only sentence "The answer is X.", as ScienceQA reads GPT-3.
 
-    Quirks kept on purpose: the period in the pattern stands for any character, so that a sentence without one at
-    the very end does not count; two sentences count as none. Not kept: the official code draws an option at random
-    where it finds none, or one that does not exist; here both are None.
+    Quirks kept on purpose: the period in the pattern matches any character, so that a sentence at the very end without
+    one does not match; two such sentences give None. Not kept: where there is no letter, or one of no option, the
+    official code draws an option at random; here both give None.
 
     Source:
         lupantech/ScienceQA ``models/run_gpt3.py``.
@@ -55,7 +55,7 @@ def by_sqa_2022(text: str, options: int) -> int | None:
 
 
 def by_llava_2023(text: str, options: int) -> int | None:
-    """A letter from A to E alone, or followed by a period and a space, else as ``sqa-2022``.
+    """A letter from A to E alone, or at the start before a period and a space; else as ``sqa-2022``.
 
     Source:
         haotian-liu/LLaVA ``llava/eval/eval_science_qa.py``.
@@ -69,7 +69,7 @@ def by_llava_2023(text: str, options: int) -> int | None:
 
 
 def by_text(text: str, options: Sequence[str]) -> int | None:
-    """The answer is the wording of exactly one option; case, space around it and a last period do not count.
+    """The only option whose text equals the answer, without regard to case, outer space and a final period.
 
     >>> by_text("A dog.", ("a cat", "a dog")), by_text("dog", ("a cat", "a dog")), by_text("x", ("x", "X"))
     (1, None, None)
@@ -89,16 +89,16 @@ RULES: dict[str, Rule] = {
     "sqa-2022": by_sqa_2022,
     "llava-2023": by_llava_2023,
 }
-"""The rules that need to know only how many options there are; ``extract`` knows ``text`` besides."""
+"""The rules that need only the number of options; ``extract`` also has ``text``."""
 
 NAMES = (*RULES, "text")
 
 
 def extract(rule: str, text: str, options: Sequence[str]) -> int | None:
-    """Which of ``options`` the answer ``text`` chose under the named rule, or None.
+    """The index of the option that ``text`` chooses under the named rule, or None.
 
     Raises:
-        KeyError: no such rule; callers check the name against ``NAMES`` when they read a definition.
+        KeyError: there is no such rule; callers check the name against ``NAMES`` when they read a definition.
 
     >>> extract("letter", "(b)", ("cat", "dog")), extract("text", "Dog", ("cat", "dog"))
     (1, 1)

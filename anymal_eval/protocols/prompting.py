@@ -1,4 +1,4 @@
-"""The one place where a request is worded: the protocol's words first, then the model's, then the task's."""
+"""Builds requests from examples: the protocol's template, else the model's, with the task's instruction."""
 
 import re
 import string
@@ -10,33 +10,33 @@ from anymal_eval.records import Example, Media, Message, Request
 from anymal_eval.task import Task
 
 YES_NO = ("no", "yes")
-# No and yes, each with the second word that InstructBLIP counts for it.
+# No and yes, each with the second word that InstructBLIP adds to it.
 YES_NO_TRUE_FALSE = ("no", "yes", "false", "true")
-# What an example may lack: the line of the template that asks for it is then left out.
+# Values that may be empty: the line of the template that names one is then left out.
 OPTIONAL = ("instruction", "hint", "ocr", "ocr_tokens")
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-# The question clean-up of BLIP-2's released code: these characters go, and all after the fiftieth word.
+# The question clean-up of BLIP-2's released code: it removes these characters, and all after the fiftieth word.
 BLIP_STRIPPED = re.compile(r"[.!\"()*#:;~]")
 BLIP_WORDS = 50
 
 
 def phrase_for(task: Task, wording: Wording, protocol: Protocol) -> Phrase:
-    """The words that count for this task: the protocol's, else the model's for this kind of answer.
+    """The template for this task: the protocol's, else the model's for this kind of answer.
 
     Raises:
-        BadDefinition: neither the protocol nor the model words this kind of question.
+        BadDefinition: neither the protocol nor the model has one.
     """
     phrase = protocol.tasks.get(task.name) or wording.get(task.kind)
     if phrase is None:
-        raise BadDefinition(f"neither the protocol nor the model has words for {task.kind}, which {task.name} asks")
+        raise BadDefinition(f"neither the protocol nor the model has a prompt for {task.kind}, the kind of {task.name}")
     return phrase
 
 
 def build_request(example: Example, task: Task, wording: Wording, protocol: Protocol) -> Request:
-    """Put one example into the words of a protocol or a model. It takes no reference along.
+    """Build the request for one example. It holds no reference answers.
 
     Raises:
-        BadDefinition: the words name something that the example does not have.
+        BadDefinition: the template names a value that the example does not have.
     """
     phrase = phrase_for(task, wording, protocol)
     values = {
@@ -64,7 +64,7 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
 
 
 def candidates(example: Example, phrase: Phrase) -> tuple[str, ...]:
-    """What is ranked, in the order of the example's options; nothing where text is generated."""
+    """The candidates to rank, in the order of the example's options; empty where text is generated."""
     match phrase.candidates:
         case "none":
             return ()
@@ -79,7 +79,7 @@ def candidates(example: Example, phrase: Phrase) -> tuple[str, ...]:
 
 
 def render_options(options: tuple[str, ...], phrase: Phrase) -> str:
-    """The options as the prompt shows them."""
+    """The options as text for the prompt."""
     lettered = list(zip(string.ascii_uppercase, options, strict=False))
     match phrase.options:
         case "lines":
@@ -106,7 +106,7 @@ def _question(question: str, phrase: Phrase) -> str:
 
 
 def _parts(template: str, values: Mapping[str, str], media: tuple[Media, ...], task: str) -> tuple[str | Media, ...]:
-    # Filled piece by piece and not by replacing in the whole text: a question may itself hold "{media}" or "{ocr}".
+    # Filled piece by piece instead of by str.replace: a question may itself contain "{media}" or "{ocr}".
     parts: list[str | Media] = []
     text = ""
     for at, line in enumerate(_kept_lines(template, values, task)):
@@ -128,7 +128,7 @@ def _kept_lines(template: str, values: Mapping[str, str], task: str) -> list[str
         names = [name for name in PLACEHOLDER.findall(line) if name != "media"]
         unknown = [name for name in names if name not in values]
         if unknown:
-            raise BadDefinition(f"the words for {task} name {{{unknown[0]}}}, which its examples do not have")
+            raise BadDefinition(f"the prompt for {task} names {{{unknown[0]}}}, which its examples do not have")
         if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]]:
             continue
         lines.append(line)

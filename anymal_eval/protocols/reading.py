@@ -1,4 +1,4 @@
-"""The one place where a response is read: unwrapped, cleaned, and a choice taken out of it."""
+"""Reads answers from responses: unwraps, cleans, and extracts the choice."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from anymal_eval.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How the responses to one task are read; all of it stands in the signature."""
+    """How the responses to one task are read; all fields are part of the signature."""
 
     clean: str = "none"
     extract: str = "letter"
@@ -25,7 +25,7 @@ class Reading:
     length_normalise: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse rules that do not exist, before anything is asked."""
+        """Refuse unknown rules before a request is run."""
         if self.clean not in CLEANING:
             raise BadDefinition(f"no cleaning named {self.clean!r}; there are {', '.join(CLEANING)}")
         if self.extract not in EXTRACTION:
@@ -33,10 +33,10 @@ class Reading:
 
 
 def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
-    """How this task is read: the entry of the protocol, else the model's words, else the protocol's or task's rule.
+    """The reading rules of a task: from the protocol's entry, else the model's template, else the protocol or the task.
 
-    A cleaning that needs a package which is not installed becomes ``none``, so that the signature says what was
-    done; ``cleaning_warning`` says why.
+    A cleaning whose package is not installed becomes ``none``, so that the signature states what was done;
+    ``cleaning_warning`` gives the reason.
     """
     phrase = phrase_for(task, wording, protocol)
     clean = _clean(phrase.clean, protocol)
@@ -49,7 +49,7 @@ def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
 
 
 def cleaning_warning(task: Task, wording: Wording, protocol: Protocol) -> str:
-    """One line for the user where ``reading_for`` leaves out a cleaning that the protocol asks for; else empty."""
+    """One line for the user where ``reading_for`` leaves out a cleaning of the protocol; else empty."""
     clean = _clean(phrase_for(task, wording, protocol).clean, protocol)
     why = unavailable(clean)
     return f"{task.name}: read without the cleaning {clean!r} of the protocol: {why}" if why else ""
@@ -60,9 +60,9 @@ def _clean(named: str, protocol: Protocol) -> str:
 
 
 def read_response(response: Response, example: Example, reading: Reading) -> Answer:
-    """What the response says. A failure stays an error; nothing is guessed.
+    """The answer in a response. A failure becomes the state ``error``; nothing is guessed.
 
-    Option scores are compared as they are, or by token where the reading says so; equal ones give the first.
+    Option scores are compared as sums, or per token under ``length_normalise``; ties go to the first option.
     """
     if response.failure is not None:
         return Answer(state="error", text=response.failure.message)
@@ -98,7 +98,7 @@ def _read_scores(response: Response, example: Example, reading: Reading) -> Answ
     if example.kind != "yes_no":
         choice = scores.index(max(scores))
         return Answer(state="ok", text=example.options[choice], choice=choice)
-    # The candidates alternate between no and yes; each side's words add up to its probability.
+    # The candidates alternate between no and yes; the probabilities of each side's words add up.
     no, yes = _log_sum(scores[0::2]), _log_sum(scores[1::2])
     choice = int(yes > no)
     p_yes = 1.0 / (1.0 + math.exp(min(no - yes, 700.0)))
@@ -111,10 +111,10 @@ def _log_sum(scores: list[float]) -> float:
 
 
 def unwrap_json_caption(text: str) -> str:
-    """The caption in the first JSON object of the text that has one; the text itself where there is none.
+    """The caption in the first JSON object of the text that has one; else the text itself.
 
-    AnyMAL's prompt asks for JSON and shows an example that is itself no valid JSON (its closing quote is missing),
-    so a lone missing quote is forgiven.
+    AnyMAL's prompt requests JSON and shows an invalid example (without its closing quote), so a single missing quote is
+    accepted.
 
     >>> unwrap_json_caption('Sure: {"caption": "A man."} Generic.')
     'A man.'
@@ -131,7 +131,7 @@ def unwrap_json_caption(text: str) -> str:
             end = text.find("}", start)
             found = _forgiving(text[start:end]) if end != -1 else None
         if isinstance(found, dict) and isinstance(found.get("caption"), str):
-            # JSON can escape half of a surrogate pair, which no file could hold.
+            # JSON can escape half of a surrogate pair, which cannot be encoded in UTF-8.
             return str(found["caption"]).encode("utf-8", "replace").decode("utf-8")
         start = text.find("{", start + 1)
     return text

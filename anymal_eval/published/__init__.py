@@ -1,4 +1,4 @@
-"""Numbers from papers, with their tables: another type than a Measurement, so that the two are never mixed up."""
+"""Published numbers and their tables. They have a type of their own, so that they never pass for measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog
 
-# What a flag means, as a footnote says it.
+# The footnote of each flag.
 FLAGS: Mapping[str, str] = {
     "in-domain": "trained on this benchmark's training data",
     "ocr-input": "given OCR tokens",
@@ -23,11 +23,11 @@ class PublishedNumber:
 
     Attributes:
         source: the paper.
-        table: where in it.
-        model, benchmark, metric, split: as the paper names them; the benchmark by our name for it.
-        value: as printed, so x100 of what a Measurement holds.
+        table: the table in the paper.
+        model, metric, split: as the paper names them; benchmark: our name.
+        value: as printed: x100 of the value in a Measurement.
         flags: keys of ``FLAGS``.
-        note: an error of the paper's, or what else a reader must know.
+        note: an error in the paper, or another remark for the reader.
     """
 
     source: str
@@ -49,9 +49,9 @@ class Column:
         key: its name within the table.
         task, metric, split: as in ``PublishedNumber``.
         measured_as: our task, where it has another name.
-        same_splits: our names for that split; empty where the paper does not say which it is.
-        rules: the metrics (``name`` or ``name@version``) that are the paper's rule; empty where it is not known.
-        rule_note: what is known of the rule besides.
+        same_splits: our names for that split; empty where the paper does not state the split.
+        rules: the metrics (``name`` or ``name@version``) that are the paper's rule; empty where the rule is unknown.
+        rule_note: what else is known about the rule.
     """
 
     key: str
@@ -65,13 +65,13 @@ class Column:
 
     @property
     def our_task(self) -> str:
-        """The task whose measurements belong here."""
+        """The task whose measurements belong in this column."""
         return self.measured_as or self.task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a paper's table; each mapping goes by the columns' keys."""
+    """A row of a paper's table; the mappings are by column key."""
 
     model: str
     values: Mapping[str, float]
@@ -90,10 +90,10 @@ class PaperTable:
     rows: tuple[Row, ...]
 
     def row(self, model: str) -> Row:
-        """The row of that model.
+        """The row of a model.
 
         Raises:
-            NotInCatalog: the table has none.
+            NotInCatalog: the table has no such row.
         """
         for row in self.rows:
             if row.model == model:
@@ -102,8 +102,8 @@ class PaperTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain:
-    """A relative gain in percent that a paper claims, and the two rows from which it follows."""
+class ClaimedGain:
+    """A relative gain in percent that a paper claims, and the two rows behind it."""
 
     table: str
     column: str
@@ -120,13 +120,13 @@ class Paper:
     summary: str
     source: str
     tables: tuple[PaperTable, ...]
-    gains: tuple[Gain, ...] = ()
+    gains: tuple[ClaimedGain, ...] = ()
 
     def table(self, id: str) -> PaperTable:
-        """The table of that id: ``4`` for Table 4.
+        """The table with that id: ``4`` for Table 4.
 
         Raises:
-            NotInCatalog: there is none.
+            NotInCatalog: the paper has no such table.
         """
         for table in self.tables:
             if table.id == id:
@@ -134,7 +134,7 @@ class Paper:
         raise NotInCatalog(f"{self.source} has no table {id!r}; there are {', '.join(t.id for t in self.tables)}")
 
     def number(self, table: PaperTable, row: Row, column: Column) -> PublishedNumber | None:
-        """What stands in one place of a table; None for an empty place."""
+        """The number in one cell of a table; None for an empty cell."""
         value = row.values.get(column.key)
         if value is None:
             return None
@@ -151,7 +151,7 @@ class Paper:
         )
 
     def numbers(self) -> Iterator[PublishedNumber]:
-        """Every number, table by table and row by row."""
+        """All numbers, table by table and row by row."""
         for table in self.tables:
             for row in table.rows:
                 for column in table.columns:
@@ -161,11 +161,11 @@ class Paper:
 
 
 def load(name: str) -> Paper:
-    """The tables of a paper, by its name here: ``anymal-2023``.
+    """The tables of a paper, by its name in the catalog: ``anymal-2023``.
 
     Raises:
-        NotInCatalog: there is none.
-        BadDefinition: a row names a column that its table does not have, or a flag that does not exist.
+        NotInCatalog: there is no such paper.
+        BadDefinition: a row names an unknown column or flag.
     """
     from anymal_eval.codec import read_toml
 
@@ -176,7 +176,7 @@ def load(name: str) -> Paper:
 
 
 def names() -> list[str]:
-    """The papers whose numbers are here."""
+    """The names of all papers in the catalog."""
     return catalog.published().names()
 
 
@@ -189,10 +189,10 @@ def _check(paper: Paper, file: Path) -> None:
             unknown = {*row.values, *row.flags, *row.notes} - set(keys)
             if unknown:
                 raise BadDefinition(f"{file}: {table.where}: {row.model}: no column {sorted(unknown)[0]!r}")
-            strange = {flag for flags in row.flags.values() for flag in flags} - set(FLAGS)
-            if strange:
-                raise BadDefinition(f"{file}: {table.where}: {row.model}: no flag {sorted(strange)[0]!r}")
+            unknown = {flag for flags in row.flags.values() for flag in flags} - set(FLAGS)
+            if unknown:
+                raise BadDefinition(f"{file}: {table.where}: {row.model}: no flag {sorted(unknown)[0]!r}")
     for gain in paper.gains:
         table = paper.table(gain.table)
         if any(gain.column not in table.row(model).values for model in (gain.model, gain.against)):
-            raise BadDefinition(f"{file}: gains: {table.where} lacks a number that the claim rests on")
+            raise BadDefinition(f"{file}: gains: {table.where} lacks a number behind the claim")

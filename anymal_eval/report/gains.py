@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from anymal_eval import published
 from anymal_eval.errors import BadDefinition, WrongUse
-from anymal_eval.published import Column, Gain, Paper
+from anymal_eval.published import ClaimedGain, Column, Paper
 from anymal_eval.report.comparison import Place, measured_lines
 from anymal_eval.report.paper_table import gain, gain_text, header
 from anymal_eval.report.rendering import Cell, Table
@@ -38,14 +38,14 @@ def gains_table(name: str, runs: Sequence[Results] = ()) -> Table:
     return Table(title=f"{paper.source}: the gains it claims", columns=COLUMNS, rows=tuple(rows), notes=notes)
 
 
-def recomputed(paper: Paper, claim: Gain) -> float:
+def recomputed(paper: Paper, claim: ClaimedGain) -> float:
     """The gain in percent that follows from the paper's own tables."""
     table = paper.table(claim.table)
     ours, theirs = (table.row(model).values[claim.column] for model in (claim.model, claim.against))
     return 100.0 * ours / theirs - 100.0
 
 
-def _claim_row(paper: Paper, claim: Gain) -> tuple[Cell, ...]:
+def _claim_row(paper: Paper, claim: ClaimedGain) -> tuple[Cell, ...]:
     table = paper.table(claim.table)
     follows = recomputed(paper, claim)
     same = f"{follows:+.1f}" == f"{claim.claim:+.1f}"
@@ -62,7 +62,7 @@ def _claim_row(paper: Paper, claim: Gain) -> tuple[Cell, ...]:
     return tuple(Cell(text, italic=True) for text in texts)
 
 
-def _measured_rows(paper: Paper, claim: Gain, runs: Sequence[Results]) -> list[tuple[Cell, ...]]:
+def _measured_rows(paper: Paper, claim: ClaimedGain, runs: Sequence[Results]) -> list[tuple[Cell, ...]]:
     column = _column(paper, claim)
     base = Place(value=paper.table(claim.table).row(claim.against).values[claim.column])
     rows = []
@@ -85,7 +85,7 @@ def _measured_rows(paper: Paper, claim: Gain, runs: Sequence[Results]) -> list[t
     return rows
 
 
-def _column(paper: Paper, claim: Gain) -> Column:
+def _column(paper: Paper, claim: ClaimedGain) -> Column:
     for column in paper.table(claim.table).columns:
         if column.key == claim.column:
             return column

@@ -1,1 +1,1 @@
-"""Responses to answers, answers to statistics, statistics to measurements."""
+"""Scoring: answers from responses, statistics from answers, measurements from statistics."""

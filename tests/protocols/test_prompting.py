@@ -51,7 +51,7 @@ def test_lines_of_what_is_absent_are_left_out(asks: Asks) -> None:
 
 
 def test_an_unknown_placeholder_is_refused_and_named(asks: Asks) -> None:
-    with pytest.raises(BadDefinition, match=r"vqav2 name \{caption\}"):
+    with pytest.raises(BadDefinition, match=r"vqav2 names \{caption\}"):
         asks(Phrase(user="{caption}"))
 
 
