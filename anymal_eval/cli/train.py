@@ -7,95 +7,53 @@ from typing import Any
 import click
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-COUNT = click.IntRange(min=1)
+COUNT, SEED = click.IntRange(min=1), click.IntRange(min=0)
+FLOAT, SECONDS = click.FloatRange(min=0), click.FloatRange(min=0, min_open=True)
+SCHEDULE = click.Choice(["cosine", "linear", "constant"])
+DATA, DEVICE = click.Choice(["demo", "official"]), click.Choice(["auto", "cpu", "cuda"])
+PRECISION, QUANTIZE = click.Choice(["fp32", "bf16"]), click.Choice(["none", "int8", "nf4"])
+DEFAULTS = {"show_default": True}
+REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 
 OPTIONS = (
-    click.option(
-        "--data",
-        "data",
-        multiple=True,
-        required=True,
-        metavar="KIND:PATH",
-        help="Training data; may be repeated: the samples are mixed.",
-    ),
+    click.option("--data", multiple=True, required=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
     click.option("--out", type=FOLDER, required=True, help="The training's folder; the same command on it resumes."),
-    click.option(
-        "--backbone", "backbones", multiple=True, metavar="PART=PATH", help="A frozen part: llm=PATH, image=PATH, ..."
-    ),
+    click.option("--backbone", "backbones", multiple=True, metavar="PART=PATH", help="A frozen part, as in llm=PATH."),
     click.option("--preset", help="Hyper-parameters of AnyMAL's paper: image, audio, video, imu or instruct."),
     click.option("--steps", type=COUNT, help="Optimizer steps."),
     click.option("--batch-size", type=COUNT, help="Samples per step, over all processes and micro-batches."),
-    click.option(
-        "--accumulate", type=COUNT, help="Micro-batches per process and step (gradient accumulation).  [default: 1]"
-    ),
+    click.option("--accumulate", type=COUNT, help="Micro-batches per process and step.  [default: 1]"),
     click.option("--learning-rate", type=float, help="The peak learning rate."),
-    click.option(
-        "--warmup", type=click.FloatRange(min=0), help="Warm-up steps; below 1 a fraction of all steps.  [default: 0]"
-    ),
-    click.option(
-        "--schedule", type=click.Choice(["cosine", "linear", "constant"]), help="Decay after it.  [default: cosine]"
-    ),
-    click.option("--weight-decay", type=click.FloatRange(min=0), help="Weight decay of AdamW.  [default: 0]"),
-    click.option(
-        "--max-grad-norm", type=click.FloatRange(min=0), help="Clip gradients to this norm; 0: never.  [default: 1]"
-    ),
-    click.option(
-        "--seed", type=click.IntRange(min=0), help="Seed of fresh weights, sample order and dropout.  [default: 0]"
-    ),
-    click.option(
-        "--save-every", type=COUNT, default=500, show_default=True, help="Steps between saved states to resume from."
-    ),
-    click.option("--keep", type=COUNT, default=2, show_default=True, help="How many saved states are kept."),
-    click.option("--log-every", type=COUNT, default=10, show_default=True, help="Steps between lines of log.jsonl."),
+    click.option("--warmup", type=FLOAT, help="Warm-up steps; below 1 a fraction of all steps.  [default: 0]"),
+    click.option("--schedule", type=SCHEDULE, help="Decay after the warm-up.  [default: cosine]"),
+    click.option("--weight-decay", type=FLOAT, help="Weight decay of AdamW.  [default: 0]"),
+    click.option("--max-grad-norm", type=FLOAT, help="Clip gradients to this norm; 0: never.  [default: 1]"),
+    click.option("--seed", type=SEED, help="Seed of fresh weights, sample order and dropout.  [default: 0]"),
+    click.option("--save-every", type=COUNT, default=500, help="Steps between saved states to resume from."),
+    click.option("--keep", type=COUNT, default=2, help="How many saved states are kept."),
+    click.option("--log-every", type=COUNT, default=10, help="Steps between lines of log.jsonl."),
     click.option("--eval-every", type=COUNT, help="Steps between evaluations of the network."),
     click.option("--eval-tasks", help="Tasks to evaluate on, separated by commas."),
-    click.option("--eval-limit", type=COUNT, default=200, show_default=True, help="Examples of each task."),
-    click.option(
-        "--eval-data", type=click.Choice(["demo", "official"]), default="demo", show_default=True, help="Their source."
-    ),
-    click.option("--eval-protocol", default="plain", show_default=True, help="The protocol of the prompts."),
-    click.option(
-        "--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/."
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["fp32", "bf16"]),
-        default="fp32",
-        show_default=True,
-        help="The number format of the frozen parts.",
-    ),
-    click.option(
-        "--quantize",
-        type=click.Choice(["none", "int8", "nf4"]),
-        default="none",
-        show_default=True,
-        help="Quantisation of the language model.",
-    ),
-    click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="The device."
-    ),
+    click.option("--eval-limit", type=COUNT, default=200, help="Examples of each task."),
+    click.option("--eval-data", type=DATA, default="demo", help="Where the examples come from."),
+    click.option("--eval-protocol", default="plain", help="The protocol of the evaluations."),
+    click.option("--data-root", type=FOLDER, default=Path("data"), help="Official files: DIR/<task>/."),
+    click.option("--precision", type=PRECISION, default="fp32", help="Number format of the frozen parts."),
+    click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
+    click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
     click.option("--gradient-checkpointing", is_flag=True, help="Recompute activations to save memory."),
     click.option("--features", type=FOLDER, help="Cache the frozen encoders' outputs in this folder."),
-    click.option("--threads", type=COUNT, default=2, show_default=True, help="Media decoded in parallel."),
-    click.option(
-        "--media-timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=60.0,
-        show_default=True,
-        help="Seconds to decode one clip or sound.",
-    ),
-    click.option(
-        "--max-unreadable", default="1%", show_default=True, help="Stop when more samples than this cannot be read."
-    ),
+    click.option("--threads", type=COUNT, default=2, help="Media decoded in parallel."),
+    click.option("--media-timeout", type=SECONDS, default=60.0, help="Seconds to decode one clip or sound."),
+    click.option("--max-unreadable", default="1%", help="Stop when more samples than this cannot be read."),
     click.option("--skip-missing-media", is_flag=True, help="Skip samples whose file does not exist."),
-    click.option(
-        "--report-to",
-        multiple=True,
-        callback=lambda context, option, names: tuple(name for name in names if name != "none"),
-        help="none, tensorboard, wandb, or another of transformers' reporters.",
-    ),
-    click.option("--note", default="", help="What a reader of the checkpoint's results must know."),
+    click.option("--report-to", multiple=True, callback=lambda *given: _without_none(given[2]), help=REPORTERS),
+    click.option("--note", help="What a reader of the checkpoint's results must know."),
 )
+
+
+def _without_none(reporters: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in reporters if name != "none")
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,9 +70,9 @@ def train() -> None:
     """
 
 
-@train.command()
+@train.command(context_settings=DEFAULTS)
 @click.argument("network")
-@click.option("--prompt", default="", help="The user's text after the medium.")
+@click.option("--prompt", help="The user's text after the medium.")
 @_options
 def align(**options: Any) -> None:
     """Stage 1: train the projectors on captions; the language model and the encoders stay frozen.
@@ -124,13 +82,11 @@ def align(**options: Any) -> None:
     _train(stage="align", **options)
 
 
-@train.command()
+@train.command(context_settings=DEFAULTS)
 @click.argument("network", metavar="CHECKPOINT", type=click.Path(file_okay=False))
-@click.option("--lora-rank", type=COUNT, default=64, show_default=True, help="Rank of the LoRA adapters.")
-@click.option("--lora-alpha", type=COUNT, default=16, show_default=True, help="Their scale, divided by the rank.")
-@click.option(
-    "--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="Their dropout."
-)
+@click.option("--lora-rank", type=COUNT, default=64, help="Rank of the LoRA adapters.")
+@click.option("--lora-alpha", type=COUNT, default=16, help="Their scale, divided by the rank.")
+@click.option("--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Their dropout.")
 @click.option("--no-lora", is_flag=True, help="Train the projectors alone.")
 @_options
 def instruct(**options: Any) -> None:
@@ -144,18 +100,17 @@ def instruct(**options: Any) -> None:
 def _train(**options: Any) -> None:
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
+    from anymal_eval.training import run
     from anymal_eval.training.plan import make_plan
     from anymal_eval.training.resolve import resolve
-    from anymal_eval.training.run import train as run
 
     try:
-        finished = run(resolve(make_plan(**options)), Terminal())
+        finished = run.train(resolve(make_plan(**options)), Terminal())
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
         raise
-    if not finished.is_main:
-        return
-    if finished.unreadable:
+    if finished.is_main and finished.unreadable:
         named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
         click.echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
-    click.echo(str(finished.checkpoint))
+    if finished.is_main:
+        click.echo(str(finished.checkpoint))

@@ -159,8 +159,8 @@ def make_plan(tasks: str | Task | Sequence[str | Task], **options: Any) -> Evalu
     return EvaluationPlan(**values, **{key: _path(key, value) for key, value in options.items()})
 
 
-def parse_options(given: Sequence[str]) -> dict[str, str]:
-    """``-o KEY=VALUE`` as a mapping.
+def parse_options(given: Sequence[str], option: str = "-o") -> dict[str, str]:
+    """``-o KEY=VALUE`` as a mapping; ``option`` names it in messages.
 
     Raises:
         WrongUse: one has no equals sign, or a key comes twice.
@@ -169,9 +169,9 @@ def parse_options(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         key, equals, value = each.partition("=")
         if not equals or not key:
-            raise WrongUse(f"-o {each}: write KEY=VALUE")
+            raise WrongUse(f"{option} {each}: write KEY=VALUE")
         if key in found:
-            raise WrongUse(f"-o {key} is given twice")
+            raise WrongUse(f"{option} {key} is given twice")
         found[key] = value
     return found
 

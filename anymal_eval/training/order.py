@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +55,6 @@ class BatchPartition:
         )
 
 
-class SampleOrder(Protocol):
-    """Gives samples in order; its state goes into every saved state."""
-
-    def take(self, step: int, micro_batch: int) -> list[Sample]:
-        """The samples of one of this process's micro-batches; called in order."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` needs to resume."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a saved state."""
-
-
 class Shuffled:
     """Map-style samples of all data, shuffled together for every epoch."""
 
@@ -78,7 +65,7 @@ class Shuffled:
         self._samples, self._partition, self._seed = samples, partition, seed
 
     def take(self, step: int, micro_batch: int) -> list[Sample]:
-        """See :class:`SampleOrder`."""
+        """The samples of one of this process's micro-batches."""
         return [self._samples[index] for index in self._indices(step, micro_batch)]
 
     def upcoming(self, steps: int, start: int = 0) -> list[Sample]:
@@ -146,7 +133,7 @@ class Streamed:
         self._admit = admit
 
     def take(self, step: int, micro_batch: int) -> list[Sample]:
-        """See :class:`SampleOrder`; ``step`` is not needed, samples come one after the other."""
+        """The samples of this process's next micro-batch, whatever the step."""
         del step
         return [self._draw() for _ in self._partition.positions(micro_batch)]
 
@@ -196,3 +183,6 @@ class Streamed:
             self._admit(sample, data.opener)
         np.random.default_rng([self._seed, epoch, shard]).shuffle(samples)
         return _Open(epoch=epoch, position=position, drawn=drawn, samples=samples)
+
+
+SampleOrder = Shuffled | Streamed

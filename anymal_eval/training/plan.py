@@ -21,18 +21,7 @@ class AdapterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How the training is computed.
-
-    Attributes:
-        device: auto takes a GPU if there is one.
-        precision: of the frozen parts; what is trained is fp32.
-        quantize: of the language model.
-        gradient_checkpointing: recompute activations in the backward pass; changes no result.
-        features: the folder of the feature cache; None caches in memory only.
-        threads: how many media are decoded in parallel.
-        media_timeout: seconds until decoding one medium fails.
-        max_unreadable: the fraction of samples that may be skipped, as ``1%`` or ``0.01``.
-    """
+    """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -46,13 +35,9 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SavingOptions:
-    """What is written during training; no result depends on it.
+    """What is written during training, each so many steps; no result depends on it.
 
-    Attributes:
-        save_every: steps between saved states, of which the last ``keep`` are kept; 0 keeps all.
-        log_every: steps between lines of the log.
-        eval_every: steps between evaluations; 0 for none.
-        report_to: reporters of transformers.
+    ``keep`` is the number of saved states that are kept, 0 for all; ``eval_every`` is 0 for no evaluation.
     """
 
     save_every: int = 500
@@ -75,19 +60,12 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """One training, before anything is looked up.
+    """One training, before anything is looked up; ``train --help`` explains each option.
 
     Attributes:
         stage: align trains the projectors on captions; instruct trains them and LoRA adapters on instructions.
         network: a preset, a TOML file, or a checkpoint folder.
-        data: ``KIND:PATH`` each; their samples are mixed.
-        out: the training's folder.
-        prompt: the user's text after the medium, for captions.
-        skip_missing_media: skip samples whose media do not exist.
-        backbones: the paths of frozen parts, ``PART=PATH`` each.
-        preset: the name of a recipe.
         recipe: fields of a recipe that override the preset's.
-        note: what a reader of the checkpoint's results must know.
     """
 
     stage: Literal["align", "instruct"]

@@ -11,6 +11,7 @@ from anymal_eval.checkpoints.loading import Loading, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
+from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
 from anymal_eval.training.sources import TrainingData, open_data
@@ -54,7 +55,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         MissingData, BadData: data are missing, have another layout, or media that the network has no encoder for.
     """
     recipe = resolve_recipe(plan.preset or ("instruct" if plan.stage == "instruct" else None), plan.recipe)
-    backbones = _backbones(plan.backbones)
+    backbones = parse_options(plan.backbones, "--backbone")
     folder = _checkpoint(plan)
     config = with_paths(_config(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
     data = [open_data(each, prompt=plan.prompt, skip_missing=plan.skip_missing_media) for each in plan.data]
@@ -103,18 +104,6 @@ def _config(network: str) -> AnyMALConfig:
     return with_paths(config, {name: str(path) for name, path in beside.items() if path.exists()})
 
 
-def _backbones(named: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in named:
-        part, equals, path = each.partition("=")
-        if not equals or not part:
-            raise WrongUse(f"--backbone {each}: write PART=PATH")
-        if part in found:
-            raise WrongUse(f"--backbone {part} is given twice")
-        found[part] = path
-    return found
-
-
 def _adapters(plan: TrainingPlan) -> LoraConfig | None:
     options = plan.adapters
     if plan.stage == "align" or options.no_lora:
@@ -139,11 +128,7 @@ def _evaluator(plan: TrainingPlan, config: AnyMALConfig) -> HeadlineEvaluator | 
     if not options.eval_tasks:
         return None
     evaluation = TrainingEvaluation(
-        tasks=options.eval_tasks,
-        protocol=options.eval_protocol,
-        data=options.eval_data,
-        data_root=options.data_root,
-        limit=options.eval_limit,
+        **{name.removeprefix("eval_"): value for name, value in vars(options).items()},
         features=plan.compute.features,
         media_timeout=plan.compute.media_timeout,
     )

@@ -3,6 +3,7 @@
 A state is a folder ``checkpoint-STEP`` that appears whole or not at all.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -42,23 +43,36 @@ def step_of(state: Path | None) -> int:
     return 0 if state is None else int(state.name.removeprefix(_PREFIX))
 
 
-def draft_of(folder: Path, step: int) -> Path:
-    """Where a state is written until it is whole."""
-    return folder / f".{_PREFIX}{step}.draft"
+@contextlib.contextmanager
+def draft(folder: Path, step: int) -> Iterator[Path]:
+    """A folder to write a state into; deleted if it cannot be written.
+
+    Raises:
+        StorageFull, WrongUse: no space, or no permission to write; earlier states are whole.
+    """
+    unfinished = folder / f".{_PREFIX}{step}.draft"
+    with storage_errors(folder):
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
 
 def delete_drafts(folder: Path) -> None:
     """Delete what processes that died left unfinished."""
-    for draft in folder.glob(f".{_PREFIX}*.draft"):
-        shutil.rmtree(draft)
+    for unfinished in folder.glob(f".{_PREFIX}*.draft"):
+        shutil.rmtree(unfinished)
 
 
-def publish(folder: Path, step: int, keep: int) -> None:
+def publish(unfinished: Path, step: int, keep: int) -> None:
     """Give a draft its name, and delete the oldest states beyond ``keep``; 0 keeps all."""
+    folder = unfinished.parent
     final = folder / f"{_PREFIX}{step}"
     if final.exists():
         shutil.rmtree(final)
-    os.replace(draft_of(folder, step), final)
+    os.replace(unfinished, final)
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -69,20 +83,11 @@ def publish(folder: Path, step: int, keep: int) -> None:
 
 
 def write(file: Path, content: bytes | memoryview) -> None:
-    """Write a file of a draft; a full disk removes the whole draft.
-
-    Raises:
-        StorageFull: there is no space; earlier states are whole.
-    """
-    with storage_errors(file.parent.parent):
-        try:
-            with file.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError:
-            shutil.rmtree(file.parent, ignore_errors=True)
-            raise
+    """Write a file of a draft."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_object(file: Path, content: Any) -> None:

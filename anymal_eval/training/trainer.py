@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from anymal_eval.errors import BadLogits, listed
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
-from anymal_eval.store.atomic import storage_errors
 from anymal_eval.training import states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.plan import SavingOptions
@@ -129,13 +128,10 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         del model, trial
-        with storage_errors(Path(self.args.output_dir)):
-            self._save_state()
+        with states.draft(Path(self.args.output_dir), self.state.global_step) as draft:
+            self._save_state(draft)
 
-    def _save_state(self) -> None:
-        folder, step, rank = Path(self.args.output_dir), self.state.global_step, self.args.process_index
-        draft = states.draft_of(folder, step)
-        draft.mkdir(parents=True, exist_ok=True)
+    def _save_state(self, draft: Path) -> None:
         self.accelerator.wait_for_everyone()
         position = {
             "order": self._batches.order.state_dict(),
@@ -143,8 +139,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             "loss": self._tr_loss.item(),
             "logged": self._globalstep_last_logged,
         }
-        states.write(draft / states.POSITION.format(rank), json.dumps(position).encode())
-        suffix = f"_{rank}" if self.args.world_size > 1 else ""
+        states.write(draft / states.POSITION.format(self.args.process_index), json.dumps(position).encode())
+        suffix = f"_{self.args.process_index}" if self.args.world_size > 1 else ""
         states.write_object(draft / f"rng_state{suffix}.pth", states.random_state())
         if self.is_world_process_zero():
             states.write_trained(draft / states.TRAINED, self._module)
@@ -153,7 +149,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             self.state.save_to_json(str(draft / "trainer_state.json"))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            states.publish(folder, step, self._saving.keep)
+            states.publish(draft, self.state.global_step, self._saving.keep)
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

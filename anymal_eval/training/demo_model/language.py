@@ -1,8 +1,8 @@
 """The demo model's language model: a small LLaMA that reads a caption and answers questions about it.
 
-Later the modality tokens stand where the caption stands here: what the projectors have to learn is to say to this
-model what a caption would have said. Several questions share one caption in a row, each seeing the caption and itself
-alone, so a caption is read once for all of them.
+The modality tokens later take the place of the caption: the projectors learn to give this model the information of a
+caption. Several questions share one caption in a row; each attends to the caption and itself only, so that a caption is
+read once for all of them.
 
 Shapes:  b rows · t positions · v vocabulary
 """
@@ -19,9 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from anymal_eval.checkpoints.loading import library
 from anymal_eval.demo import Pair
-from anymal_eval.training.demo_model.optimiser import Schedule
+from anymal_eval.training.demo_model.optimizer import Schedule
 from anymal_eval.training.demo_model.recipe import Course
-from anymal_eval.training.demo_model.world import ASKED, CAPTION, Scenes, chosen, sentences, words
+from anymal_eval.training.demo_model.world import CAPTION, QUESTIONS, Scenes, question_text, sample_questions, sentences
 
 VOCABULARY = 1024  # nearly every word of the demo world is one token
 ARCHITECTURE = {
@@ -44,15 +44,15 @@ SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 ANSWER = "<|answer|>"
 SHARES = {"image": 0.44, "video": 0.3, "audio": 0.1, "imu": 0.09, "text": 0.07}  # of the rows
 RARE = {"word": 0.2, "two": 0.12}  # of the rows about pictures: memes, and pictures of two groups
-LONGEST = 88  # tokens of a row: questions that do not fit any more wait for another time
-BLIND = 0.08  # rows without a caption: what one says who sees nothing
-DROPPED = 0.15  # questions that lose a word, so that none hangs on a wording
-READING = 0.1  # the weight of the caption's own words in the loss
+LONGEST = 88  # tokens of a row: questions that do not fit are left out
+BLIND = 0.08  # fraction of rows without a caption
+DROPPED = 0.15  # fraction of questions that lose a word, against overfitting to wordings
+READING = 0.1  # the weight of the caption's own tokens in the loss
 IGNORED = -100
 
 
 def make_tokenizer(scenes: Scenes) -> Any:
-    """Byte-level BPE over the training split's own texts, with the chat template."""
+    """A byte-level BPE of the training split's texts, with the chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     fast = Tokenizer(models.BPE())
@@ -73,11 +73,11 @@ def make_tokenizer(scenes: Scenes) -> Any:
 
 
 def make_model(tokenizer: Any) -> Any:
-    """The network with fresh weights."""
+    """The model with fresh weights."""
     auto = library()
     settings = auto.AutoConfig.for_model(
         **ARCHITECTURE,
-        vocab_size=len(tokenizer) + 4,  # the four markers of the media, which are never embedded
+        vocab_size=len(tokenizer) + 4,  # the markers of the four media, which are never embedded
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -86,7 +86,7 @@ def make_model(tokenizer: Any) -> Any:
 
 
 class Rows:
-    """Rows to learn from: a caption, then questions that each see the caption and themselves."""
+    """Training rows: a caption, then questions that each attend to the caption and themselves."""
 
     def __init__(self, scenes: Scenes, tokenizer: Any, seed: int) -> None:
         self._scenes, self._tokenizer = scenes, tokenizer
@@ -125,41 +125,41 @@ class Rows:
     def _row(self) -> "_Row":
         kind = self._random.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "text":
-            asked = self._random.sample(self._scenes.texts, ASKED)
-            return self._build("", [(words(one), one.answer) for one in asked])
-        pair = self._random.choice(self._bucket(kind))
-        return self._build(self._caption(pair), self._asked(pair))
+            questions = self._random.sample(self._scenes.texts, QUESTIONS)
+            return self._build("", [(question_text(one), one.answer) for one in questions])
+        pair = self._random.choice(self._candidates(kind))
+        return self._build(self._caption(pair), self._questions(pair))
 
-    def _bucket(self, kind: str) -> Sequence[Pair]:
-        """The scenes to choose from: what is rare and takes comparing comes more often than it is drawn."""
-        lot = self._random.random()
-        for name, share in RARE.items():
-            if kind == "image" and lot < share and self._rare[name]:
+    def _candidates(self, kind: str) -> Sequence[Pair]:
+        """The scenes to choose from; rare ones come more often than the world draws them."""
+        drawn = self._random.random()
+        for name, fraction in RARE.items():
+            if kind == "image" and drawn < fraction and self._rare[name]:
                 return self._rare[name]
-            lot -= share
+            drawn -= fraction
         return self._scenes.pairs[kind]  # type: ignore[index]
 
     def _caption(self, pair: Pair) -> str:
         if self._random.random() < BLIND:
             return ""
-        # The canonical caption is what the projectors will learn to say: half of the rows read it.
+        # The projectors will be aligned with the canonical caption: half of the rows have it.
         return pair.captions[0] if self._random.random() < 0.5 else self._random.choice(pair.captions)
 
-    def _asked(self, pair: Pair) -> list[tuple[str, str]]:
-        """The caption itself and some questions."""
-        asked = [(self._worn(words(one)), one.answer) for one in chosen(self._random, pair)]
-        return [(CAPTION, pair.captions[0]), *asked]
+    def _questions(self, pair: Pair) -> list[tuple[str, str]]:
+        """The caption itself and some questions, with their answers."""
+        drawn = sample_questions(self._random, pair)
+        return [(CAPTION, pair.captions[0]), *((self._with_drop(question_text(one)), one.answer) for one in drawn)]
 
-    def _worn(self, question: str) -> str:
+    def _with_drop(self, question: str) -> str:
         if self._random.random() >= DROPPED:
             return question
         parts = question.split(" ")
         if len(parts) < 4:
             return question
-        gone = self._random.randrange(1, len(parts) - 1)
-        return " ".join(parts[:gone] + parts[gone + 1 :])
+        dropped = self._random.randrange(1, len(parts) - 1)
+        return " ".join(parts[:dropped] + parts[dropped + 1 :])
 
-    def _build(self, caption: str, asked: Sequence[tuple[str, str]]) -> "_Row":
+    def _build(self, caption: str, questions: Sequence[tuple[str, str]]) -> "_Row":
         tokenizer = self._tokenizer
         head = [tokenizer.bos_token_id, *self._encode(caption)]
         row = _Row(
@@ -169,16 +169,16 @@ class Rows:
             weights=[0.0] + [READING] * (len(head) - 1),
             parts=[0] * len(head),
         )
-        for k, (question, answer) in enumerate(asked, start=1):
-            said = [*self._encode(question), tokenizer.convert_tokens_to_ids(ANSWER)]
-            reply = [*self._encode(f" {answer}"), tokenizer.eos_token_id]
-            size = len(said) + len(reply)
+        for k, (question, answer) in enumerate(questions, start=1):
+            prompt = [*self._encode(question), tokenizer.convert_tokens_to_ids(ANSWER)]
+            completion = [*self._encode(f" {answer}"), tokenizer.eos_token_id]
+            size = len(prompt) + len(completion)
             if len(row.ids) + size > LONGEST:
                 continue
-            row.ids += [*said, *reply]
+            row.ids += [*prompt, *completion]
             row.positions += range(len(head), len(head) + size)
-            row.labels += [*said, *reply]
-            row.weights += [0.0] * len(said) + [1.0] * len(reply)
+            row.labels += [*prompt, *completion]
+            row.weights += [0.0] * len(prompt) + [1.0] * len(completion)
             row.parts += [k] * size
         return row
 
@@ -204,19 +204,18 @@ class _Row:
 
 
 def loss_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Mean cross-entropy of the answers, and a tenth of that of the caption's own words.
+    """Weighted mean cross-entropy of the next token: 1 for answers, READING for the caption, 0 for questions.
 
-    A token is foretold by the one before it in its own part; the first of a question by the caption's last, which no
-    position here holds, so it has weight 0.
+    The first token of a question follows the caption's last token, which is not at the position before it: weight 0.
     """
     hidden = model.model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=batch["attention_mask"]
     ).last_hidden_state
     weights = batch["weights"][:, 1:].flatten()
-    learned = weights > 0
-    logits = model.lm_head(hidden[:, :-1].flatten(0, 1)[learned])
-    losses = cross_entropy(logits, batch["labels"][:, 1:].flatten()[learned], reduction="none")
-    return (losses * weights[learned]).sum() / weights.sum()
+    targets = weights > 0
+    logits = model.lm_head(hidden[:, :-1].flatten(0, 1)[targets])
+    losses = cross_entropy(logits, batch["labels"][:, 1:].flatten()[targets], reduction="none")
+    return (losses * weights[targets]).sum() / weights.sum()
 
 
 def train(scenes: Scenes, course: Course, seed: int, log: Callable[[int, float], None]) -> tuple[Any, Any]:

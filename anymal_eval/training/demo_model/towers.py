@@ -1,7 +1,7 @@
-"""The demo model's four encoders, each pre-trained on its own to say the canonical caption, then frozen.
+"""The demo model's four encoders, each pre-trained alone to predict the canonical caption, then frozen.
 
-A throw-away head says all words of a caption at once, a slot a word: the demo world's canonical captions follow from
-the scene, so no word has to wait for the one before it, and no decoder has to be learnt beside the tower.
+A temporary head predicts all words of a caption in parallel, one slot per word: a canonical caption is a function of
+the scene, so no autoregressive decoder is needed.
 
 Shapes:  b scenes · n tokens · e encoder width · s slots · v words
 """
@@ -21,7 +21,7 @@ from anymal_eval.anymal.encoders.imu2clip import IMU2CLIP
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.demo import Pair
 from anymal_eval.records import MediaKind
-from anymal_eval.training.demo_model.optimiser import Schedule
+from anymal_eval.training.demo_model.optimizer import Schedule
 from anymal_eval.training.demo_model.recipe import Course
 
 END = "."
@@ -39,7 +39,7 @@ IGNORED = -100
 
 
 class Captioner(nn.Module):
-    """A tower with the head that is thrown away."""
+    """An encoder with the temporary head."""
 
     def __init__(self, encoder: Encoder, slots: int, words: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def train(
     course: Course,
     log: Callable[[int, float], None],
 ) -> None:
-    """Pre-train one tower and write it where ``config`` says it lies."""
+    """Pre-train one encoder and write it to its path in ``config``."""
     torch.manual_seed(0)
     options = config.modalities[kind].encoder
     tiny.write_encoder(Path(options.path), options, **(HEARING if kind == "audio" else {}))

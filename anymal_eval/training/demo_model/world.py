@@ -1,6 +1,6 @@
-"""The training split of the demo world as scenes in memory, and as the files that ``train`` reads.
+"""The training split of the demo world: scenes in memory, and the files that ``train`` reads.
 
-The files are those of any other data: ``pairs-KIND.jsonl`` for alignment, ``instructions.jsonl`` for instruction
+The files have the layouts of any other data: ``pairs-KIND.jsonl`` for alignment, ``instructions.jsonl`` for instruction
 tuning, media beside them. Nothing of the evaluation split is drawn here.
 """
 
@@ -19,42 +19,36 @@ _ENDING = {"image": "png", "audio": "wav", "video": "mp4", "imu": "npy"}
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """What was drawn: scenes by medium, and school questions without any."""
+    """Scenes by medium, and school questions without media."""
 
     pairs: Mapping[MediaKind, tuple[Pair, ...]]
     texts: tuple[Question, ...]
 
 
 def draw(counts: Mapping[MediaKind, int], texts: int, seed: int) -> Scenes:
-    """Draw the training split's scenes, the same for the same arguments."""
+    """Draw scenes of the training split, the same for the same arguments."""
     return Scenes(
         pairs={kind: tuple(pairs(kind, count=counts[kind], seed=seed)) for kind in KINDS},
         texts=tuple(text_questions(count=texts, seed=seed)),
     )
 
 
-def words(question: Question) -> str:
-    """A question as the harness will word it for this model (``wording.toml``): each line begins anew.
-
-    What the benchmark gives beside the question (a hint, the words on a meme) stands before it; what is empty is
-    left out. No options are shown: their texts are ranked.
-    """
-    given = [question.context.get(name, "") for name in ("hint", "ocr")]
-    return "".join(f"\n{line}" for line in (*given, question.text) if line)
+def question_text(question: Question) -> str:
+    """A question as the demo protocol writes it: a line break before every line, its context first, no options."""
+    context = [question.context.get(name, "") for name in ("hint", "ocr")]
+    return "".join(f"\n{line}" for line in (*context, question.text) if line)
 
 
-CAPTION = "\n"  # how a caption is asked for: an empty question
-
-
+CAPTION = "\n"  # the prompt for a caption: an empty question
 HARD = ("is color", "is shape", "is side", "color of", "side of", "hateful", "school friend", "school caption")
-ASKED = 4  # questions about one medium in the instructions
-TWICE = "hateful"  # memes are a tenth of the pictures and one question each: they are asked about twice
+QUESTIONS = 4  # about one medium in the instructions
+TWICE = "hateful"  # memes are a tenth of the pictures with one question each: it comes twice
 
 
-def chosen(random: Random, pair: Pair) -> list[Question]:
-    """Some of a scene's questions, those first that take comparing."""
-    drawn = random.sample(pair.questions, min(2 * ASKED, len(pair.questions)))
-    drawn = sorted(drawn, key=lambda one: one.topic not in HARD)[:ASKED]
+def sample_questions(random: Random, pair: Pair) -> list[Question]:
+    """Some of a scene's questions, with preference for the hard ones, in random order."""
+    drawn = random.sample(pair.questions, min(2 * QUESTIONS, len(pair.questions)))
+    drawn = sorted(drawn, key=lambda one: one.topic not in HARD)[:QUESTIONS]
     random.shuffle(drawn)
     return drawn
 
@@ -69,24 +63,25 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
             name = f"{kind}/{index:06d}.{_ENDING[kind]}"
             write_medium(pair, folder / name)
             rows.append({"id": f"{kind}-{index}", str(kind): name, "caption": pair.captions[0]})
-            asked = [
-                (words(question), question.answer)
-                for question in chosen(random, pair)
+            texts = [
+                (question_text(question), question.answer)
+                for question in sample_questions(random, pair)
                 for _ in range(2 if question.topic == TWICE else 1)
             ]
-            asked += [(CAPTION, pair.captions[0])] if index % 2 else []
-            for k, (instruction, response) in enumerate(asked):
-                said: dict[str, object] = {"instruction": instruction, "response": response}
-                instructions.append({"id": f"{kind}-{index}-{k}", str(kind): name, **said})
+            texts += [(CAPTION, pair.captions[0])] if index % 2 else []
+            for k, (instruction, response) in enumerate(texts):
+                row = {"id": f"{kind}-{index}-{k}", str(kind): name}
+                instructions.append({**row, "instruction": instruction, "response": response})
         write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
     for index, question in enumerate(scenes.texts):
-        instructions.append({"id": f"text-{index}", "instruction": words(question), "response": question.answer})
+        row = {"id": f"text-{index}"}
+        instructions.append({**row, "instruction": question_text(question), "response": question.answer})
     random.shuffle(instructions)
     write_jsonl(folder / "instructions.jsonl", instructions)
 
 
 def write_medium(pair: Pair, path: Path) -> None:
-    """Write a scene's array without loss, as the evaluation files are written."""
+    """Write a scene's array losslessly, as the evaluation files are written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     match pair.kind:
         case "image":
@@ -100,11 +95,11 @@ def write_medium(pair: Pair, path: Path) -> None:
 
 
 def sentences(scenes: Scenes) -> Iterable[str]:
-    """Every text of the scenes, for the tokenizer."""
+    """All texts of the scenes, for the tokenizer."""
     for drawn in scenes.pairs.values():
         for pair in drawn:
             yield from pair.captions
             for question in pair.questions:
-                yield f"{words(question)} {question.answer}"
+                yield f"{question_text(question)} {question.answer}"
     for question in scenes.texts:
-        yield f"{words(question)} {question.answer}"
+        yield f"{question_text(question)} {question.answer}"

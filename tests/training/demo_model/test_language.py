@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from anymal_eval.training.demo_model import language, world
-from anymal_eval.training.demo_model.optimiser import Schedule, muon, orthogonal
+from anymal_eval.training.demo_model.optimizer import Schedule, muon, orthogonal
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_rate_rises_and_falls() -> None:
     schedule = Schedule(layer, rate=1.0, steps=100)
     seen = []
     for _ in range(100):
-        seen.append(schedule._share())
+        seen.append(schedule._factor())
         schedule.step(layer(torch.ones(1, 2)).sum())
     assert seen[0] == pytest.approx(1 / 6)
     assert seen[5] == pytest.approx(1.0)

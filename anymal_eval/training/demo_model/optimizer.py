@@ -1,4 +1,4 @@
-"""How the demo model's parts are pre-trained: Muon for matrices, AdamW for the rest, one warm-up and one cosine."""
+"""The optimizers that pre-train the demo model's parts: Muon for matrices, AdamW for the rest; warm-up and cosine."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 WARMUP = 0.06  # of all steps
 CLIPPED = 1.0
 MOMENTUM, DECAY = 0.95, 0.01
-TURNS = 5  # of Newton and Schulz's iteration
+ITERATIONS = 5  # of Newton and Schulz
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Schedule:
-    """Both optimisers under one learning rate.
+    """Both optimizers under one learning rate.
 
-    Muon (Jordan et al. 2024) takes the matrices inside the network; embeddings, convolutions, norms and biases are
-    AdamW's. It is written out here because ``torch.optim.Muon`` works in bfloat16, in which a step of a small network
-    takes four times as long on a CPU as its forward and backward pass.
+    Muon (Jordan et al. 2024) updates the matrices inside the network, AdamW the embeddings, convolutions, norms and
+    biases. ``torch.optim.Muon`` computes in bfloat16, where a step of a small network takes four times as long on a CPU
+    as its forward and backward pass; this one computes in float32.
     """
 
     def __init__(self, network: nn.Module, *, rate: float, steps: int) -> None:
@@ -33,10 +33,10 @@ class Schedule:
         self._momenta = [torch.zeros_like(value) for value in inside]
 
     def step(self, loss: Tensor) -> None:
-        """One step down this loss."""
+        """One optimizer step on this loss."""
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._trained, CLIPPED)
-        rate = self._rate * self._share()
+        rate = self._rate * self._factor()
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
@@ -45,8 +45,8 @@ class Schedule:
             value.grad = None
         self._done += 1
 
-    def _share(self) -> float:
-        """Of the full rate, at this step."""
+    def _factor(self) -> float:
+        """The fraction of the peak rate at this step."""
         warm = max(1, round(WARMUP * self._steps))
         if self._done < warm:
             return (self._done + 1) / warm
@@ -55,7 +55,7 @@ class Schedule:
 
 @torch.no_grad()
 def muon(matrices: Sequence[Tensor], momenta: Sequence[Tensor], rate: float) -> None:
-    """One step of Muon with Nesterov's momentum, in float32; its size is that of an AdamW step of the same rate."""
+    """One step of Muon with Nesterov momentum, in float32, scaled to the size of an AdamW step of the same rate."""
     for matrix, momentum in zip(matrices, momenta, strict=True):
         if matrix.grad is None:
             continue
@@ -66,7 +66,7 @@ def muon(matrices: Sequence[Tensor], momenta: Sequence[Tensor], rate: float) -> 
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest matrix whose singular values are all 1; here they end between 0.7 and 1.2.
+    """Approximately the nearest matrix whose singular values are all 1; they end between 0.7 and 1.2.
 
     >>> found = torch.linalg.svdvals(orthogonal(torch.randn(8, 16, generator=torch.manual_seed(0))))
     >>> bool(found.min() > 0.5), bool(found.max() < 1.3)
@@ -76,7 +76,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
-    for _ in range(TURNS):
+    for _ in range(ITERATIONS):
         square: Tensor = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     found: Tensor = x.T if tall else x
