@@ -1,7 +1,7 @@
-"""Finds tasks, models, metrics and protocols by file name, and imports only what is asked for.
+"""Finds tasks, models, metrics, protocols and encoders by file name. A file is imported when it is used, not before.
 
-Installed packages add tasks and models by entry points of the groups ``anymal_eval.tasks`` and
-``anymal_eval.models``.
+An installed package adds its own by entry points of the groups ``anymal_eval.tasks``, ``anymal_eval.models``,
+``anymal_eval.metrics``, ``anymal_eval.protocols`` and ``anymal_eval.encoders``.
 """
 
 import ast
@@ -12,7 +12,7 @@ import importlib.util
 import sys
 import tomllib
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, PackageMetadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,12 +29,13 @@ class Catalog:
     underscore are helpers and are never listed. Dashes and underscores in a name are the same.
 
     What installed packages add comes last. A name of theirs that is built in, or that two of them have, is listed
-    as what it is and refused when it is asked for; a file in the user's own folders decides which is meant.
+    with that fact and refused when it is used; a file in the user's own folders decides which is meant. An entry point
+    names a module, or an object in it; for a TOML file, the package that holds the file.
     """
 
     def __init__(self, kind: str, folders: Sequence[Path], ending: str = ".py", group: str = "") -> None:
         """Look through ``folders`` for files with that ending, and for entry points of ``group``. Opens none."""
-        self.kind = kind
+        self.kind, self._ending = kind, ending
         self._files: dict[str, Path] = {}
         for folder in reversed(folders):
             self._files |= {file.name.removesuffix(ending): file for file in sorted(folder.glob(f"[!_]*{ending}"))}
@@ -52,15 +53,17 @@ class Catalog:
         return sorted(self._files.keys() | self._added.keys())
 
     def summary(self, name: str) -> str:
-        """One line: a file's docstring, a TOML file's ``summary``, what a package says. Imports nothing."""
+        """One line: a file's docstring, a TOML file's ``summary``, a package's summary. Imports nothing."""
         known = self._known(name)
-        if known in self._added and (known not in self._files or self._clash(known)):
-            return self._clash(known) or _said_by_package(self._added[known][0])
-        file = self.file(name)
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".toml":
-            return str(tomllib.loads(text).get("summary", ""))
-        return _first_line(text)
+        if known is None or known not in self._added:
+            return _summary(self.file(name))
+        entry = self._added[known][0]
+        if known in self._files or self._clash(known):
+            return self._clash(known) or _summary(self._files[known])
+        file = self._located(entry)
+        text = _summary(file) if file is not None else ""
+        text = text or (str(entry.dist.metadata.json.get("summary", "")) if entry.dist is not None else "")
+        return f"{text} [{_package(entry)}]".strip()
 
     def file(self, name: str) -> Path:
         """The file that defines ``name``; a package's own is imported to find it.
@@ -78,8 +81,13 @@ class Catalog:
         if known in self._files:
             return self._files[known]
         entry = self._added[known][0]
-        self._loaded(entry)
-        return Path(sys.modules[entry.module].__file__ or entry.module)
+        if self._ending == ".py":
+            self._loaded(entry)
+            return Path(sys.modules[entry.module].__file__ or entry.module)
+        file = self._located(entry)
+        if file is None:
+            raise BadDefinition(f"{_package(entry)} has no file {entry.name}{self._ending} in {entry.module}")
+        return file
 
     def get(self, name: str, attribute: str, of_type: type[T]) -> T:
         """Import one file and return what it defines.
@@ -111,7 +119,7 @@ class Catalog:
         is_package = file.name == "__init__.py"
         folder, stem = (file.parent.parent, file.parent.name) if is_package else (file.parent, file.stem)
         if (folder / "__init__.py").exists() and folder.is_relative_to(PACKAGE):
-            return importlib.import_module(f"anymal_eval.{folder.name}.{stem}")
+            return importlib.import_module(".".join(("anymal_eval", *folder.relative_to(PACKAGE).parts, stem)))
         module_name = f"_anymal_eval_{self.kind}s.{stem}"
         loaded = sys.modules.get(module_name)
         if loaded is not None and loaded.__file__ == str(file):
@@ -134,11 +142,11 @@ class Catalog:
         return None
 
     def _clash(self, name: str) -> str:
-        """Why that name is not to be used; empty where it may be. A file of the user's own always may be."""
+        """Why that name cannot be used; empty where it can. A file in the user's own folders always can."""
         owners = [_package(entry) for entry in self._added.get(name, [])]
         file = self._files.get(name)
-        built_in = {builtin_tasks(), PACKAGE / f"{self.kind}s"}
-        if file is not None and owners and built_in & {file.parent, file.parent.parent}:
+        built_in = file is not None and any(map(file.is_relative_to, (PACKAGE, builtin_tasks())))
+        if owners and built_in:
             return f"{name!r} is built in, and {' and '.join(owners)} defines it too: uninstall or rename that one"
         if file is None and len(owners) > 1:
             return f"{name!r} is defined by {' and '.join(owners)}: uninstall all but one"
@@ -149,33 +157,30 @@ class Catalog:
             return entry.load()
         except (ImportError, AttributeError) as error:
             raise BadDefinition(
-                f"{self.kind} {entry.name!r} of {_package(entry)} is to be {entry.value}, which cannot be had: {error}"
+                f"{self.kind} {entry.name!r} of {_package(entry)} is {entry.value}, which cannot be imported: {error}"
             ) from error
+
+    def _located(self, entry: EntryPoint) -> Path | None:
+        """The file behind an entry point, found without an import."""
+        path = entry.module.replace(".", "/")
+        python, ending = (f"{path}.py", f"{path}/__init__.py"), f"{path}/{entry.name}{self._ending}"
+        for name in python if self._ending == ".py" else (ending,):
+            file = entry.dist.locate_file(name) if entry.dist is not None else None
+            if isinstance(file, Path) and file.is_file():
+                return file
+        return None
 
 
 def _package(entry: EntryPoint) -> str:
     return f"package {entry.dist.name} {entry.dist.version}" if entry.dist is not None else "a package"
 
 
-def _said_by_package(entry: EntryPoint) -> str:
-    """The first line of the module's docstring, found without importing it, and the package."""
-    text = ""
-    for ending in (".py", "/__init__.py"):
-        file = entry.dist.locate_file(entry.module.replace(".", "/") + ending) if entry.dist is not None else None
-        if isinstance(file, Path) and file.is_file():
-            text = _first_line(file.read_text(encoding="utf-8"))
-    text = text or (_summary(entry.dist.metadata) if entry.dist is not None else "")
-    return f"{text} [{_package(entry)}]".strip()
-
-
-def _summary(metadata: PackageMetadata) -> str:
-    # The type that is promised for metadata has no ``get``.
-    return str(metadata.json.get("summary", ""))
-
-
-def _first_line(source: str) -> str:
+def _summary(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".toml":
+        return str(tomllib.loads(text).get("summary", ""))
     try:
-        docstring = ast.get_docstring(ast.parse(source)) or ""
+        docstring = ast.get_docstring(ast.parse(text)) or ""
     except SyntaxError as error:
         return f"(does not parse: line {error.lineno}: {error.msg})"
     return docstring.partition("\n")[0]
@@ -192,13 +197,18 @@ def models() -> Catalog:
 
 
 def metrics() -> Catalog:
-    """The metrics."""
-    return Catalog("metric", [PACKAGE / "metrics"])
+    """The metrics, installed packages' too."""
+    return Catalog("metric", [PACKAGE / "metrics"], group="anymal_eval.metrics")
 
 
 def protocols(extra: Sequence[Path] = ()) -> Catalog:
-    """The protocols: one TOML each."""
-    return Catalog("protocol", [*extra, PACKAGE / "protocols"], ".toml")
+    """The protocols, installed packages' too: one TOML each."""
+    return Catalog("protocol", [*extra, PACKAGE / "protocols"], ".toml", group="anymal_eval.protocols")
+
+
+def encoders() -> Catalog:
+    """The network's encoders, installed packages' too."""
+    return Catalog("encoder", [PACKAGE / "anymal" / "encoders"], group="anymal_eval.encoders")
 
 
 def published() -> Catalog:

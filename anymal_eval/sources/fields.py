@@ -115,6 +115,10 @@ class Fields:
         """A string, or a list of strings."""
         return self.texts(key) if isinstance(self.raw(key), list) else (self.text(key),)
 
+    def nested(self, key: str) -> "Fields":
+        """An object inside the row."""
+        return Fields(self.raw(key), self.file, f"{self.place}: {key!r}")
+
     def items(self, key: str) -> Sequence[Any]:
         """A list of anything."""
         value = self.raw(key)

@@ -6,12 +6,10 @@ Shapes, here and in every encoder:  w windows (of one clip, or of many stacked) 
 """
 
 import hashlib
-import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anymal_eval.checkpoints.loading import BackboneLoading, freeze
+from anymal_eval import catalog
+from anymal_eval.checkpoints.loading import BackboneLoading, backbone, freeze, library, quiet
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.weights import fingerprint
-from anymal_eval.errors import BadDefinition, MediaError
+from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 
 Medium = Literal["image", "audio", "video", "imu"]
 
@@ -90,8 +89,8 @@ class Encoder(nn.Module, ABC):
 
 
 def names() -> list[str]:
-    """The names of all encoders, sorted. Imports none."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    """The names of all encoders, sorted, those of installed packages too. Imports none."""
+    return catalog.encoders().names()
 
 
 def options_of(kind: str) -> type[EncoderOptions]:
@@ -116,7 +115,45 @@ def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
 def _module(kind: str) -> Any:
     if kind not in names():
         raise BadDefinition(f"no encoder named {kind!r}; there are {', '.join(names())}")
-    return importlib.import_module(f"anymal_eval.anymal.encoders.{kind}")
+    return catalog.encoders().module(kind)
+
+
+def load_backbone(name: str, options: EncoderOptions, loading: BackboneLoading) -> Any:
+    """A class of transformers with its weights, or on the meta device."""
+    with torch.no_grad():
+        return backbone(getattr(library(), name), options.path, options.architecture, loading)
+
+
+def image_processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
+    """The checkpoint's image processor, without torchvision; None on the meta device.
+
+    Raises:
+        BadCheckpoint: it has no preprocessor_config.json.
+    """
+    if not loading.weights:
+        return None
+    folder = locate(options.path)
+    try:
+        with quiet():
+            return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{folder} has no usable preprocessor_config.json: {error}") from error
+
+
+def image_pixels(processor: Any, images: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
+    """Images (H, W, 3) uint8, w of them -> (w, *shape), each by the checkpoint's own processor.
+
+    Raises:
+        BadCheckpoint: the processor's output has another shape than the encoder's input.
+    """
+    out = processor(list(images), return_tensors="pt", input_data_format="channels_last")
+    made: Tensor = out["pixel_values"].float()
+    if tuple(made.shape[1:]) != shape:
+        raise BadCheckpoint(
+            f"the image processor gives {tuple(made.shape[1:])}, the encoder takes {shape}: "
+            "preprocessor_config.json belongs to another checkpoint"
+        )
+    return made
 
 
 def check_form(media: NDArray[Any], medium: Medium) -> None:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from anymal_eval.anymal.encoders import Encoder, EncoderOptions
-from anymal_eval.anymal.encoders._vit import load, pixels, processor
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, image_pixels, image_processor, load_backbone
 from anymal_eval.checkpoints.loading import BackboneLoading
 
 WAVES = (1, 2, 4)  # half turns over the whole extent
@@ -56,7 +55,7 @@ class ResNet(Encoder):
 
     def pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Images (H, W, 3), w of them -> (w, 3, h, h); the checkpoint's processor must resize to ``side``."""
-        return pixels(self._processor, images, self.window_shape[-3:])
+        return image_pixels(self._processor, images, self.window_shape[-3:])
 
     def cells(self, pixels: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, c), without positions."""
@@ -85,4 +84,4 @@ class ResNet(Encoder):
 
 def parts(options: ResNetOptions, loading: BackboneLoading) -> tuple[Any, Any]:
     """The network and its processor."""
-    return load("ResNetModel", options, loading), processor(options, loading)
+    return load_backbone("ResNetModel", options, loading), image_processor(options, loading)

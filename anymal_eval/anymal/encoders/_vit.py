@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form
-from anymal_eval.checkpoints.loading import BackboneLoading, backbone, library, quiet
-from anymal_eval.checkpoints.locating import locate
-from anymal_eval.errors import BadCheckpoint, BadDefinition
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, image_pixels
+from anymal_eval.errors import BadDefinition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class ViT(Encoder):
 
     def pixels(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Images (H, W, 3), w of them -> (w, 3, h, h)."""
-        return pixels(self._processor, frames, self.window_shape)
+        return image_pixels(self._processor, frames, self.window_shape)
 
     def forward(self, windows: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, e)."""
@@ -68,38 +65,6 @@ class ViT(Encoder):
     def preprocessing(self) -> str:
         """The processor's settings."""
         return json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
-
-
-def pixels(processor: Any, images: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
-    """Images (H, W, 3) uint8, w of them -> (w, *shape), each by the checkpoint's own processor.
-
-    Raises:
-        BadCheckpoint: the processor's output has another shape than the encoder's input.
-    """
-    out = processor(list(images), return_tensors="pt", input_data_format="channels_last")
-    made: Tensor = out["pixel_values"].float()
-    if tuple(made.shape[1:]) != shape:
-        raise BadCheckpoint(
-            f"the image processor gives {tuple(made.shape[1:])}, the encoder takes {shape}: "
-            "preprocessor_config.json belongs to another checkpoint"
-        )
-    return made
-
-
-def processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
-    """The checkpoint's image processor, without torchvision; None on the meta device.
-
-    Raises:
-        BadCheckpoint: it has no preprocessor_config.json.
-    """
-    if not loading.weights:
-        return None
-    folder = locate(options.path)
-    try:
-        with quiet():
-            return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{folder} has no usable preprocessor_config.json: {error}") from error
 
 
 def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str | None) -> None:
@@ -122,9 +87,3 @@ def stop_at(model: Any, layers: nn.ModuleList, options: ViTOptions, *, norm: str
     del layers[keep:]
     if norm is not None:
         setattr(model, norm, nn.Identity())
-
-
-def load(name: str, options: EncoderOptions, loading: BackboneLoading) -> Any:
-    """A class of transformers with its weights, or on the meta device."""
-    with torch.no_grad():
-        return backbone(getattr(library(), name), options.path, options.architecture, loading)

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
-from anymal_eval.anymal.encoders._vit import load
+from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut, load_backbone
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, MediaError
@@ -120,7 +119,7 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
     """
     from transformers import ClapFeatureExtractor
 
-    model = load("ClapAudioModel", options, loading)
+    model = load_backbone("ClapAudioModel", options, loading)
     if model.config.enable_fusion:
         raise BadCheckpoint(f"{options.path} fuses random crops of long clips; use an unfused CLAP checkpoint")
     if not loading.weights and not Path(options.path).expanduser().is_dir():

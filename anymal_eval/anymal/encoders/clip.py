@@ -6,7 +6,8 @@ the class token.
 
 from dataclasses import dataclass
 
-from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.encoders import image_processor, load_backbone
+from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, stop_at
 from anymal_eval.checkpoints.loading import BackboneLoading
 
 
@@ -24,9 +25,9 @@ class Options(ViTOptions):
 
 def build(options: Options, loading: BackboneLoading) -> ViT:
     """Load it from its own checkpoint or from that of both towers."""
-    model = load("CLIPVisionModel", options, loading)
+    model = load_backbone("CLIPVisionModel", options, loading)
     stop_at(model, model.encoder.layers, options, norm=None)
-    encoder = ViT(model, processor(options, loading), options, leading=1)
+    encoder = ViT(model, image_processor(options, loading), options, leading=1)
     if options.post_norm:
         encoder.after = model.post_layernorm
         encoder.layer += ", normalised"

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.encoders import image_processor, load_backbone
+from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, stop_at
 from anymal_eval.checkpoints.loading import BackboneLoading, architecture
 
 
@@ -17,8 +18,8 @@ def build(options: Options, loading: BackboneLoading) -> ViT:
     """Load it. Registers are no patches and are left out like the class token."""
     registers = int(getattr(architecture(options.path, options.architecture), "num_register_tokens", 0))
     name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
-    model = load(name, options, loading)
+    model = load_backbone(name, options, loading)
     stop_at(model, model.encoder.layer, options, norm="layernorm")
-    encoder = ViT(model, processor(options, loading), options, leading=1 + registers)
+    encoder = ViT(model, image_processor(options, loading), options, leading=1 + registers)
     encoder.window_shape = (3, options.image_size, options.image_size)
     return encoder

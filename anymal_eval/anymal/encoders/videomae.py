@@ -13,8 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anymal_eval.anymal.encoders import Encoder, check_form
-from anymal_eval.anymal.encoders._vit import ViTOptions, load, processor, stop_at
+from anymal_eval.anymal.encoders import Encoder, check_form, image_processor, load_backbone
+from anymal_eval.anymal.encoders._vit import ViTOptions, stop_at
 from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadDefinition
@@ -66,6 +66,6 @@ def build(options: Options, loading: BackboneLoading) -> VideoMAE:
     """Load it from its own checkpoint or from one with a head."""
     if options.class_token:
         raise BadDefinition("videomae: there is no class token to keep")
-    model = load("VideoMAEModel", options, loading)
+    model = load_backbone("VideoMAEModel", options, loading)
     stop_at(model, model.encoder.layer, options, norm=None if model.layernorm is None else "layernorm")
-    return VideoMAE(model, processor(options, loading), options)
+    return VideoMAE(model, image_processor(options, loading), options)
