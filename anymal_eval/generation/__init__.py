@@ -7,7 +7,7 @@ from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded,
 from anymal_eval.generation.bounded_cache import BoundedCache
 from anymal_eval.generation.devices import memory_guard, to_device
 from anymal_eval.generation.option_ranker import OptionRanker
-from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forward_parameters, prefill
+from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forgetful_layers, forward_parameters, prefill
 from anymal_eval.generation.text_generator import Completion, TextGenerator
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids, shared_prefix_length
 
@@ -21,6 +21,7 @@ __all__ = [
     "PrefixKV",
     "TextGenerator",
     "concatenated",
+    "forgetful_layers",
     "forward_parameters",
     "join_with_space",
     "left_padded",

@@ -16,6 +16,7 @@ from anymal_eval.generation.logits import check_finite, float32_head
 from anymal_eval.generation.prefix_kv import BatchedPrefix, forward_parameters, last_logits_only, select_rows
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 OPTION_ROWS = 64  # options scored at once
@@ -127,7 +128,7 @@ class OptionRanker:
         """Sums of log p over each option's second to last token, continuing its row's cache, which is not changed."""
         import torch
 
-        given, targets, used = self._padded(options)
+        given, targets, used = self._padded(options, mask.device)
         whole = torch.cat([mask[rows], used.long()], dim=1)
         with float32_head(self.model):
             out = self.model(
@@ -144,16 +145,17 @@ class OptionRanker:
 
         encoded = self.model.get_encoder()(**inputs).last_hidden_state  # (b, t, d)
         start_id = self.model.generation_config.decoder_start_token_id
+        mask = inputs["attention_mask"]
         totals: list[list[float]] = [[] for _ in options]
         pairs = [(row, option) for row, own in enumerate(options) for option in own]
         for start in range(0, len(pairs), OPTION_ROWS):
             chunk = pairs[start : start + OPTION_ROWS]
             rows = [row for row, _ in chunk]
-            given, targets, used = self._padded([[start_id, *option] for _, option in chunk])
+            given, targets, used = self._padded([[start_id, *option] for _, option in chunk], mask.device)
             with float32_head(self.model):
                 out = self.model(
                     encoder_outputs=BaseModelOutput(last_hidden_state=encoded[rows]),
-                    attention_mask=inputs["attention_mask"][rows],
+                    attention_mask=mask[rows],
                     decoder_input_ids=given,
                     use_cache=False,
                 )
@@ -161,11 +163,10 @@ class OptionRanker:
                 totals[row].append(value)
         return [tuple(row) for row in totals]
 
-    def _padded(self, sequences: Options) -> tuple[Tensor, Tensor, Tensor]:
+    def _padded(self, sequences: Options, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """(r, m) all ids but each row's last, the ids that follow them, and which of these are real."""
         import torch
 
-        device = self.model.device
         shape = (len(sequences), max(map(len, sequences)) - 1)
         given = torch.full(shape, self.pad_id, device=device)
         targets = torch.zeros(shape, dtype=torch.long, device=device)

@@ -93,6 +93,18 @@ def prefill(model: Any, inputs: Mapping[str, Any]) -> PrefixKV:
     return PrefixKV(cache=out.past_key_values)
 
 
+def forgetful_layers(model: Any) -> list[str]:
+    """The kinds of layers in a model's cache that do not keep every token.
+
+    Padding inside a row changes what these keep (a sliding window, a recurrent state), so a model that has them cannot
+    continue padded prefixes.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers} - {DynamicLayer}
+    return sorted(kind.__name__ for kind in kinds)
+
+
 def writable(cache: Any) -> Any:
     """A copy that may be written to.
 

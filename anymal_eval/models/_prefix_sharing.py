@@ -25,6 +25,7 @@ from anymal_eval.generation import (
     BoundedCache,
     PrefixKV,
     concatenated,
+    forgetful_layers,
     forward_parameters,
     left_padded,
     prefill,
@@ -133,8 +134,6 @@ class PrefixSharing:
 
 def obstacle(model: Any) -> str | None:
     """Why a class cannot continue from a prefix's cache; None where it may be tried."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
-
     takes = forward_parameters(model)
     if model.config.is_encoder_decoder:
         return "an encoder reads the whole prompt"
@@ -144,9 +143,8 @@ def obstacle(model: Any) -> str | None:
         return "its positions are computed from the whole prompt"
     if takes & {"token_type_ids", "mm_token_type_ids"}:
         return "tokens of a picture look ahead"
-    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers} - {DynamicLayer}
-    if kinds:
-        return f"its cache has layers that do not keep every token ({', '.join(sorted(k.__name__ for k in kinds))})"
+    if kinds := forgetful_layers(model):
+        return f"its cache has layers that do not keep every token ({', '.join(kinds)})"
     return None if media_token_ids(model.config) else "its configuration does not say which tokens are media"
 
 

@@ -15,6 +15,7 @@ from anymal_eval.generation import (
     BatchedPrefix,
     PrefixKV,
     concatenated,
+    forgetful_layers,
     padded_embeddings,
     prefill,
     shared_prefix_length,
@@ -74,7 +75,8 @@ class PrefixBatches:
     """
 
     def __init__(self, network: AnyMAL, *, share: bool = True) -> None:
-        self._network, self._share = network, share
+        self._network = network
+        self._share = share and not forgetful_layers(network.llm.model)
         self._last: ComputedPrefixes | None = None
         self.prefilled = 0
 
