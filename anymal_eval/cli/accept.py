@@ -16,8 +16,7 @@ def accept(run: Path, replace: bool, results: Path) -> None:
 
     Runs with errors or without all of their answers are refused. The tables of the accepted runs are written anew.
     """
-    from anymal_eval.report.acceptance import require_whole
-    from anymal_eval.report.accepted_tables import write_tables
+    from anymal_eval.report.accepted import require_whole, write_tables
     from anymal_eval.store.accepted import accept as keep
     from anymal_eval.store.stored import open_run
 

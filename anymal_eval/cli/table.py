@@ -56,7 +56,7 @@ def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def _write_accepted() -> None:
-    from anymal_eval.report.accepted_tables import TABLES, write_tables
+    from anymal_eval.report.accepted import TABLES, write_tables
     from anymal_eval.store.accepted import ACCEPTED
 
     for file in write_tables(ACCEPTED, TABLES):

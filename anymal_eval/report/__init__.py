@@ -1,1 +1,1 @@
-"""What people and pipelines read: tables of a run, tables beside a paper's, and what follows from them."""
+"""Outputs for people and pipelines: tables of runs and papers, checks against a baseline, exports, the gallery."""

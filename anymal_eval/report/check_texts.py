@@ -1,4 +1,4 @@
-"""A check as people and programs read it: terminal, Markdown for a pull request, JSON."""
+"""A check as text: for the terminal, as Markdown for a pull request, as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKS: Mapping[str, str] = {"better": "🟢", "same": "⚪", "worse": "🔴", "c
 
 
 def check_table(found: Check) -> Table:
-    """One row a task; everything x100."""
+    """One row per task; all values x100."""
     rows = tuple(tuple(Cell(text, bold=item.word == "worse") for text in _texts(item)) for item in found.tasks)
     demo = ", demo data" if found.is_demo else ""
     notes = (
@@ -33,7 +33,7 @@ def check_table(found: Check) -> Table:
 
 
 def terminal(found: Check) -> str:
-    """The table with a line for each task below it: why, who is missing, the deepest falls."""
+    """The table, and for each task the reason, the missing examples and the largest falls."""
     from tabulate import tabulate
 
     table = check_table(found)
@@ -50,7 +50,7 @@ def terminal(found: Check) -> str:
 
 
 def markdown(found: Check) -> str:
-    """For a pull request: the verdict first, the table, and what changed folded away."""
+    """For a pull request: the verdict, the table, and the changed examples in folded sections."""
     parts = [f"### {escape_markdown(one_line(summary(found)))}", render(check_table(found), "md").rstrip()]
     for item in found.tasks:
         first, *rest = _about(item, 0)
@@ -65,22 +65,19 @@ def markdown(found: Check) -> str:
 
 
 def summary(found: Check) -> str:
-    """One line: how many tasks have which verdict.
-
-    Tasks that are only watched are counted apart, since they decide nothing.
-    """
-    told = []
+    """One line: the tasks with each verdict; watched tasks are marked, because they decide nothing."""
+    parts = []
     order: tuple[Word, ...] = ("worse", "refused", "cannot tell", "better", "same", "not compared")
     for word in order:
         names = found.named(word)
         if names:
             watched = set(found.named(word, "watched"))
-            told.append(f"{word}: {', '.join(f'{n} (watched)' if n in watched else n for n in names)}")
-    return f"{found.model} against {found.against} - {'; '.join(told)}"
+            parts.append(f"{word}: {', '.join(f'{n} (watched)' if n in watched else n for n in names)}")
+    return f"{found.model} against {found.against} - {'; '.join(parts)}"
 
 
 def as_data(found: Check) -> dict[str, Any]:
-    """The check as plain JSON data, all flips included; what is not known is null."""
+    """The check as JSON data with all changed examples; unknown values are null."""
     error = found.error()
     return {
         "schema": JSON_SCHEMA,
@@ -185,7 +182,7 @@ def _folded(item: TaskCheck) -> str:
 
 
 def _ends(item: TaskCheck) -> tuple[Flip, ...]:
-    """The deepest falls, and the highest rises."""
+    """The largest falls and the largest rises."""
     if len(item.flips) <= 2 * MARKDOWN_FLIPS:
         return item.flips
     return (*item.flips[:MARKDOWN_FLIPS], *item.flips[-MARKDOWN_FLIPS:])

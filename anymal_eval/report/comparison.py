@@ -1,4 +1,4 @@
-"""Puts published numbers and measurements under the same columns, each with what a reader must know of it."""
+"""Published numbers and measurements under the same columns, each with the footnotes that a reader needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from anymal_eval.published import FLAGS, Column, Paper, PaperTable
 from anymal_eval.report.run_table import SCALE, size_label
 from anymal_eval.store.results import Measurement, Results
 
-# Our outputs for what papers call their metrics; "accuracy" is the task's headline.
+# Metric names of papers -> our outputs; "accuracy" is the task's headline.
 OUTPUTS: Mapping[str, str] = {
     "CIDEr": "cider",
     "SPICE": "spice",
@@ -22,14 +22,14 @@ NO_FIRSTS: Mapping[str, "Measurement"] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One number under a column, x100.
+    """One table cell: a number x100.
 
     Attributes:
-        value: None for what could not be computed.
-        interval: of a measurement.
-        comparable: whether it may be the best of its column.
-        is_demo: whether it is over the demo world, so that no gain may be taken from it.
-        footnotes: whole sentences without their end.
+        value: None where it could not be computed.
+        interval: the 95 % interval of a measurement.
+        comparable: whether it may be marked as the best of its column.
+        is_demo: whether it is over demo data; it has no gain over a number on the benchmark.
+        footnotes: sentences without a final period.
     """
 
     value: float | None
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row of a table before it has a form."""
+    """One table row before formatting."""
 
     label: str
     origin: str
@@ -50,8 +50,13 @@ class Line:
     places: Mapping[str, Place] = field(default_factory=dict)
 
 
+def header(column: Column) -> str:
+    """The heading of a column: its key, with the metric where the key does not name it."""
+    return column.key if column.metric in column.key else f"{column.key} {column.metric}"
+
+
 def published_lines(paper: Paper, table: PaperTable) -> list[Line]:
-    """The rows of a paper's table. A flagged number is comparable only where the whole column bears its flags."""
+    """The rows of a paper's table. A number with a flag is comparable only where its whole column has the flag."""
     shared = {column.key: _shared_flags(table, column.key) for column in table.columns}
     lines = []
     for row in table.rows:
@@ -70,12 +75,12 @@ def published_lines(paper: Paper, table: PaperTable) -> list[Line]:
 def measured_lines(
     runs: Sequence[Results], columns: Sequence[Column], firsts: Mapping[str, Measurement] = NO_FIRSTS
 ) -> list[Line]:
-    """One line a run; runs that would bear the same name bear the run's beside it.
+    """One line per run; the run's name is added to labels that would be equal.
 
     Args:
-        runs: what was measured.
-        columns: where it goes.
-        firsts: what set a column, by its key; a measurement of the same data and size may be compared with it.
+        runs: the results.
+        columns: the columns of the table.
+        firsts: by column key, the measurement that defines the column; one of the same data and size is comparable.
     """
     labels = [run.run.label for run in runs]
     lines = []
@@ -95,7 +100,7 @@ def measured_lines(
 
 
 def measured_place(run: Results, column: Column, first: Measurement | None = None) -> Place | None:
-    """What a run has for a column; None where it did not measure that task."""
+    """A run's cell under a column; None where it did not measure that task."""
     found = find(run, column)
     if found is None:
         output = OUTPUTS.get(column.metric, column.metric)
@@ -109,11 +114,11 @@ def measured_place(run: Results, column: Column, first: Measurement | None = Non
         differs = differs or found.is_demo or bool(size_label(found, run.run.limit))
     else:
         differs = differs or _data_of(found) != _data_of(first)
-    looked = not run.run.is_chance and run.run.ablate == "none"
+    is_result = not run.run.is_chance and run.run.ablate == "none"
     return Place(
         value=SCALE * found.value,
         interval=interval,
-        comparable=looked and not differs,
+        comparable=is_result and not differs,
         better=found.better,
         is_demo=found.is_demo,
         footnotes=footnotes,
@@ -121,7 +126,7 @@ def measured_place(run: Results, column: Column, first: Measurement | None = Non
 
 
 def find(run: Results, column: Column) -> Measurement | None:
-    """The measurement that belongs under a column: by the paper's rule where it is there, else the headline."""
+    """The measurement for a column: by the paper's rule where the run has one, else the headline."""
     output = OUTPUTS.get(column.metric)
     candidates = [
         item
@@ -135,12 +140,12 @@ def find(run: Results, column: Column) -> Measurement | None:
 
 
 def is_rule(item: Measurement, rules: Iterable[str]) -> bool:
-    """Whether a measurement was made by one of ``rules``, each ``name`` or ``name@version``."""
+    """Whether a measurement's metric is among ``rules``, each ``name`` or ``name@version``."""
     return any(rule in (item.metric, item.rule) for rule in rules)
 
 
 def first_of_each(runs: Sequence[Results]) -> Mapping[str, Measurement]:
-    """The first headline of each task that any run measured, by the task's name, sorted."""
+    """The first headline of each task over all runs, by task name, sorted."""
     firsts: dict[str, Measurement] = {}
     for run in runs:
         for item in run.measurements:
@@ -150,7 +155,7 @@ def first_of_each(runs: Sequence[Results]) -> Mapping[str, Measurement]:
 
 
 def columns_of(firsts: Mapping[str, Measurement]) -> tuple[Column, ...]:
-    """A column for each task; the first measurement sets its rule and split."""
+    """A column for each task; the first measurement defines its rule and split."""
     return tuple(
         Column(
             key=task,
@@ -165,7 +170,7 @@ def columns_of(firsts: Mapping[str, Measurement]) -> tuple[Column, ...]:
 
 
 def _differences(item: Measurement, column: Column, run: Results) -> tuple[bool, tuple[str, ...]]:
-    """Whether rule or split are not the column's, and all that a reader must know."""
+    """Whether the rule or the split differs from the column's, and all footnotes."""
     size = size_label(item, run.run.limit)
     other_rule = bool(column.rules) and not is_rule(item, column.rules)
     other_split = item.split not in column.same_splits and column.split not in NOT_STATED
@@ -195,6 +200,6 @@ def _data_of(item: Measurement) -> tuple[str, str, int, int | None]:
 
 
 def _shared_flags(table: PaperTable, key: str) -> frozenset[str]:
-    """The flags that every number of a column bears."""
+    """The flags that every number of a column has."""
     flags = [frozenset(row.flags.get(key, ())) for row in table.rows if key in row.values]
     return frozenset.intersection(*flags) if flags else frozenset()

@@ -11,7 +11,7 @@ from anymal_eval.report.pairing import Pairs
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """One example whose score changed; ``before`` and ``after`` are None for a metric without such scores."""
+    """One example whose score or answer changed; ``before`` and ``after`` are its scores, None where there are none."""
 
     id: str
     cluster: str
@@ -22,18 +22,18 @@ class Flip:
 
     @property
     def change(self) -> float:
-        """After less before."""
+        """The score after minus the score before."""
         return (self.after or 0.0) - (self.before or 0.0)
 
 
 def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
-    """Every example whose score changed, the deepest falls first.
+    """Every example whose score changed, the largest falls first.
 
-    Where the metric gives no score an example (an area under a curve), every example whose answer changed.
+    For a metric without per-example scores (an area under a curve): every example whose answer changed.
 
     Args:
         pairs: the matched rows.
-        metric: its id, as ``scores.jsonl`` writes it.
+        metric: the metric's id, as in ``scores.jsonl``.
     """
     found = []
     for before, after in zip(*pairs.rows, strict=True):

@@ -1,24 +1,134 @@
-"""Recomputes the relative gains that a paper claims, and a run's own over the same rows."""
+"""Relative gains: over a published number, over another run paired by example, and the gains that a paper claims."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anymal_eval import published
 from anymal_eval.errors import BadDefinition, WrongUse
 from anymal_eval.published import ClaimedGain, Column, Paper
-from anymal_eval.report.comparison import Place, measured_lines
-from anymal_eval.report.paper_table import gain, gain_text, header
+from anymal_eval.report.comparison import Place, find, header, measured_lines
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.store.results import Results
 
+if TYPE_CHECKING:
+    from anymal_eval.report.pairing import TaskRun
+    from anymal_eval.store.stored import StoredRun
+
 COLUMNS = ("benchmark", "row", "value x100", "against", "its value x100", "relative gain", "claimed", "notes")
+
+PercentGain = tuple[float, tuple[float, float] | None]
+"""A relative gain and its 95 % interval, in percent."""
+
+
+def relative_gain(place: Place, base: Place) -> PercentGain | None:
+    """The gain of one table cell over another.
+
+    A published ``base`` counts as exact. Two measured cells count as independent samples, which is too wide where they
+    are over the same examples (``paired_gains`` pairs those).
+
+    Returns:
+        None where either value is missing, only one is over demo data, or the base is not above 0.
+    """
+    if place.value is None or base.value is None or base.value <= 0 or place.is_demo != base.is_demo:
+        return None
+    share = 100.0 / base.value
+    interval = None
+    if place.interval is not None and base.interval is not None:
+        # Imported here: a table without such gains does not load numpy.
+        from anymal_eval.statistics.gain import independent
+        from anymal_eval.statistics.intervals import Interval
+
+        new, old = (Interval(value=value, low=low, high=high, method="")
+                    for value, (low, high) in ((place.value, place.interval), (base.value, base.interval)))  # fmt: skip
+        found = independent(new, old)
+        if found.low == found.low:
+            interval = (100.0 * found.low, 100.0 * found.high)
+    if place.interval is not None and base.interval is None:
+        interval = (share * place.interval[0] - 100.0, share * place.interval[1] - 100.0)
+    return share * place.value - 100.0, interval
+
+
+def gain_text(gain: PercentGain) -> str:
+    """A gain as tables show it.
+
+    >>> gain_text((7.0, (5.06, 8.9)))
+    '+7.0 % [+5.1, +8.9]'
+    """
+    value, interval = gain
+    return f"{value:+.1f} %" + (f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else "")
+
+
+def paired_gains(
+    folders: Sequence[Path], runs: Sequence[Results], against: str, columns: Sequence[Column]
+) -> Mapping[tuple[str, str], PercentGain]:
+    """The gains over one of the runs, paired by example, by row label and column key.
+
+    A pair is left out where the two are not comparable (another rule, other data or prompts, errors) or where a folder
+    holds only results.
+
+    Args:
+        folders: the run folders, in the order of ``runs``.
+        runs: the results.
+        against: the label of the row that the others are compared with.
+        columns: the columns of the table.
+
+    Raises:
+        BadData: a run was edited after it was scored.
+    """
+    from anymal_eval.store.digests import FILE
+    from anymal_eval.store.stored import open_run
+
+    labels = [line.label for line in measured_lines(runs, columns)]
+    if against not in labels:
+        return {}
+    opened = [open_run(folder) if (folder / FILE).is_file() else None for folder in folders]
+    at = labels.index(against)
+    found = {}
+    for column in columns:
+        before = _task(opened[at], runs[at], column)
+        for place, label in enumerate(labels):
+            after = _task(opened[place], runs[place], column) if before is not None and place != at else None
+            gain = _paired_gain(before, after) if before is not None and after is not None else None
+            if gain is not None:
+                found[label, column.key] = gain
+    return found
+
+
+def _task(run: StoredRun | None, results: Results, column: Column) -> TaskRun | None:
+    from anymal_eval.report.pairing import task_run
+
+    item = find(results, column)
+    if run is None or item is None:
+        return None
+    return replace(task_run(run, item.task), headline=item)
+
+
+def _paired_gain(before: TaskRun, after: TaskRun) -> PercentGain | None:
+    from anymal_eval.report.pairing import differences, metric_output, pair
+    from anymal_eval.statistics import gain
+
+    if before.headline is None or before.errors or after.errors or differences(before, after):
+        return None
+    pairs = pair(before, after)
+    if pairs.missing or not pairs.rows[0]:
+        return None
+    metric, at = metric_output(before.headline)
+    found = gain.paired(metric, pairs.stats, pairs.clusters, pairs.groups)[at]
+    if found.value != found.value:
+        return None
+    return 100.0 * found.value, (100.0 * found.low, 100.0 * found.high) if found.low == found.low else None
 
 
 def gains_table(name: str, runs: Sequence[Results] = ()) -> Table:
-    """What a paper claims in percent, from its own tables; below each claim the runs' gains over the same row.
+    """The gains that a paper claims, computed again from its tables; below each, the runs' gains over the same row.
 
     Args:
         name: ``anymal-2023``.
-        runs: measured ones, to be held against the same rows.
+        runs: results to compare with the same rows.
 
     Raises:
         NotInCatalog: there is no such paper.
@@ -70,14 +180,14 @@ def _measured_rows(paper: Paper, claim: ClaimedGain, runs: Sequence[Results]) ->
         place = line.places.get(column.key)
         if place is None or place.value is None:
             continue
-        found = gain(place, base)
+        gain = relative_gain(place, base)
         texts = (
             header(column),
             line.label,
             f"{place.value:.1f}",
             claim.against,
             f"{base.value:.1f}",
-            gain_text(found) if found is not None else "none",
+            gain_text(gain) if gain is not None else "none",
             "",
             "; ".join(place.footnotes),
         )

@@ -1,4 +1,4 @@
-"""A check as JUnit XML: one suite a run, one test case a task.
+"""A check as JUnit XML: one suite per run, one test case per task.
 
 ============================  =====================================================
 verdict                       test case
@@ -6,13 +6,13 @@ verdict                       test case
 better, same                  passed
 worse                         failure; skipped where the task is only watched
 cannot tell                   skipped, so that no viewer shows it as passed
-same by policy                skipped: more than chance, within the limit that is allowed
+same by policy                skipped: more than chance, within the allowed limit
 refused                       error
 not compared                  skipped
 ============================  =====================================================
 
-Every verdict is also a property of the suite (``verdict.TASK``), since the schemas in use know none of a test case. The
-file holds what both the Ant schema (windyroad/JUnit-Schema) and that of Jenkins' xUnit plugin (junit-10.xsd) allow.
+Every verdict is also a property of the suite (``verdict.TASK``), because the common schemas have no properties of test
+cases. The file is valid under the Ant schema (windyroad/JUnit-Schema) and that of Jenkins' xUnit plugin (junit-10.xsd).
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ def junit(found: Check) -> str:
         },
     )
     properties = ElementTree.SubElement(suite, "properties")
-    told = {"run": found.run, "against": found.against, "model": found.model}
-    told |= {f"verdict.{item.task}": item.word for item in found.tasks}
-    told |= {f"tier.{item.task}": item.tier for item in found.tasks}
-    for name, value in told.items():
+    facts = {"run": found.run, "against": found.against, "model": found.model}
+    facts |= {f"verdict.{item.task}": item.word for item in found.tasks}
+    facts |= {f"tier.{item.task}": item.tier for item in found.tasks}
+    for name, value in facts.items():
         ElementTree.SubElement(properties, "property", {"name": _text(name), "value": _text(value)})
     for item, outcome in cases:
         case = ElementTree.SubElement(
             suite, "testcase", {"name": _text(item.task), "classname": f"check.{item.tier}", "time": "0"}
         )
         if outcome != "passed":
-            told_as = ElementTree.SubElement(case, outcome, {"message": _text(f"{_label(item)}: {item.why}")})
+            reported = ElementTree.SubElement(case, outcome, {"message": _text(f"{_label(item)}: {item.why}")})
             if outcome != "skipped":
-                told_as.set("type", item.word)
-                told_as.text = _text(f"{item.metric} {item.signature}")
+                reported.set("type", item.word)
+                reported.text = _text(f"{item.metric} {item.signature}")
     ElementTree.SubElement(suite, "system-out")
     ElementTree.SubElement(suite, "system-err")
     ElementTree.indent(root)
@@ -85,5 +85,5 @@ def _label(item: TaskCheck) -> str:
 
 
 def _text(text: str) -> str:
-    # XML 1.0 has no place for control characters, not even escaped.
+    # XML 1.0 allows no control characters, not even escaped.
     return one_line(text)

@@ -1,4 +1,4 @@
-"""How much repeated runs of one model differ: measured by ``check --noise``, taken as a floor by a policy."""
+"""The spread of repeated runs of one model: ``check --noise`` measures it, and a policy uses it as a floor."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval import metrics
 from anymal_eval.codec import decode, encode, read_json, write_json_pretty
 from anymal_eval.errors import BadDefinition, MissingData, OtherRun, WrongUse, listed
-from anymal_eval.report.pairing import TaskRun, differences, pair, said, task_run
+from anymal_eval.report.pairing import TaskRun, differences, differences_text, metric_output, pair, task_run
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.statistics.noise import noise
 from anymal_eval.store.manifest import RECORDED_ONLY
-from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
 
 SCHEMA = 1
@@ -38,7 +36,7 @@ class Floor:
 
 @dataclass(frozen=True, kw_only=True)
 class Floors:
-    """A noise file: what ``check --noise ... --json FILE`` writes."""
+    """The noise file, which ``check --noise ... --json FILE`` writes."""
 
     schema: int = SCHEMA
     runs: tuple[str, ...]
@@ -47,11 +45,12 @@ class Floors:
 
 
 def measure(runs: Sequence[StoredRun]) -> Floors:
-    """What repeated runs of one model differ by, for every task that all of them hold.
+    """The spread of repeated runs of one model, for every task that all of them have.
 
     Raises:
         WrongUse: fewer than two runs.
-        OtherRun: they differ in more than batch, order, workers, device or seed, or hold errors; says in what.
+        OtherRun: the runs differ in more than batch, order, workers, device or seed, or have errors; the message names
+            the differences.
     """
     if len(runs) < 2:
         raise WrongUse("--noise needs two or more runs of one model")
@@ -73,7 +72,7 @@ def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
     for item, name in zip(items, names, strict=True):
         found = differences(first, item)
         if found:
-            raise OtherRun(f"{first.name}: {name} may not stand beside {names[0]}: {said(found)}")
+            raise OtherRun(f"{first.name}: {name} is not comparable with {names[0]}: {differences_text(found)}")
         if item.errors:
             raise OtherRun(f"{first.name}: {item.errors:,} answers of {name} are errors; run it again")
         if item.headline is None or headline is None:
@@ -86,13 +85,8 @@ def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
             raise OtherRun(
                 f"{first.name}: {len(alone):,} examples are not in both of {names[0]}, {name}: {listed(alone)}"
             )
-    return _made(headline, first, [pairs[0].stats[0], *(each.stats[1] for each in pairs)], pairs)
-
-
-def _made(headline: Measurement, first: TaskRun, stats: Sequence, pairs: Sequence) -> Floor:  # type: ignore[type-arg]
-    metric = metrics.get(headline.rule)
-    at = [output.name for output in metric.outputs].index(headline.output or metric.outputs[0].name)
-    one = noise(metric, stats, pairs[0].groups)[at]
+    metric, at = metric_output(headline)
+    one = noise(metric, [pairs[0].stats[0], *(each.stats[1] for each in pairs)], pairs[0].groups)[at]
     changed = {
         row["id"]
         for each in pairs
@@ -113,7 +107,7 @@ def _made(headline: Measurement, first: TaskRun, stats: Sequence, pairs: Sequenc
 
 
 def noise_table(found: Floors) -> Table:
-    """The noise as people read it."""
+    """The noise as a table."""
     rows = []
     for item in found.noise:
         values = ", ".join(f"{SCALE * value:.2f}" for value in item.values)
@@ -127,7 +121,7 @@ def noise_table(found: Floors) -> Table:
 
 
 def noise_json(found: Floors) -> str:
-    """The noise file."""
+    """The text of the noise file."""
     return write_json_pretty(encode(found))
 
 
@@ -136,7 +130,7 @@ def read_floors(file: Path) -> Mapping[str, Floor]:
 
     Raises:
         MissingData: there is no such file.
-        BadDefinition, BadData: it is not what ``check --noise`` wrote.
+        BadDefinition, BadData: ``check --noise`` did not write it.
     """
     if not file.is_file():
         raise MissingData(f"{file}: there is no such noise file; check --noise RUN RUN --json {file} makes it")

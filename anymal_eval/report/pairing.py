@@ -1,4 +1,4 @@
-"""One task of two runs, example by example: whether they may be compared, and which rows belong together."""
+"""One task of two runs, example by example: whether they are comparable, and which rows match."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anymal_eval import metrics
 from anymal_eval.codec import encode
 from anymal_eval.errors import BadData
+from anymal_eval.metrics import Metric
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
     from anymal_eval.metrics import Floats, Groups
 
-# What says where the data lie or how many were asked: whether these are the same data is told by other keys. And what
-# was remarked of the model, which is what the two runs may differ in: ``check`` says it beside its verdicts.
+# Where the data come from and how many there are: other keys show whether the data are the same. And the remark on the
+# model, in which the two runs may differ: ``check`` prints it next to its verdicts.
 NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled", "remark"})
-# What differs of necessity when one run holds fewer examples, and is looked at by example instead.
+# Always different when one run has fewer examples; the examples are matched one by one instead.
 BY_SUBSET = frozenset({"n", "subset", "prompts"})
 
 
@@ -32,8 +34,9 @@ class TaskRun:
 
     Attributes:
         rows: of ``scores.jsonl``, in the order of the data.
-        statistics: by metric id, the rows of errored answers left out.
+        statistics: by metric id, without the rows of failed requests.
         headline: the number that papers report; None where it was not computed.
+        why_not: the reason for a missing headline.
     """
 
     name: str
@@ -46,7 +49,7 @@ class TaskRun:
 
     @property
     def errors(self) -> int:
-        """How many answers are errors."""
+        """The number of failed requests."""
         return sum(row["state"] == "error" for row in self.rows)
 
 
@@ -55,9 +58,9 @@ class Pairs:
     """The matched rows of two runs, within the headline's group.
 
     Attributes:
-        stats: of the headline's metric, before and after, each (N, k).
+        stats: statistics of the headline's metric, before and after, each (N, k).
         rows: of ``scores.jsonl``, before and after.
-        matched: how many examples both runs have, those outside the headline's group too.
+        matched: the number of examples that both runs have, also outside the headline's group.
         only_before, only_after: ids that the other run lacks, of the whole task.
     """
 
@@ -102,14 +105,14 @@ def task_run(run: StoredRun, task: str) -> TaskRun:
 
 
 def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> dict[str, tuple[Any, Any]]:
-    """Each key in which two runs differ and that could change a number without any change of the model.
+    """The conditions in which two runs differ and that could change a number without any change of the model.
 
     Args:
         before, after: the same task of two runs.
-        by_subset: leave out what differs because one run holds fewer examples.
+        by_subset: ignore keys that differ because one run has fewer examples.
 
     Returns:
-        Before and after by key (``reading.clean``), in a fixed order; empty where they may be compared.
+        Before and after by key (``reading.clean``), in a fixed order; empty where the runs are comparable.
     """
     one, other = _conditions(before), _conditions(after)
     left_out = NOT_COMPARED | (BY_SUBSET if by_subset else frozenset())
@@ -119,7 +122,7 @@ def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> 
         if key not in left_out and one.get(key) != other.get(key)
     }
     if not found and before.headline is not None and after.headline is not None:
-        # Whatever the keys above have no word for (CIDEr's document frequencies) the signature has.
+        # The signature also covers conditions without a key (CIDEr's document frequencies).
         signed = [_signature(item, item.headline, by_subset) for item in (before, after) if item.headline]
         if signed[0] != signed[1]:
             found["signature"] = tuple(" | ".join(p for p in parts if p not in signed[1 - at])
@@ -127,17 +130,23 @@ def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> 
     return found
 
 
-def said(found: Mapping[str, tuple[Any, Any]]) -> str:
+def differences_text(found: Mapping[str, tuple[Any, Any]]) -> str:
     """Differing keys with both values, for a message.
 
-    >>> said({"prompts": ("a1", "b2")})
+    >>> differences_text({"prompts": ("a1", "b2")})
     "prompts was 'a1', is 'b2'"
     """
     return ", ".join(f"{key} was {one!r}, is {other!r}" for key, (one, other) in found.items())
 
 
+def metric_output(item: Measurement) -> tuple[Metric, int]:
+    """The metric of a measurement, and the index of its output among the metric's outputs."""
+    metric = metrics.get(item.rule)
+    return metric, [output.name for output in metric.outputs].index(item.output or metric.outputs[0].name)
+
+
 def pair(before: TaskRun, after: TaskRun) -> Pairs:
-    """Match two runs by example id. Both must hold a headline and no errors."""
+    """Match two runs by example id. Both must have a headline and no errors."""
     headline = before.headline
     assert headline is not None  # noqa: S101  # the caller has refused such a run
     group = headline.group or {}
@@ -158,7 +167,7 @@ def pair(before: TaskRun, after: TaskRun) -> Pairs:
 
 
 def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
-    """The labels (N,) of every group that all rows have."""
+    """The labels (N,) of every grouping that all rows have."""
     names = set(rows[0].get("groups", {})) if rows else set()
     for row in rows:
         names &= row.get("groups", {}).keys()
@@ -176,7 +185,7 @@ def _conditions(run: TaskRun) -> dict[str, Any]:
 
 
 def _signature(run: TaskRun, headline: Measurement, by_subset: bool) -> list[str]:
-    """The parts that are compared: a remark tells of the model, which is what the two may differ in."""
+    """The parts to compare: without the remark, because the two may differ in the model."""
     parts = headline.signature.removesuffix(f" | {run.entry.remark}").split(" | ")
     return [part for part in parts if not (by_subset and part.startswith("subset "))]
 

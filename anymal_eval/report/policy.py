@@ -21,7 +21,7 @@ class Allowed:
 
     Attributes:
         absolute: in the metric's own unit: 0.005 is half a point of accuracy.
-        relative: as a share of the value before; where both are given the tighter one holds.
+        relative: as a share of the value before; where both are given the tighter one applies.
     """
 
     absolute: float | None = None
@@ -30,7 +30,7 @@ class Allowed:
 
 @dataclass(frozen=True, kw_only=True)
 class Tier(Allowed):
-    """A tier: its tasks, and the limits of those that have none of their own."""
+    """A tier: its tasks, and the limits of those without limits of their own."""
 
     tasks: tuple[str, ...] = ()
 
@@ -40,12 +40,12 @@ class Policy:
     """A policy file.
 
     Attributes:
-        alpha: what a p-value after Holm must be below to be more than chance.
+        alpha: a change is more than chance where its p-value after Holm is below it.
         allowed_missing: the largest share of examples that only one of the runs may have.
         noise: the JSON file of ``check --noise``, relative to the policy; its spread widens every limit.
         blocking: worse makes ``check`` exit with 3, cannot tell with 4.
-        watched: reported, and without a say in the exit code.
-        limits: by task, in place of its tier's.
+        watched: reported, without effect on the exit code.
+        limits: by task, instead of the limits of its tier.
     """
 
     schema: int = SCHEMA
@@ -57,7 +57,7 @@ class Policy:
     limits: Mapping[str, Allowed] = field(default_factory=dict)
 
     def tier(self, task: str) -> TierName:
-        """The tier of a task: a task that no tier names blocks, unless ``blocking`` names others."""
+        """The tier of a task; a task in no tier is blocking, unless ``blocking`` lists others."""
         if task in self.blocking.tasks or not (self.blocking.tasks or task in self.watched.tasks):
             return "blocking"
         return "watched"
@@ -69,16 +69,16 @@ class Policy:
 
     @property
     def named(self) -> frozenset[str]:
-        """All tasks that the policy names."""
+        """All tasks that the policy mentions."""
         return frozenset({*self.blocking.tasks, *self.watched.tasks, *self.limits})
 
 
 def read_policy(file: Path) -> Policy:
-    """Read a policy file; ``noise`` becomes a path that can be opened from here.
+    """Read a policy file; ``noise`` becomes a path relative to the working directory.
 
     Raises:
         MissingData: there is no such file.
-        BadDefinition: it is no TOML, has an unknown key, or contradicts itself.
+        BadDefinition: it is no TOML, has an unknown key, or is inconsistent.
     """
     if not file.is_file():
         raise MissingData(f"--policy {file}: there is no such file")

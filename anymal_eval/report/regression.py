@@ -1,4 +1,4 @@
-"""Is this run worse than that one? A verdict a task, over examples matched by id."""
+"""Whether a run is worse than its baseline: a verdict per task, over examples matched by id."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any, Literal
 
-from anymal_eval import metrics
 from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression, listed
 from anymal_eval.report.flips import Flip, flips
 from anymal_eval.report.noise_floor import Floor
-from anymal_eval.report.pairing import Pairs, TaskRun, differences, pair, said, task_run
+from anymal_eval.report.pairing import Pairs, TaskRun, differences, differences_text, metric_output, pair, task_run
 from anymal_eval.report.policy import Policy, TierName
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain
@@ -27,16 +26,16 @@ Word = Literal["better", "same", "worse", "cannot tell", "refused", "not compare
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCheck:
-    """What was found for one task, in the metric's own unit.
+    """The result for one task, in the metric's own unit.
 
     Attributes:
-        word: ``refused`` where the runs may not be compared, ``not compared`` where only one of them has the task.
-        why: what the word rests on, in one sentence.
-        base: the run folder that it was compared with.
+        word: the verdict; ``refused`` where the runs are not comparable, ``not compared`` where only one has the task.
+        why: the reason for the verdict, in one sentence.
+        base: the run folder of the baseline.
         p: two-sided, after Holm over all tasks of the check; NaN where nothing was tested.
-        detectable: the smallest difference that this comparison would find with probability 0.8; NaN if unknown.
+        detectable: the smallest difference that this comparison detects with probability 0.8; NaN if unknown.
         limit: the largest fall that does not matter; None where none is set.
-        by_policy: whether a change that is more than chance lies within that limit.
+        by_policy: whether a change that is more than chance is within that limit.
     """
 
     task: str
@@ -61,7 +60,7 @@ class TaskCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A whole check: the run, its tasks, and what else differs between it and its base (versions, device, weights)."""
+    """A whole check: the run, its tasks, and other differences from its baseline (versions, device, weights)."""
 
     run: str
     model: str
@@ -72,11 +71,11 @@ class Check:
     also_differs: tuple[str, ...]
 
     def named(self, word: Word, tier: TierName | None = None) -> list[str]:
-        """The tasks with that verdict."""
+        """The names of the tasks with a verdict."""
         return [item.task for item in self.tasks if item.word == word and tier in (None, item.tier)]
 
     def error(self) -> AnyMALEvalError | None:
-        """What ends the command: a refusal before a regression before what cannot be told; None where all is well."""
+        """The error that ends the command: a refusal, a regression, or an open verdict; None where all tasks passed."""
         refused = [item for item in self.tasks if item.word == "refused"]
         if refused:
             return OtherRun("; ".join(f"{item.task}: refused: {item.why}" for item in refused))
@@ -90,7 +89,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """A task that was tested, before Holm."""
+    """A tested task, before Holm's correction."""
 
     before: TaskRun
     pairs: Pairs
@@ -101,18 +100,18 @@ class _Tested:
 def check(
     run: StoredRun, against: Mapping[str, StoredRun], name: str, policy: Policy, floors: Mapping[str, Floor]
 ) -> Check:
-    """Compare a run with its base, task by task.
+    """Compare a run with its baseline, task by task.
 
     Args:
-        run: the new run, as ``open_run`` gives it.
-        against: by task, what to compare with; tasks that only one side has are listed and not compared.
-        name: what the user called the base.
+        run: the new run, as ``open_run`` returns it.
+        against: the baseline of each task; tasks that only one side has are listed and not compared.
+        name: the user's name for the baseline.
         policy: tiers and limits.
-        floors: by task, what repeated runs differ by.
+        floors: by task, the spread of repeated runs.
 
     Raises:
         OtherRun: the two have no task in common.
-        BadData: a file contradicts itself.
+        BadData: a file is inconsistent.
     """
     mine = run.manifest.tasks
     shared = [task for task in mine if task in against]
@@ -146,7 +145,7 @@ def check(
 
 
 def _test(both: tuple[TaskRun, TaskRun], policy: Policy, floor: Floor | None, base: str) -> _Tested | TaskCheck:
-    """Refuse, or test."""
+    """Test a task, or refuse it where the two runs are not comparable."""
     before, after = both
     task, tier = before.name, policy.tier(before.name)
 
@@ -164,7 +163,7 @@ def _test(both: tuple[TaskRun, TaskRun], policy: Policy, floor: Floor | None, ba
     subsets = before.entry.n != after.entry.n or before.entry.subset != after.entry.subset
     found = differences(before, after, by_subset=subsets)
     if found:
-        return refused(said(found))
+        return refused(differences_text(found))
     for which, item in (("base", before), ("run", after)):
         if item.headline is None:
             return refused(f"the {which} has no headline number: {item.why_not}")
@@ -180,8 +179,7 @@ def _test(both: tuple[TaskRun, TaskRun], policy: Policy, floor: Floor | None, ba
     assert headline is not None  # noqa: S101  # refused above
     if floor is not None and floor.signature != headline.signature:
         return refused(f"its noise was measured as {floor.signature!r}, the runs as {headline.signature!r}", pairs)
-    metric = metrics.get(headline.rule)
-    at = [output.name for output in metric.outputs].index(headline.output or metric.outputs[0].name)
+    metric, at = metric_output(headline)
     return _Tested(
         before=before,
         pairs=pairs,
@@ -223,13 +221,13 @@ def _judged(
 
 
 def _lone(task: str, why: str, policy: Policy) -> TaskCheck:
-    # What the policy names must be there: a task that is left out must not pass for one that is well.
+    # A task that the policy names must be present: a missing task must not pass the check.
     needed = task in policy.blocking.tasks
     return TaskCheck(task=task, tier=policy.tier(task), word="refused" if needed else "not compared", why=why)
 
 
 def _also_differs(run: StoredRun, bases: Sequence[StoredRun]) -> tuple[str, ...]:
-    """What may differ between a model and its retrained self, for the reader: weights, versions, device, remarks."""
+    """Differences that a retrained model may have, for the reader: weights, versions, device, remarks."""
     found = []
     for base in bases:
         for what in ("identity", "environment"):

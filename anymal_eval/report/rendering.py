@@ -31,7 +31,7 @@ _LATEX = {
     "[": "{[}",
     "]": "{]}",
 }
-# Letters up to here print in every LaTeX; what lies beyond would need fonts that the reader may not have.
+# Every LaTeX prints characters up to this one; others need fonts that the reader may not have.
 _LAST_LATIN = "\u017f"
 # Without booktabs the table still compiles, with plain rules.
 LATEX_PREAMBLE = r"""% best with \usepackage{booktabs}
@@ -72,7 +72,7 @@ th, td { padding: 0.15em 0.6em; vertical-align: top; }
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table, and how it is set off."""
+    """The text of one table cell, and its style."""
 
     text: str
     bold: bool = False
@@ -80,13 +80,13 @@ class Cell:
     underline: bool = False
 
     def __post_init__(self) -> None:
-        """Keep the text on one line: a line break would start a new row in Markdown."""
+        """Put the text on one line: a line break would start a new row in Markdown."""
         object.__setattr__(self, "text", one_line(self.text))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table before it has a format. The columns' names differ; ``notes`` stand below it."""
+    """A table before formatting. Column names are unique; ``notes`` are printed below it."""
 
     title: str
     columns: tuple[str, ...]
@@ -94,25 +94,25 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Keep title and notes on one line each, as the cells are."""
+        """Put the title and each note on one line."""
         object.__setattr__(self, "title", one_line(self.title))
         object.__setattr__(self, "notes", tuple(one_line(note) for note in self.notes))
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """The texts as a pandas frame of strings."""
+        """The cells' texts as a pandas frame."""
         import pandas as pd
 
         return pd.DataFrame([[cell.text for cell in row] for row in self.rows], columns=list(self.columns), dtype=str)
 
 
 def render(table: Table, format: Format) -> str:
-    """The table as text that ends with a line break.
+    """The table as text that ends with a newline; all text is escaped for its format.
 
     Args:
-        table: what to show.
+        table: the table.
         format: ``md`` for GitHub and terminals, ``latex`` with booktabs, ``csv`` with the title and the notes as
-            last rows, ``html`` as a page of its own that needs no network. What comes from names is escaped.
+            last rows, ``html`` as a self-contained page.
     """
     match format:
         case "md":
@@ -126,7 +126,7 @@ def render(table: Table, format: Format) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""Text without line breaks and without characters that a terminal or a font would act upon.
+    r"""Text without line breaks and without control characters.
 
     >>> one_line("a\n b\x1b[31m")
     'a b?[31m'
@@ -135,7 +135,7 @@ def one_line(text: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it is; a character beyond the Latin ones by its number.
+    r"""Text that LaTeX prints literally; a character beyond the Latin ones as its code point.
 
     >>> escape_latex("50% of a_b & {c}")
     '50\\% of a\\_b \\& \\{c\\}'
@@ -146,7 +146,7 @@ def escape_latex(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""Text that Markdown shows as it is; underscores inside a word need no escape and get none.
+    r"""Text that Markdown shows literally; underscores inside a word need no escape.
 
     >>> escape_markdown("vqa_accuracy@2021 <b> a|b *x*")
     'vqa_accuracy@2021 &lt;b&gt; a\\|b \\*x\\*'
@@ -199,7 +199,7 @@ def _latex_cell(cell: Cell) -> str:
 def _csv(table: Table) -> str:
     import pandas as pd
 
-    # As rows of full width the title and the notes leave the file one that every reader of CSV opens.
+    # As rows of full width the title and the notes keep the file valid for every CSV reader.
     below = [[text, *[""] * (len(table.columns) - 1)] for text in (table.title, *table.notes)]
     frame = pd.concat([table.frame, pd.DataFrame(below, columns=list(table.columns), dtype=str)])
     return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -9,7 +9,7 @@ from anymal_eval.store.results import Chance, Measurement, NotComputed, Results
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
 SCALE = 100.0
 DRAWN_EVENLY = frozenset({"choice_accuracy", "mean_type_accuracy", "roc_auc", "yes_no_accuracy"})
-SCREEN_NOTE = 48  # letters of a note that a row on the screen has room for
+SCREEN_NOTE = 48  # characters of a note in a row on the screen
 WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
 
 
@@ -17,8 +17,8 @@ def run_table(results: Results, blind: Results | None = None) -> Table:
     """Headline rows first, in the order of the run; below them the other metrics and the groups of each task.
 
     Args:
-        results: what ``read_results`` gave.
-        blind: the same of the run without media, if there is one: its headlines stand below those of ``results``.
+        results: the results of the run.
+        blind: the results of the same run without media, if there is one; its headlines follow those of ``results``.
     """
     first = [item for item in results.measurements if item.headline]
     rest = sorted(
@@ -32,7 +32,7 @@ def run_table(results: Results, blind: Results | None = None) -> Table:
 
 
 def screen_table(results: Results, blind: Results | None = None) -> Table:
-    """The same table for a terminal: signatures numbered below it, where each stands once, and long notes cut."""
+    """The same table for a terminal: signatures are numbered and listed below it, long notes are cut."""
     table = run_table(results, blind)
     numbers: dict[str, int] = {}
     rows = []
@@ -49,25 +49,25 @@ def screen_table(results: Results, blind: Results | None = None) -> Table:
 
 
 def files_of(results: Results, blind: Results | None = None) -> Mapping[str, str]:
-    """File name -> text, as they stand in a run folder; the arguments are those of ``run_table``."""
+    """File name -> text of the tables in a run folder; the arguments are those of ``run_table``."""
     table = run_table(results, blind)
     return {f"table{SUFFIXES[format]}": render(table, format) for format in WRITTEN}
 
 
 def size_label(measurement: Measurement, limit: int | None) -> str:
-    """``limit n of M`` or ``subset n/N`` where not all of the split was asked; empty otherwise.
+    """``limit n of M`` or ``subset n/N`` where the run does not cover the whole split; empty otherwise.
 
     Args:
         measurement: over n examples of a split that officially has N.
-        limit: what the run was limited to, if it was.
+        limit: the limit of the run, if any.
     """
-    expected, asked = measurement.n_expected, measurement.requested
+    expected, requested = measurement.n_expected, measurement.requested
     if measurement.group:
         return ""
     if limit is not None:
-        return f"limit {asked:,} of {expected:,}" if expected is not None else f"limit {asked:,}"
-    if expected is not None and asked < expected:
-        return f"subset {asked:,}/{expected:,}"
+        return f"limit {requested:,} of {expected:,}" if expected is not None else f"limit {requested:,}"
+    if expected is not None and requested < expected:
+        return f"subset {requested:,}/{expected:,}"
     return ""
 
 
@@ -81,15 +81,15 @@ def _title(results: Results) -> str:
 
 
 def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
-    notes = ["Values and intervals are the metric's x100. n of N: the examples scored of those asked."]
+    notes = ["Values and intervals are the metric's x100. n of N: n of the N requested examples are scored."]
     if results.run.is_chance:
-        notes.append("chance: this model answers without looking; its scores are a floor and no result.")
+        notes.append("chance: this model answers without reading its input; its scores are a floor and no result.")
     if results.is_demo:
-        notes.append("demo: over drawn pictures, sounds and clips; not comparable with any number on the benchmark.")
+        notes.append("demo: synthetic images, audio and video; not comparable with any number on the benchmark.")
     if blind is not None:
-        notes.append("no media: the same questions in the same words, asked without what they are about.")
+        notes.append("no media: the same prompts without their media.")
     if any(item.states.get("error", 0) for item in results.measurements):
-        notes.append("Errors are left out of the value; the same command asks them again.")
+        notes.append("Errors are left out of the value; the same command requests them again.")
     return tuple(notes)
 
 
@@ -112,7 +112,7 @@ def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
 
 
 def _blind(headline: Measurement, blind: Results | None) -> list[tuple[Cell, ...]]:
-    """What the model scores without looking, right below what it scores."""
+    """The headline of the run without media, for the row below the run's own."""
     for item in blind.measurements if blind is not None else ():
         same = (item.task, item.split, item.data, item.rule, item.output, item.group)
         if blind and item.headline and same == (
@@ -125,7 +125,7 @@ def _blind(headline: Measurement, blind: Results | None) -> list[tuple[Cell, ...
 
 
 def _chance(headline: Measurement, results: Results) -> list[tuple[Cell, ...]]:
-    """What guessing gives, right below the number it is the floor of."""
+    """The chance levels of a headline, for the rows below it."""
     rows = []
     for item in results.chance:
         if (item.task, item.metric, item.output) == (headline.task, headline.rule, headline.output):

@@ -53,7 +53,7 @@ def test_the_blind_row_stands_below_the_headline(tmp_path: Path) -> None:
     ways = ["no media", "chance, uniform", "chance, majority"]
     assert metrics == ["vqa_accuracy@2021", *ways, "choice_accuracy@1", *ways]
     assert shown[0][2:6] == shown[1][2:6]  # this model never looks
-    assert "asked without what they are about" in done.stdout
+    assert "the same prompts without their media" in done.stdout
     assert (tmp_path / "run/table.md").read_text().count("no media") == 3
     assert "no media" in (tmp_path / "run/table.tex").read_text()
 

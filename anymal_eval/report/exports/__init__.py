@@ -1,4 +1,4 @@
-"""A run in the formats that others read: each takes an ``Exported`` and gives file names with their text."""
+"""Exports of a run in formats of other tools: each takes an ``Exported`` and returns file names with their text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anymal_eval.store.stored import StoredRun
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A run on its way out.
+    """A run to export.
 
     Attributes:
         run: as ``open_run`` returns it.
@@ -47,7 +47,7 @@ class Exported:
         return slug(self.results.run.model)
 
     def entry(self, task: str) -> TaskEntry:
-        """What the manifest says of a task."""
+        """The manifest's entry of a task."""
         return self.run.manifest.tasks[task]
 
     def headline(self, task: str) -> Measurement:
@@ -66,23 +66,23 @@ class Exported:
 
         Args:
             task: its name.
-            whole: refuse answers that are errors.
+            whole: refuse a task with errors.
 
         Raises:
-            IncompleteRun: there are some.
+            IncompleteRun: the task has errors.
         """
         rows = self.run.scores(task)
         errors = [row["id"] for row in rows if row["state"] == "error"]
         if whole and errors:
             raise IncompleteRun(
                 f"{self.run.root}: {len(errors):,} answers to {task} are errors, the first is {errors[0]}; "
-                "the same run command asks them again"
+                "the same run command requests them again"
             )
         return rows
 
 
 def scored_at(root: Path) -> datetime.datetime:
-    """When a run was scored, in UTC, to the second."""
+    """The time at which a run was scored, in UTC, to the second."""
     seconds = int((root / "results.json").stat().st_mtime)
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
@@ -97,6 +97,6 @@ def slug(text: str) -> str:
 
 
 def size(item: Measurement) -> str:
-    """``n of N``, and what the split officially has."""
+    """``n of N``, and the official size of the split."""
     official = f" (official {item.n_expected:,})" if item.n_expected not in (None, item.requested) else ""
     return f"n {item.n:,} of {item.requested:,}{official}"

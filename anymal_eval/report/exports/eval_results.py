@@ -21,33 +21,33 @@ KINDS = {
 
 
 def eval_results(exported: Exported) -> tuple[dict[str, str], list[str]]:
-    """One file a task under ``.eval_results/``, and ``model_card_metadata.yaml`` to paste into README.md's head.
+    """One file per task under ``.eval_results/``, and ``model_card_metadata.yaml`` for the head of the README.md.
 
-    Values are x100, as model cards show them (CIDEr too), and the notes say so.
+    Values are x100, as on model cards (CIDEr too), and the notes state this.
 
     Returns:
-        The files, and what was left out and why.
+        The files, and messages about what is left out.
 
     Raises:
-        WrongUse: nothing of the run may stand under a benchmark's name.
-        IncompleteRun: answers are errors.
+        WrongUse: no task of the run may be published under a benchmark's name.
+        IncompleteRun: the run has errors.
     """
-    files, said, cards = {}, [], []
+    files, messages, cards = {}, [], []
     for task in exported.tasks:
         item, entry = exported.headline(task), exported.entry(task)
         exported.rows(task, whole=True)
         dataset = entry.source.get("id") or _hub_id(task)
         if item.is_demo or not dataset:
             why = "demo data are not the benchmark" if item.is_demo else "its data have no copy on the hub to name"
-            said.append(f"{task}: left out: {why}")
+            messages.append(f"{task}: left out: {why}")
             continue
         files[f".eval_results/{task}.yaml"] = _yaml([_entry(exported, item, dataset)])
         cards.append(_card(item, dataset, task))
     if not files:
-        raise WrongUse(f"nothing to export: {'; '.join(said)}")
+        raise WrongUse(f"nothing to export: {'; '.join(messages)}")
     model = {"name": exported.results.run.model, "results": cards}
     files[CARD] = _yaml({"model-index": [model]})
-    return files, said
+    return files, messages
 
 
 def _entry(exported: Exported, item: Measurement, dataset: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _hub_id(task: str) -> str:
     try:
         return getattr(catalog.tasks().get(task, "TASK", Task).hub, "id", "")
     except NotInCatalog:
-        return ""  # a task file of the user's own, which is not here now
+        return ""  # a task file of the user's own, which is not available now
 
 
 def _yaml(data: object) -> str:

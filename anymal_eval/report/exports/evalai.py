@@ -1,4 +1,4 @@
-"""EvalAI's upload files: VQAv2 with every test2015 id, VizWiz by picture."""
+"""EvalAI's upload files: VQAv2 with every test2015 id, VizWiz by image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ TEST2015 = 447_793
 
 
 def evalai(exported: Exported, data_root: Path) -> tuple[dict[str, str], list[str]]:
-    """The upload files, one a task, and what the user should know of them.
+    """The upload files, one per task, and messages for the user.
 
-    Answers are as the protocol read them; ``clean`` in its reading says how.
+    Answers are as the protocol reads them, with its cleaning.
 
     Args:
         exported: the run.
         data_root: ``DIR``; the ids of VQAv2 are those of ``DIR/vqav2/v2_OpenEnded_mscoco_test2015_questions.json``.
 
     Raises:
-        WrongUse: none of the tasks has such an upload, or the run is over the demo world or another split.
-        IncompleteRun: answers are errors.
-        MissingData, BadData: the questions are not there, or are something else.
+        WrongUse: no task has such an upload, or the run is over the demo world or another split.
+        IncompleteRun: the run has errors.
+        MissingData, BadData: the questions file is missing or invalid.
     """
     tasks = [task for task in exported.tasks if task in TASKS]
     if not tasks:
         raise WrongUse(f"EvalAI takes {' and '.join(TASKS)}; this run holds {', '.join(exported.tasks)}")
-    files, said = {}, []
+    files, messages = {}, []
     for task in tasks:
         entry = exported.entry(task)
         if entry.data == "demo":
@@ -42,23 +42,23 @@ def evalai(exported: Exported, data_root: Path) -> tuple[dict[str, str], list[st
         if task == "vqav2":
             ids = test_ids(data_root / "vqav2" / QUESTIONS)
             rows, notes = _vqav2(answers, ids)
-            said += notes
+            messages += notes
         else:
             rows = [{"image": name, "answer": answer} for name, answer in answers.items()]
         files[f"evalai/{task}_{entry.split}_{exported.slug}.json"] = _one_a_line(rows)
         if entry.labelled:
-            said.append(f"{task}: split {entry.split} has public labels; the test server takes the test split")
+            messages.append(f"{task}: split {entry.split} has public labels; the test server takes the test split")
         if entry.reading.get("clean", "none") == "none":
-            said.append(f"{task}: protocol {entry.protocol} cleans no answer; published uploads use m4c-upload")
-    return files, said
+            messages.append(f"{task}: protocol {entry.protocol} cleans no answer; published uploads use m4c-upload")
+    return files, messages
 
 
 def test_ids(file: Path) -> list[int]:
     """The ids of all test2015 questions, in the order of the file.
 
     Raises:
-        MissingData: it is not there.
-        BadData: it is something else.
+        MissingData: the file is missing.
+        BadData: the file is invalid.
     """
     if not file.is_file():
         raise MissingData(
@@ -70,7 +70,7 @@ def test_ids(file: Path) -> list[int]:
     except (TypeError, KeyError, ValueError) as error:
         raise BadData(f"{file}: questions must be a list of rows with a question_id ({error!r})") from None
     if len(set(ids)) != len(ids):
-        raise BadData(f"{file}: a question_id stands in it twice")
+        raise BadData(f"{file}: a question_id occurs twice")
     return ids
 
 
@@ -83,10 +83,10 @@ def _vqav2(answers: Mapping[str, str], ids: Sequence[int]) -> tuple[list[dict[st
             "run with --split test-dev or --split test"
         )
     rows = [{"question_id": name, "answer": answers.get(str(name), "")} for name in ids]
-    said = [f"vqav2: {len(answers):,} answers, {len(ids) - len(answers):,} ids filled with an empty one"]
+    notes = [f"vqav2: {len(answers):,} answers, {len(ids) - len(answers):,} ids filled with an empty one"]
     if len(ids) != TEST2015:
-        said.append(f"vqav2: the questions file holds {len(ids):,} ids and not {TEST2015:,}: EvalAI will refuse this")
-    return rows, said
+        notes.append(f"vqav2: the questions file holds {len(ids):,} ids and not {TEST2015:,}: EvalAI will refuse this")
+    return rows, notes
 
 
 def _one_a_line(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Every Eval Ever 0.3.0: one aggregate JSON a run, and a line an example in ``{uuid}_samples.jsonl``."""
+"""Every Eval Ever 0.3.0: one aggregate JSON file per run, and a line per example in ``{uuid}_samples.jsonl``."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from anymal_eval.store.results import Measurement
 from anymal_eval.version import __version__
 
 SCHEMA = "0.3.0"
-CORRECT = 0.5  # is_correct has no room between right and wrong; the score beside it has
+CORRECT = 0.5  # is_correct is binary: True from this score on; the score itself is exported too
 
 
 def every_eval_ever(exported: Exported, *, samples: bool = True) -> tuple[dict[str, str], list[str]]:
-    """The aggregate file, and the samples beside it.
+    """The aggregate file and the samples file.
 
-    The file's name is a UUID that follows from the run's results, so that the same run is exported under the same name.
+    The name is a UUID derived from the run's results: the same run always has the same name.
 
     Args:
         exported: the run.
-        samples: write each example too, for which the data must be there.
+        samples: also write each example, which needs the data.
 
     Returns:
-        The files, and what was left out and why.
+        The files, and messages about what is left out.
     """
     who = slug(exported.organization)
     name, folder = _uuid(exported), f"data/anymal_eval/{who}/{exported.slug}"
     model_id = f"{who}/{exported.slug}"
     evaluation = f"anymal_eval/{model_id}/{int(exported.date.timestamp())}"
     whole = _aggregate(exported, evaluation, model_id)
-    files, said = {}, []
+    files, messages = {}, []
     if samples:
         lines = []
         for task in exported.tasks:
             found = _scored(exported, task)
             if found is None:
-                said.append(f"{task}: no metric gives a score an example, so its examples are left out")
+                messages.append(f"{task}: no metric has per-example scores, so its examples are left out")
                 continue
             lines += [write_json(row) + "\n" for row in _samples(exported, found, (evaluation, model_id))]
         text = "".join(lines)
@@ -56,7 +56,7 @@ def every_eval_ever(exported: Exported, *, samples: bool = True) -> tuple[dict[s
             "total_rows": len(lines),
         }
     files[f"{folder}/{name}.json"] = json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    return files, said
+    return files, messages
 
 
 def _aggregate(exported: Exported, evaluation: str, model_id: str) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _source(exported: Exported, item: Measurement) -> dict[str, Any]:
 
 
 def _scored(exported: Exported, task: str) -> Measurement | None:
-    """The measurement that the examples' scores belong to: the headline's, else the first that has such scores."""
+    """The measurement behind the examples' scores: the headline, else the first with per-example scores."""
     first: dict[str, float] = next((row["scores"] for row in exported.run.scores(task) if row["scores"]), {})
     mine = [item for item in exported.results.measurements if item.task == task and item.rule in first]
     mine.sort(key=lambda item: (not item.headline, item.group is not None))

@@ -1,4 +1,4 @@
-"""inspect_ai's ``.eval`` log, one a task, written through inspect_ai's own API because its layout moves."""
+"""inspect_ai's ``.eval`` logs, one per task, written with inspect_ai's own API because the layout changes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LETTERS = string.ascii_uppercase
 
 
 def inspect_logs(exported: Exported, folder: Path) -> list[Path]:
-    """Write a log a task.
+    """Write one log per task.
 
     Args:
         exported: the run.
-        folder: where the logs go.
+        folder: the folder for the logs.
 
     Returns:
         The files.
@@ -93,7 +93,7 @@ def _sample(log: Any, row: Mapping[str, Any], example: Example, model: str) -> A
     models: Any = importlib.import_module("inspect_ai.model")
     failed = row["state"] == "error"
     raw = row["raw"] if isinstance(row["raw"], str) else str(row["answer"])
-    # Options have letters there, whatever the answer was read from.
+    # inspect_ai names options by letter, whatever text the answer was read from.
     answer = LETTERS[row["choice"]] if row.get("choice") is not None else str(row["answer"])
     scores = {
         rule: scorer.Score(value=value, answer=answer, metadata={"state": row["state"]})

@@ -1,0 +1,104 @@
+"""Accepted runs: what a run needs to be accepted, and the tables of all accepted runs in ``results/tables/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from anymal_eval.errors import IncompleteRun
+from anymal_eval.report.comparison import measured_place
+from anymal_eval.report.pairing import task_run
+from anymal_eval.report.paper_table import named_table, paper_table
+from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
+from anymal_eval.store import digests
+from anymal_eval.store.accepted import accepted_runs
+from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.results import Results
+from anymal_eval.store.stored import StoredRun
+
+TABLES = Path("results") / "tables"
+LIKE = ("anymal-2023/2", "anymal-2023/4", "anymal-2023/5", "anymal-2023/6")
+
+
+def require_whole(run: StoredRun) -> Results:
+    """Ensure that every task of a run is complete, scored and free of errors.
+
+    Raises:
+        IncompleteRun: a task is not; the message names each such task and the reason.
+    """
+    wrong = []
+    for task, entry in run.manifest.tasks.items():
+        if not (run.root / task / "scores.jsonl").is_file() and not (run.root / task / "scores.jsonl.gz").is_file():
+            wrong.append(f"{task} is not scored")
+            continue
+        one = task_run(run, task)
+        if len(one.rows) != entry.n:
+            wrong.append(f"{task} has {len(one.rows):,} of {entry.n:,} answers")
+        elif one.errors:
+            wrong.append(f"{task} has {one.errors:,} errors among {len(one.rows):,} answers")
+        elif one.headline is None:
+            wrong.append(f"{task} has no headline number: {one.why_not}")
+    if wrong:
+        raise IncompleteRun(
+            f"{run.root}: {'; '.join(wrong)}; the same run command requests only what is missing, then accept"
+        )
+    return run.results
+
+
+def accepted_tables(accepted: Path) -> Mapping[str, str]:
+    """File name -> text: a table of all accepted runs, and the paper's tables followed by the runs that fit.
+
+    Args:
+        accepted: the folder of the accepted runs.
+
+    Raises:
+        BadData: an accepted run was edited.
+    """
+    runs = []
+    for run in accepted_runs(accepted):
+        digests.verify(run.root, only=["results.json"])
+        runs.append(run.results)
+    if not runs:
+        return {}
+    tables = {"accepted": paper_table(runs)}
+    for like in LIKE:
+        fitting = _fitting(runs, like)
+        if fitting:
+            tables[like.replace("/", "-table-")] = paper_table(fitting, like)
+    return {f"{name}{SUFFIXES[format]}": render(table, format) for name, table in tables.items() for format in FORMATS}
+
+
+def write_tables(accepted: Path, tables: Path) -> list[Path]:
+    """Write the tables of the accepted runs into ``tables`` and delete other tables there.
+
+    Returns:
+        The files, in order.
+    """
+    made = accepted_tables(accepted)
+    tables.mkdir(parents=True, exist_ok=True)
+    for old in _table_files(tables):
+        if old.name not in made:
+            old.unlink()
+    for name, text in made.items():
+        write_atomic(tables / name, text)
+    return [tables / name for name in made]
+
+
+def stale(accepted: Path, tables: Path) -> list[str]:
+    """The problems of the files in ``tables``: missing, of no accepted run, or out of date."""
+    made = accepted_tables(accepted)
+    found = {file.name: file.read_text(encoding="utf-8") for file in _table_files(tables)}
+    wrong = [f"{name} is missing" for name in made if name not in found]
+    wrong += [f"{name} belongs to no accepted run" for name in found if name not in made]
+    wrong += [f"{name} is stale" for name, text in made.items() if found.get(name, text) != text]
+    return sorted(wrong)
+
+
+def _table_files(tables: Path) -> list[Path]:
+    return sorted(file for file in tables.glob("*") if file.suffix in SUFFIXES.values())
+
+
+def _fitting(runs: list[Results], like: str) -> list[Results]:
+    """The runs with a measurement for a column of a table."""
+    columns = named_table(like)[1].columns
+    return [run for run in runs if any(measured_place(run, column) is not None for column in columns)]
