@@ -1,4 +1,4 @@
-"""Which files a browser plays as they are, and what is made of those it does not."""
+"""Detects media files that browsers play, and re-encodes the others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PREVIEW_RATE = 8  # frames a second of a clip that is drawn again
+PREVIEW_RATE = 8  # frames per second of a re-encoded video
 PREVIEW_FRAMES = (16, 64)  # at least, at most
 UNKNOWN_SECONDS = 4.0
 # H.264 profiles that browsers decode: baseline, main, extended, high. 4:2:2, 4:4:4 and RGB are not among them.
 PLAYED_PROFILES = frozenset({66, 77, 88, 100})
-# Containers only: playlists and scripts, which name other files, are left out.
+# Containers only: playlists and scripts, which can name other files, are left out.
 CONTAINERS = "mov,matroska,avi,flv,mpegts,mpeg,asf,ogg,gif"
 
 
 def picture_ending(content: bytes) -> str:
-    """The ending of a picture that browsers show; empty for another kind.
+    """The file extension of an image that browsers show; empty for other content.
 
     >>> picture_ending(b"GIF89a...")
     'gif'
@@ -36,7 +36,7 @@ def picture_ending(content: bytes) -> str:
 
 
 def sound_ending(content: bytes) -> str:
-    """The ending of a sound that browsers play; empty for another kind."""
+    """The file extension of audio that browsers play; empty for other content."""
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
         return "wav"
     if content.startswith(b"fLaC"):
@@ -48,9 +48,9 @@ def sound_ending(content: bytes) -> str:
 
 
 def clip_ending(content: bytes) -> str:
-    """The ending of a clip that browsers play; empty where its container or its codec is another.
+    """The file extension of a video that browsers play; empty for another container or codec.
 
-    The bytes are looked at and not decoded: that is left to the decoders that can be killed.
+    It reads only headers: decoding is left to the processes that can be killed.
     """
     if content.startswith(b"\x1aE\xdf\xa3") and any(codec in content for codec in (b"V_VP8", b"V_VP9", b"V_AV1")):
         return "webm"
@@ -63,30 +63,30 @@ def clip_ending(content: bytes) -> str:
 
 
 def preview_frames(seconds: float) -> int:
-    """How many frames a clip of that length is drawn again with."""
+    """The number of frames in the re-encoded preview of a video."""
     least, most = PREVIEW_FRAMES
     return min(most, max(least, round(seconds * PREVIEW_RATE)))
 
 
 def seconds_of(content: bytes, media: Media) -> float:
-    """How long the window of a clip is, by its header; a guess where the header does not tell."""
+    """The length of a video's window, by its header; ``UNKNOWN_SECONDS`` where the header has no duration."""
     import av
     from av.error import FFmpegError
 
     try:
         clip: Any = av.open(io.BytesIO(content), options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
         with clip:
-            held = (clip.duration or 0) / av.time_base
+            duration = (clip.duration or 0) / av.time_base
     except FFmpegError:
-        held = 0.0
+        duration = 0.0
     start = media.start_s or 0.0
-    end = held if media.end_s is None else media.end_s
+    end = duration if media.end_s is None else media.end_s
     window = end - start
     return window if window > 0 else UNKNOWN_SECONDS
 
 
 def mp3(sound: NDArray[np.float32], rate: int) -> bytes:
-    """A mono sound as MP3."""
+    """Mono audio as MP3."""
     import soundfile
 
     stream = io.BytesIO()
@@ -95,7 +95,7 @@ def mp3(sound: NDArray[np.float32], rate: int) -> bytes:
 
 
 def mp4(frames: NDArray[np.uint8], rate: float) -> bytes:
-    """Frames (n, height, width, 3) as H.264 that every browser plays; odd sides lose a row."""
+    """Frames (n, height, width, 3) as H.264 that every browser plays; odd sides lose one row or column."""
     from fractions import Fraction
 
     import av
@@ -103,9 +103,9 @@ def mp4(frames: NDArray[np.uint8], rate: float) -> bytes:
 
     stream = io.BytesIO()
     height, width = (side // 2 * 2 for side in frames.shape[1:3])
-    # Without the time of day in its head the same frames give the same bytes.
+    # Without a timestamp in the header the same frames give the same bytes.
     with av.open(stream, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        # The slower presets gave other bytes from one run to the next when two clips were written at once.
+        # With slower presets the bytes varied between runs when two videos were encoded at the same time.
         options = {"crf": "20", "preset": "ultrafast", "threads": "1"}
         video: Any = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options=options)
         video.height, video.width, video.pix_fmt = height, width, "yuv420p"

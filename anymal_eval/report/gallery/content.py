@@ -1,4 +1,4 @@
-"""What a page of the gallery is made from, gathered before anything is written."""
+"""The content of a report, complete before anything is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.results import Chance, Measurement, NotComputed
 
-# An example is right from this score on; the pages say so.
+# An example counts as right from this score on; the pages state it.
 RIGHT_FROM = 0.5
 
 Row = Mapping[str, Any]
@@ -22,11 +22,11 @@ class Side:
     """One run's answers to one task.
 
     Attributes:
-        label: what the run is called on the pages.
+        label: the run's name on the pages.
         rows: of ``scores.jsonl``, by example id.
-        headline: its number for the task; None where it has none.
-        groups: the same number in the task's groups.
-        same_prompts: whether it was asked in the same words as the run that is reported.
+        headline: the run's headline for the task; None where it has none.
+        groups: the headline metric in the task's groups.
+        same_prompts: whether its prompts equal those of the reported run.
     """
 
     label: str
@@ -38,15 +38,15 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPage:
-    """One task of the run, with what the bases said to the same examples.
+    """One task of the run, with the answers of the baselines to the same examples.
 
     Attributes:
-        examples: those that are shown, in the order of the data.
-        total: how many there are in all.
-        requests: the exact prompts by example id; empty where the model's words are not known here.
-        sides: the run first, then each base that holds the task.
-        checks: for each base, what the comparison found; None where it does not hold the task.
-        ablate: ``none``, or what was done to the media that the model saw.
+        examples: the examples shown, in the order of the data.
+        total: the number of examples in the run.
+        requests: the exact prompts by example id; empty where the model's templates are unknown.
+        sides: the run first, then each baseline that has the task.
+        checks: the comparison with each baseline; None where it does not have the task.
+        ablate: the run's ``--ablate``: ``none``, ``no-media`` or ``shuffled-media``.
     """
 
     name: str
@@ -63,7 +63,7 @@ class TaskPage:
 
     @property
     def headline(self) -> Measurement | None:
-        """The run's own number."""
+        """The run's headline."""
         return self.sides[0].headline
 
     @property
@@ -74,7 +74,7 @@ class TaskPage:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All of a report: the run, what it is held against, and a page a task."""
+    """A whole report: the run, its baselines, and a page per task."""
 
     title: str
     manifest: Manifest
@@ -86,7 +86,7 @@ class Report:
 
 
 def score_of(row: Row, example: Example, metric: str) -> float | None:
-    """What an answer scored: by the headline's metric, or the probability that it gave to the right label."""
+    """The score of an answer: by the headline's metric, else the probability given to the right label."""
     if row["state"] == "error":
         return None
     found = row["scores"].get(metric)
@@ -101,7 +101,7 @@ def score_of(row: Row, example: Example, metric: str) -> float | None:
 
 
 def is_right(row: Row, example: Example, metric: str) -> bool | None:
-    """Whether an answer counts as right on the pages; None where that is not known.
+    """Whether an answer counts as right on the pages; None where this is unknown.
 
     >>> example = Example(id="1", cluster="1", kind="caption")
     >>> is_right({"state": "ok", "scores": {"cider@1": 0.7}}, example, "cider@1")

@@ -1,7 +1,7 @@
-"""Examples as files that a page loads from the file system: an index of all of them, and details in chunks.
+"""The examples as files that a page loads from the file system: an index of all, and details in chunks.
 
-A page opened from the file system may not fetch, so each file is a script of one fixed form: one call with one string
-literal in plain ASCII, which holds JSON. Nothing of the data is ever code.
+A page opened from the file system may not use ``fetch``, so each file is a script of one fixed form: one call with one
+ASCII string literal that holds JSON. The data never become code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from anymal_eval.report.gallery.media_files import Key, MediaTag, key
 
 CHUNK_EXAMPLES = 100
 CHUNK_BYTES = 512 << 10
-SNIPPET = 200  # characters of a text in the index, which search looks through
+SNIPPET = 200  # characters of each text in the index, which the search covers
 MINI_PEAKS = 36
 
 
@@ -63,14 +63,14 @@ def _chunks(page: TaskPage, media: Mapping[Key, MediaTag]) -> Iterator[list[str]
 
 
 def _index_row(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
-    """What the list, the filters, the search and the sorting need of one example."""
+    """The fields of one example that the list, the filters, the search and the sorting need."""
     rows = [side.rows.get(example.id) for side in page.sides]
-    asked = example.question or example.context.get("ocr", "")
+    question = example.question or example.context.get("ocr", "")
     return {
         "id": example.id,
-        "q": asked[:SNIPPET],
+        "q": question[:SNIPPET],
         "r": " | ".join(_gold(example))[:SNIPPET],
-        "l": next(iter(_gold(example)), "")[:SNIPPET] if not asked else "",
+        "l": next(iter(_gold(example)), "")[:SNIPPET] if not question else "",
         "a": [None if row is None else _answer_text(row)[:SNIPPET] for row in rows],
         "s": [None if row is None else row["state"] for row in rows],
         "v": [None if row is None else _rounded(score_of(row, example, page.metric)) for row in rows],
@@ -93,7 +93,7 @@ def _thumb(example: Example, media: Mapping[Key, MediaTag]) -> str | list[int] |
 
 
 def _detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
-    """Everything that is shown of one example."""
+    """All data shown for one example."""
     request = page.requests.get(example.id)
     detail: dict[str, Any] = {
         "id": example.id,
@@ -117,14 +117,14 @@ def _detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> 
 def _side(row: Mapping[str, Any] | None, example: Example, metric: str) -> dict[str, Any] | None:
     if row is None:
         return None
-    kept = {name: row[name] for name in ("state", "raw", "answer", "choice", "p_yes") if row.get(name) is not None}
+    fields = {name: row[name] for name in ("state", "raw", "answer", "choice", "p_yes") if row.get(name) is not None}
     scores = {name: _rounded(value) for name, value in row["scores"].items()}
-    return kept | {"scores": scores, "score": _rounded(score_of(row, example, metric)),
+    return fields | {"scores": scores, "score": _rounded(score_of(row, example, metric)),
                    "right": is_right(row, example, metric)}  # fmt: skip
 
 
 def _prompt(request: Request) -> dict[str, Any]:
-    how = request.decoding
+    decoding = request.decoding
     return {
         "messages": [
             {"role": turn.role, "parts": [f"<{part.kind}: {_name(part)}>" if isinstance(part, Media) else part
@@ -134,9 +134,10 @@ def _prompt(request: Request) -> dict[str, Any]:
         "prefix": request.answer_prefix,
         "candidates": list(request.candidates),
         "how": _ranked(request) if request.candidates else
-               f"generated: {how.min_new_tokens} to {how.max_new_tokens} tokens, "
-               + ("greedy" if how.beams == 1 else f"{how.beams} beams, length penalty {how.length_penalty:g}")
-               + (f", stop at {list(how.stop)}" if how.stop else ""),
+               f"generated: {decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, "
+               + ("greedy" if decoding.beams == 1 else
+                  f"{decoding.beams} beams, length penalty {decoding.length_penalty:g}")
+               + (f", stop at {list(decoding.stop)}" if decoding.stop else ""),
         "frames": request.frames if any(part.kind == "video" for part in request.media) else None,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""One figure as two SVG files, light and dark, the same bytes each time."""
+"""Figures as SVG files, one light and one dark, with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MUTED = "#59636e"
 LINE = "#d1d9e0"
 SIDES = ("#0b63ce", "#b45309", "#7c3aed", "#0f766e")
 CHANCE = "#8c959f"
-# A colour of the light figure -> the same of the dark one.
+# Light colour -> dark colour.
 DARK: Mapping[str, str] = {
     INK: "#e6edf3",
     MUTED: "#9da7b3",
@@ -52,7 +52,7 @@ STYLE: Mapping[Any, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A figure on disk. ``file`` and ``dark`` are relative to the report's folder; ``alt`` tells what it shows."""
+    """A figure on disk. ``file`` and ``dark`` are relative to the report's folder; ``alt`` is its alternative text."""
 
     file: str
     dark: str
@@ -64,7 +64,7 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What is said about a figure: below it, and in its place to those who do not see it."""
+    """A figure's caption, and its alternative text for readers who cannot see it."""
 
     alt: str
     caption: str
@@ -72,19 +72,19 @@ class Words:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our style while a figure is made and written; nothing of it stays."""
+    """Apply the gallery's matplotlib style inside a ``with`` statement."""
     import logging
     import warnings
 
     import matplotlib
 
-    # The fonts are the reader's: that they are not on this machine is no news.
+    # The fonts are the reader's, and need not be installed on this machine.
     fonts = logging.getLogger("matplotlib.font_manager")
     before = fonts.level
     fonts.setLevel(logging.ERROR)
     try:
         with matplotlib.rc_context(dict(STYLE)), warnings.catch_warnings():
-            # It measures texts in a font of its own and warns of letters that this one lacks.
+            # Matplotlib measures texts in its own font and warns about characters that the font lacks.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             yield
     finally:
@@ -92,7 +92,7 @@ def styled() -> Iterator[None]:
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that many inches with one pair of axes. No window and no global state."""
+    """A figure with one pair of axes, sizes in inches; without a window or global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -106,8 +106,8 @@ def save(folder: Path, name: str, figure: Figure, words: Words) -> Plot:
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     light = stream.getvalue()
     dark = light
-    for colour, instead in DARK.items():
-        dark = dark.replace(colour, instead)
+    for colour, dark_colour in DARK.items():
+        dark = dark.replace(colour, dark_colour)
     (folder / "plots").mkdir(exist_ok=True)
     file, other = f"plots/{name}.svg", f"plots/{name}-dark.svg"
     (folder / file).write_text(light, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Media as files that a browser shows, each content once: pictures with thumbnails, sounds, clips, motions."""
+"""Media as files that browsers show, each content once: images with thumbnails, audio, video, IMU recordings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MediaTag = Mapping[str, Any]
 Key = tuple[str, str, float | None, float | None]
 
 THUMB_SIDE = 176
-SMALL_PICTURE = 12 << 10  # bytes; below this a picture is its own thumbnail
-KEPT_PICTURE = 32 << 10  # bytes; above this a picture is made smaller
-KEPT_SOUND = 512 << 10
-KEPT_CLIP = 16 << 20
-CLIP_SIDE = 480  # of one that is drawn again
-QUALITY = 66  # of 5,000 photographs the folder stays under 200 MB
+SMALL_IMAGE = 12 << 10  # bytes; a smaller image is its own thumbnail
+MAX_IMAGE = 32 << 10  # bytes; a larger image is scaled down; the limits below re-encode audio and video
+MAX_AUDIO = 512 << 10
+MAX_VIDEO = 16 << 20
+VIDEO_SIDE = 480  # of a re-encoded video
+QUALITY = 66  # of JPEG; keeps a report over 5,000 photographs under 200 MB
 SOUND_RATE = 32_000
 BINS = 180
 MOTION_POINTS = 240
@@ -38,17 +38,17 @@ THREADS = 2
 
 
 def key(media: Media) -> Key:
-    """What two media share when they look and sound the same."""
+    """A key that is equal for references to the same content and window."""
     return media.kind, media.uri, media.start_s, media.end_s
 
 
 class MediaFiles:
-    """Writes media into ``folder/media`` under the SHA-256 of what is written, so that nothing is there twice.
+    """Writes media into ``folder/media``, named by SHA-256, so that each content is there once.
 
     Args:
-        folder: of the report.
-        reader: opens them.
-        picture_side: pictures are made to fit into a square of this side; 0 copies them as they are.
+        folder: the report's folder.
+        reader: opens the media.
+        picture_side: images are scaled down to fit into a square of this side; 0 copies them unchanged.
     """
 
     def __init__(self, folder: Path, reader: MediaReader, picture_side: int) -> None:
@@ -57,17 +57,17 @@ class MediaFiles:
         self._side = picture_side
 
     def write(self, media: Iterable[Media], advance: Callable[[int], None]) -> dict[Key, MediaTag]:
-        """Write each medium once; what cannot be read becomes an entry with an ``error``."""
+        """Write each medium once; a medium that cannot be read gets a tag with an ``error``."""
         unique = {key(one): one for one in media}
-        found: dict[Key, MediaTag] = {}
+        tags: dict[Key, MediaTag] = {}
         with ThreadPoolExecutor(THREADS) as threads:
-            for name, shown in zip(unique, threads.map(self.one, unique.values()), strict=True):
-                found[name] = shown
+            for name, tag in zip(unique, threads.map(self.one, unique.values()), strict=True):
+                tags[name] = tag
                 advance(1)
-        return found
+        return tags
 
     def one(self, media: Media) -> MediaTag:
-        """Write one medium: what the page needs to know of it."""
+        """Write one medium and return its tag: the data that the page needs to show it."""
         name = Path(media.uri).name
         base: dict[str, Any] = {"kind": media.kind, "name": name}
         if media.start_s is not None or media.end_s is not None:
@@ -80,7 +80,7 @@ class MediaFiles:
             return base | {"error": str(error).replace(media.uri, name)}
 
     def put(self, content: bytes, ending: str) -> str:
-        """Write bytes once and name the file, relative to the report's folder."""
+        """Write bytes once; the file's path relative to the report's folder."""
         digest = hashlib.sha256(content).hexdigest()
         name = f"media/{digest[:2]}/{digest[2:34]}.{ending}"
         file = self._folder / name
@@ -95,42 +95,42 @@ class MediaFiles:
         height, width = pixels.shape[:2]
         ending = clips.picture_ending(content)
         picture = Image.fromarray(pixels)
-        shown: dict[str, Any] = {"width": width, "height": height}
-        if ending and (not self._side or (len(content) <= KEPT_PICTURE and max(width, height) <= 2 * self._side)):
-            shown["file"] = self.put(content, ending)
+        tag: dict[str, Any] = {"width": width, "height": height}
+        if ending and (not self._side or (len(content) <= MAX_IMAGE and max(width, height) <= 2 * self._side)):
+            tag["file"] = self.put(content, ending)
         else:
             fitted = _fitted(picture, self._side or max(width, height))
-            shown["file"] = self.put(_jpeg(fitted), "jpg")
+            tag["file"] = self.put(_jpeg(fitted), "jpg")
             if fitted.size != (width, height):
-                shown["note"] = f"{width} x {height}, shown smaller"
-        small = ending and len(content) <= SMALL_PICTURE
-        shown["thumb"] = shown["file"] if small else self.put(_jpeg(_fitted(picture, THUMB_SIDE)), "jpg")
-        return shown
+                tag["note"] = f"{width} x {height}, shown smaller"
+        small = ending and len(content) <= SMALL_IMAGE
+        tag["thumb"] = tag["file"] if small else self.put(_jpeg(_fitted(picture, THUMB_SIDE)), "jpg")
+        return tag
 
     def _audio(self, media: Media) -> dict[str, Any]:
         sound = self._reader.audio(media, SOUND_RATE)
         content = self._reader.read_bytes(media)
         ending = clips.sound_ending(content)
         whole = media.start_s is None and media.end_s is None
-        shown: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2), "peaks": _peaks(sound, BINS)}
-        if ending and whole and len(content) <= KEPT_SOUND:
-            return shown | {"file": self.put(content, ending)}
-        return shown | {"file": self.put(clips.mp3(sound, SOUND_RATE), "mp3"), "note": "mixed to one channel, MP3"}
+        tag: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2), "peaks": _peaks(sound, BINS)}
+        if ending and whole and len(content) <= MAX_AUDIO:
+            return tag | {"file": self.put(content, ending)}
+        return tag | {"file": self.put(clips.mp3(sound, SOUND_RATE), "mp3"), "note": "mixed to one channel, MP3"}
 
     def _video(self, media: Media) -> dict[str, Any]:
         middle = Image.fromarray(self._reader.video(media, 1)[0])
-        shown: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
-        shown["width"], shown["height"] = middle.size
+        tag: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
+        tag["width"], tag["height"] = middle.size
         content = self._reader.read_bytes(media)
         ending = clips.clip_ending(content)
-        if ending and len(content) <= KEPT_CLIP:
-            return shown | {"file": self.put(content, ending)}
+        if ending and len(content) <= MAX_VIDEO:
+            return tag | {"file": self.put(content, ending)}
         seconds = clips.seconds_of(content, media)
         decoded = self._reader.video(media, clips.preview_frames(seconds))
-        frames = np.stack([np.asarray(_fitted(Image.fromarray(frame), CLIP_SIDE)) for frame in decoded])
+        frames = np.stack([np.asarray(_fitted(Image.fromarray(frame), VIDEO_SIDE)) for frame in decoded])
         why = "it is large" if ending else "browsers do not play this file"
-        shown["note"] = f"drawn again from {len(frames)} frames, without sound: {why}"
-        return shown | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
+        tag["note"] = f"drawn again from {len(frames)} frames, without sound: {why}"
+        return tag | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
 
     def _imu(self, media: Media) -> dict[str, Any]:
         motion = self._reader.imu(media)
@@ -139,7 +139,7 @@ class MediaFiles:
         return {
             "seconds": round(motion.shape[1] / 200, 2),
             "channels": [[round(float(value), 3) for value in channel] for channel in kept],
-            # Without what stands still, which is gravity, the movement is what is seen.
+            # Without the constant part, which is gravity, the peaks show the movement.
             "peaks": _peaks(np.abs(motion - motion.mean(axis=1, keepdims=True)).max(axis=0), BINS),
         }
 
@@ -157,7 +157,7 @@ def _jpeg(picture: Image.Image) -> bytes:
 
 
 def _peaks(sound: NDArray[np.float32], bins: int) -> list[int]:
-    """The loudest of each part, in percent of the loudest of all."""
+    """The peak of each of ``bins`` parts, in percent of the overall peak."""
     edges = np.linspace(0, len(sound), min(bins, len(sound)) + 1).astype(int)[:-1]
     found = np.maximum.reduceat(np.abs(sound), edges)
     top = float(found.max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ UNITS = {"fraction": "fractions x100", "cider": "CIDEr x100"}
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 ASSETS = HERE / "assets"
-# Files of the folder and nothing else: no inline script or style, no network, no frames, no forms.
+# Only files of the folder: no inline script or style, no network, no frames, no forms.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; base-uri 'none'; "
     "form-action 'none'"
@@ -47,12 +48,12 @@ def write_pages(folder: Path, report: Report) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    # A lone half of a surrogate pair has no place in UTF-8; a NUL has none in HTML.
+    # UTF-8 cannot encode half of a surrogate pair, and HTML allows no NUL.
     file.write_bytes(text.replace("\0", "\u2400").encode("utf-8", "replace"))
 
 
 def _index_plots(folder: Path, report: Report) -> list[Plot]:
-    """The headlines and the differences, fractions and CIDEr apart: their scales have nothing in common."""
+    """Plots of the headlines and the differences; fractions and CIDEr apart, because their scales differ."""
     made = []
     for unit, what in UNITS.items():
         rows = []
@@ -62,9 +63,9 @@ def _index_plots(folder: Path, report: Report) -> list[Plot]:
                         for at, side in enumerate(page.sides) if side.headline is not None]  # fmt: skip
                 rows.append(bars)
         if rows:
-            said = "; ".join(f"{bars[0].label} {bars[0].value:.1f}" for bars in rows)
+            values = "; ".join(f"{bars[0].label} {bars[0].value:.1f}" for bars in rows)
             runs = "; ".join(["Circle: this run", *(f"square: {base}" for base in report.bases)])
-            words = Words(alt=f"Headlines, {what}: {said}.",
+            words = Words(alt=f"Headlines, {what}: {values}.",
                           caption=f"Headlines, {what}, with 95 % intervals. {runs}; dashed: chance.")  # fmt: skip
             made.append(plots.forest(folder, f"summary-{unit}", rows, words))
     for at, check in enumerate(report.checks, start=1):
@@ -80,9 +81,9 @@ def _differences(folder: Path, name: str, names: tuple[str, str], compared: Sequ
     rows = [[plots.Bar(label=item.task, value=SCALE * item.comparison.difference, low=SCALE * item.comparison.low,
                        high=SCALE * item.comparison.high)]
             for item in compared if item.comparison is not None]  # fmt: skip
-    said = "; ".join(f"{bars[0].label} {bars[0].value:+.1f}" for bars in rows)
+    values = "; ".join(f"{bars[0].label} {bars[0].value:+.1f}" for bars in rows)
     words = Words(
-        alt=f"Difference to {against}, {what}: {said}.",
+        alt=f"Difference to {against}, {what}: {values}.",
         caption=f"This run less {against}, {what}, over the examples of both, with 95 % intervals.",
     )
     return plots.forest(folder, name, rows, words, zero="difference x100")
@@ -96,9 +97,10 @@ def _task_plots(folder: Path, page: TaskPage) -> Mapping[str, list[Plot]]:
         bars += [plots.bar_of(side.headline, item.label, at)
                  for at, side in enumerate(page.sides) if at and item.headline and side.headline]  # fmt: skip
         rows.append(bars)
-    said = "; ".join(f"{item.label} {SCALE * item.value:.1f}" for item in whole)
+    values = "; ".join(f"{item.label} {SCALE * item.value:.1f}" for item in whole)
     words = Words(
-        alt=f"Measurements: {said}.", caption=f"Measurements with 95 % intervals. Dashed: chance. {plots.legend(page)}"
+        alt=f"Measurements: {values}.",
+        caption=f"Measurements with 95 % intervals. Dashed: chance. {plots.legend(page)}",
     )
     groups = plots.by_group(folder, page)
     return {
@@ -113,20 +115,17 @@ def _ordered(page: TaskPage) -> list[Measurement]:
 
 
 def _uniform(page: TaskPage, side: int = 0) -> float | None:
-    # Chance is that of the run's examples; it is drawn once.
+    # The chance level is over the run's examples; it is drawn for the run only.
     found: Sequence[Chance] = page.chance
     return next((item.value for item in found if item.how == "uniform"), None) if side == 0 else None
 
 
 def _states(page: TaskPage) -> list[Mapping[str, Any]]:
-    """How many answers of each run are in which state, of all that it was asked."""
-    told: list[Mapping[str, Any]] = []
-    for side in page.sides:
-        counted: dict[str, int] = {}
-        for row in side.rows.values():
-            counted[row["state"]] = counted.get(row["state"], 0) + 1
-        told.append({"label": side.label, "counts": counted})
-    return told
+    """The number of answers in each state, for every run, over all its examples."""
+    return [
+        {"label": side.label, "counts": dict(Counter(row["state"] for row in side.rows.values()))}
+        for side in page.sides
+    ]
 
 
 def _summary(report: Report) -> list[Mapping[str, Any]]:
@@ -159,7 +158,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 
 def x100(value: float | None) -> str:
-    """A value as the tables print it.
+    """A value x100, as in the tables.
 
     >>> x100(0.4725), x100(None)
     ('47.25', '')
@@ -177,11 +176,11 @@ def signed(value: float) -> str:
 
 
 def interval(item: Any) -> str:
-    """The interval of a measurement, or of a comparison's difference."""
+    """The interval of a measurement or of a comparison's difference, x100."""
     low, high = (item.ci_low, item.ci_high) if isinstance(item, Measurement) else (item.low, item.high)
     return "" if low is None or high is None else f"[{x100(low)}, {x100(high)}]"
 
 
 def group_text(item: Measurement) -> str:
-    """A measurement's group; ``all`` where it is over everything."""
+    """A measurement's group; ``all`` for one over all examples."""
     return ", ".join(f"{name} = {value}" for name, value in (item.group or {}).items()) or "all"

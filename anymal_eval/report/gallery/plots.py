@@ -1,4 +1,4 @@
-"""The figures of a report: forests of intervals, groups, ROC and calibration, caption lengths and CIDEr."""
+"""The figures of a report: forest plots, groups, ROC and calibration, caption lengths and CIDEr."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 24
 LONGEST_LABEL = 34
-FOREST_WIDTH = 5.8  # inches: two beside each other on a laptop
+FOREST_WIDTH = 5.8  # inches: two fit side by side on a laptop
 CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A value with its interval, x100; ``side`` chooses the colour."""
+    """A value with its interval, x100; ``side`` selects the colour."""
 
     label: str
     value: float
@@ -35,14 +35,14 @@ class Bar:
 
 
 def forest(folder: Path, name: str, rows: Sequence[Sequence[Bar]], words: Words, zero: str = "") -> Plot:
-    """Values with intervals, a row each; the bars of one row stand close together.
+    """A forest plot: values with intervals, one label per row.
 
     Args:
-        folder: of the report.
-        name: of the file.
-        rows: each holds the bars of one label, the run's first.
-        words: what is said about it.
-        zero: what lies left of 0, for differences; empty: no line at 0.
+        folder: the report's folder.
+        name: the file's name.
+        rows: the bars of each label, the run's first.
+        words: caption and alternative text.
+        zero: for differences, the label of the x axis, with a line at 0; empty: no line.
     """
     figure, axes = canvas(FOREST_WIDTH, 0.75 + 0.36 * len(rows))
     for at, bars in enumerate(rows):
@@ -74,7 +74,7 @@ def _bar(axes: Axes, bar: Bar, at: float) -> None:
 
 
 def legend(page: TaskPage) -> str:
-    """Which mark is which run, where there are several."""
+    """The marker of each run, where there are several."""
     run, *bases = (side.label for side in page.sides)
     return "; ".join([f"Circle: {run}", *(f"square: {base}" for base in bases)]) + "." if bases else ""
 
@@ -87,32 +87,32 @@ def bar_of(item: Measurement, label: str, side: int = 0, chance: float | None = 
 
 
 def by_group(folder: Path, page: TaskPage) -> Plot | None:
-    """The headline in its groups, the largest ones; None where there are none."""
+    """The headline in its largest groups; None without groups."""
     headline = page.headline
     if headline is None:
         return None
-    # A group that holds every example says nothing that the headline does not.
-    same = [item for item in page.sides[0].groups if item.requested < page.total]
-    largest = sorted(same, key=lambda item: -item.n)[:MOST_GROUPS]
-    kept = [item for item in same if item in largest]
-    if not kept:
+    # A group of all examples would repeat the headline.
+    groups = [item for item in page.sides[0].groups if item.requested < page.total]
+    largest = sorted(groups, key=lambda item: -item.n)[:MOST_GROUPS]
+    shown = [item for item in groups if item in largest]
+    if not shown:
         return None
     rows = []
-    for item in kept:
+    for item in shown:
         bars = [bar_of(item, f"{_group(item)}  (n {item.n:,})")]
         bars += [bar_of(other, "", at) for at, side in enumerate(page.sides) if at
                  for other in side.groups if other.group == item.group]  # fmt: skip
         rows.append(bars)
-    shown = f"The {len(kept)} largest of {len(same)} groups" if len(kept) < len(same) else "All groups"
-    said = "; ".join(f"{_group(item)} {SCALE * item.value:.1f}" for item in kept)
+    number = f"The {len(shown)} largest of {len(groups)} groups" if len(shown) < len(groups) else "All groups"
+    values = "; ".join(f"{_group(item)} {SCALE * item.value:.1f}" for item in shown)
     words = Words(
-        alt=f"{headline.label} by group: {said}.", caption=f"{headline.label} by group. {shown}. {legend(page)}"
+        alt=f"{headline.label} by group: {values}.", caption=f"{headline.label} by group. {number}. {legend(page)}"
     )
     return forest(folder, f"{page.name}-groups", rows, words)
 
 
 def yes_no(folder: Path, page: TaskPage) -> list[Plot]:
-    """ROC and calibration for every run that gave probabilities; nothing where none did."""
+    """ROC and calibration of every run with probabilities; empty without such a run."""
     found = [(side.label, *_probabilities(page, at)) for at, side in enumerate(page.sides)]
     curves = [(label, truth, p) for label, truth, p in found if len(set(truth)) == 2]
     if not curves:
@@ -122,10 +122,10 @@ def yes_no(folder: Path, page: TaskPage) -> list[Plot]:
 
 def _probabilities(page: TaskPage, side: int) -> tuple[list[int], list[float]]:
     rows = page.sides[side].rows
-    kept = [(int(example.label), float(row["p_yes"])) for example in page.examples
-            if (row := rows.get(example.id)) is not None and example.label is not None
-            and row["state"] != "error" and row.get("p_yes") is not None]  # fmt: skip
-    return [label for label, _ in kept], [p for _, p in kept]
+    pairs = [(int(example.label), float(row["p_yes"])) for example in page.examples
+             if (row := rows.get(example.id)) is not None and example.label is not None
+             and row["state"] != "error" and row.get("p_yes") is not None]  # fmt: skip
+    return [label for label, _ in pairs], [p for _, p in pairs]
 
 
 def _roc(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[int], list[float]]]) -> Plot:
@@ -133,20 +133,20 @@ def _roc(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[int], li
 
     figure, axes = canvas(3.9, 3.7)
     axes.plot([0, 1], [0, 1], color=CHANCE, linewidth=1.2, linestyle=(0, (3, 2)))
-    said = []
+    areas = []
     for at, (label, truth, scores) in enumerate(curves):
-        # One step for all examples of equal score: the order within them is nobody's merit.
+        # One step for all examples of equal score: their order is arbitrary.
         values, place = np.unique(-np.asarray(scores), return_inverse=True)
         hits = np.bincount(place, weights=np.asarray(truth), minlength=len(values)).cumsum()
         false = np.bincount(place, weights=1 - np.asarray(truth), minlength=len(values)).cumsum()
         x, y = np.r_[0, false / false[-1]], np.r_[0, hits / hits[-1]]
         area = float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
-        said.append(f"{label} {area:.3f}")
+        areas.append(f"{label} {area:.3f}")
         axes.plot(x, y, color=SIDES[at % len(SIDES)], linewidth=2, label=f"{_short(label, 24)}  {area:.3f}")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", fontsize=9)
     axes.set_aspect("equal")
-    words = Words(alt=f"ROC curves; area under the curve: {'; '.join(said)}.",
+    words = Words(alt=f"ROC curves; area under the curve: {'; '.join(areas)}.",
                   caption="ROC, area under the curve. Dashed: chance.")  # fmt: skip
     return save(folder, f"{page.name}-roc", figure, words)
 
@@ -156,7 +156,7 @@ def _calibration(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[
 
     figure, axes = canvas(3.9, 3.7)
     axes.plot([0, 1], [0, 1], color=CHANCE, linewidth=1.2, linestyle=(0, (3, 2)))
-    said = []
+    gaps = []
     for at, (label, truth, scores) in enumerate(curves):
         bins = np.minimum((np.asarray(scores) * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
         count = np.bincount(bins, minlength=CALIBRATION_BINS)
@@ -164,26 +164,26 @@ def _calibration(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[
         mean = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)[full] / count[full]
         share = np.bincount(bins, weights=truth, minlength=CALIBRATION_BINS)[full] / count[full]
         gap = float(np.sum(count[full] * np.abs(mean - share)) / count.sum())
-        said.append(f"{label} {gap:.3f}")
+        gaps.append(f"{label} {gap:.3f}")
         colour = SIDES[at % len(SIDES)]
         axes.plot(mean, share, color=colour, linewidth=1.4, label=f"{_short(label, 22)}  gap {gap:.3f}")
         axes.scatter(mean, share, s=14 + 120 * count[full] / count.max(), color=colour, alpha=0.75, linewidths=0)
     axes.set(xlabel="P(yes) given", ylabel="share that is yes", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="upper left", fontsize=9)
     axes.set_aspect("equal")
-    words = Words(alt=f"Calibration; mean gap between probability and share: {'; '.join(said)}.",
+    words = Words(alt=f"Calibration; mean gap between probability and share: {'; '.join(gaps)}.",
                   caption="Calibration in ten bins, a dot's area its examples; gap: their mean distance "
                           "from the diagonal.")  # fmt: skip
     return save(folder, f"{page.name}-calibration", figure, words)
 
 
 def captions(folder: Path, page: TaskPage) -> list[Plot]:
-    """Lengths of captions and references, and CIDEr by example; nothing for other kinds of answers."""
+    """Lengths of captions and references, and CIDEr by example; empty for other kinds of answers."""
     examples = [example for example in page.examples if example.kind == "caption"]
     if not examples:
         return []
-    said = [len(text.split()) for example in examples for text in example.references or ()]
-    lengths: list[tuple[str, Any]] = [("references", said)] if said else []
+    references = [len(text.split()) for example in examples for text in example.references or ()]
+    lengths: list[tuple[str, Any]] = [("references", references)] if references else []
     scores = []
     for side in page.sides:
         rows = [row for example in examples if (row := side.rows.get(example.id)) and row["state"] != "error"]
@@ -209,7 +209,7 @@ def _histogram(
     everything = np.concatenate([np.asarray(values, dtype=float) for _, values in series])
     top = max(float(np.percentile(everything, 99.5)), 1.0)
     edges = (np.arange(0, top + 2) - 0.5 if whole and top <= 40 else np.linspace(0, top, 31)).tolist()
-    told = []
+    averages = []
     for label, values in series:
         at = [label for label, _ in series if label != "references"].index(label) if label != "references" else -1
         colour = CHANCE if at < 0 else SIDES[at % len(SIDES)]
@@ -218,13 +218,13 @@ def _histogram(
         axes.hist(clipped, bins=edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.22)
         axes.hist(clipped, bins=edges, weights=weights, histtype="step", color=colour, linewidth=1.6,
                   label=f"{_short(label, 20)}, mean {np.mean(values):.1f}")  # fmt: skip
-        told.append(f"{label} mean {np.mean(values):.1f}, median {np.median(values):.1f}")
+        averages.append(f"{label} mean {np.mean(values):.1f}, median {np.median(values):.1f}")
     axes.set(xlabel=what, ylabel="% of them")
     axes.grid(axis="y", linewidth=0.6, color=LINE)
     axes.set_axisbelow(True)
-    # Above the axes, where no bar can be behind it.
+    # Above the axes, where the legend covers no bar.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
-    return save(folder, name, figure, Words(alt=f"Distribution of {what}: {'; '.join(told)}.",
+    return save(folder, name, figure, Words(alt=f"Distribution of {what}: {'; '.join(averages)}.",
                                             caption=f"Distribution of {what}."))  # fmt: skip
 
 

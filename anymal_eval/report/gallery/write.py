@@ -1,4 +1,4 @@
-"""Writes a report: whole, or not at all."""
+"""Writes a report atomically: the whole folder or nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from anymal_eval.report.gallery.pages import ASSETS, write_pages
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.store.atomic import storage_errors
 
-# What tells a folder that we wrote, and may write again, from somebody's own.
+# This file marks a folder as a report, which may be replaced.
 MARK = ".anymal-eval-report"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """What is done with media: left out, or copied with pictures of at most that side (0: as they are)."""
+    """How media are included: left out, or copied with images scaled down to ``picture_side`` (0: unchanged)."""
 
     copied: bool = True
     picture_side: int = 512
@@ -34,17 +34,17 @@ def write_report(folder: Path, report: Report, media: Media, advance: Callable[[
     """Write a report into ``folder``; an older report there is replaced.
 
     Args:
-        folder: to write.
-        report: what it holds.
-        media: whether and how media come along.
-        advance: is told how many media more are done.
+        folder: the folder to write.
+        report: the content.
+        media: whether and how media are included.
+        advance: called with the number of media just written.
 
     Raises:
-        WrongUse: the folder holds something else.
-        StorageFull: there is no space; what was there before is as it was.
+        WrongUse: the folder holds other files.
+        StorageFull: no space; an older report is unchanged.
     """
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise WrongUse(f"{folder} holds something that is no report; choose another --out")
+        raise WrongUse(f"{folder} holds other files and no report; choose another --out")
     draft = folder.with_name(f".{folder.name}.draft")
     with storage_errors(folder):
         shutil.rmtree(draft, ignore_errors=True)
@@ -60,10 +60,10 @@ def write_report(folder: Path, report: Report, media: Media, advance: Callable[[
 def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
     (folder / MARK).write_text("written by anymal-eval report, which may replace this folder\n", encoding="utf-8")
     shutil.copytree(ASSETS, folder / "assets")
-    wanted = [one for page in report.pages for example in page.examples for one in example.media]
+    references = [one for page in report.pages for example in page.examples for one in example.media]
     with MediaReader(open_media, timeout_s=media.timeout_s, processes=2) as reader:
-        shown = MediaFiles(folder, reader, media.picture_side).write(wanted if media.copied else (), advance)
+        tags = MediaFiles(folder, reader, media.picture_side).write(references if media.copied else (), advance)
     for page in report.pages:
-        write_data(folder / "data" / page.name, page, shown)
+        write_data(folder / "data" / page.name, page, tags)
     with styled():
         write_pages(folder, report)

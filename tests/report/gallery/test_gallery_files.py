@@ -70,7 +70,7 @@ def test_a_folder_of_others_is_left_alone(runs: Runs, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(WrongUse, match="holds something that is no report"):
+    with pytest.raises(WrongUse, match="holds other files and no report"):
         call("report", runs[1], "--out", mine)
     assert [file.name for file in mine.iterdir()] == ["thesis.txt"]
 
