@@ -5,7 +5,6 @@ Shapes:  n tokens of a medium · e encoder width
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,16 +37,11 @@ class Openers:
 
     def __init__(self) -> None:
         self._openers: dict[str, Opener] = {}
-        self._lock = threading.Lock()
 
     def add(self, sample: Sample, opener: Opener | None) -> None:
         """Register the opener of a sample's media."""
-        if opener is None:
-            return
-        for media in sample.media:
-            if media.uri.startswith(ROW):
-                with self._lock:
-                    self._openers[_container(media.uri)] = opener
+        if opener is not None:
+            self._openers |= {_container(media.uri): opener for media in sample.media if media.uri.startswith(ROW)}
 
     def __call__(self, uri: str) -> bytes:
         """The bytes behind a ``row:`` uri."""

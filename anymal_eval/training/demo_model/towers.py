@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -111,13 +112,7 @@ def train(
 
 def _save(encoder: Encoder, path: Path) -> None:
     if isinstance(encoder, IMU2CLIP):
-        _save_motion(encoder, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, path)
     else:
         encoder.get_submodule("model").save_pretrained(path, safe_serialization=True)  # type: ignore[operator]
-
-
-def _save_motion(encoder: IMU2CLIP, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, path)

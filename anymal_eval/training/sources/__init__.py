@@ -76,11 +76,6 @@ def catalog() -> Catalog:
     return Catalog("kind of training data", [Path(__file__).parent])
 
 
-def names() -> list[str]:
-    """All kinds, sorted. Imports none."""
-    return catalog().names()
-
-
 def open_data(address: str, *, prompt: str = "", skip_missing: bool = False) -> TrainingData:
     """Open ``KIND:PATH``, such as ``pairs:train.jsonl``; each kind's file documents its path.
 

@@ -9,13 +9,13 @@ import pytest
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData, NotInCatalog, WrongUse
 from anymal_eval.records import Media
-from anymal_eval.training.sources import names, open_data
+from anymal_eval.training.sources import catalog, open_data
 from tests.training.sources.conftest import Write
 
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from anymal_eval.training.sources import names; assert 'pairs' in names();"
+        "import sys; from anymal_eval.training.sources import catalog; assert 'pairs' in catalog().names();"
         "heavy = {'torch', 'numpy', 'datasets'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -104,7 +104,7 @@ def test_media_that_are_not_there(lines: Write, picture: Write) -> None:
 
 
 def test_names(tmp_path: Path) -> None:
-    assert names() == sorted(names())
+    assert catalog().names() == sorted(catalog().names())
     with pytest.raises(NotInCatalog, match="no kind of training data named 'pair'; did you mean pairs"):
         open_data("pair:x.jsonl")
     with pytest.raises(WrongUse, match="'pairs' names no file; write pairs:PATH"):
