@@ -65,7 +65,7 @@ class Chat:
         """Add one marker token per medium to the tokenizer, in memory only.
 
         Raises:
-            BadCheckpoint: a template is asked for and the tokenizer has none.
+            BadCheckpoint: ``style`` is template and the tokenizer has none.
         """
         from tokenizers import AddedToken
 

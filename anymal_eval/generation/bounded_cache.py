@@ -37,8 +37,7 @@ class BoundedCache(Generic[V]):
         """The value of a key. The first thread computes it with ``make``; the others wait for it.
 
         Raises:
-            RequestFailed: ``make`` raised it. It is kept and raised to later callers too, so that a decoder that hangs
-                is waited for once.
+            RequestFailed: ``make`` raised it. Later callers get it too: a decoder that hangs is waited for once.
         """
         with self._lock:
             found = self._entries.get(key)

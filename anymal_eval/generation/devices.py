@@ -34,7 +34,7 @@ def memory_guard(doing: str) -> Iterator[None]:
     """Turn torch's errors about exhausted memory into ours.
 
     Raises:
-        OutOfMemory: says what was being done.
+        OutOfMemory: names what was being done.
     """
     import torch
 

@@ -70,7 +70,7 @@ def float32_head(model: Any, last: int | None = None) -> Iterator[None]:
 
     Logits of 16 bits tie: the two best options of a question get the same score in up to a fifth of the rows. The
     hidden states stay as they are; the output head is applied to them in float32, a part of the vocabulary at a time.
-    What the class does with logits afterwards (scaling, soft-capping) is done to these.
+    The class scales or caps them afterwards as it does its own logits.
 
     A head in float32 is left alone, and so is one that is no plain linear layer (quantised, or with adapters).
 

@@ -73,7 +73,7 @@ class OptionRanker:
             return [self.rank_whole_prompts(inputs, options[0])]
 
     def rank_whole_prompts(self, inputs: Mapping[str, Tensor], options: Options) -> tuple[float, ...]:
-        """Rank one row by computing the whole prompt anew for each option, as any class can."""
+        """Rank one row by computing the whole prompt again for each option, as any class can."""
         import torch
 
         totals = []

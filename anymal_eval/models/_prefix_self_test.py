@@ -26,11 +26,11 @@ NOISE = 4.0
 GREEDY, BEAMS = Decoding(max_new_tokens=5), Decoding(max_new_tokens=5, beams=2)
 OPTIONS = ("yes", "no", "it is neither of these")
 QUESTIONS = ("What is this?", "How many things are there, where are they, and which of them is the largest?")
-# The wordings decide whether the test passes, which the manifest records: they stay as they are.
+# Requests that another version tested with other texts could pass or fail where this one does not: they are fixed.
 PREAMBLE = "All that is known of this matter was written down here, in one long sentence, before it was asked: "
 IMAGE_SIZES = ((96, 64), (48, 120))  # two shapes, which some processors cut into different numbers of tiles
 AUDIO_SECONDS = (0.5, 0.9)
-# What classes raise that were not written for this; anything else is a bug, to be shown.
+# Errors of classes that do not support this; anything else is a bug and is raised.
 REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 

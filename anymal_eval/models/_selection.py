@@ -93,7 +93,7 @@ class ModelSpec:
 
     @property
     def opens_media(self) -> bool:
-        """Whether it opens the files of the media; ``opens_media = False`` in its module or class says no."""
+        """Whether it opens the files of media: True unless its module or class has ``opens_media = False``."""
         return bool(getattr(self.module, "opens_media", True))
 
     def load(self) -> Model:

@@ -1,4 +1,4 @@
-"""Answers from a file: the published answers of a system, scored as if it had just given them."""
+"""Answers from a file: recorded answers of a system, scored like those of a model."""
 
 import json
 import os
@@ -22,9 +22,9 @@ class Options:
 
     Attributes:
         checkpoint: the file (``--model replay:FILE``).
-        field: which part of a ScienceQA result file is read.
-        subset: ``answered`` leaves out examples that the file has no answer to, instead of calling them errors.
-        extract: the rule that reads a choice out of text; empty: the rule of the file's own layout.
+        field: the part of a ScienceQA result file to read.
+        subset: ``answered`` leaves out examples without an answer in the file, which are errors otherwise.
+        extract: the rule that reads a choice from text; empty for the rule of the file's layout.
     """
 
     checkpoint: str
@@ -35,7 +35,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedAnswer:
-    """What a file says of one example: a text, or option scores."""
+    """The answer to one example: a text, or option scores."""
 
     id: str
     answer: str | None = None
@@ -44,9 +44,15 @@ class RecordedAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A file as read: what it says, and the rule that its layout sets for reading a choice."""
+    """The contents of a file.
 
-    said: tuple[RecordedAnswer, ...]
+    Attributes:
+        answers: in the file's order.
+        extract: the layout's rule for reading a choice from text.
+        where: the file's name.
+    """
+
+    answers: tuple[RecordedAnswer, ...]
     extract: str = ""
     where: str = field(default="")
 
@@ -65,13 +71,13 @@ def load(options: Options) -> Model:
 
     Raises:
         MissingData: there is no such file.
-        BadData: it is truncated, of no known layout, or holds an id twice.
+        BadData: it is truncated, of no known layout, or has an id twice.
     """
     return _Replay(read(Path(options.checkpoint), options), options)
 
 
 def read(file: Path, options: Options) -> Layout:
-    """Read a file of answers in any of the known layouts.
+    """Read a file in any of the known layouts.
 
     JSON lines with ``id`` and ``answer`` or ``option_scores``; VQA results; VizWiz results; COCO results; ScienceQA's
     ``results``/``outputs``; NExT-QA's ``{id: {"prediction": index}}``; How2QA's ``{id: index}``.
@@ -89,12 +95,12 @@ def read(file: Path, options: Options) -> Layout:
         if not isinstance(data, list):
             raise BadData(f"{file}: expected a list or an object of answers, found {type(data).__name__}")
         rows = [(f"{file}: row {number}", row) for number, row in enumerate(data, 1)]
-    said = tuple(_read_row(where, row) for where, row in rows)
-    return _unique(Layout(said=said, extract=_rule(said)), file)
+    answers = tuple(_read_row(where, row) for where, row in rows)
+    return _unique(Layout(answers=answers, extract=_rule(answers)), file)
 
 
 def _read_whole(file: Path) -> Any:
-    # A file of JSON lines may be called .json; its second line is then no part of the first value.
+    # JSON lines may be in a file named .json: its first line is then an object, and more lines follow.
     try:
         return read_json(file, ids_as_keys=True)
     except BadData as error:
@@ -109,9 +115,9 @@ def _read_whole(file: Path) -> Any:
         return [row for _, row in read_json_lines(file)]
 
 
-def _rule(said: Sequence[RecordedAnswer]) -> str:
-    """How choices are read where the layout does not say: by index where most answers are whole numbers."""
-    texts = [item.answer.strip() for item in said if item.answer is not None and item.answer.strip()]
+def _rule(answers: Sequence[RecordedAnswer]) -> str:
+    """The rule for choices in layouts without one of their own: ``index`` if most answers are whole numbers."""
+    texts = [item.answer.strip() for item in answers if item.answer is not None and item.answer.strip()]
     whole = sum(text.removeprefix("-").isdecimal() for text in texts)
     return "index" if whole * 2 > len(texts) else ""
 
@@ -121,7 +127,7 @@ def _read_row(where: str, row: object) -> RecordedAnswer:
         raise BadData(f"{where}: expected an object, found {type(row).__name__}")
     for id_key, answer_key in LAYOUTS:
         if id_key in row and (answer_key in row or (id_key == "id" and "option_scores" in row)):
-            return _said(where, row[id_key], row.get(answer_key), row.get("option_scores"))
+            return _answer(where, row[id_key], row.get(answer_key), row.get("option_scores"))
     known = "; ".join(f"{id_key}, {answer_key}" for id_key, answer_key in LAYOUTS)
     raise BadData(f"{where}: keys {', '.join(sorted(map(str, row)))} are no known layout; known are: {known}")
 
@@ -129,7 +135,7 @@ def _read_row(where: str, row: object) -> RecordedAnswer:
 LAYOUTS = (("id", "answer"), ("question_id", "answer"), ("image", "answer"), ("image_id", "caption"))
 
 
-def _said(where: str, name: object, answer: object, scores: object = None) -> RecordedAnswer:
+def _answer(where: str, name: object, answer: object, scores: object = None) -> RecordedAnswer:
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise BadData(f"{where}: the id must be text or a whole number, not {name!r:.80}")
     if scores is not None:
@@ -143,7 +149,7 @@ def _scores(where: str, scores: object) -> tuple[float, ...]:
     if not isinstance(scores, list) or not scores:
         raise BadData(f"{where}: option_scores must be a list of numbers")
     for score in scores:
-        # A whole number beyond every float would overflow where it is asked whether it is finite.
+        # Python integers can be larger than every float, so that math.isfinite would overflow.
         if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= sys.float_info.max:
             raise BadData(f"{where}: option score {score!r:.80} is not a finite number")
     return tuple(float(score) for score in scores)
@@ -156,31 +162,31 @@ def _read_mapping(file: Path, data: Mapping[str, Any], options: Options) -> Layo
         data = data[options.field]
         if not isinstance(data, dict):
             raise BadData(f"{file}: {options.field} must be an object of id to answer")
-        said = [_said(f"{file}: {options.field}", key, value) for key, value in data.items()]
-        # LLaVA's rule reads what the benchmark's own reads, and the bare letters of the models that came after it.
-        return Layout(said=tuple(said), extract=_rule(said) if options.field == "results" else "llava-2023")
-    said = []
+        answers = [_answer(f"{file}: {options.field}", key, value) for key, value in data.items()]
+        # LLaVA's rule reads all that the benchmark's own reads, and the bare letters of later models.
+        return Layout(answers=tuple(answers), extract=_rule(answers) if options.field == "results" else "llava-2023")
+    answers = []
     for key, value in data.items():
         if isinstance(value, dict):
             if "prediction" not in value:
                 raise BadData(f"{file}: {key}: expected a key 'prediction'")
             value = value["prediction"]
-        said.append(_said(f"{file}: {key}", key, value))
-    return Layout(said=tuple(said), extract=_rule(said))
+        answers.append(_answer(f"{file}: {key}", key, value))
+    return Layout(answers=tuple(answers), extract=_rule(answers))
 
 
 def _unique(layout: Layout, file: Path) -> Layout:
-    double = [name for name, count in Counter(item.id for item in layout.said).items() if count > 1]
+    double = [name for name, count in Counter(item.id for item in layout.answers).items() if count > 1]
     if double:
         raise BadData(f"{file}: {len(double)} ids stand in it more than once: {listed(double)}")
-    return Layout(said=layout.said, extract=layout.extract, where=str(file))
+    return Layout(answers=layout.answers, extract=layout.extract, where=str(file))
 
 
 class _Replay:
     def __init__(self, layout: Layout, options: Options) -> None:
         from anymal_eval import fingerprint
 
-        self._said = {item.id: item for item in layout.said}
+        self._answers = {item.id: item for item in layout.answers}
         self._where = layout.where
         self._subset = options.subset
         self.fingerprint = f"replay:{fingerprint.of_file(Path(layout.where))}"
@@ -191,15 +197,15 @@ class _Replay:
         }
 
     def expect(self, ids: Collection[str]) -> Collection[str]:
-        """Refuse a file that answers what is not in the data: it belongs to another benchmark, split or release."""
-        self._said = _under_their_names(self._said, ids, self._where)
-        unknown = [name for name in self._said if name not in ids]
+        """Refuse a file with ids that are not in the data: it belongs to another benchmark, split or release."""
+        self._answers = _by_data_id(self._answers, ids, self._where)
+        unknown = [name for name in self._answers if name not in ids]
         if unknown:
             raise BadData(
-                f"{self._where}: {len(unknown)} of its {len(self._said)} ids are not in the data: {listed(unknown)}"
+                f"{self._where}: {len(unknown)} of its {len(self._answers)} ids are not in the data: {listed(unknown)}"
             )
 
-        return self._said.keys() if self._subset == "answered" else ids
+        return self._answers.keys() if self._subset == "answered" else ids
 
     def prepare(self, request: Request) -> PlainText:
         return PlainText(request)
@@ -211,25 +217,23 @@ class _Replay:
         pass
 
     def _respond(self, request: Request) -> Response:
-        said = self._said.get(request.id)
-        if said is None:
+        found = self._answers.get(request.id)
+        if found is None:
             failure = Failure(kind="missing", message=f"{self._where} has no answer to {request.id}")
             return Response(id=request.id, failure=failure)
-        if said.option_scores is None:
-            return Response(id=request.id, answer=said.answer, finish="stop")
-        wanted = len(request.candidates)
-        if wanted and len(said.option_scores) != wanted:
-            message = f"{self._where}: {request.id} has {len(said.option_scores)} option scores for {wanted} options"
+        if found.option_scores is None:
+            return Response(id=request.id, answer=found.answer, finish="stop")
+        count = len(request.candidates)
+        if count and len(found.option_scores) != count:
+            message = f"{self._where}: {request.id} has {len(found.option_scores)} option scores for {count} options"
             raise BadData(message)
-        return Response(id=request.id, option_scores=said.option_scores, finish="ranked")
+        return Response(id=request.id, option_scores=found.option_scores, finish="ranked")
 
 
-def _under_their_names(
-    said: Mapping[str, RecordedAnswer], ids: Collection[str], where: str
-) -> dict[str, RecordedAnswer]:
-    """Answers under the data's ids: copies of some benchmarks write ``08291`` where others write ``8291``."""
+def _by_data_id(answers: Mapping[str, RecordedAnswer], ids: Collection[str], where: str) -> dict[str, RecordedAnswer]:
+    """Answers by the data's ids: copies of some benchmarks write ``08291`` where others write ``8291``."""
     found: dict[str, RecordedAnswer] = {}
-    for name, item in said.items():
+    for name, item in answers.items():
         bare = name.lstrip("0")
         known = bare if name not in ids and name.isdigit() and bare in ids else name
         if known in found:
@@ -239,5 +243,5 @@ def _under_their_names(
 
 
 def _read_by(phrase: Phrase, extract: str) -> Phrase:
-    # The scores of a file are compared as they are: it does not say how many tokens its options had.
+    # A file does not hold how many tokens its options have, so their scores are compared as they are.
     return replace(phrase, extract=extract, length_normalise=False)

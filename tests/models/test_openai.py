@@ -216,7 +216,7 @@ def test_what_a_chat_server_can_never_do_is_refused(asked: Model) -> None:
         asked.prepare(question(1, decoding=Decoding(beams=5)))
     with pytest.raises(WrongUse, match="no least length"):
         asked.prepare(question(1, decoding=Decoding(min_new_tokens=8)))
-    with pytest.raises(WrongUse, match="cannot be begun"):
+    with pytest.raises(WrongUse, match="cannot continue an answer"):
         asked.prepare(question(1, answer_prefix="Answer:"))
     sound = Message(role="user", parts=(Media(kind="audio", uri="x.wav"), "what?"))
     with pytest.raises(WrongUse, match="give -o media=audio"):

@@ -12,7 +12,7 @@ from anymal_eval.records import Message, Request
 
 
 def said(file: Path, **options: str) -> dict[str, str | None]:
-    return {item.id: item.answer for item in read(file, Options(checkpoint=str(file), **options)).said}  # type: ignore[arg-type]
+    return {item.id: item.answer for item in read(file, Options(checkpoint=str(file), **options)).answers}  # type: ignore[arg-type]
 
 
 def ask(model: object, name: str, candidates: tuple[str, ...] = ()) -> object:

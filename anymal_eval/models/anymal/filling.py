@@ -34,7 +34,7 @@ class Filled:
         media: all of them.
         encoded: those that were encoded now; the others were in the cache.
         not_stored: features that could not be written.
-        corrupt: entries of the cache that were damaged, and made anew.
+        corrupt: damaged entries of the cache, which were computed again.
         failed: why media could not be read, one message each.
     """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import RequestFailed, WrongUse
-from anymal_eval.models._prepared import failed_response, media_key, media_reader
+from anymal_eval.models._prepared import PreparedRequest, failed_response, media_key, media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from anymal_eval.models.openai.content import Content
 
 KEY = "OPENAI_API_KEY"
-# Requests given to ``answer`` at once, for each one in flight: the wait for the slowest comes once in so many rounds.
+# Requests of one ``answer`` for each one in flight: the wait for the slowest request comes once in so many rounds.
 ROUNDS = 4
 RANKED_BY_ONE_TOKEN = frozenset(string.ascii_uppercase) | frozenset(YES_NO_TRUE_FALSE)
 
-# A chat server gives no log-likelihood of a text: choices are asked for in words, and read from them.
+# A chat server gives no log-likelihood of a text: the model writes its choice, which is read from the text.
 WORDING: Wording = {
     **PLAIN_WORDING,
     "choice": Phrase(
@@ -49,17 +49,17 @@ class Options:
 
     Attributes:
         checkpoint: the model's name on the server (``--model openai:NAME``).
-        url: where the server's API begins.
-        key_env: the environment variable that holds the key; by default OPENAI_API_KEY, where it is set.
+        url: of the server's API, with ``/v1``.
+        key_env: the environment variable with the key; by default OPENAI_API_KEY, if it is set.
         concurrency: requests in flight at once.
-        timeout: seconds that one try may take, from the first byte sent to the last one read.
+        timeout: seconds of one try, from the first byte sent to the last one read.
         retries: further tries after a 429, a 5xx, a time-out or a cut connection.
-        media: what the model takes: image, audio, video (as pictures), with commas.
-        max_image_side: larger pictures are scaled down to it; 0 sends them as they are.
+        media: the media that the model takes, with commas: image, audio, video (as images).
+        max_image_side: larger images are scaled down to it; 0 sends them as they are.
         sample_rate: of the sounds sent, in Hz.
-        media_timeout: seconds after which a decoder is given up.
-        tokens_field: what the server calls the most tokens that it may write.
-        unlisted: ask for the model although the server does not list it.
+        media_timeout: seconds after which a decoder is killed.
+        tokens_field: the server's name for the limit of new tokens.
+        unlisted: use the model although the server does not list it.
     """
 
     checkpoint: str
@@ -77,7 +77,7 @@ class Options:
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
-    """What ``-o media=`` says; a server cannot be asked.
+    """The media of ``-o media=``: a server does not list them.
 
     Raises:
         WrongUse: it names a medium that no chat server takes.
@@ -91,10 +91,10 @@ def accepts(options: Options) -> frozenset[MediaKind]:
 
 
 def load(options: Options) -> Model:
-    """Ask the server which models it has.
+    """Connect to the server and look for the model in its list.
 
     Raises:
-        WrongUse: no server is there, it wants a key, or it does not list this model.
+        WrongUse: no server answers, it wants a key, or it does not list this model.
     """
     from anymal_eval.models.openai.client import Client, Server
     from anymal_eval.models.openai.content import Content
@@ -110,11 +110,11 @@ def load(options: Options) -> Model:
     content = Content(
         media_reader(options.media_timeout), max_side=options.max_image_side, sample_rate=options.sample_rate
     )
-    return _OpenAI(options, client, content, listed)
+    return OpenAIModel(options, client, content, listed)
 
 
 def _key(options: Options) -> str:
-    # Never part of a message: whoever mistakes the key's name for the key must not read it in a log.
+    # Messages never quote the option: a user may have given the key instead of its name, and messages end up in logs.
     if options.key_env and not options.key_env.isidentifier():
         raise WrongUse("model openai: option key_env must be the name of an environment variable, not the key itself")
     key = os.environ.get(options.key_env or KEY, "").strip()
@@ -126,20 +126,18 @@ def _key(options: Options) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A request as the server will get it, its media encoded."""
+class PreparedBody(PreparedRequest):
+    """A request with the body that is sent, its media encoded."""
 
-    request: Request
     body: Mapping[str, Any]
-    prefix_key: str | None
-    media_key: str | None
-    nbytes: int
-    prefix_tokens: int = 0
-    suffix_tokens: int = 0
 
 
-class _OpenAI:
-    """``fingerprint`` holds what the server says of the model, not where it is: it may come back on another port."""
+class OpenAIModel:
+    """A model on a chat server.
+
+    Its ``fingerprint`` holds the server's description of the model and not its address, so that a run can be resumed
+    on another port.
+    """
 
     def __init__(self, options: Options, client: Client, content: Content, listed: Mapping[str, Any]) -> None:
         self._options = options
@@ -150,15 +148,21 @@ class _OpenAI:
         self.batch_hint = ROUNDS * options.concurrency
         self.provenance: Mapping[str, Any] = {"url": options.url, "models": dict(listed)}
         name = fingerprint.of(
-            [options.checkpoint, _lasting(listed), sorted(self.accepts), options.max_image_side, options.sample_rate]
+            [
+                options.checkpoint,
+                _lasting_fields(listed),
+                sorted(self.accepts),
+                options.max_image_side,
+                options.sample_rate,
+            ]
         )
         self.fingerprint = f"openai:{name}"
 
-    def prepare(self, request: Request) -> _Ready:
-        """Encode the media and lay the request out as the API wants it.
+    def prepare(self, request: Request) -> PreparedBody:
+        """Encode the media and write the request in the form of the API.
 
         Raises:
-            WrongUse: no chat server can be asked like that.
+            WrongUse: a request that no chat server can answer.
             MediaError: a medium cannot be read.
         """
         self.refuse(request)
@@ -172,53 +176,55 @@ class _OpenAI:
         if request.decoding.stop:
             body["stop"] = list(request.decoding.stop)
         keys = "|".join(media_key(part, request.frames) for part in request.media) or None
-        return _Ready(request=request, body=body, prefix_key=keys, media_key=keys, nbytes=len(json.dumps(messages)))
+        return PreparedBody(
+            request=request, body=body, prefix_key=keys, media_key=keys, nbytes=len(json.dumps(messages))
+        )
 
     def refuse(self, request: Request) -> None:
-        """Say at once what a chat server can never do.
+        """Refuse a request that no chat server can answer.
 
         Raises:
-            WrongUse: ranking whole texts, beam search, a least length, an answer that is begun for the model, or a
-                medium that it was not said to take.
+            WrongUse: ranking of whole texts, beam search, a least length, a prefix of the answer, or a medium that is
+                not in ``-o media=``.
         """
-        how = request.decoding
-        unsaid = sorted({part.kind for part in request.media} - self.accepts)
-        if unsaid:
-            raise WrongUse(f"model openai was not said to take {unsaid[0]}: give -o media={unsaid[0]} if it does")
+        decoding = request.decoding
+        other = sorted({part.kind for part in request.media} - self.accepts)
+        if other:
+            raise WrongUse(f"model openai is not set up for {other[0]}: give -o media={other[0]} if the model takes it")
         if not set(request.candidates) <= RANKED_BY_ONE_TOKEN:
             raise WrongUse(
-                f"a chat server cannot rank whole texts by likelihood, and {request.id} asks for that "
-                f"({request.candidates[0]!r} ...): choose a protocol that asks for letters, or the model's own words "
-                "with --protocol plain"
+                f"a chat server cannot rank whole texts by likelihood, and {request.id} needs that "
+                f"({request.candidates[0]!r} ...): choose a protocol whose options are letters, or the model's own "
+                "prompts with --protocol plain"
             )
         if request.candidates:
             return
-        if how.beams > 1:
-            raise WrongUse(f"a chat server has no beam search, and the protocol wants {how.beams} beams")
-        if how.min_new_tokens > 1:
+        if decoding.beams > 1:
+            raise WrongUse(f"a chat server has no beam search, and the protocol wants {decoding.beams} beams")
+        if decoding.min_new_tokens > 1:
             raise WrongUse(
-                f"a chat server promises no least length, and the protocol wants {how.min_new_tokens} tokens"
+                f"a chat server has no least length, and the protocol wants {decoding.min_new_tokens} tokens"
             )
         if request.answer_prefix:
             raise WrongUse(
-                f"a chat server's answer cannot be begun for it, and the protocol wants {request.answer_prefix!r}"
+                f"a chat server cannot continue an answer, and the protocol wants the prefix {request.answer_prefix!r}"
             )
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        """Answer a batch, ``concurrency`` requests at once; a request that the server will not answer fails alone."""
-        items = [item for item in batch if isinstance(item, _Ready)]
-        found = self._client.ask_all([(item.request, item.body) for item in items])
+        """Answer a batch, ``concurrency`` requests at once; a request that fails at the server fails alone."""
+        items = [item for item in batch if isinstance(item, PreparedBody)]
+        found = self._client.complete([(item.request, item.body) for item in items])
         return [
             failed_response(item.request, one) if isinstance(one, RequestFailed) else one
             for item, one in zip(items, found, strict=True)
         ]
 
     def close(self) -> None:
-        """Close the connections and end the decoder processes."""
+        """Close the connections and stop the decoder processes."""
         self._client.close()
         self._content.close()
 
 
-def _lasting(listed: Mapping[str, Any]) -> dict[str, Any]:
-    # Servers put the time of their start and random permissions beside what the model is.
+def _lasting_fields(listed: Mapping[str, Any]) -> dict[str, Any]:
+    # Servers also list the time of their start and random permission ids, which say nothing about the model.
     return {key: listed[key] for key in ("id", "root", "parent", "max_model_len", "owned_by") if key in listed}

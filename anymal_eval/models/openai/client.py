@@ -1,4 +1,4 @@
-"""Talks to a chat server: many requests in flight, each tried again with back-off, and the key never told."""
+"""A client of chat servers: many requests in flight, retries with back-off, and the key in no message."""
 
 import asyncio
 import difflib
@@ -19,17 +19,17 @@ from anymal_eval.records import Request, Response
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 NO_KEY = frozenset({401, 403})
-# Full jitter: somewhere between at once and 0.5, 1, 2 ... 30 s, so that requests do not come back all together.
+# Full jitter: between 0 and 0.5, 1, 2 ... 30 s, so that requests are not repeated all at once.
 BACK_OFF = wait_random_exponential(multiplier=0.5, max=30.0)
-LONGEST_WAIT_S = 300.0  # however long a server says to stay away
-TOP_TOKENS = (20, 5, 0)  # how many likely tokens are asked for: OpenAI and vLLM give 20, TGI 5, others none
-SHOWN = 300  # characters of a server's complaint
-HIDDEN_FROM = 8  # a shorter "key" is a word such as EMPTY, which must not be cut out of answers
+LONGEST_WAIT_S = 300.0  # whatever a server's Retry-After wants
+TOP_TOKENS = (20, 5, 0)  # log-probabilities to request: OpenAI and vLLM give 20, TGI 5, others none
+MESSAGE_LENGTH = 300  # characters of a server's error message, before twice as many with our own words
+LEAST_KEY = 8  # a shorter "key" is a placeholder such as EMPTY, which must not be cut out of messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where it is, and how long it may take. ``url`` is where the API begins, with ``/v1`` where it has that."""
+    """Address, key and patience. ``url`` is that of the API, with ``/v1`` if it has that."""
 
     url: str
     key: str = field(default="", repr=False)
@@ -38,7 +38,7 @@ class Server:
 
 
 class TryAgain(ServerFailed):
-    """A failure that may pass; ``after_s`` is what the server asked for."""
+    """A failure that may pass; ``after_s`` is the server's Retry-After."""
 
     def __init__(self, message: str, after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class Client:
     """Used by one thread at a time.
 
     Raises:
-        WrongUse: the address is none, or holds a secret that would be written into the run folder.
+        WrongUse: the address is no URL, or holds a secret, which would be written into the run folder.
     """
 
     def __init__(self, server: Server, *, concurrency: int) -> None:
@@ -63,7 +63,7 @@ class Client:
         self._top = 0
         self._concurrency = concurrency
         self._headers = {"authorization": f"Bearer {server.key}"} if server.key else {}
-        # A proxy of the environment has no business between a machine and itself.
+        # A proxy from the environment must not stand between a machine and itself.
         self._proxied = parts.hostname not in ("localhost", "127.0.0.1", "::1")
         self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient(
@@ -74,13 +74,13 @@ class Client:
         )
 
     def listed(self, model: str, *, may_be_unlisted: bool = False) -> Mapping[str, Any]:
-        """What the server's list of models says of this one; empty where it keeps no list.
+        """The entry of a model in the server's list; empty if it has no list.
 
         Raises:
-            WrongUse: nobody answers there, a key is wanted, or the server lists other models only.
+            WrongUse: no server answers, it wants a key, or it lists other models only.
         """
         try:
-            said = httpx2.get(
+            reply = httpx2.get(
                 f"{self._url}/models",
                 headers=self._headers,
                 timeout=self._server.timeout_s,
@@ -90,12 +90,12 @@ class Client:
             raise WrongUse(
                 f"no server answers at {self._url} ({self._clean(error)}); start it, or give -o url=http://HOST:PORT/v1"
             ) from None
-        if said.status_code in NO_KEY:
+        if reply.status_code in NO_KEY:
             raise WrongUse(
-                f"the server at {self._url} refuses the key ({said.status_code}): "
+                f"the server at {self._url} refuses the key ({reply.status_code}): "
                 "put the right one into OPENAI_API_KEY, or name its variable with -o key_env=NAME"
             )
-        rows = _rows(said) if said.status_code == httpx2.codes.OK else []
+        rows = _rows(reply) if reply.status_code == httpx2.codes.OK else []
         names = [str(row.get("id", "")) for row in rows]
         if model in names:
             return rows[names.index(model)]
@@ -103,13 +103,13 @@ class Client:
             near = difflib.get_close_matches(model, names, n=3) or names[:3]
             raise WrongUse(
                 f"the server at {self._url} does not list {model!r}; did you mean {' or '.join(near)}? "
-                "(-o unlisted=true asks for it all the same)"
+                "(-o unlisted=true uses it all the same)"
             )
         return {}
 
-    def ask_all(self, asked: Sequence[tuple[Request, Mapping[str, Any]]]) -> list[Response | RequestFailed]:
-        """Ask all, ``concurrency`` at once; the answers or failures come in the order of the requests."""
-        return self._runner.run(self._ask_all(asked))
+    def complete(self, requests: Sequence[tuple[Request, Mapping[str, Any]]]) -> list[Response | RequestFailed]:
+        """Send requests, ``concurrency`` at once; responses or failures in the order of the requests."""
+        return self._runner.run(self._complete_all(requests))
 
     def close(self) -> None:
         """Close all connections. May be called again."""
@@ -117,29 +117,31 @@ class Client:
             self._runner.run(self._http.aclose())
             self._runner.close()
 
-    async def _ask_all(self, asked: Sequence[tuple[Request, Mapping[str, Any]]]) -> list[Response | RequestFailed]:
-        gate = asyncio.Semaphore(self._concurrency)
+    async def _complete_all(
+        self, requests: Sequence[tuple[Request, Mapping[str, Any]]]
+    ) -> list[Response | RequestFailed]:
+        slots = asyncio.Semaphore(self._concurrency)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(request, body, gate)) for request, body in asked]
+            tasks = [group.create_task(self._complete(request, body, slots)) for request, body in requests]
         return [task.result() for task in tasks]
 
-    async def _ask(
-        self, request: Request, body: Mapping[str, Any], gate: asyncio.Semaphore
+    async def _complete(
+        self, request: Request, body: Mapping[str, Any], slots: asyncio.Semaphore
     ) -> Response | RequestFailed:
-        # A request that waits to be tried again keeps its place: a server under strain gets less to do.
-        async with gate:
+        # A request that waits for its next try keeps its slot, so that an overloaded server gets fewer requests.
+        async with slots:
             try:
-                return read_completion(request, await self._complete(request, body))
+                return read_completion(request, await self._post_with_logprobs(request, body))
             except RequestFailed as error:
                 return type(error)(self._clean(error))
 
-    async def _complete(self, request: Request, body: Mapping[str, Any]) -> object:
+    async def _post_with_logprobs(self, request: Request, body: Mapping[str, Any]) -> object:
         while request.candidates and TOP_TOKENS[self._top]:
             tried = self._top
             try:
                 return await self._post({**body, "logprobs": True, "top_logprobs": TOP_TOKENS[tried]})
             except RefusesLogprobs:
-                # Others in flight may have found out as well: one step for all of them.
+                # Other requests in flight may have failed in the same way: one step for all of them.
                 self._top = max(self._top, tried + 1)
         return await self._post(body)
 
@@ -157,38 +159,38 @@ class Client:
 
     async def _once(self, body: Mapping[str, Any]) -> object:
         try:
-            # The client's own time-outs begin anew with each byte, which a server may send one by one.
+            # The client's own time-outs restart with each byte, which a server may send one by one.
             async with asyncio.timeout(self._server.timeout_s):
-                said = await self._http.post(f"{self._url}/chat/completions", json=body)
+                reply = await self._http.post(f"{self._url}/chat/completions", json=body)
         except (TimeoutError, httpx2.TimeoutException):
             raise TryAgain(f"the server did not answer within {self._server.timeout_s:g} s") from None
         except httpx2.RequestError as error:
             raise TryAgain(f"the connection failed: {type(error).__name__}: {error}") from None
-        if said.status_code != httpx2.codes.OK:
-            raise _complaint(said, "logprobs" in body)
+        if reply.status_code != httpx2.codes.OK:
+            raise _error(reply, "logprobs" in body)
         try:
-            return said.json()
+            return reply.json()
         except (ValueError, RecursionError) as error:
             raise ServerFailed(f"the server's answer is no JSON: {error}") from None
 
-    def _clean(self, said: object) -> str:
-        """A complaint on one line, without the key: servers repeat what they were sent."""
-        text = " ".join(str(said).split()) or type(said).__name__
+    def _clean(self, error: object) -> str:
+        """An error on one line, without the key: servers repeat what they were sent."""
+        text = " ".join(str(error).split()) or type(error).__name__
         key = self._server.key
-        return (text.replace(key, "***") if len(key) >= HIDDEN_FROM else text)[: 2 * SHOWN]
+        return (text.replace(key, "***") if len(key) >= LEAST_KEY else text)[: 2 * MESSAGE_LENGTH]
 
 
 class RefusesLogprobs(ServerFailed):
-    """The server does not give the probabilities of so many tokens."""
+    """The server does not give log-probabilities of so many tokens."""
 
 
-def _complaint(said: httpx2.Response, asked_logprobs: bool) -> RequestFailed:
-    code, text = _error_of(said)
-    message = f"the server answered {said.status_code} {said.reason_phrase}: {text}"
+def _error(reply: httpx2.Response, with_logprobs: bool) -> RequestFailed:
+    code, text = _code_and_text(reply)
+    message = f"the server answered {reply.status_code} {reply.reason_phrase}: {text}"
     lower = f"{code} {text}".lower()
-    if said.status_code in AGAIN:
-        return TryAgain(message, _retry_after(said.headers.get("retry-after", "")))
-    if asked_logprobs and ("logprob" in lower or "top_n_tokens" in lower):
+    if reply.status_code in AGAIN:
+        return TryAgain(message, _retry_after(reply.headers.get("retry-after", "")))
+    if with_logprobs and ("logprob" in lower or "top_n_tokens" in lower):
         return RefusesLogprobs(message)
     if "content_filter" in lower or "content_policy" in lower:
         return Refused(message)
@@ -197,12 +199,12 @@ def _complaint(said: httpx2.Response, asked_logprobs: bool) -> RequestFailed:
     return ServerFailed(message)
 
 
-def _error_of(said: httpx2.Response) -> tuple[str, str]:
+def _code_and_text(reply: httpx2.Response) -> tuple[str, str]:
     """The code and the text of an error, from the layouts of OpenAI, FastAPI and TGI, or the bare body."""
     try:
-        data = said.json()
+        data = reply.json()
     except (ValueError, RecursionError):
-        return "", said.text
+        return "", reply.text
     error = data.get("error", data) if isinstance(data, Mapping) else data
     if not isinstance(error, Mapping):
         return "", str(error)
@@ -210,9 +212,9 @@ def _error_of(said: httpx2.Response) -> tuple[str, str]:
     return str(error.get("code", "")), str(text)
 
 
-def _rows(said: httpx2.Response) -> list[Mapping[str, Any]]:
+def _rows(reply: httpx2.Response) -> list[Mapping[str, Any]]:
     try:
-        data = said.json()
+        data = reply.json()
     except (ValueError, RecursionError):
         return []
     rows = data.get("data") if isinstance(data, Mapping) else None
@@ -221,12 +223,12 @@ def _rows(said: httpx2.Response) -> list[Mapping[str, Any]]:
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.after_s if isinstance(error, TryAgain) else 0.0
-    return min(asked, LONGEST_WAIT_S) + BACK_OFF(state)
+    after = error.after_s if isinstance(error, TryAgain) else 0.0
+    return min(after, LONGEST_WAIT_S) + BACK_OFF(state)
 
 
 def _retry_after(header: str) -> float:
-    """Seconds to wait, from a number of them or a date; 0 where it is neither."""
+    """Seconds to wait, from a number or a date; 0 if it is neither."""
     try:
         return max(0.0, float(header))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A message as the chat API wants it: text, pictures as data URLs, sounds as base64 WAV, clips as pictures."""
+"""Messages in the form of the chat API: text, images as data URLs, sounds as base64 WAV, clips as images."""
 
 import base64
 import wave
@@ -16,13 +16,13 @@ from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media, Message
 
 Part = dict[str, Any]
-PASSED_ON = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-PASSED_BYTES = 8 << 20  # a larger file is sent anew, scaled or not
+UNCHANGED_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+UNCHANGED_BYTES = 8 << 20  # a larger file is encoded again, scaled or not
 FRAME_QUALITY = 95  # frames come from a lossy codec; as PNG they would be ten times as large
 
 
 class Content:
-    """Opens media and encodes them; thread safe. ``max_side`` 0 leaves pictures at their size."""
+    """Opens and encodes media, in any thread. ``max_side`` 0 leaves images at their size."""
 
     def __init__(self, reader: MediaReader, *, max_side: int, sample_rate: int) -> None:
         self._reader = reader
@@ -30,7 +30,7 @@ class Content:
         self._sample_rate = sample_rate
 
     def message(self, message: Message, frames: int) -> Part:
-        """One turn. Text alone is sent as a string, which every chat template takes.
+        """One message. Text alone is sent as a string, which every chat template takes.
 
         Raises:
             MediaError: a medium cannot be read.
@@ -43,7 +43,7 @@ class Content:
         return {"role": message.role, "content": parts}
 
     def close(self) -> None:
-        """End the decoder processes."""
+        """Stop the decoder processes."""
         self._reader.close()
 
     def _medium(self, media: Media, frames: int) -> Sequence[Part]:
@@ -60,10 +60,10 @@ class Content:
                 raise WrongUse("a chat server takes no motion data")
 
     def _image(self, media: Media) -> Part:
-        # Decoded in any case: half a picture must fail here, and not be answered by a server that forgives it.
+        # Decoded in any case: a truncated image must fail here, because a lenient server would answer it.
         pixels = self._reader.image(media)
         content = self._reader.read_bytes(media)
-        kind = _as_it_is(content) if max(pixels.shape[:2]) <= (self._max_side or max(pixels.shape[:2])) else None
+        kind = _unchanged_type(content) if max(pixels.shape[:2]) <= (self._max_side or max(pixels.shape[:2])) else None
         if kind is not None:
             return _image_part(kind, content)
         return _image_part("image/png", self._encoded(pixels, "PNG"))
@@ -97,9 +97,9 @@ def wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
     return out.getvalue()
 
 
-def _as_it_is(content: bytes) -> str | None:
-    """The type under which a file can be passed on unchanged; None where servers may see another picture in it."""
-    if len(content) > PASSED_BYTES:
+def _unchanged_type(content: bytes) -> str | None:
+    """The media type of a file that can be sent unchanged; None if servers may decode it to another image."""
+    if len(content) > UNCHANGED_BYTES:
         return None
     with Image.open(BytesIO(content)) as image:
         if image.mode not in ("RGB", "L") or image.has_transparency_data or getattr(image, "n_frames", 1) > 1:
@@ -108,7 +108,7 @@ def _as_it_is(content: bytes) -> str | None:
             turned = image.getexif().get(ORIENTATION, 1) != 1
         except DAMAGED:
             turned = True
-        return None if turned else PASSED_ON.get(image.format or "")
+        return None if turned else UNCHANGED_TYPES.get(image.format or "")
 
 
 def _image_part(kind: str, content: bytes) -> Part:

@@ -1,4 +1,4 @@
-"""A chat completion as a response: an answer, option scores from the first token, or why it is neither."""
+"""Reads a chat completion: an answer, option scores from the first token, or a failure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 from anymal_eval.errors import Refused, ServerFailed
 from anymal_eval.records import Finish, Request, Response
 
-# What servers call an end that the model chose; TGI has words of its own.
+# Servers' names for an end that the model chose; TGI has its own.
 STOPPED = ("stop", "eos", "eos_token", "stop_sequence")
-LEAST = -1e6  # no log p is below it; this and 1 leave out what is no number, too
+LEAST = -1e6  # no log p is below it; this and 1 also leave out NaN and infinity
 
 
 def read_completion(request: Request, data: object) -> Response:
-    """Read what the server sent with status 200.
+    """Read the server's reply with status 200.
 
-    Candidates are scored by the probabilities of the first token, where the server gave them; else the text is
-    the answer.
+    Candidates are scored by the log-probabilities of the first token, if the server gave them; else the text is the
+    answer.
 
     Raises:
-        ServerFailed: there is no whole answer in it.
-        Refused: the model, or a filter before it, declined.
+        ServerFailed: it holds no whole answer.
+        Refused: the model, or a content filter, declined.
     """
     choice = _first_choice(data)
     message = choice.get("message")
@@ -38,7 +38,7 @@ def read_completion(request: Request, data: object) -> Response:
     text = message.get("content")
     if not isinstance(text, str):
         raise ServerFailed(f"the server's answer has no text (finish_reason {finish!r})")
-    # JSON can hold half of a surrogate pair, which no file could.
+    # JSON can hold half of a surrogate pair, which UTF-8 cannot.
     text = text.encode("utf-8", "replace").decode("utf-8")
     return Response(
         id=request.id,
@@ -52,8 +52,8 @@ def read_completion(request: Request, data: object) -> Response:
 def candidate_scores(candidates: Sequence[str], choice: Mapping[str, Any]) -> tuple[float, ...] | None:
     """Log p of each candidate as the first token, summed over its spellings (`` Yes``, ``yes``).
 
-    A candidate that is not among the likeliest tokens gets the probability of the least likely of these, which
-    is more than it has. None where the server gave no probabilities, or no candidate is among them.
+    A candidate that is not among the likeliest tokens gets the log-probability of the least likely of these, an upper
+    bound of its own. None if the server gave none, or no candidate is among them.
 
     >>> top = [{"token": " Yes", "logprob": -0.5}, {"token": "No", "logprob": -1.5}, {"token": "It", "logprob": -4}]
     >>> candidate_scores(("no", "yes"), {"logprobs": {"content": [{"top_logprobs": top}]}})
@@ -97,16 +97,16 @@ def _first_choice(data: object) -> Mapping[str, Any]:
     return choices[0]
 
 
-def _finish(said: object, text: str) -> Finish | None:
-    if said == "length":
+def _finish(reason: object, text: str) -> Finish | None:
+    if reason == "length":
         if not text.strip():
             raise ServerFailed("the server cut the answer off before its first word (finish_reason 'length')")
         return "length"
-    if said in STOPPED:
+    if reason in STOPPED:
         return "stop"
-    if said is None and text.strip():
+    if reason is None and text.strip():
         return None
-    raise ServerFailed(f"the server did not finish the answer (finish_reason {said!r})")
+    raise ServerFailed(f"the server did not finish the answer (finish_reason {reason!r})")
 
 
 def _count(data: object, name: str) -> int | None:
@@ -115,6 +115,6 @@ def _count(data: object, name: str) -> int | None:
     return count if type(count) is int else None
 
 
-def _line(said: object) -> str:
-    text = said.get("message", said) if isinstance(said, Mapping) else said
+def _line(message: object) -> str:
+    text = message.get("message", message) if isinstance(message, Mapping) else message
     return " ".join(str(text).split())[:300]
