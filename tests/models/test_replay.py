@@ -76,7 +76,7 @@ def test_scienceqa_outputs_are_read_by_the_rule_that_knows_bare_letters_too(tmp_
         ('[{"id": "1", "option_scores": []}]', "must be a list of numbers"),
         ('[{"id": "1", "option_scores": [NaN, 1]}]', "is not a finite number"),
         (f'[{{"id": "1", "option_scores": [1{"0" * 400}, 1]}}]', "is not a finite number"),
-        ('{"30351": 2, "7": 1, "30351": 3}', "1 keys stand in one object more than once: 30351"),
+        ('{"30351": 2, "7": 1, "30351": 3}', "1 keys are in one object more than once: 30351"),
         (f'[{{"question_id": {"9" * 5000}, "answer": "a"}}]', "limit .* for integer string conversion"),
         ("[" * 100_000, "maximum recursion depth"),
         (json.dumps({"annotations": [{"question_id": n} for n in range(999)]}), "must be text or an index, not .{80}$"),
