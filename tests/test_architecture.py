@@ -1,4 +1,4 @@
-"""The layers hold, listing things stays cheap, files stay short, and importing has no side effects."""
+"""Imports point one way without circles, listing stays cheap, files have a sensible length, imports have no effects."""
 
 import ast
 import json
@@ -41,18 +41,31 @@ LAYERS = [
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 HEAVY = {"torch", "transformers", "numpy", "scipy", "pandas", "datasets", "evaluate", "pydantic", "PIL"}
-LONGEST = 400
+LONGEST, SHORTEST = 400, 25
+LONGEST_CLI = 1_700  # all of cli/: options, printing and exit codes only
+# A file of these folders is one thing that can be added, however small.
+CATALOGS = {"anymal/encoders", "cli", "demo/layouts", "metrics", "models", "training/sources"}
+SHORT = {"version.py": "any part can import it, and the build reads it"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def _imports(file: Path) -> set[str]:
+def _imported(file: Path) -> set[str]:
+    """Every name that a file imports, also inside functions and under TYPE_CHECKING."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {n.split(".")[1] for n in names if n.startswith("anymal_eval.")}
+    return {name for name in names if name.startswith("anymal_eval.")}
+
+
+def _imports(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in _imported(file)}
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
@@ -65,14 +78,47 @@ def test_imports_point_back(file: Path) -> None:
     assert not wrong, f"{own} must not import {wrong}"
 
 
+def test_no_import_circles() -> None:
+    modules = {_module(file) for file in FILES}
+    imports = {
+        _module(file): {name if name in modules else name.rpartition(".")[0] for name in _imported(file)} & modules
+        for file in FILES
+    }
+    # Without circles, removing the files that import no remaining file removes all of them.
+    while free := {name for name, own in imports.items() if not own - {name} & imports.keys()}:
+        imports = {name: own for name, own in imports.items() if name not in free}
+    assert not imports, f"a circle is among {sorted(imports)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_no_import_of_another_parts_private_module(file: Path) -> None:
+    own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    foreign = {name for name in _imported(file) if name.split(".")[1] != own}
+    private = {
+        name for name in foreign if any(part.startswith("_") and part != "__version__" for part in name.split("."))
+    }
+    assert not private, f"{own} must not import {private}"
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "tasks").glob("*.py")), ids=lambda f: f.stem)
 def test_tasks_name_no_model(file: Path) -> None:
     assert _imports(file) <= {"records", "sources", "task"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_files_stay_short(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
+def test_files_are_neither_long_nor_tiny(file: Path) -> None:
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST
+    name = file.relative_to(PACKAGE)
+    added = str(name.parent) in CATALOGS and not file.name.startswith("_")
+    small = file.name in ("__init__.py", "__main__.py") or added or str(name) in SHORT
+    assert lines >= SHORTEST or small, f"{name} is short: let it join the file that imports it"
+
+
+def test_the_command_line_is_options_and_printing() -> None:
+    files = sorted((PACKAGE / "cli").glob("*.py"))
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LONGEST_CLI
+    assert {file.name for file in files if file.name.startswith("_")} <= {"__init__.py", "_listing.py", "_progress.py"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["tasks"], ["models"], ["metrics"], ["protocols"]], ids=" ".join)
