@@ -1,4 +1,4 @@
-"""Strict reading: unknown keys, wrong types and broken files are said in one line."""
+"""Strict reading: unknown keys, wrong types and broken files are refused in one line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_the_caller_names_the_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"name": "a", "inner": {"number": 1}, "naem": "b"}, "f.json: naem"),
         ({"name": "a", "inner": {"number": 1, "numbr": 2}}, "f.json: inner.numbr"),
@@ -57,8 +57,8 @@ def test_the_caller_names_the_error() -> None:
         ({"name": "a", "inner": [1]}, "f.json: inner"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_key(data: object, said: str) -> None:
-    with pytest.raises(BadData, match=said) as caught:
+def test_what_does_not_fit_is_refused_by_key(data: object, message: str) -> None:
+    with pytest.raises(BadData, match=message) as caught:
         codec.decode(Outer, data, "f.json")
     assert "\n" not in str(caught.value)
 

@@ -66,9 +66,9 @@ def test_a_wrong_backbone_is_refused_by_name(part: str, copy: Path, tmp_path: Pa
     if not other.exists():
         tiny.write(other, seed=1)
     medium = {"llm": "llm", "clip": "image", "clap": "audio", "videomae": "video"}.get(part, "imu")
-    said = "wrong language model" if medium == "llm" else f"wrong {medium} encoder"
+    message = "wrong language model" if medium == "llm" else f"wrong {medium} encoder"
     with pytest.raises(
-        BadCheckpoint, match=rf"{said}.*trained with weights [0-9a-f]{{12}}, .*{part} has [0-9a-f]{{12}}"
+        BadCheckpoint, match=rf"{message}.*trained with weights [0-9a-f]{{12}}, .*{part} has [0-9a-f]{{12}}"
     ):
         checkpoint.load(copy, Loading(), {medium: str(other / "backbones" / part)})
 

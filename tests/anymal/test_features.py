@@ -109,7 +109,7 @@ def test_every_medium_comes_back_as_it_was(network: AnyMAL, tmp_path: Path, draw
     assert cache.counts.hits == 2
 
 
-def test_one_medium_asked_for_often_is_encoded_once(network: AnyMAL, draw: Draw) -> None:
+def test_equal_media_are_encoded_once(network: AnyMAL, draw: Draw) -> None:
     library = Library(network, draw, "image", 2)
     calls = network.encoder_calls
     one, two = library.items()
@@ -120,7 +120,7 @@ def test_one_medium_asked_for_often_is_encoded_once(network: AnyMAL, draw: Draw)
 
 
 @pytest.mark.parametrize("where", [3, 40, 120, -1, -300])
-def test_a_corrupt_entry_is_noticed_recomputed_and_said(
+def test_a_corrupt_entry_is_reported_and_computed_again(
     network: AnyMAL, tmp_path: Path, draw: Draw, caplog: pytest.LogCaptureFixture, where: int
 ) -> None:
     library = Library(network, draw, "image", 3)
@@ -243,7 +243,7 @@ def test_filling_stays_under_the_limit(tmp_path: Path) -> None:
     assert cache.get(f"{0:064x}") is None
 
 
-def test_a_full_disk_costs_the_entry_and_is_said(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_costs_the_entry_and_is_reported(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = FeatureCache(small_disk / "features")
     with caplog.at_level(logging.WARNING):
         for i in range(5):

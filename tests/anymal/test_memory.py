@@ -38,9 +38,9 @@ def batch(network: AnyMAL, *, answers: bool) -> Batch:
     return network.rows(prompts, media, [(6,) * NEW] * len(LENGTHS) if answers else None)
 
 
-def near(said: int, counted: int, what: str) -> None:
-    print(f"{what}: said {said}, counted {counted}, {100 * (said / max(counted, 1) - 1):+.2f} %")
-    assert abs(said - counted) <= TOLERANCE * counted
+def near(estimated: int, counted: int, what: str) -> None:
+    print(f"{what}: estimated {estimated}, counted {counted}, {100 * (estimated / max(counted, 1) - 1):+.2f} %")
+    assert abs(estimated - counted) <= TOLERANCE * counted
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def near(said: int, counted: int, what: str) -> None:
 )
 def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dtype, quantize: Quantization) -> None:
     loading = Loading(precision=precision, quantize=quantize)
-    said = estimate(config, loading, Workload(rows=1, text_tokens=4, new_tokens=0)).weights
+    estimated = estimate(config, loading, Workload(rows=1, text_tokens=4, new_tokens=0)).weights
     network = create(config, loading)
     counted: dict[str, dict[str, int]] = {}
     parts = {"llm": network.llm.model, "projectors": network.projectors}
@@ -58,15 +58,15 @@ def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dt
         for name, kind, tensor in stored(module):
             own = counted.setdefault("lora" if "lora_" in name else part, {})
             own[kind] = own.get(kind, 0) + tensor.nbytes
-    assert {part: sorted(kinds) for part, kinds in said.items()} == {p: sorted(k) for p, k in counted.items()}
+    assert {part: sorted(kinds) for part, kinds in estimated.items()} == {p: sorted(k) for p, k in counted.items()}
     for part, kinds in counted.items():
         for kind, size in kinds.items():
-            near(said[part][kind], size, f"{part} {kind}")
+            near(estimated[part][kind], size, f"{part} {kind}")
 
 
 def test_a_training_step(config: AnyMALConfig) -> None:
     work = Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True)
-    said = estimate(config, Loading(), work)
+    estimated = estimate(config, Loading(), work)
     network = create(config, Loading()).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in [*network.parameters(), *network.buffers()]}
     kept: dict[int, int] = {}
@@ -79,29 +79,31 @@ def test_a_training_step(config: AnyMALConfig) -> None:
     # the autograd engine's own word for what it keeps, not our counter
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = network.loss(batch(network, answers=True))
-    near(said.activations, sum(kept.values()), "activations")
+    near(estimated.activations, sum(kept.values()), "activations")
     trained = [value for value in network.parameters() if value.requires_grad]
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = sum(value.grad.nbytes for value in trained if value.grad is not None)
-    near(said.gradients, gradients, "gradients")
+    near(estimated.gradients, gradients, "gradients")
     optimiser = torch.optim.AdamW(trained)
     optimiser.step()
     states = sum(value.nbytes for state in optimiser.state.values() for value in state.values() if value.ndim)
-    near(said.optimiser, states, "optimiser")
+    near(estimated.optimiser, states, "optimiser")
 
 
 def test_the_peak_of_a_training_step(config: AnyMALConfig) -> None:
-    said = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True))
+    estimated = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True))
     network = create(config, Loading()).train()
     with LiveBytes([*network.parameters(), *network.buffers()]) as live:
         network.loss(batch(network, answers=True)).backward()  # type: ignore[no-untyped-call]
-        near(said.gradients, sum(v.grad.nbytes for v in network.parameters() if v.grad is not None), "gradients")
-    near(said.activations + said.working + said.gradients, live.peak, "peak of activations and gradients")
+        near(estimated.gradients, sum(v.grad.nbytes for v in network.parameters() if v.grad is not None), "gradients")
+    near(
+        estimated.activations + estimated.working + estimated.gradients, live.peak, "peak of activations and gradients"
+    )
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
-    said = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams))
+    estimated = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, beams=beams))
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
         rows = batch(network, answers=False)
         encoding = live.peak
@@ -109,21 +111,21 @@ def test_generating(config: AnyMALConfig, network: AnyMAL, beams: int) -> None:
         shared = network.prefill(rows)
         peak = max(encoding, live.peak - shared.nbytes)
         if beams == 1:
-            near(said.activations, peak, "activations of a forward pass")
+            near(estimated.activations, peak, "activations of a forward pass")
         del shared
     positions = rows.embeds.shape[1] + NEW - 1
     text = network.llm.model.config
     size = 3 * beams * positions * text.num_hidden_layers * 2 * text.num_key_value_heads * text.head_dim * 4
-    near(said.kv_cache, size, "kv cache")
+    near(estimated.kv_cache, size, "kv cache")
     with torch.no_grad(), LiveBytes([*network.parameters(), *network.buffers()]) as live:
         network.generate(batch(network, answers=False), Decoding(max_new_tokens=NEW, min_new_tokens=NEW, beams=beams))
-    whole = said.activations + said.kv_cache
-    print(f"generate, {beams} beams: said {whole}, counted {live.peak}")
+    whole = estimated.activations + estimated.kv_cache
+    print(f"generate, {beams} beams: estimated {whole}, counted {live.peak}")
     assert abs(whole - live.peak) < 0.1 * live.peak, "generate keeps scores and sequences besides"
 
 
 def test_the_presets_are_told_without_their_weights() -> None:
     for name, parameters, projector in [("13b-image", 13.0e9, 93e6), ("7b-imu", 6.74e9, 2.1e6)]:
-        said = estimate(preset(name), Loading(precision=torch.bfloat16), Workload(new_tokens=1))
-        assert said.weights["llm"]["bf16"] / 2 == pytest.approx(parameters, rel=0.01)
-        assert said.weights["projectors"]["fp32"] / 4 == pytest.approx(projector, rel=0.02)
+        estimated = estimate(preset(name), Loading(precision=torch.bfloat16), Workload(new_tokens=1))
+        assert estimated.weights["llm"]["bf16"] / 2 == pytest.approx(parameters, rel=0.01)
+        assert estimated.weights["projectors"]["fp32"] / 4 == pytest.approx(projector, rel=0.02)

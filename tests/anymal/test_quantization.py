@@ -99,9 +99,9 @@ def test_quantized_models_generate_rank_and_take_adapters(folder: Path, kind: Qu
 
     net = network(folder, kind)
     batch = net.rows([PROMPT], [[torch.randn(8, WIDTH)]])
-    said = net.generate(batch, Decoding(max_new_tokens=3))
+    generated = net.generate(batch, Decoding(max_new_tokens=3))
     scores = net.rank(batch, [[ANSWER, (5,)]])
-    assert said[0].new_tokens == 3 or said[0].finish == "stop"
+    assert generated[0].new_tokens == 3 or generated[0].finish == "stop"
     net.llm.model = lora.attach(net.llm.model, LoraConfig(rank=4, alpha=8))
     assert net.rank(batch, [[ANSWER, (5,)]])[0] == pytest.approx(scores[0], abs=1e-4)
     motion = torch.linspace(-1, 1, 6000).reshape(1, 6, 1000)

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be what was asked for: each is refused in one clear line, before anything is asked."""
+"""Checkpoints that do not fit the wrapper are refused in one clear line, before any request."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def copied(tiny: Tiny, tmp_path: Path) -> Copy:
 
 
 def refused(typed: str, **options: str) -> str:
-    """What is said; one line, whether ``accepts`` or ``load`` says it."""
+    """The message of the refusal, one line, whether ``accepts`` or ``load`` refuses."""
     with pytest.raises(AnyMALEvalError) as caught:
         choose_model(typed, options).load()
     text = str(caught.value)
@@ -45,7 +45,7 @@ def configured(folder: Path, **content: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "config", "said"),
+    ("wrapper", "config", "message"),
     [
         ("blip2", {"model_type": "instructblip", "architectures": ["InstructBlipForConditionalGeneration"]},
          "it is a InstructBlipForConditionalGeneration; use --model instructblip:"),
@@ -58,9 +58,9 @@ def configured(folder: Path, **content: object) -> Path:
         ("blip2", {"format": 1, "network": {}}, "it is an AnyMAL checkpoint; use --model anymal:"),
     ],
 )  # fmt: skip
-def test_another_architecture(tmp_path: Path, wrapper: str, config: dict[str, object], said: str) -> None:
+def test_another_architecture(tmp_path: Path, wrapper: str, config: dict[str, object], message: str) -> None:
     folder = configured(tmp_path / "other", **config)
-    assert said.replace("a Instruct", "an Instruct") in refused(f"{wrapper}:{folder}")
+    assert message.replace("a Instruct", "an Instruct") in refused(f"{wrapper}:{folder}")
     with pytest.raises(BadCheckpoint):  # before anything is loaded, too
         _ = choose_model(f"{wrapper}:{folder}", {}).accepts
 
@@ -88,7 +88,7 @@ def test_a_hub_repository_offline() -> None:
 
 
 def test_a_hub_repository_in_the_cache(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As huggingface_hub keeps it; its commit is told."""
+    """As huggingface_hub keeps it; its commit is in the provenance."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     home = tmp_path / "models--own--tiny"
     shutil.copytree(tiny("blip2-opt"), home / "snapshots" / commit)
@@ -105,7 +105,7 @@ def test_a_hub_repository_in_the_cache(tiny: Tiny, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("name", "missing", "said"),
+    ("name", "missing", "message"),
     [
         ("blip2-opt", "config.json", "holds no config.json: it is no transformers checkpoint"),
         ("blip2-opt", "processor_config.json", "holds neither processor_config.json nor preprocessor_config.json"),
@@ -114,11 +114,11 @@ def test_a_hub_repository_in_the_cache(tiny: Tiny, tmp_path: Path, monkeypatch: 
         ("instructblip-t5", "qformer_tokenizer", "holds no qformer_tokenizer"),
     ],
 )
-def test_a_missing_file(name: str, missing: str, said: str, copied: Copy) -> None:
+def test_a_missing_file(name: str, missing: str, message: str, copied: Copy) -> None:
     folder = copied(name)
     part = folder / missing
     shutil.rmtree(part) if part.is_dir() else part.unlink()
-    assert said in refused(f"{name.split('-')[0]}:{folder}")
+    assert message in refused(f"{name.split('-')[0]}:{folder}")
 
 
 @pytest.mark.parametrize("content", ["{", "[1]"])
@@ -135,8 +135,8 @@ def test_weights_that_would_be_random(copied: Copy) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["query_tokens"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    said = refused(f"blip2:{folder}")
-    assert "lacks 1 weights of Blip2ForConditionalGeneration, first query_tokens" in said
+    message = refused(f"blip2:{folder}")
+    assert "lacks 1 weights of Blip2ForConditionalGeneration, first query_tokens" in message
     model = choose_model(f"blip2:{folder}", {"allow_new_weights": "true"}).load()
     assert model.remark == "1 new weights"  # type: ignore[attr-defined]
     assert model.provenance["new_weights"] == ["query_tokens"]  # type: ignore[attr-defined]

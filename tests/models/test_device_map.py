@@ -18,10 +18,10 @@ from tests.models.conftest import Open, Tiny
 CPU = '{"": "cpu"}'
 
 
-def asked(media: list[Media]) -> list[Any]:
+def requests_for(media: list[Media]) -> list[Any]:
     how = Decoding(max_new_tokens=6)
-    said = [request(f"q{n}", [media[n % 3]], QUESTIONS[n], decoding=how) for n in range(4)]
-    return [*said, request("r", [media[0]], "Which?", candidates=("yes", "a green hat"))]
+    generated = [request(f"q{n}", [media[n % 3]], QUESTIONS[n], decoding=how) for n in range(4)]
+    return [*generated, request("r", [media[0]], "Which?", candidates=("yes", "a green hat"))]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def asked(media: list[Media]) -> list[Any]:
 def test_answers_are_those_of_one_device(
     wrapper: str, name: str, spread: str, tiny: Tiny, opened: Open, media: list[Media]
 ) -> None:
-    requests = asked(media)
+    requests = requests_for(media)
     expected = ask(opened(wrapper, name), requests)
     assert opened(wrapper, name).provenance["device_map"] is None
     model: Any = choose_model(f"{wrapper}:{tiny(name)}", {"device_map": spread}).load()
@@ -46,19 +46,19 @@ def test_answers_are_those_of_one_device(
 @pytest.mark.parametrize("spread", ["auto", CPU])
 def test_the_language_model_of_anymal(spread: str, tmp_path: Path, pictures: list[Path]) -> None:
     checkpoint = tiny_anymal.write(tmp_path)
-    requests = asked([Media(kind="image", uri=str(file)) for file in pictures])
+    requests = requests_for([Media(kind="image", uri=str(file)) for file in pictures])
     found = []
     for options in ({}, {"device_map": spread}):
         model: Any = choose_model(f"anymal:{checkpoint}", options).load()
         found.append(ask(model, requests))
-        told = model.provenance["device_map"]
+        placed = model.provenance["device_map"]
         model.close()
-    assert set(told.values()) == {"cpu"}
+    assert set(placed.values()) == {"cpu"}
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
-    ("spread", "device", "said"),
+    ("spread", "device", "message"),
     [
         ("auto", "cpu", "--device cpu names one device, -o device_map=auto several: give one of them"),
         ("best", "auto", "-o device_map=best: write auto, balanced, balanced_low_0, sequential or a JSON object"),
@@ -67,10 +67,10 @@ def test_the_language_model_of_anymal(spread: str, tmp_path: Path, pictures: lis
         ('{"": "disk"}', "auto", "there is no device 'disk' here"),
     ],
 )
-def test_what_cannot_be_is_one_line(spread: str, device: str, said: str, tiny: Tiny, tmp_path: Path) -> None:
+def test_what_cannot_be_is_one_line(spread: str, device: str, message: str, tiny: Tiny, tmp_path: Path) -> None:
     checkpoint = tiny_anymal.write(tmp_path)
     for typed in (f"hf:{tiny('llava')}", f"anymal:{checkpoint}"):
         with pytest.raises(WrongUse) as caught:
             choose_model(typed, {"device_map": spread}, {"device": device}).load()
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
