@@ -2,10 +2,10 @@
 
     python benchmarks/check.py [--golden DIR] [--keep DIR]
 
-CIDEr: 10,000 bootstrap draws over the 5,000 images of the COCO Karpathy test, for PureT's captions where the golden
-data are here and for made-up scores of the same shape else; the value's interval and the paired difference of two runs.
-The check: two made-up runs of thirteen tasks, written as run folders (scores, statistics, results, digests), then
-``anymal-eval check`` as a process of its own, from its start to its last line. One example in ten changes.
+CIDEr: 10,000 bootstrap draws over the 5,000 images of the COCO Karpathy test split, for PureT's captions where the
+golden data are available, else for synthetic scores of the same shape: the value's interval and the paired difference
+of two runs. The check: two synthetic runs of thirteen tasks, written as run folders (scores, statistics, results,
+digests), then ``anymal-eval check`` in a process of its own, from start to end. One example in ten changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from anymal_eval.store.folder import RunFolder  # noqa: E402
 from anymal_eval.task import Task  # noqa: E402
 
 DRAWS = 10_000
-# Examples, and how many share a picture or clip on average.
+# Examples, and how many of them share an image or clip on average.
 SIZES = {
     "audiocaps": (975, 1), "coco": (5_000, 1), "hateful_memes": (1_000, 1), "how2qa": (3_115, 3),
     "imu_caption": (1_000, 1), "mmit_cap": (1_000, 1), "nextqa": (8_564, 9), "okvqa": (5_046, 1),
@@ -129,7 +129,7 @@ def write_run(root: Path, seed: int) -> None:
 
 
 def whole_check(folder: Path) -> None:
-    """Print the seconds of a whole check, and what it said."""
+    """Print the seconds of a whole check, and its output."""
     for name, seed in (("before", 1), ("after", 2)):
         write_run(folder / name, seed)
     command = [sys.executable, "-m", "anymal_eval", "check", str(folder / "after"), "--against", str(folder / "before")]

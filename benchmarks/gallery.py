@@ -1,10 +1,10 @@
-"""Writes and opens a report of 5,000 answers about 5,000 drawn photographs of 640 x 480.
+"""Writes and opens a report of 5,000 answers about 5,000 synthetic photographs of 640 x 480.
 
     python -m benchmarks.gallery [--examples 5000] [--keep DIR]
 
-What must hold on two cores: written in under 120 s, decoding included; the first page ready in under 2 s in Chromium,
-from the file system; the folder under 200 MB. The pictures are fields of colour with grain, saved at quality 92, and
-take as many bytes as COCO's photographs do (about 160 kB).
+The limits on two cores: written in under 120 s, decoding included; the first page ready in under 2 s in Chromium, from
+the file system; the folder under 200 MB. The images are fields of colour with grain, saved at quality 92, and have as
+many bytes as COCO's photographs (about 160 kB).
 """
 
 import argparse
@@ -27,7 +27,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 
 def photograph(file: Path, seed: int) -> None:
-    """Soft fields of colour, edges, and grain: about as hard to pack as a photograph."""
+    """Soft fields of colour, edges, and grain, which compress about as badly as a photograph."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC), dtype=np.int16)
@@ -38,7 +38,7 @@ def photograph(file: Path, seed: int) -> None:
 
 
 def lay(root: Path, examples: int) -> None:
-    """VQAv2's official files, a question a picture."""
+    """VQAv2's official files, one question per image."""
     folder = root / "vqav2"
     if folder.is_dir():
         return
@@ -106,9 +106,9 @@ def measure(root: Path, examples: int) -> dict[str, float]:
     lay(root / "data", examples)
     size = sum(file.stat().st_size for file in (root / "data" / "vqav2" / "val2014").iterdir())
     print(f"{examples} pictures of {size / examples / 1000:.0f} kB drawn in {time.perf_counter() - start:.0f} s")
-    asked = ("--data", "official", "--data-root", root / "data", "--tasks", "vqav2")
+    data = ("--data", "official", "--data-root", root / "data", "--tasks", "vqav2")
     for name, says in (("before", "red"), ("after", "yes")):
-        call("run", *asked, "--model", "constant", "-o", f"says={says}", "--out", root / name)
+        call("run", *data, "--model", "constant", "-o", f"says={says}", "--out", root / name)
     took = {
         "written, s": call("report", root / "after", "--against", root / "before", "--data-root", root / "data",
                            "--out", root / "report")
@@ -131,8 +131,8 @@ def main() -> int:
     for name, value in found.items():
         limit = LIMITS.get(name)
         failed += limit is not None and value >= limit
-        said = "" if limit is None else f"   limit {limit:g}{'' if value < limit else '  EXCEEDED'}"
-        print(f"{name:<22} {value:10.2f}{said}")
+        note = "" if limit is None else f"   limit {limit:g}{'' if value < limit else '  EXCEEDED'}"
+        print(f"{name:<22} {value:10.2f}{note}")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds, the ratios of their times, and the table of them in ``README.md``."""
+"""Interleaved rounds, the ratios of their times, and their table in ``README.md``."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def interleaved(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Seconds of every way, round by round, and what each gave last."""
+    """Seconds of every way, round by round, and the last result of each."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, Any] = {}
     for number in range(rounds):
@@ -49,7 +49,7 @@ def interleaved(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[s
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """The median of the rounds' ratios: what disturbs the machine disturbs neighbours alike."""
+    """The median of the rounds' ratios: a disturbance of the machine affects both times of a round."""
     return float(np.median([one / other for one, other in zip(slow, fast, strict=True)]))
 
 
@@ -66,12 +66,12 @@ def shared_rows(what: str, seconds: dict[str, list[float]]) -> list[Row]:
 
 
 def table(rows: Sequence[Row], rounds: int, threads: int) -> str:
-    """Markdown, with the machine named."""
+    """The table as Markdown, with the machine's name."""
     named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = named[0].split(":")[1].strip() if named else platform.machine()
     machine = f"{os.cpu_count()} cores of {processor}, {threads} of them computing"
     lines = [f"`python -m benchmarks.throughput --write`; medians of {rounds} interleaved rounds; {machine}.", ""]
-    lines += ["| what | measured | asked for |", "|---|---|---|"]
+    lines += ["| what | measured | required |", "|---|---|---|"]
     for row in rows:
         value = f"{row.value:,.0f}" if row.value > 100 else f"{row.value:.2f}"
         bound = f"{row.bound:,.0f}" if row.bound > 100 else f"{row.bound:g}"
@@ -80,7 +80,7 @@ def table(rows: Sequence[Row], rounds: int, threads: int) -> str:
 
 
 def write_section(name: str, text: str, file: Path = README) -> None:
-    """Replace one part of a page between its marks; the other parts stay."""
+    """Replace the part of a page between its marks."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     content = file.read_text() if file.is_file() else "# Benchmarks\n\nOne command a table; ratios in one run.\n"
     part = f"{begin}\n{text}\n{end}"

@@ -1,14 +1,13 @@
-"""What ``anymal/memory.py`` says against the peak resident growth of a process that really runs it.
+"""The estimate of ``anymal/memory.py`` against the peak resident growth of a process that runs the workload.
 
     python benchmarks/memory.py [--layers 6] [--folder /tmp/anymal-memory]
 
-Writes a random language model of more than 1 GB once, then runs each case in a process of its own: imports and a toy
-run first, so that neither libraries nor first-use buffers count, then the peak (VmHWM, reset in between) of load and
-run.
-Judged (15 %): fp32; training with ``anymal/allocator.py``, as who trains is to do it. Shown only: training without it,
-when glibc keeps what was freed (resident, but no tensor's); bf16 on a CPU, whose matrix products write numbers out in
-fp32 inside, in memory that belongs to no tensor; and a checkpoint stored in another type than it is run in, whose file
-is mapped besides the numbers made from it (resident, but pages the system may take back).
+Writes a random language model of more than 1 GB once, then runs each case in a process of its own: first imports and a
+toy run, so that neither libraries nor first-use buffers count, then the peak (VmHWM, reset in between) of load and run.
+Required to be within 15 %: fp32, and training with ``anymal/allocator.py``, which training uses. Only shown: training
+without it, where glibc keeps freed memory (resident, but of no tensor); bf16 on a CPU, whose matrix products use
+internal fp32 buffers; and a checkpoint stored in another type than it runs in, whose file is mapped in addition to the
+converted weights (resident, but pages that the system may take back).
 """
 
 import argparse
@@ -48,16 +47,16 @@ def main() -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.getcwd()}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         found = json.loads(done.stdout.splitlines()[-1])
-        error = 100 * (found["said"] / found["grown"] - 1)
-        said, grown = found["said"] / 2**20, found["grown"] / 2**20
-        print(f"{case:<15} said {said:7.0f} MiB, resident growth {grown:7.0f} MiB, {error:+.1f} %")
+        error = 100 * (found["estimate"] / found["grown"] - 1)
+        estimated, grown = found["estimate"] / 2**20, found["grown"] / 2**20
+        print(f"{case:<15} estimate {estimated:7.0f} MiB, resident growth {grown:7.0f} MiB, {error:+.1f} %")
         print(f"{'':<15} {found['parts']}", flush=True)
         failed |= case.startswith("fp32") and abs(error) > 15
     sys.exit(1 if failed else 0)
 
 
 def config(folder: Path, layers: int, stored: str = "llm") -> "AnyMALConfig":  # noqa: F821
-    """A large language model behind a toy motion encoder."""
+    """A large language model behind a toy IMU encoder."""
     from anymal_eval.anymal.config import read_config
 
     encoder = {"kind": "imu2clip", "path": str(folder / "imu.safetensors"), "width": 64}
@@ -72,7 +71,7 @@ def config(folder: Path, layers: int, stored: str = "llm") -> "AnyMALConfig":  #
 
 
 def write(folder: Path, layers: int) -> None:
-    """Both models, unless they are there."""
+    """Write both models, unless they exist."""
     from anymal_eval.anymal import tiny
 
     for place, size in ((folder, layers), (folder / "toy", 1)):
@@ -98,7 +97,7 @@ def toy(folder: Path) -> "AnyMALConfig":  # noqa: F821
 
 
 def measure(case: str, folder: Path, layers: int) -> dict[str, object]:
-    """Say it, run the toy, forget the peak, run the real one."""
+    """Estimate, run the toy, reset the peak, run the real model."""
     import gc
 
     import torch
@@ -113,18 +112,18 @@ def measure(case: str, folder: Path, layers: int) -> dict[str, object]:
     stored = "llm-bf16" if case == "bf16-generate" else "llm"
     loading = Loading(precision={"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
     work = Workload(rows=4, text_tokens=256, new_tokens=8, train=what == "train")
-    said = estimate(config(folder, layers, stored), loading, work)
+    memory = estimate(config(folder, layers, stored), loading, work)
     run(toy(folder / "toy"), loading, work)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
     run(config(folder, layers, stored), loading, work)
     parts = {
-        "weights": said.weight_bytes, "cache": said.kv_cache, "activations": said.activations, "working": said.working,
-        "gradients": said.gradients, "optimiser": said.optimiser,
+        "weights": memory.weight_bytes, "cache": memory.kv_cache, "activations": memory.activations,
+        "working": memory.working, "gradients": memory.gradients, "optimiser": memory.optimiser,
     }  # fmt: skip
     return {
-        "said": said.total,
+        "estimate": memory.total,
         "grown": status("VmHWM") - before,
         "parts": ", ".join(f"{name} {size / 2**20:.0f}" for name, size in parts.items()),
     }

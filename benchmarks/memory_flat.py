@@ -1,14 +1,14 @@
-"""Whether host memory stays flat while demo examples pass through ``prepare``: pictures, sounds, clips and motions.
+"""Whether host memory stays flat while demo examples pass through ``prepare``: images, audio, video, IMU recordings.
 
     python benchmarks/memory_flat.py --examples 10000
 
-Four tasks are asked in turn through the engine of ``run``, with the tiny AnyMAL network's own ``prepare``; its answers
-are left out, since they are not what is measured. The network keeps opened media for the next question about them,
-bounded in bytes and in number as in every run.
+Requests of four tasks, interleaved, run through the engine of ``run`` with the tiny AnyMAL network's own ``prepare``;
+``answer`` is replaced, because it is not measured. The network caches decoded media for further questions about them,
+limited in bytes and in number as in every run.
 
-Memory is the resident size of this process and of its decoders,
-sampled every 50 examples; the growth is from the median of the 500 examples after the first ``--after`` to the
-median of the last 500. Linux only. Exit code 1 where it grew by 5 % or more.
+Memory is the resident size of this process and of its decoders, sampled every 50 examples. The growth is from the
+median of the 500 examples after the first ``--after`` to the median of the last 500. Linux only. Exit code 1 where
+memory grew by 5 % or more.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MOST_GROWTH = 0.05
 
 
 class Preparing:
-    """The model's ``prepare`` and nothing else of it."""
+    """A model with the real ``prepare`` and an empty ``answer``."""
 
     def __init__(self, model: Model) -> None:
         self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
@@ -49,7 +49,7 @@ class Preparing:
 
 
 def requests(model: Model, examples: int) -> list[Request]:
-    """A quarter from each task, one of each in turn."""
+    """A quarter of the requests from each task, interleaved."""
     each = []
     for name in TASKS:
         task = catalog.tasks().get(name, "TASK", Task)
@@ -60,7 +60,7 @@ def requests(model: Model, examples: int) -> list[Request]:
 
 
 def resident_mib() -> float:
-    """Of this process and its children."""
+    """The resident memory of this process and its children."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task").glob("*/children")
     members = [own, *(int(child) for file in children for child in _read(file).split())]
@@ -82,7 +82,7 @@ def _read(file: Path) -> str:
 def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:
     model = Preparing(choose_model(f"anymal:{checkpoint}", {}).load())
     try:
-        asked = requests(model, examples)
+        made = requests(model, examples)
         sizes: list[float] = []
         done = failed = 0
         began = time.perf_counter()
@@ -95,7 +95,7 @@ def measure(examples: int, after: int, checkpoint: Path) -> dict[str, float]:
                 if done % EVERY == 0:
                     sizes.append(resident_mib())
 
-        run_requests(asked, model, sink, EngineSettings(batch_size=10))
+        run_requests(made, model, sink, EngineSettings(batch_size=10))
         seconds = time.perf_counter() - began
     finally:
         model.close()

@@ -1,9 +1,9 @@
-"""Score published systems' real answers with the command line, and print them beside what the official code says.
+"""Scores published systems' real answers with the command line and prints the official code's values next to ours.
 
     python -m benchmarks.parity
 
-The answers are the licensed slices of tests/golden/slices: 200 examples a benchmark, with values made by the official
-code or an independent transcription of it, never by ours.
+The answers are the licensed slices of tests/golden/slices: 200 examples per benchmark, with values from the official
+code or an independent transcription of it, never from ours.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ def main() -> int:
                 differing += abs(row["value"] - expected) > 1e-9
                 if metric == f"{headline['metric']}@{headline['version']}":
                     interval = f"[{100 * row['ci_low']:.2f}, {100 * row['ci_high']:.2f}]"
-                    said = [f"{100 * number:.4f}" for number in (row["value"], expected)]
-                    rows.append([task, system, metric, *said, interval, row["n"]])
+                    values = [f"{100 * number:.4f}" for number in (row["value"], expected)]
+                    rows.append([task, system, metric, *values, interval, row["n"]])
     columns = ["benchmark", "answers of", "metric", "ours x100", "official x100", "95 % interval", "n"]
     print(tabulate(rows, headers=columns, tablefmt="github", disable_numparse=True))
     print(f"\n{checked - differing} of {checked} values equal the official code's to 1e-9")

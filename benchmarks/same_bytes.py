@@ -94,19 +94,19 @@ def perform(place: Place, number: int, command: Sequence[str]) -> bool:
     Returns:
         Whether scoring again changed a file.
     """
-    said = printed(place, command)
+    text = printed(place, command)
     name = "-".join(word for word in (command[0], option(command, "--out")) if word)
     root = place.work / (option(command, "--out") or "none")
     changed: list[str] = []
     if command[0] == "run" and (root / "results.json").is_file():
         before = scored(root)
         data = ["--data-root", option(command, "--data-root")] if "--data-root" in command else []
-        said += printed(place, ["score", root.name, *data])
+        text += printed(place, ["score", root.name, *data])
         changed = [file for file, digest in scored(root).items() if before.get(file) != digest]
-        told = f"changed by scoring again: {', '.join(changed) or 'nothing'}\n"
-        said += told
-        print(f"  {told}", end="", flush=True)
-    (place.out / f"{number:02}-{name}.txt").write_text(said, encoding="utf-8")
+        note = f"changed by scoring again: {', '.join(changed) or 'nothing'}\n"
+        text += note
+        print(f"  {note}", end="", flush=True)
+    (place.out / f"{number:02}-{name}.txt").write_text(text, encoding="utf-8")
     return bool(changed)
 
 
@@ -119,8 +119,8 @@ def printed(place: Place, command: Sequence[str]) -> str:
     print(f"{what}, {time.perf_counter() - start:.1f} s, {computed:.1f} s of CPU", flush=True)
     if done.returncode:
         print(f"  {done.stderr.strip()[-300:]}", flush=True)
-    said = f"$ {' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n"
-    return said.replace(str(place.work.parent), "WORK").replace(str(place.checkout), "CHECKOUT")
+    text = f"$ {' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n"
+    return text.replace(str(place.work.parent), "WORK").replace(str(place.checkout), "CHECKOUT")
 
 
 def option(command: Sequence[str], name: str) -> str:
@@ -210,11 +210,11 @@ def responses(before: dict[str, Any], after: dict[str, Any]) -> str:
     if not pairs:
         return "only the order of rows or keys"
     fields = sorted({key for old, new in pairs for key in old.keys() | new.keys() if old.get(key) != new.get(key)})
-    said = f"{len(pairs)} of {len(before)} rows in {', '.join(fields)}"
+    text = f"{len(pairs)} of {len(before)} rows in {', '.join(fields)}"
     scores = [(old.get("option_scores") or [], new.get("option_scores") or []) for old, new in pairs]
     if fields == ["option_scores"] and all(len(old) == len(new) for old, new in scores):
-        said += f", by at most {max(float(np.abs(np.subtract(old, new)).max()) for old, new in scores):.3g}"
-    return said
+        text += f", by at most {max(float(np.abs(np.subtract(old, new)).max()) for old, new in scores):.3g}"
+    return text
 
 
 def arrays(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""Times our scorers and the official ones: one process, cold caches, taken in turns, median of five.
+"""Times our scorers and the official ones: one process, cold caches, interleaved, median of five.
 
     python benchmarks/scoring.py [--golden DIR] [--rounds 5]
 
-Captions: PureT's 5,000 captions of the COCO Karpathy test with their 25,010 references; tokenise, BLEU, ROUGE-L and
-CIDEr with pycocoevalcap (its tokeniser runs Java) and with ours. VQA: 4,084 questions of the VQAv2 validation set, each
-once, so that no more texts repeat than in the real data; answers of an AnyMAL re-implementation where there are
-(1,000), else the annotators' commonest; the 2021 rule, ours and a straight-line transcription of the official script
-(``official_vqa.py``).
+Captions: PureT's 5,000 captions of the COCO Karpathy test split with their 25,010 references; tokenization, BLEU,
+ROUGE-L and CIDEr with pycocoevalcap (its tokenizer runs Java) and with ours. VQA: 4,084 questions of the VQAv2
+validation set, each once, so that texts repeat no more often than in the real data; 1,000 answers of an AnyMAL
+re-implementation, else the annotators' most frequent answer; the 2021 rule, ours and a plain transcription of the
+official script (``official_vqa.py``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Work = Callable[[], dict[str, float]]
 
 
 def in_turns(works: dict[str, Work], rounds: int, prepare: Callable[[], None]) -> dict[str, float]:
-    """Median seconds of each, and that they agree on every value."""
+    """The median seconds of each; all values must agree."""
     took: dict[str, list[float]] = {name: [] for name in works}
     values: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
@@ -69,17 +69,17 @@ def captions(golden: Path, rounds: int) -> float:
     references: dict[int, list[dict[str, Any]]] = {}
     for row in json.loads((golden / "coco/captions_test5k.json").read_text())["annotations"]:
         references.setdefault(row["image_id"], []).append(row)
-    said = {row["image_id"]: [row] for row in json.loads((golden / "coco/predictions_puret.json").read_text())}
-    references = {image: references[image] for image in said}
+    captions = {row["image_id"]: [row] for row in json.loads((golden / "coco/predictions_puret.json").read_text())}
+    references = {image: references[image] for image in captions}
     examples = [
         Example(id=str(image), cluster=str(image), kind="caption", references=tuple(row["caption"] for row in rows))
         for image, rows in references.items()
     ]
-    answers = [Answer(state="ok", text=said[image][0]["caption"]) for image in references]
+    answers = [Answer(state="ok", text=captions[image][0]["caption"]) for image in references]
 
     def official() -> dict[str, float]:
         tokeniser = PTBTokenizer()
-        gts, res = tokeniser.tokenize(references), tokeniser.tokenize(said)
+        gts, res = tokeniser.tokenize(references), tokeniser.tokenize(captions)
         bleu = Bleu(4).compute_score(gts, res, verbose=0)[0]
         return {
             **{f"bleu_{n}": float(value) for n, value in enumerate(bleu, 1)},
@@ -108,16 +108,16 @@ def captions(golden: Path, rounds: int) -> float:
 def vqa(golden: Path, rounds: int) -> float:
     """Seconds of the official algorithm over seconds of ours."""
     run = json.loads((golden / "vqav2/predictions_reimplementation_seed42.json").read_text())["runs"][0]
-    said = {row["question_id"]: row["raw_answer"] for row in run["prediction_samples"]}
+    predicted = {row["question_id"]: row["raw_answer"] for row in run["prediction_samples"]}
     rows = json.loads((golden / "vqav2/vqav2_val_subset4084_annotations.json").read_text())["annotations"]
     texts = [tuple(item["answer"] for item in row["answers"]) for row in rows]
-    commonest = [Counter(references).most_common(1)[0][0] for references in texts]
-    answers = [said.get(row["question_id"], most) for row, most in zip(rows, commonest, strict=True)]
+    frequent = [Counter(references).most_common(1)[0][0] for references in texts]
+    answers = [predicted.get(row["question_id"], most) for row, most in zip(rows, frequent, strict=True)]
     examples = [
         Example(id=str(at), cluster=str(at), kind="short_answer", references=references)
         for at, references in enumerate(texts)
     ]
-    ours_said = [Answer(state="ok", text=text) for text in answers]
+    our_answers = [Answer(state="ok", text=text) for text in answers]
     annotated: list[Any] = []
 
     def fresh() -> None:  # the official algorithm changes its annotations, so each round gets new ones, untimed
@@ -131,7 +131,7 @@ def vqa(golden: Path, rounds: int) -> float:
 
     def ours() -> dict[str, float]:
         metric = get("vqa_accuracy@2021")
-        stats = metric.statistics(examples, ours_said)
+        stats = metric.statistics(examples, our_answers)
         return {metric.id: float(metric.reduce(stats, np.ones((1, len(stats))), {})[0, 0])}
 
     print(f"VQA accuracy, 2021 rule, {len(rows)} questions")

@@ -4,8 +4,8 @@
 
 (As a module: run as a script, this file would hide the standard library's ``statistics``.)
 
-Every draw makes a data set whose truth is known, asks the functions that ``run`` and ``check`` ask, and counts. The
-Monte Carlo error of a share p over D draws is sqrt(p (1 - p) / D): at 2,000 draws 0.5 points at 95 %, 0.9 at 80 %.
+Every draw makes a data set with a known truth, calls the functions of ``run`` and ``check``, and counts. The Monte
+Carlo error of a share p over D draws is sqrt(p (1 - p) / D): at 2,000 draws 0.5 points at 95 %, 0.9 at 80 %.
 """
 
 from __future__ import annotations
@@ -147,13 +147,13 @@ KINDS = ["red", "large", "small", "white", "young", "old", "wooden", "blue", "br
 
 
 def _caption(rng: np.random.Generator, scene: tuple[int, ...], slip: float) -> str:
-    """What one person says of a scene; every word may slip to another one."""
+    """One annotator's caption of a scene; every word may change to another one."""
     lists = (KINDS, NOUNS, VERBS, PLACES, KINDS)
-    told = [
+    chosen = [
         words[part if rng.random() > slip else rng.integers(len(words))]
         for words, part in zip(lists, scene, strict=True)
     ]
-    kind, noun, verb, place, other = told
+    kind, noun, verb, place, other = chosen
     forms = (
         f"a {kind} {noun} is {verb} near the {place}",
         f"a {noun} {verb} on a {other} {place}",

@@ -1,4 +1,4 @@
-"""What the engine saves and what it costs, as ratios in one run: rounds are interleaved, the median is given.
+"""What the engine saves and costs: medians of the ratios of interleaved rounds.
 
     python -m benchmarks.throughput [--only shared,hf,options,hf-options,features,waiting,ray,cost]
                                     [--rounds 5] [--write]
@@ -33,7 +33,7 @@ from benchmarks.measuring import Row, interleaved, ratio, shared_rows, table, ti
 HAND_PICTURES = 11  # of a batch of the hand-written loop at most; the engine's budget comes to the same
 
 
-def asked(model: Any, requests: Sequence[Request], size: int | None = None) -> dict[str, Response]:
+def run(model: Any, requests: Sequence[Request], size: int | None = None) -> dict[str, Response]:
     found: list[Response] = []
     run_requests(requests, model, found.extend, EngineSettings(batch_size=size))
     return {item.id: item for item in found}
@@ -43,11 +43,11 @@ def fresh(folder: Path, **options: Any) -> Any:
     return anymal.load(anymal.Options(checkpoint=str(folder), **options))
 
 
-def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
-    """Ask as if for the first time: nothing kept from before."""
+def cold(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
+    """Run the requests with empty caches."""
     for cache in (model.inputs.cached, model.tokens.cached, model.prefixes):
         cache.clear()
-    return asked(model, requests)
+    return run(model, requests)
 
 
 def turns(request: Request) -> list[Turn]:
@@ -69,15 +69,15 @@ def shared(folder: Path, rounds: int) -> list[Row]:
 
     @torch.no_grad()
     def plain() -> dict[str, str]:
-        said = {}
+        texts = {}
         for request in load.requests:
             rows = network.rows([network.chat.prompt(turns(request))], [tokens_of(request.media)])
-            said[request.id] = network.generate(rows, how)[0].text
-        return said
+            texts[request.id] = network.generate(rows, how)[0].text
+        return texts
 
     @torch.no_grad()
     def by_hand() -> dict[str, str]:
-        said = {}
+        found = {}
         for start in range(0, len(load.requests), 5 * HAND_PICTURES):
             chunk = load.requests[start : start + 5 * HAND_PICTURES]
             split = [network.chat.prompt(turns(request)).split() for request in chunk]
@@ -89,10 +89,10 @@ def shared(folder: Path, rounds: int) -> list[Row]:
             prefix = BatchedPrefix(prefixes=(network.prefill(heads),), rows=tuple(rows))
             batch = Batch(embeds=whole["inputs_embeds"], mask=whole["attention_mask"])
             texts = network.generate(batch, how, prefix)
-            said |= {request.id: one.text for request, one in zip(chunk, texts, strict=True)}
-        return said
+            found |= {request.id: one.text for request, one in zip(chunk, texts, strict=True)}
+        return found
 
-    ways = {"plain": plain, "by hand": by_hand, "engine": lambda: anew(model, load.requests)}
+    ways = {"plain": plain, "by hand": by_hand, "engine": lambda: cold(model, load.requests)}
     seconds, results = interleaved(ways, rounds)
     model.close()
     texts = {name: response.answer for name, response in results["engine"].items()}
@@ -122,7 +122,7 @@ def options(folder: Path, rounds: int) -> list[Row]:
                 scores[request.id].append(float(logits[range(len(tail)), list(tail)].sum()))
         return scores
 
-    seconds, results = interleaved({"alone": alone, "engine": lambda: anew(model, load.requests)}, rounds)
+    seconds, results = interleaved({"alone": alone, "engine": lambda: cold(model, load.requests)}, rounds)
     model.close()
     worst = max(
         abs(one - other)
@@ -138,20 +138,20 @@ def features(folder: Path, rounds: int) -> list[Row]:
     load, retrained = loads.encoded(folder, count=24)
     number = 0
 
-    def cold() -> int:
+    def first_run() -> int:
         nonlocal number
         number += 1
-        return first(load.checkpoint, folder / f"features-{number}")
+        return encoder_calls(load.checkpoint, folder / f"features-{number}")
 
-    def first(checkpoint: Path, cache: Path) -> int:
+    def encoder_calls(checkpoint: Path, cache: Path) -> int:
         model = models[checkpoint]
         model.inputs._cache = model.tokens._cache = anymal.open_cache(str(cache))
         before = model._network.encoder_calls
-        anew(model, load.requests)
+        cold(model, load.requests)
         return int(model._network.encoder_calls - before)
 
     models = {one: fresh(one) for one in (load.checkpoint, retrained)}
-    ways = {"cold": cold, "warm": lambda: first(retrained, folder / f"features-{number}")}
+    ways = {"cold": first_run, "warm": lambda: encoder_calls(retrained, folder / f"features-{number}")}
     seconds, results = interleaved(ways, rounds)
     for model in models.values():
         model.close()
@@ -162,7 +162,7 @@ def features(folder: Path, rounds: int) -> list[Row]:
 
 
 class Busy:
-    """Computes for a while over each batch, from data that take a while to come."""
+    """A model with slow preparation (it waits) and slow answers (it computes)."""
 
     fingerprint, accepts, wording = "busy", ALL_MEDIA, PLAIN_WORDING
 
@@ -192,10 +192,10 @@ def waiting(folder: Path, rounds: int) -> list[Row]:
     del folder
     requests, size, threads = bare(640), 16, 4
     computing = Busy(0.0, 60)
-    spent = min(timed(lambda: asked(computing, requests, size))[0] for _ in range(3))
+    spent = min(timed(lambda: run(computing, requests, size))[0] for _ in range(3))
     source = Busy(spent * threads / len(requests), 0)
     both = Busy(source.wait_s, 60)
-    ways = {name: (lambda m=m: asked(m, requests, size)) for name, m in
+    ways = {name: (lambda m=m: run(m, requests, size)) for name, m in
             (("computing", computing), ("waiting", source), ("both", both))}  # fmt: skip
     seconds, _ = interleaved(ways, rounds)
     longer = [max(pair) for pair in zip(seconds["computing"], seconds["waiting"], strict=True)]

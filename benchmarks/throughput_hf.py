@@ -1,4 +1,4 @@
-"""The rows of ``throughput.py`` about ``hf``: a tiny LLaVA, asked by hand and by the engine."""
+"""The rows of ``throughput.py`` about ``hf``: a tiny LLaVA, run by hand-written loops and by the engine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def write(folder: Path) -> Path:
 
 
 class Hand:
-    """Processor and class as documentation uses them, and a loop that shares what questions on a picture share."""
+    """Processor and class as in transformers' documentation, and a loop that shares the prefix of an image."""
 
     def __init__(self, folder: Path) -> None:
         hub = library()
@@ -89,22 +89,22 @@ class Hand:
             text=list(texts), images=[list(own) for own in pictures], add_special_tokens=False, return_tensors="pt"
         )
 
-    def said(self, ids: torch.Tensor) -> str:
+    def decode(self, ids: torch.Tensor) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text.strip()
 
     @torch.no_grad()
     def one_by_one(self, requests: Sequence[Request]) -> dict[str, str]:
-        said = {}
+        texts = {}
         for request in requests:
             inputs = self.inputs([self.text(request)], [[picture(request.media[0])]])
             out = self.model.generate(**inputs, **NEW)
-            said[request.id] = self.said(out[0, inputs["input_ids"].shape[1] :])
-        return said
+            texts[request.id] = self.decode(out[0, inputs["input_ids"].shape[1] :])
+        return texts
 
     @torch.no_grad()
     def shared(self, requests: Sequence[Request], each: int = 5) -> dict[str, str]:
-        said = {}
+        found = {}
         for start in range(0, len(requests), each * HAND_PICTURES):
             chunk = requests[start : start + each * HAND_PICTURES]
             texts = [self.text(request).split("<image>") for request in chunk]
@@ -122,12 +122,12 @@ class Hand:
                 for name in ("input_ids", "attention_mask")
             )
             out = self.model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **NEW)
-            said |= {one.id: self.said(row) for one, row in zip(chunk, out[:, ids.shape[1] :], strict=True)}
-        return said
+            found |= {one.id: self.decode(row) for one, row in zip(chunk, out[:, ids.shape[1] :], strict=True)}
+        return found
 
     @torch.no_grad()
     def scores(self, requests: Sequence[Request], reader: Any) -> dict[str, list[float]]:
-        """Every option as a whole prompt of its own."""
+        """The scores of the options, each from a whole prompt."""
         found: dict[str, list[float]] = {}
         for request in requests:
             frames = [Image.fromarray(frame) for frame in reader.video(request.media[0], request.frames)]
@@ -146,8 +146,8 @@ def picture(media: Media) -> Any:
     return Image.open(media.uri).convert("RGB")
 
 
-def anew(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
-    """Ask as if for the first time: nothing kept from before."""
+def cold(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
+    """Run the requests with empty caches."""
     model._decoded_media.clear()
     model.preprocessed.clear()
     model.prefix_sharing.clear()
@@ -169,7 +169,7 @@ def shared(folder: Path, rounds: int) -> list[Row]:
     ways = {
         "plain": lambda: hand.one_by_one(requests),
         "by hand": lambda: hand.shared(requests),
-        "engine": lambda: anew(model, requests),
+        "engine": lambda: cold(model, requests),
     }
     seconds, results = interleaved(ways, rounds)
     model.close()
@@ -185,7 +185,7 @@ def options(folder: Path, rounds: int) -> list[Row]:
     requests = [Request(**{**vars(request), "frames": FRAMES}) for request in made]
     checkpoint = write(folder / "llava")
     model, hand = opened(checkpoint), Hand(checkpoint)
-    ways = {"alone": lambda: hand.scores(requests, model._reader), "engine": lambda: anew(model, requests)}
+    ways = {"alone": lambda: hand.scores(requests, model._reader), "engine": lambda: cold(model, requests)}
     seconds, results = interleaved(ways, rounds)
     model.close()
     worst = max(

@@ -45,7 +45,7 @@ VIT_43M = {
 
 @dataclass(frozen=True)
 class Load:
-    """A checkpoint and what it is asked."""
+    """A checkpoint and its requests."""
 
     checkpoint: Path
     requests: tuple[Request, ...]
@@ -60,7 +60,7 @@ def pictures(folder: Path, count: int, each: int = 5, new: int = 10) -> Load:
         Image.fromarray(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(file)
         media.append(Media(kind="image", uri=str(file)))
     how = Decoding(max_new_tokens=new, min_new_tokens=new)
-    return Load(write(folder, shaped()), _asked(media, each, how=how))
+    return Load(write(folder, shaped()), _requests(media, each, how=how))
 
 
 def clips(folder: Path, count: int, each: int = 3, options: int = 5) -> Load:
@@ -79,7 +79,7 @@ def clips(folder: Path, count: int, each: int = 3, options: int = 5) -> Load:
             container.mux(stream.encode(None))
         media.append(Media(kind="video", uri=str(file)))
     texts = tuple(" ".join(rng.choice(WORDS, 6)) for _ in range(options))
-    return Load(write(folder, shaped()), _asked(media, each, candidates=texts))
+    return Load(write(folder, shaped()), _requests(media, each, candidates=texts))
 
 
 def encoded(folder: Path, count: int) -> tuple[Load, Path]:
@@ -99,7 +99,7 @@ def encoded(folder: Path, count: int) -> tuple[Load, Path]:
     for parameter in network.projectors.parameters():
         parameter.data.mul_(1.5)
     checkpoint.save(network, folder / "retrained")
-    return Load(first, _asked(media, 1, how=Decoding(max_new_tokens=4))), folder / "retrained"
+    return Load(first, _requests(media, 1, how=Decoding(max_new_tokens=4))), folder / "retrained"
 
 
 def shaped() -> AnyMALConfig:
@@ -125,7 +125,7 @@ def write(folder: Path, config: AnyMALConfig) -> Path:
     return folder / "checkpoint"
 
 
-def _asked(
+def _requests(
     media: Sequence[Media], each: int, *, candidates: tuple[str, ...] = (), how: Decoding | None = None
 ) -> tuple[Request, ...]:
     rng = np.random.default_rng(1)

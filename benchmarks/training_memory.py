@@ -1,13 +1,13 @@
-"""Memory of one training step with the LLM frozen in nf4, in fp32, and fine-tuned whole; beside what is foretold.
+"""Memory of one training step with the LLM frozen in nf4, frozen in fp32, and fine-tuned, next to the estimate.
 
     python -m benchmarks.training_memory [--layers 6] [--rows 4] [--text 64] [--write]
 
-Each case runs in a process of its own on a random LLaMA-shaped model of more than 1 GB: imports and two steps on a toy,
-what is resident then is subtracted; then load, a step that makes Adam's states, forget the peak (VmHWM), and a step.
-What loading takes for a moment is not counted. Nor are pages of the mapped checkpoint that no step reads: quantized
-from it, they belong to the file, and the system takes them back when it needs them. They stay resident until then,
-because the embeddings are read where they lie in it, so they are given back here and shown in a column of their own.
-The last row is a forecast alone, of AnyMAL's largest network on one 80 GB GPU.
+Each case runs in a process of its own on a random LLaMA-shaped model of more than 1 GB: imports and two steps on a toy
+model, whose resident size is subtracted; then load, one step that creates Adam's states, reset the peak (VmHWM), and
+one step. The temporary peak of loading does not count. Neither do pages of the mapped checkpoint that no step reads:
+they belong to the file, and the system takes them back when it needs memory. They stay resident until then, because the
+embeddings are read from the mapping; they are released here and shown in a column of their own. The last row is only an
+estimate, of AnyMAL's largest network on one 80 GB GPU.
 """
 
 import argparse
@@ -44,10 +44,10 @@ def main() -> None:
     lines = [
         f"`python -m benchmarks.training_memory --write`; a step on {options.rows} rows of {options.text} text tokens "
         f"and an answer of {ANSWER}, AdamW, fp32 on a CPU; a LLaMA-shaped model of {size(options.folder):.2f} GiB. "
-        "Resident growth at the step's peak over the same process before it loads; what of the mapped checkpoint "
-        "no step reads is beside it: the system may take it back.",
+        "Resident growth at the step's peak over the same process before it loads; the pages of the mapped checkpoint "
+        "that no step reads are apart: the system may take them back.",
         "",
-        "| one step | measured | foretold | besides, mapped and unused |",
+        "| one step | measured | estimate | in addition, mapped and unused |",
         "|---|---|---|---|",
     ]
     for case, name in CASES.items():
@@ -57,10 +57,10 @@ def main() -> None:
         ]  # fmt: skip
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
-        cells = [f"{found[key] / 2**20:,.0f} MiB" for key in ("grown", "said", "unused")]
+        cells = [f"{found[key] / 2**20:,.0f} MiB" for key in ("grown", "estimate", "unused")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], json.dumps(found), flush=True)
-    lines.append(f"| 70b-image-vit-l, stage 1, nf4, bf16, batch 4 | forecast alone | {forecast() / 2**30:.1f} GiB | |")
+    lines.append(f"| 70b-image-vit-l, stage 1, nf4, bf16, batch 4 | not run | {forecast() / 2**30:.1f} GiB | |")
     print(lines[-1])
     if options.write:
         write_section("training memory", "\n".join(lines))
@@ -98,10 +98,10 @@ def measure(case: str, options: Any) -> dict[str, int]:
     loading = Loading(precision=torch.float32, quantize="nf4" if case == "nf4" else "none")
     work = Workload(rows=options.rows, text_tokens=options.text, new_tokens=ANSWER, train=True)
     own = config(options.folder, options.layers)
-    said = estimate(own, loading, work)
-    total = said.total
-    if case == "full":  # the language model's gradients and Adam's two states come on top
-        total += 3 * sum(said.weights["llm"].values())
+    memory = estimate(own, loading, work)
+    total = memory.total
+    if case == "full":  # plus the language model's gradients and Adam's two states
+        total += 3 * sum(memory.weights["llm"].values())
     steps(create(toy(options.folder / "toy"), loading), work, full=case == "full")
     settle()
     before = status("VmRSS")
@@ -111,14 +111,14 @@ def measure(case: str, options: Any) -> dict[str, int]:
     mapped = resident(file)
     give_back(file)
     for value in network.parameters():
-        value.detach().sum()  # what is used of the file is there again
+        value.detach().sum()  # reads the used pages of the file again
     used = resident(file)
     steps(network, work, full=case == "full", warmed=forget_peak)
-    return {"said": total, "grown": status("VmHWM") - before, "unused": max(mapped - used, 0)}
+    return {"estimate": total, "grown": status("VmHWM") - before, "unused": max(mapped - used, 0)}
 
 
 def settle() -> None:
-    """Free what nobody holds, and give it back to the system."""
+    """Free unused memory and return it to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 
@@ -144,7 +144,7 @@ def resident(file: Path) -> int:
 
 
 def give_back(file: Path) -> None:
-    """Have the system take a mapped file's pages back, as it would were memory short; what was changed stays."""
+    """Make the system reclaim a mapped file's pages, as it does under memory pressure; changed pages stay."""
     library = ctypes.CDLL(None, use_errno=True)
     for start, length, _ in list(mappings(file)):
         if library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), MADV_PAGEOUT):

@@ -1,9 +1,9 @@
-"""Does a projector learn as well before an LLM in nf4 as before one in fp32? Same seed, same data, last losses.
+"""Does a projector learn as well with an LLM in nf4 as in fp32? Same seed, same data, the last losses.
 
     python -m benchmarks.training_nf4 [--steps 150] [--examples 1000] [--folder DIR] [--write]
 
-``train align`` twice from scratch on drawn sounds of the demo world's training half in AudioCaps' layout, over the
-frozen parts of the demo model that comes with the package. The loss compared is the mean over the last 20 steps.
+``train align`` twice from scratch on audio of the demo world's training half in AudioCaps' layout, over the frozen
+parts of the demo model that is part of the package. The compared loss is the mean over the last 20 steps.
 """
 
 import argparse
@@ -39,14 +39,14 @@ def main() -> None:
         found = {kind: trained(folder, kind, options) for kind in KINDS}
     ratio = found["nf4"][1] / found["none"][1]
     lines = [
-        f"`python -m benchmarks.training_nf4 --write`; {options.steps} steps of 16 sounds out of "
+        f"`python -m benchmarks.training_nf4 --write`; {options.steps} steps of 16 audio clips out of "
         f"{options.examples}, from scratch; losses are means of {LAST} steps.",
         "",
         "| the frozen language model in | loss of the first steps | of the last |",
         "|---|---|---|",
         *(f"| {name} | {found[kind][0]:.4f} | {found[kind][1]:.4f} |" for kind, name in KINDS.items()),
         "",
-        f"nf4 against fp32 at the end: {ratio:.4f}, asked for at most {ALLOWED}.",
+        f"nf4 against fp32 at the end: {ratio:.4f}; required: at most {ALLOWED}.",
     ]
     print("\n".join(lines))
     if options.write:
