@@ -141,7 +141,7 @@ def examples(network: AnyMAL, size: Size, folder: Path) -> float:
             requests.append(
                 Request(id=f"{place}-{number}", messages=(Message(role="user", parts=parts),), decoding=how)
             )
-    model = anymal.over(network, anymal.Options(checkpoint="", device="auto"))
+    model = anymal.in_memory(network, anymal.Options(checkpoint="", device="auto"))
     found: list[Response] = []
     start = time.perf_counter()
     run_requests(requests, model, found.extend, EngineSettings(batch_size=None))

@@ -135,12 +135,6 @@ class Chat:
         """Whether a token marks the place of a medium."""
         return token in self._medium_of
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Decode ids, without special tokens."""
-        with self.lock:
-            text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
-
     def _render(self, turns: Sequence[Turn], answer: str | None) -> str:
         """The conversation as one text with markers: open for the model's answer, or cut right after ``answer``."""
         messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]

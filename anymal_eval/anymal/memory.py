@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anymal_eval.anymal import encoders, lora, projectors
+from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import llm_of_shapes
-from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
@@ -125,12 +125,9 @@ def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     with torch.device("meta"), quiet():
         if config.lora is not None:
             llm.model = lora.attach(llm.model, config.lora)
-        coders = {name: encoders.build(part.encoder, source) for name, part in config.modalities.items()}
-        heads = {
-            name: projectors.build(part.projector, coders[name].width, llm.width)
-            for name, part in config.modalities.items()
-        }
-    return AnyMAL(config, llm, coders, heads)
+        encoder_of = build_encoders(config, source)
+        projector_of = build_projectors(config, encoder_of, llm.width)
+    return AnyMAL(config, llm, encoder_of, projector_of)
 
 
 def _place(network: AnyMAL, device: str) -> None:

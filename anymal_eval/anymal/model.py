@@ -19,7 +19,7 @@ from anymal_eval.anymal.encoders import Encoder, Medium
 from anymal_eval.anymal.llm import LLM, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
-from anymal_eval.checkpoints.loading import Loading
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading
 from anymal_eval.errors import BadData
 from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
 from anymal_eval.records import Decoding
@@ -34,13 +34,17 @@ class AnyMAL(nn.Module):
     """
 
     def __init__(
-        self, config: AnyMALConfig, llm: LLM, coders: Mapping[Medium, Encoder], heads: Mapping[Medium, Projector]
+        self,
+        config: AnyMALConfig,
+        llm: LLM,
+        encoder_of: Mapping[Medium, Encoder],
+        projector_of: Mapping[Medium, Projector],
     ) -> None:
         super().__init__()
         self.config = config
         self.llm = llm
-        self.encoders = nn.ModuleDict({str(medium): coder for medium, coder in coders.items()})
-        self.projectors = nn.ModuleDict({str(medium): head for medium, head in heads.items()})
+        self.encoders = nn.ModuleDict({str(medium): encoder for medium, encoder in encoder_of.items()})
+        self.projectors = nn.ModuleDict({str(medium): projector for medium, projector in projector_of.items()})
         self.encoder_calls = 0
         self.train(False)
 
@@ -197,6 +201,17 @@ class AnyMAL(nn.Module):
         return self
 
 
+def build_encoders(config: AnyMALConfig, loading: BackboneLoading) -> dict[Medium, Encoder]:
+    """The encoder of every medium."""
+    return {medium: encoders.build(part.encoder, loading) for medium, part in config.modalities.items()}
+
+
+def build_projectors(config: AnyMALConfig, encoder_of: Mapping[Medium, Encoder], width: int) -> dict[Medium, Projector]:
+    """A new projector for every medium, from its encoder's width to the language model's."""
+    parts = config.modalities.items()
+    return {medium: projectors.build(part.projector, encoder_of[medium].width, width) for medium, part in parts}
+
+
 def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     """A network for ``preprocess`` and ``encode``: its LLM and projectors have shapes but no weights.
 
@@ -208,13 +223,9 @@ def create_encoders(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         BadCheckpoint: an encoder is missing, incomplete or not in safetensors.
     """
     llm = llm_of_shapes(config.llm, loading)
-    coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
+    encoder_of = build_encoders(config, loading.backbone)
     with torch.device("meta"):
-        heads = {
-            medium: projectors.build(part.projector, coders[medium].width, llm.width)
-            for medium, part in config.modalities.items()
-        }
-    network = AnyMAL(config, llm, coders, heads)
+        network = AnyMAL(config, llm, encoder_of, build_projectors(config, encoder_of, llm.width))
     network.encoders.to(loading.device)
     return network
 
@@ -230,12 +241,8 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         BadCheckpoint: a backbone is missing, incomplete or not in safetensors.
     """
     llm = load_llm(config.llm, loading, list(config.modalities), config.lora)
-    coders = {medium: encoders.build(part.encoder, loading.backbone) for medium, part in config.modalities.items()}
-    heads = {
-        medium: projectors.build(part.projector, coders[medium].width, llm.width)
-        for medium, part in config.modalities.items()
-    }
-    network = AnyMAL(config, llm, coders, heads)
+    encoder_of = build_encoders(config, loading.backbone)
+    network = AnyMAL(config, llm, encoder_of, build_projectors(config, encoder_of, llm.width))
     if loading.quantize != "none" or loading.device_map is not None:  # the LLM is in its place and must not move
         network.encoders.to(llm.device)
         network.projectors.to(llm.device)

@@ -66,7 +66,7 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
         from anymal_eval.models import anymal
 
         own = anymal.Options(checkpoint="", features=str(options.features or ""), media_timeout=options.media_timeout)
-        model = anymal.over(network, own)
+        model = anymal.in_memory(network, own)
         requests[:] = requests or [build_requests(one, model.wording, protocol, "none") for one in datasets]
         try:
             return {name: value for task in requests for name, value in _headlines(model, task).items()}

@@ -17,9 +17,9 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from anymal_eval.media.reader import MediaReader
 
 TAKES: frozenset[MediaKind] = frozenset({"image", "video"})
-CACHED_FEATURES = 64  # images whose features stay on the device after their batch
+FEATURE_BYTES = 128 << 20  # of image features that stay on the device
 PREPROCESSED_BYTES = 256 << 20  # of preprocessed images that are cached
 
 
@@ -76,11 +76,7 @@ class PreparedBlip(PreparedRequest):
 
 
 class BlipModel(ABC):
-    """A wrapper of the family. Subclasses say which features of an image are cached, and how they become tokens.
-
-    Attributes:
-        images_encoded: how many images were encoded so far, for tests.
-    """
+    """A wrapper of the family. Subclasses say which features of an image are cached, and how they become tokens."""
 
     def __init__(self, loaded: LoadedModel, reader: MediaReader, wording: Wording) -> None:
         self.fingerprint = loaded.fingerprint
@@ -95,10 +91,9 @@ class BlipModel(ABC):
         self.timings = self.generator.timings
         self.timings["encoding"] = 0.0
         self.ranker = OptionRanker(self.generator.model, self.generator.pad_id, self.timings)
-        self.images_encoded = 0
         self._reader = reader
         self._preprocessed: BoundedCache[Tensor] = BoundedCache(PREPROCESSED_BYTES, lambda pixels: pixels.nbytes)
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self.features: BoundedCache[Tensor] = BoundedCache(FEATURE_BYTES, lambda features: features.nbytes)
         text = loaded.model.config.text_config
         # An encoder-decoder's positions are relative: it has no longest prompt.
         self._context = None if self.generator.encoder_decoder else getattr(text, "max_position_embeddings", None)
@@ -155,7 +150,7 @@ class BlipModel(ABC):
 
     def close(self) -> None:
         """Stop the decoder processes and empty the caches."""
-        self._features.clear()
+        self.features.clear()
         self._preprocessed.clear()
         self._reader.close()
 
@@ -189,19 +184,12 @@ class BlipModel(ABC):
         Every image is encoded alone, so that its numbers depend neither on its neighbours nor on when it was cached.
         """
         parameter = next(self.network.vision_model.parameters())
-        found: dict[str, Tensor] = {}
-        for item in items:
-            for key, pixels in item.images:
-                if key in found:
-                    continue
-                if key not in self._features:
-                    self._features[key] = self.encode_image(to_device(pixels[None], parameter.device, parameter.dtype))
-                    self.images_encoded += 1
-                self._features.move_to_end(key)
-                found[key] = self._features[key]
-        while len(self._features) > CACHED_FEATURES:
-            self._features.popitem(last=False)
-        return found
+
+        def encode(pixels: Tensor) -> Tensor:
+            return self.encode_image(to_device(pixels[None], parameter.device, parameter.dtype))
+
+        images = {key: pixels for item in items for key, pixels in item.images}
+        return {key: self.features.get(key, partial(encode, pixels)) for key, pixels in images.items()}
 
     def _compute(self, items: Sequence[PreparedBlip], features: dict[str, Tensor]) -> list[Response]:
         inputs = self._inputs(items, self.image_tokens(items, features))

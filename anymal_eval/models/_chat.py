@@ -163,8 +163,6 @@ class ChatModel:
         """Images, frames among them, and sounds, in the order of the prompt."""
         from PIL import Image
 
-        images: list[Any] = []
-        audios: list[Any] = []
         for media in request.media:
             if media.kind not in self.accepts:
                 kinds = " and ".join(sorted(self.accepts))
@@ -172,13 +170,9 @@ class ChatModel:
         count = sum(request.frames if media.kind == "video" else 1 for media in request.media)
         if self._limits.most is not None and count > self._limits.most:
             raise RequestFailed(f"the prompt has {count} pictures or frames, the model takes {self._limits.most}")
-        for media in request.media:
-            arrays = self._decoded(media, request.frames)
-            if media.kind == "audio":
-                audios.extend(arrays)
-            else:
-                images.extend(Image.fromarray(array) for array in arrays)
-        return images, audios
+        decoded = [(media.kind, array) for media in request.media for array in self._decoded(media, request.frames)]
+        images = [Image.fromarray(array) for kind, array in decoded if kind != "audio"]
+        return images, [array for kind, array in decoded if kind == "audio"]
 
     def _decoded(self, media: Media, frames: int) -> list[Any]:
         """A medium's arrays, decoded once for all questions about it."""

@@ -139,10 +139,10 @@ def test_a_base_model_needs_plain(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps(content))
     network = checkpoint.load(copy, Loading())
     turns = [Turn(role="system", parts=("a dog",)), Turn(role="user", parts=("the color?",))]
-    assert network.chat.text(network.chat.prompt(turns).pieces[0]) == "a dog\n\nthe color?"
+    assert network.llm.generator.text(network.chat.prompt(turns).pieces[0]) == "a dog\n\nthe color?"
     prompt, options = network.chat.options(turns, ["yes", "no"])
-    assert [network.chat.text(option) for option in options] == [" yes", " no"]
-    assert network.chat.text(prompt.pieces[0]) == "a dog\n\nthe color?"
+    assert [network.llm.generator.text(option) for option in options] == [" yes", " no"]
+    assert network.llm.generator.text(prompt.pieces[0]) == "a dog\n\nthe color?"
 
 
 def test_a_template_that_takes_no_system_message_says_so(network: AnyMAL) -> None:

@@ -136,10 +136,10 @@ def test_seam_of_an_option_is_the_templates(network: AnyMAL) -> None:
 def test_answer_prefix_is_what_the_model_has_said(network: AnyMAL) -> None:
     turns = [Turn(role="user", parts=("q",))]
     prompt = network.chat.prompt(turns, "the answer is")
-    assert network.chat.text(prompt.pieces[0]).endswith("<|answer|> the answer is")
+    assert network.llm.generator.text(prompt.pieces[0]).endswith("<|answer|> the answer is")
     prefix, options = network.chat.options(turns, ["a", "b"], "the answer is")
     assert prefix == prompt
-    assert [network.chat.text(option) for option in options] == [" a", " b"]
+    assert [network.llm.generator.text(option) for option in options] == [" a", " b"]
 
 
 def snapshot(prefix: PrefixKV) -> list[torch.Tensor]:
@@ -179,7 +179,7 @@ def test_interleaved_image_and_motion_each_in_its_place(network: AnyMAL, draw: D
     parts = ("See ", Slot(medium="image"), " then feel ", Slot(medium="imu"), " now.")
     prompt = network.chat.prompt([Turn(role="user", parts=parts)])
     assert prompt.media == ("image", "imu")
-    assert [network.chat.text(piece).strip() for piece in prompt.pieces] == [
+    assert [network.llm.generator.text(piece).strip() for piece in prompt.pieces] == [
         "<|user|> See",
         "then feel",
         "now.\n<|answer|>",

@@ -144,10 +144,10 @@ def test_a_picture_is_looked_at_once(wrapper: str, name: str, tiny: Tiny, pictur
     model: Any = choose_model(f"{wrapper}:{tiny(name)}", {}).load()
     asked = requests(pictures[:2], GREEDY)
     first = ask(model, asked, 4)
-    assert model.images_encoded == 2
+    assert model.features.made == 2
     assert ask(model, asked, 16) == ask(model, asked, 16)
     assert [response.answer for response in ask(model, asked, 16)] == [response.answer for response in first]
-    assert model.images_encoded == model._preprocessed.made == 2
+    assert model.features.made == model._preprocessed.made == 2
     keys = [model.prepare(each).media_key for each in asked[:3]]
     assert keys[0] == keys[2] != keys[1]
     model.close()

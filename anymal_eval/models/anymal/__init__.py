@@ -15,7 +15,7 @@ from anymal_eval.records import MediaKind
 if TYPE_CHECKING:
     from anymal_eval.anymal.model import AnyMAL
 
-__all__ = ["Options", "accepts", "load", "over"]
+__all__ = ["Options", "accepts", "in_memory", "load"]
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -42,7 +42,7 @@ def load(options: Options) -> Model:
     return model
 
 
-def over(network: AnyMAL, options: Options) -> Model:
+def in_memory(network: AnyMAL, options: Options) -> Model:
     """Wrap a network in memory, to evaluate it during training. Its fingerprint does not name its weights.
 
     Closing the model leaves the network as it is.
