@@ -20,6 +20,7 @@ SHIPPED = frozenset(
     ("audiocaps", "coco", "hateful_memes", "how2qa", "imu_caption", "mmit_cap", "nextqa", "okvqa", "scienceqa", "star",
      "textvqa", "vizwiz", "vqav2")
 )  # fmt: skip
+EXAMPLES = ROOT / "docs" / "examples"  # what docs/adding-*.md show
 GOLDEN_TASKS = ROOT / "tests" / "golden" / "tasks"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

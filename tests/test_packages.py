@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,14 +16,9 @@ from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
 from anymal_eval.models import choose_model
 from anymal_eval.task import Task
-from tests.conftest import ROOT, Command
+from tests.conftest import EXAMPLES, ROOT, Command
 
 COLOURS = {"red": (250, 10, 20), "green": (10, 240, 20), "blue": (10, 20, 230)}
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def install(source: Path, target: Path) -> Path:
@@ -37,20 +33,16 @@ def install(source: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the docs, built and installed into a folder of its own."""
+    """The examples of the docs as one package, built and installed into a folder of its own."""
     home = tmp_path_factory.mktemp("package")
-    source = home / "my-evals"
-    (source / "my_evals").mkdir(parents=True)
-    (source / "my_evals" / "__init__.py").write_text("")
-    (model,) = blocks("adding-a-model.md", "python")
-    (task,) = blocks("adding-a-task.md", "python")
-    (project,) = blocks("adding-a-model.md", "toml")
-    (source / "my_evals" / "strongest.py").write_text(model)
-    (source / "my_evals" / "colours.py").write_text(task)
-    (source / "pyproject.toml").write_text(project)
-    for text in (model, task):
-        assert len([line for line in text.splitlines() if line.strip()]) <= 35, "the example is to be short"
-    return install(source, home / "site")
+    inside = home / "my-evals" / "my_evals"
+    inside.mkdir(parents=True)
+    (inside / "__init__.py").write_text("")
+    for file in EXAMPLES.glob("adding_*/*.*"):
+        if file.suffix in (".py", ".toml"):
+            shutil.copy(file, inside)
+    shutil.copy(EXAMPLES / "package" / "pyproject.toml", inside.parent)
+    return install(inside.parent, home / "site")
 
 
 @pytest.fixture
@@ -59,59 +51,102 @@ def path(installed: Path) -> str:
 
 
 def test_names_of_a_package_are_listed_and_nothing_of_it_imported(installed: Path, path: str, command: Command) -> None:
-    mark = 'raise SystemExit("imported by listing")'
     module = installed / "my_evals" / "__init__.py"
-    module.write_text(mark)
+    module.write_text('raise SystemExit("imported by listing")')
     try:
-        models, tasks = command("models", PYTHONPATH=path), command("tasks", PYTHONPATH=path)
+        listed = {what: command(what, PYTHONPATH=path).stdout for what in ("models", "tasks", "metrics", "protocols")}
     finally:
         module.write_text("")
-    assert models.returncode == 0
-    said = "Says which of red, green and blue a picture holds most of: no network, but a whole model."
-    assert re.search(rf"^strongest +{re.escape(said)} \[package my-evals 1\.0\]$", models.stdout, re.MULTILINE)
-    assert "\nconstant " in models.stdout
-    assert re.search(r"^colours +Colours: .*\[package my-evals 1\.0\]$", tasks.stdout, re.MULTILINE)
-    assert "\nvqav2 " in tasks.stdout
+    for what, name, built_in, summary in (
+        ("models", "strongest", "constant", "Names the strongest of red, green and blue in a picture: "),
+        ("models", "text_only", "constant", "A language model of transformers without media: "),
+        ("tasks", "gqa", "vqav2", "GQA: compositional questions about photographs."),
+        ("metrics", "exact_match", "cider", "Exact match: the share of answers that are one of the references."),
+        ("protocols", "llava-2023", "plain", "LLaVA-1.5 (arXiv:2310.03744): "),
+    ):
+        line = rf"^{name} +{re.escape(summary)}.*\[package my-evals 1\.0\]$"
+        assert re.search(line, listed[what], re.MULTILINE), listed[what]
+        assert f"\n{built_in} " in f"\n{listed[what]}"
     one = json.loads(command("models", "strongest", "--json", PYTHONPATH=path).stdout)
     assert one["options"] == ["article: str, default ''"]
     assert one["file"].endswith("my_evals/strongest.py")
-    assert "my_evals/colours.py" in command("tasks", "colours", PYTHONPATH=path).stdout
+    assert "my_evals/gqa.py" in command("tasks", "gqa", PYTHONPATH=path).stdout
+    assert "my_evals/llava-2023.toml" in command("protocols", "llava-2023", PYTHONPATH=path).stdout
+    assert "exact_match@llava-2023" in command("metrics", "exact_match", PYTHONPATH=path).stdout
 
 
-def test_a_packages_task_and_model_run(tmp_path: Path, path: str, command: Command) -> None:
-    home = tmp_path / "data" / "colours"
-    home.mkdir(parents=True)
-    rows = []
-    # The official rule strips articles only where annotators disagree.
+def pictures(folder: Path) -> Path:
+    """GQA's official layout with 20 squares; the answer to question 7 is wrong."""
+    (folder / "images").mkdir(parents=True)
+    rows = {}
     for number in range(20):
         name = list(COLOURS)[number % 3]
-        Image.new("RGB", (9, 9), COLOURS[name]).save(home / f"{number}.png")
-        wrong = number == 7
-        rows.append({"id": str(number), "image": f"{number}.png", "question": "which colour?",
-                     "answers": ["pink" if wrong else name] * 9 + ["a colour"]})  # fmt: skip
-    (home / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for typed, out in (("strongest", "a"), ("my_evals.strongest:Strongest", "b")):
-        done = command(
-            "run", "--tasks", "colours", "--model", typed, "-o", "article=the", "--data-root", home.parent,
-            "--out", tmp_path / out, PYTHONPATH=path,
-        )  # fmt: skip
+        Image.new("RGB", (9, 9), COLOURS[name]).save(folder / "images" / f"{number}.jpg", quality=95)
+        answer = "pink" if number == 7 else name
+        rows[str(number)] = {"imageId": str(number), "question": "which colour?", "answer": answer}
+    (folder / "testdev_balanced_questions.json").write_text(json.dumps(rows))
+    return folder.parent
+
+
+def scores(out: Path) -> dict[str, float]:
+    found = json.loads((out / "results.json").read_text())["measurements"]
+    return {f"{row['metric']}@{row['version']}": row["value"] for row in found if row["group"] is None}
+
+
+def test_a_packages_task_metric_and_model_run(tmp_path: Path, path: str, command: Command) -> None:
+    data = pictures(tmp_path / "data" / "gqa")
+
+    def run(out: str, *more: object) -> "subprocess.CompletedProcess[str]":
+        return command("run", "--tasks", "gqa", "--data-root", data, "--out", tmp_path / out, *more, PYTHONPATH=path)
+
+    for typed in ("strongest", "my_evals.strongest:Strongest"):
+        done = run(typed[:4], "--model", typed)
         assert done.returncode == 0, done.stderr
-        found = json.loads((tmp_path / out / "results.json").read_text())["measurements"]
-        assert [row["value"] for row in found if row["headline"] and row["group"] is None] == [0.95]
-    (home / "3.png").write_bytes(b"not a picture")
-    done = command(
-        "run", "--tasks", "colours", "--model", "strongest", "--data-root", home.parent, "--out", tmp_path / "c",
-        PYTHONPATH=path,
-    )  # fmt: skip
+        assert scores(tmp_path / typed[:4]) == {"exact_match@llava-2023": 0.95, "exact_match@1": 0.95}
+    assert run("article", "--model", "strongest", "-o", "article=the").returncode == 0
+    assert scores(tmp_path / "article") == {"exact_match@llava-2023": 0.0, "exact_match@1": 0.0}
+    done = run("demo", "--model", "strongest", "--data", "demo")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "task gqa has no demo data" in done.stderr
+    (data / "gqa" / "images" / "3.jpg").write_bytes(b"not a picture")
+    done = run("broken", "--model", "strongest")
     assert done.returncode == 2
     assert "1 of 20 answers are errors" in done.stderr
-    (home / "test.jsonl").unlink()
-    done = command(
-        "run", "--tasks", "colours", "--model", "strongest", "--data-root", home.parent, "--out", tmp_path / "d",
-        PYTHONPATH=path,
-    )  # fmt: skip
+    (data / "gqa" / "testdev_balanced_questions.json").unlink()
+    done = run("gone", "--model", "strongest")
     assert done.returncode == 1
-    assert "test.jsonl (from made by hand)" in done.stderr
+    assert "testdev_balanced_questions.json (from cs.stanford.edu" in done.stderr
+
+
+def test_a_packages_language_model_protocol_and_encoder(tmp_path: Path, path: str, command: Command) -> None:
+    (tmp_path / "write.py").write_text(WRITE)
+    subprocess.run([sys.executable, tmp_path / "write.py", tmp_path], cwd=ROOT, check=True, capture_output=True,
+                   env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    done = command(
+        "run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", 6, "--model", f"text_only:{tmp_path / 'llama'}",
+        "--protocol", "llava-2023", "--out", tmp_path / "run",
+        PYTHONPATH=path, ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["measurements"]
+    assert {row["protocol"] for row in rows} == {"llava-2023"}
+    assert {row["states"]["error"] for row in rows} == {0}
+
+
+# A tiny language model for ``text_only``, and the encoder of the package, found by its name.
+WRITE = """
+import json, sys
+from pathlib import Path
+from anymal_eval.anymal import encoders
+from tests.conftest import EXAMPLES
+from tests.models import test_model_contract as contract
+
+folder = Path(sys.argv[1])
+case = json.loads((EXAMPLES / "adding_a_model" / "text_only.json").read_text())
+contract.write(case, folder / "llama", seed=0)
+assert "convnext" in encoders.names()
+assert encoders.options_of("convnext").__module__ == "my_evals.convnext"
+"""
 
 
 # --- Packages that do not keep to it ----------------------------------------------------------------------------
