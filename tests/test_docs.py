@@ -125,30 +125,3 @@ def test_the_page_of_a_task_has_its_facts(name: str) -> None:
         assert f"`{split.name}`" in text
         assert not split.expected or f"{split.expected:,}" in text
     assert f"[{name}]({name}.md)" in (DOCS / "tasks" / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_metric_of_the_page_is_one() -> None:
-    from anymal_eval.metrics import Metric
-    from anymal_eval.records import Answer, Example
-
-    code = next(block.text for block in blocks(DOCS / "adding-a-metric.md") if block.language == "python")
-    made: dict[str, object] = {}
-    exec(compile(code, "length_ratio.py", "exec"), made)  # noqa: S102  # our own page
-    metric = made["METRIC"]
-    assert isinstance(metric, Metric)
-    cat = Example(id="1", cluster="1", kind="caption", references=("a cat sits", "a cat"))
-    assert metric.statistics(
-        [cat, cat], [Answer(state="ok", text="one"), Answer(state="ok", text="a b c")]
-    ).tolist() == [
-        [0.5],
-        [1.0],
-    ]
-
-
-def test_the_protocol_of_the_page_is_one(tmp_path: Path) -> None:
-    from anymal_eval.codec import read_toml
-    from anymal_eval.protocols import Protocol
-
-    file = tmp_path / "example.toml"
-    file.write_text(next(block.text for block in blocks(DOCS / "adding-a-protocol.md") if block.language == "toml"))
-    assert read_toml(Protocol, file).tasks["vqav2"].decoding.beams == 5

@@ -45,8 +45,8 @@ def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
             click.echo(f"  DIR/{found.name}/{file.name}\n      {optional}from {file.origin}")
     if layout := getattr(found.official, "layout", ""):
         click.echo(f"\n{layout}")
-    hub_id = getattr(found.hub, "id", "")
-    click.echo(f"\n--data hub: {hub_id or 'no copy is known; give one of the same columns with --hub-id ID'}")
+    unknown = "no copy is known; give one of the same columns with --hub-id ID" if found.hub else "no copy is known"
+    click.echo(f"\n--data hub: {getattr(found.hub, 'id', '') or unknown}")
 
 
 @data.command()
