@@ -96,8 +96,9 @@ def test_files_say_what_lies_where(tmp_path: Path) -> None:
 
 QUESTIONS = [{"qid": 1, "q": "x?"}, {"qid": "2", "q": "y?"}]
 JOINED = JsonFiles(
-    file="q.json", id="qid", origin="o", annotations=CsvFiles(file="a.csv", id="question", columns=("question",), origin="o")
-)
+    file="q.json", id="qid", origin="o",
+    annotations=CsvFiles(file="a.csv", id="question", columns=("question",), origin="o"),
+)  # fmt: skip
 
 
 def test_annotations_are_joined_by_id(tmp_path: Path) -> None:
@@ -175,4 +176,4 @@ def test_an_object_in_a_row_has_its_place(tmp_path: Path) -> None:
 def test_a_reader_makes_rows_of_its_own(tmp_path: Path) -> None:
     write(tmp_path, "t.jsonl", '{"id": "a"}\n{"id": "b"}\n')
     source = JsonFiles(file="t.jsonl", origin="o", read=each(lambda row: row.name("id") * 2))
-    assert rows(source, tmp_path) == ["aa", "bb"]
+    assert list(source.rows(tmp_path, SPLIT)) == ["aa", "bb"]
