@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
 from anymal_eval.checkpoints.loading import Loading
+from anymal_eval.checkpoints.transformers_folder import read_json
+from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint
 
 FORMAT = 1
@@ -126,10 +127,7 @@ def _content(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.exists():
         raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no AnyMAL checkpoint")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadCheckpoint(f"{file} is no JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT or "network" not in content:
         raise BadCheckpoint(f"{file} is no AnyMAL checkpoint of format {FORMAT}")
     return content
@@ -164,16 +162,7 @@ def _compare(frozen: Mapping[str, str], network: AnyMAL, config: AnyMALConfig) -
 
 def _fill(network: AnyMAL, file: Path) -> None:
     """Load the projectors' weights, every one of them and no others."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Tensor] = load_file(file)
-        network.projectors.load_state_dict(state)
-    except SafetensorError as error:
-        raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
-    except RuntimeError as error:
-        raise BadCheckpoint(f"{file} does not fit this network: {' '.join(str(error).split())}") from error
+    fill_module(network.projectors, read_tensors(file), file)
     for name, value in network.projectors.state_dict().items():
         if not torch.isfinite(value).all():
             raise BadCheckpoint(f"{file}: {name} holds NaN or infinity")

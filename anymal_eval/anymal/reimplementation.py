@@ -5,12 +5,7 @@ folder). It has no fingerprints of its backbones: the caller names them, and a w
 architectures (v2 to v4) have other connectors and are refused.
 """
 
-import json
-import pickle
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig
@@ -18,6 +13,8 @@ from anymal_eval.anymal.encoders.clip import Options as ClipOptions
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.projectors.resampler import Options as ResamplerOptions
 from anymal_eval.checkpoints.loading import Loading
+from anymal_eval.checkpoints.transformers_folder import read_json
+from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint
 
 META, PROJECTOR, ADAPTERS = "model_meta.json", "projector.pt", "llm"
@@ -41,7 +38,7 @@ def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
         BadCheckpoint: another architecture, a file that is missing, not tensors alone, or does not fit.
     """
     _check(folder)
-    state = _state(folder / PROJECTOR)
+    state = read_tensors(folder / PROJECTOR)
     layers = {int(name.split(".")[1]) for name in state if name.startswith("layers.")}
     if "latents" not in state or not layers:
         raise BadCheckpoint(f"{folder / PROJECTOR} holds no resampler: it has neither latents nor layers")
@@ -56,10 +53,7 @@ def load(folder: Path, *, llm: str, image: str, loading: Loading) -> AnyMAL:
         },
     )
     network = create(config, loading)
-    try:
-        network.projectors["image"].load_state_dict(state)
-    except RuntimeError as error:
-        raise BadCheckpoint(f"{folder / PROJECTOR} does not fit: {' '.join(str(error).split())}") from error
+    fill_module(network.projectors["image"], state, folder / PROJECTOR)
     if (folder / ADAPTERS).is_dir():
         network.llm.model = lora.load(network.llm.model, folder / ADAPTERS, trainable=False)
     return network.train(False)
@@ -71,19 +65,8 @@ def _check(folder: Path) -> None:
         raise BadCheckpoint(f"{folder} holds no {PROJECTOR}")
     if not (folder / META).exists():
         return
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadCheckpoint(f"{folder / META} is no JSON: {error}") from error
+    meta = read_json(folder / META)
     found = meta.get("architecture", "anymal_v1")
     kind = meta.get("projector_type", "PerceiverResampler")
     if (found, kind) != ("anymal_v1", "PerceiverResampler"):
         raise BadCheckpoint(f"{folder}: only anymal_v1 with a PerceiverResampler is read, this is {found} with {kind}")
-
-
-def _state(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise BadCheckpoint(f"{file} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
-    return found

@@ -95,7 +95,7 @@ class Checkpoint:
     def json(self, name: str) -> Any:
         """One of its JSON files, or None."""
         file = self.folder / name
-        return _read(file) if file.is_file() else None
+        return read_json(file) if file.is_file() else None
 
 
 def read_config(options: CheckpointOptions) -> Mapping[str, Any]:
@@ -147,13 +147,18 @@ def require_processor(checkpoint: Checkpoint, more: tuple[str, ...] = ()) -> Non
 
 
 def _config(file: Path) -> Mapping[str, Any]:
-    content = _read(file)
+    content = read_json(file)
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{file} is not what transformers writes")
     return content
 
 
-def _read(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """A JSON file of a checkpoint.
+
+    Raises:
+        BadCheckpoint: it is no JSON.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,11 +1,23 @@
-"""Fingerprints of weights. Those of large files are remembered on disk, so that they are hashed once."""
+"""Files of weights: their fingerprints and their tensors.
+
+Digests of large files are remembered on disk, so that each is hashed once.
+"""
 
 import hashlib
 import json
 import mmap
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from anymal_eval import fingerprint as names
+from anymal_eval.checkpoints.loading import reason
 from anymal_eval.errors import BadCheckpoint
 
 
@@ -24,6 +36,36 @@ def fingerprint(folder: Path) -> str:
         raise BadCheckpoint(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     lines = sorted(line for text in found for line in json.loads(text))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file, or of one of torch that holds nothing else.
+
+    Raises:
+        BadCheckpoint: it is missing or damaged, or holds something else.
+    """
+    if not file.exists():
+        raise BadCheckpoint(f"{file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
+    except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{file} cannot be read as tensors alone: {reason(error)}") from error
+
+
+def fill_module(module: nn.Module, tensors: Mapping[str, Any], file: Path) -> None:
+    """Load a module's weights, every one of them and no others.
+
+    Raises:
+        BadCheckpoint: the names or shapes differ.
+    """
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{file} does not fit this network: {' '.join(str(error).split())}") from error
 
 
 def _tensor_digests(file: Path) -> str:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
-from anymal_eval.checkpoints.weights import fingerprint
+from anymal_eval.checkpoints.weights import fingerprint, read_tensors
 from anymal_eval.errors import BadCheckpoint
 
 TENSORS = {name: np.arange(12, dtype=np.float32).reshape(3, 4) + number for number, name in enumerate("abc")}
@@ -65,3 +66,14 @@ def test_a_broken_link(whole: Path) -> None:
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"holds no \.safetensors file"):
         fingerprint(tmp_path)
+
+
+def test_tensors_are_read_and_nothing_else(whole: Path, tmp_path: Path) -> None:
+    assert {name: value.tolist() for name, value in read_tensors(whole / "model-0.safetensors").items()} == {
+        name: value.tolist() for name, value in TENSORS.items()
+    }
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    for name in ("list", "empty"):
+        with pytest.raises(BadCheckpoint, match=rf"{name}\.pt cannot be read as tensors alone"):
+            read_tensors(tmp_path / f"{name}.pt")

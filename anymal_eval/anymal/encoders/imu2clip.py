@@ -7,7 +7,6 @@ with zeros at the end, longer ones take several windows.
 """
 
 import hashlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint
 
 CHANNELS, RATE, SECONDS, STEPS = 6, 200, 5, 32
@@ -97,13 +97,10 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
     if not loading.weights:
         with torch.device("meta"):
             return IMU2CLIP(options, options.width).to(loading.dtype)
-    state = _own(_read(Path(options.path).expanduser()), options.path)
+    path = Path(options.path).expanduser()
+    state = _own(_read(path), path)
     encoder = IMU2CLIP(options, state[_LAST].shape[1])
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())
-        raise BadCheckpoint(f"{options.path} is no IMU2CLIP encoder: {first}") from error
+    fill_module(encoder, state, path)
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(f"{name} {tuple(state[name].shape)}".encode() + state[name].float().numpy().tobytes())
@@ -113,26 +110,16 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
 
 def _read(file: Path) -> dict[str, Any]:
     """The tensors of a file, or of the one such file in a folder."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if file.is_dir():
         found = [*file.glob("*.safetensors"), *file.glob("*.pt"), *file.glob("*.ckpt")]
         if len(found) != 1:
             raise BadCheckpoint(f"{file} must hold exactly one .safetensors, .pt or .ckpt file, has {len(found)}")
         file = found[0]
-    if not file.exists():
-        raise BadCheckpoint(f"{file}: no such file")
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise BadCheckpoint(f"{file} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+    content = read_tensors(file)
     return dict(content.get("state_dict", content))
 
 
-def _own(content: dict[str, Any], path: str) -> dict[str, Tensor]:
+def _own(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """The motion encoder's tensors out of a trainer's checkpoint, without the prefix."""
     prefixes = {name.removesuffix(_LAST) for name in content if name.endswith(_LAST)}
     if len(prefixes) != 1:
