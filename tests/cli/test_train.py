@@ -82,6 +82,8 @@ def test_what_is_refused(place: Path) -> None:
     assert "go together" in str(refused("align", network, *out, "--eval-every", 1))
     assert isinstance(refused("align", network, *out, "--preset", "imagee"), NotInCatalog)
     assert isinstance(refused("align", network, *out, "--warmup", 3), WrongUse)
+    assert "--backbone llm: write" in str(refused("align", network, *out, "--backbone", "llm"))
+    assert "'sound' is no part of this network" in str(refused("align", network, *out, "--backbone", "sound=a"))
     lacking = [word for word in out if word not in ("--steps", 2)]
     assert "--steps: give it, or name a --preset (audio, image, imu, instruct, video)" in str(
         refused("align", network, *lacking)

@@ -1,4 +1,4 @@
-"""What goes wrong is said in one line that names it, and what was learnt before it stays."""
+"""An error is one line that names what is wrong, and the states saved before remain."""
 
 import errno
 import json
@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from anymal_eval.errors import BadCheckpoint, BadData, BadLogits, IncompleteRun, MissingData, StorageFull, WrongUse
+from anymal_eval.errors import (
+    BadCheckpoint,
+    BadData,
+    BadDefinition,
+    BadLogits,
+    IncompleteRun,
+    MissingData,
+    StorageFull,
+    WrongUse,
+)
 from anymal_eval.training import states
 from anymal_eval.training.order import BatchPartition, Shuffled
 from anymal_eval.training.resolve import ResolvedTraining
@@ -20,7 +29,7 @@ from tests.training.conftest import align_job, assert_close, every_step, instruc
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_no_number_stops_and_keeps_the_last_state(
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
     what: str, folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = every_step(align_job(folder, tmp_path / "out"))
@@ -84,9 +93,9 @@ def test_a_checkpoint_of_another_architecture(folder: Path, whole: Path, tmp_pat
     content = json.loads((first / "config.json").read_text())
     content["network"]["modalities"]["image"]["projector"]["layers"] = 3
     (first / "config.json").write_text(json.dumps(content))
-    with pytest.raises(BadCheckpoint, match=r"projectors.safetensors does not fit this network") as said:
+    with pytest.raises(BadCheckpoint, match=r"projectors.safetensors does not fit this network") as raised:
         train(instruct_job(folder, first, tmp_path / "second"))
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_other_adapters_than_those_that_are_there(folder: Path, tmp_path: Path) -> None:
@@ -103,9 +112,9 @@ def data_job(folder: Path, data: Path, out: Path, **changed: Any) -> ResolvedTra
 def test_a_caption_without_its_sound(folder: Path, tmp_path: Path) -> None:
     write_data(tmp_path)
     (tmp_path / "7.wav").unlink()
-    with pytest.raises(MissingData, match=r"pairs.jsonl: line 8.*7.wav") as said:
+    with pytest.raises(MissingData, match=r"pairs.jsonl: line 8.*7.wav") as raised:
         data_job(folder, tmp_path, tmp_path / "out")
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, whole: Path, tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_what_cannot_be_decoded_is_counted_and_named(folder: Path, whole: Path, 
     assert "5.png" in next(iter(left_out.values()))
     order = Shuffled(job.data[0].samples or (), BatchPartition(batch_size=6), job.recipe.seed)
     step = next(step for step in range(6) if "p5" in [sample.id for sample in order.take(step, 0)])
-    assert step == 2  # not the first: those before are learnt from as they would be
+    assert step == 2  # not the first: the steps before are unchanged
     assert_close(losses(job.plan.out)[:step], losses(whole)[:step])
     assert losses(job.plan.out)[step] != losses(whole)[step]
     with pytest.raises(IncompleteRun, match=r"1 of \d+ samples cannot be read.*line 6.*5.png"):
@@ -167,7 +176,7 @@ def test_quantised(kind: str, folder: Path, tmp_path: Path) -> None:
     assert all(torch.isfinite(torch.tensor(losses(tmp_path / "instruct"))))
 
 
-def test_more_parts_than_samples(folder: Path, tmp_path: Path) -> None:
+def test_more_micro_batches_than_samples(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="--batch-size 2 cannot be shared"):
         train(align_job(folder, tmp_path / "out", batch_size=2, accumulate=3))
 
@@ -176,6 +185,11 @@ def test_sharing_a_network_is_refused(folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(WrongUse, match="asks for FSDP: here each process holds the whole network"):
         train(align_job(folder, tmp_path / "out"))
+
+
+def test_an_option_that_does_not_exist(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadDefinition, match="step_count"):
+        align_job(folder, tmp_path / "out", step_count=3)
 
 
 def test_saving_is_no_identity(folder: Path, tmp_path: Path) -> None:

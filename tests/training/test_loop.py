@@ -1,4 +1,4 @@
-"""What is learnt is what a plain loop learns, however it is computed; what is frozen does not change by one bit."""
+"""Training equals a plain loop, however it is computed, and no bit of the frozen weights changes."""
 
 import math
 from dataclasses import replace
@@ -63,8 +63,8 @@ def at(samples: list[Sample], place: int, seed: int) -> Sample:
 def plain_loss(network: AnyMAL, samples: list[Sample], reader: MediaReader) -> Tensor:
     prompts, media, answers = [], [], []
     for sample in samples:
-        *asked, said = sample.turns
-        prefix, tails = network.chat.options(asked, ["".join(map(str, said.parts))])
+        *prompt, answer = sample.turns
+        prefix, tails = network.chat.options(prompt, ["".join(map(str, answer.parts))])
         prompts.append(prefix)
         answers.append([*tails[0], network.chat.tokenizer.eos_token_id])
         given = []
@@ -145,7 +145,7 @@ def test_projectors_alone(folder: Path, tmp_path: Path) -> None:
 
 def test_accumulation_equals_the_larger_batch(folder: Path, tmp_path: Path) -> None:
     # Adam divides a gradient by its own size, so a rounding error in one that is nearly 0 moves a weight by the whole
-    # learning rate: at a large one the losses part after some steps, whoever adds up.
+    # learning rate: with a large one the losses diverge after some steps.
     for parts in (1, 2, 5):
         train(every_step(align_job(folder, tmp_path / str(parts), accumulate=parts, learning_rate=1e-4)))
     assert_close(losses(tmp_path / "1"), losses(tmp_path / "2"))

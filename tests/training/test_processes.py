@@ -1,4 +1,4 @@
-"""Two processes learn what one learns."""
+"""Two processes compute the same losses as one."""
 
 import os
 import socket

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import OtherRun
 from anymal_eval.media.location import ROW
+from anymal_eval.training import load
 from anymal_eval.training.order import BatchPartition, Streamed
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.run import train
@@ -101,12 +102,16 @@ def test_killed_while_saving(folder: Path, whole: Path, tmp_path: Path) -> None:
     assert sorted(each.name for each in (out / "steps").iterdir()) == ["checkpoint-4", "checkpoint-6"]
 
 
-def test_another_configuration_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+def test_another_configuration_is_refused_by_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = align_job(folder, tmp_path / "out", steps=1, warmup=0)
     train(job)
     other = replace(job, recipe=replace(job.recipe, learning_rate=0.5, seed=3))
-    with pytest.raises(OtherRun, match=r"differs in recipe.learning_rate, recipe.seed: .*was 0.01, now 0.5"):
-        train(other)
+    with monkeypatch.context() as patch:
+        patch.delattr(load, "load_network")  # refused before a weight is loaded
+        with pytest.raises(OtherRun, match=r"differs in recipe.learning_rate, recipe.seed: .*was 0.01, now 0.5"):
+            train(other)
     checkpoint = tmp_path / "out" / "checkpoint" / "projectors.safetensors"
     before = checkpoint.stat().st_mtime_ns
     train(saving(job, log_every=7))  # finished already: nothing is written again
@@ -121,7 +126,7 @@ def shards(folder: Path, count: int) -> TrainingData:
     )
 
 
-def test_webdataset_shards_go_on(folder: Path, tmp_path: Path) -> None:
+def test_webdataset_shards_resume(folder: Path, tmp_path: Path) -> None:
     """Tar files as the library writes them, of unequal lengths, one of them with a sample that cannot be decoded."""
     samples = list(align_job(folder, folder).data[0].samples or ())
     for number, (start, end) in enumerate(((0, 4), (4, 11), (11, 20))):
@@ -162,7 +167,7 @@ def test_passes_over_shards_show_every_sample_equally_often(folder: Path) -> Non
     assert max(counts.values()) - min(counts.values()) <= 5
 
 
-def test_rows_are_opened_by_the_source_that_gave_them(folder: Path) -> None:
+def test_rows_are_opened_by_the_opener_of_their_data(folder: Path) -> None:
     from anymal_eval.records import Media
     from anymal_eval.training.features import Openers
 

@@ -1,4 +1,4 @@
-"""A lesson has the very tokens of its evaluation, and what the assistant says carries the loss, its end included."""
+"""A tokenized conversation has the tokens of evaluation; the text of the assistant and its end carry the loss."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.errors import BadData
 
 PICTURE = Slot(medium="image")
-ASKED = (
+QUESTION = (
     Turn(role="system", parts=("be brief",)),
     Turn(role="user", parts=("what is ", PICTURE, " this?")),
 )
-SAID = Turn(role="assistant", parts=("a cat on a dog",))
-LONG = (*ASKED, SAID, Turn(role="user", parts=("and ", PICTURE)), Turn(role="assistant", parts=("yes",)))
+ANSWER = Turn(role="assistant", parts=("a cat on a dog",))
+LONG = (*QUESTION, ANSWER, Turn(role="user", parts=("and ", PICTURE)), Turn(role="assistant", parts=("yes",)))
 
 
 def chat_of(style: str = "template", template: str | None = None) -> Chat:
@@ -44,12 +44,12 @@ def learned(chat: Chat, found: TokenizedConversation) -> str:
 @pytest.mark.parametrize("style", ["template", "plain"])
 def test_tokens_are_those_of_evaluation(style: str) -> None:
     chat = chat_of(style)
-    found = made(chat, (*ASKED, SAID))
-    prefix, tails = chat.options(ASKED, ["a cat on a dog"])
+    found = made(chat, (*QUESTION, ANSWER))
+    prefix, tails = chat.options(QUESTION, ["a cat on a dog"])
     assert found.prompt.media == prefix.media
     assert found.prompt.pieces[:-1] == prefix.pieces[:-1]
     assert found.prompt.pieces[-1] == (*prefix.pieces[-1], *tails[0], chat.tokenizer.eos_token_id)
-    assert found.prompt.pieces[-1][: len(prefix.pieces[-1])] == chat.prompt(ASKED).pieces[-1]
+    assert found.prompt.pieces[-1][: len(prefix.pieces[-1])] == chat.prompt(QUESTION).pieces[-1]
     assert [token for token, mark in flat(found) if mark] == [*tails[0], chat.tokenizer.eos_token_id]
 
 
@@ -59,7 +59,7 @@ def test_every_answer_of_a_conversation_is_learned_in_one_row(style: str) -> Non
     found = made(chat, LONG)
     assert learned(chat, found) == (" a cat on a dog</s> yes</s>" if style == "template" else " a cat on a dog yes</s>")
     assert found.prompt.media == ("image", "image")
-    # what the model sees before its second answer is what it is asked with
+    # before its second answer the model sees the prompt of evaluation
     begun = chat.prompt(LONG[:-1])
     text = [token for piece in begun.pieces for token in piece]
     assert [token for token, _ in flat(found)][: len(text)] == text
@@ -81,13 +81,13 @@ def test_a_template_without_an_end_gets_one() -> None:
         "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
     )
     chat = chat_of(template=template)
-    assert learned(chat, made(chat, (*ASKED, SAID))) == "a cat on a dog</s>"
+    assert learned(chat, made(chat, (*QUESTION, ANSWER))) == "a cat on a dog</s>"
 
 
 @pytest.mark.parametrize("parts", [(PICTURE,), (" ",), ()], ids=["medium", "blank", "nothing"])
-def test_what_cannot_be_said(parts: tuple[str | Slot, ...]) -> None:
+def test_answers_that_are_no_text(parts: tuple[str | Slot, ...]) -> None:
     with pytest.raises(BadData, match="must be words"):
-        made(chat_of(), (*ASKED, Turn(role="assistant", parts=parts)))
+        made(chat_of(), (*QUESTION, Turn(role="assistant", parts=parts)))
 
 
 def test_a_template_that_rewrites_earlier_answers_is_refused() -> None:
@@ -101,7 +101,7 @@ def test_a_template_that_rewrites_earlier_answers_is_refused() -> None:
 
 def test_rows_laid_together_equal_rows_laid_one_by_one(folder: Path) -> None:
     network = checkpoint.load(folder / "checkpoint", Loading())
-    found = [made(network.chat, (*ASKED, SAID)), made(network.chat, LONG[:3])]
+    found = [made(network.chat, (*QUESTION, ANSWER)), made(network.chat, LONG[:3])]
     text = made(network.chat, (Turn(role="user", parts=("say",)), Turn(role="assistant", parts=("yes",))))
     found.append(text)
     media = [[torch.randn(k, network.llm.width) for k in counts] for counts in ((8,), (3,), ())]

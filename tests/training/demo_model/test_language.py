@@ -18,17 +18,17 @@ def test_a_question_is_answered_as_if_it_stood_alone(scenes: world.Scenes) -> No
     torch.manual_seed(0)
     model = language.make_model(tokenizer).eval()
     rows = language.Rows(scenes, tokenizer, seed=0)
-    asked = [("\nWhat color are the shapes?", "red"), ("\nHow many shapes are there?", "2")]
-    rows._row = lambda: rows._build("two red stars on the left", asked)  # type: ignore[method-assign]
+    questions = [("\nWhat color are the shapes?", "red"), ("\nHow many shapes are there?", "2")]
+    rows._row = lambda: rows._build("two red stars on the left", questions)  # type: ignore[method-assign]
     with torch.no_grad():
         together = language.loss_of(model, rows.batch(1))
         head = [tokenizer.bos_token_id, *tokenizer("two red stars on the left")["input_ids"]]
         read = model(torch.tensor([head])).logits[0, :-1]
         losses = list(cross_entropy(read, torch.tensor(head[1:]), reduction="none"))
         weights = [language.READING] * len(losses)
-        for question, answer in asked:
-            said = tokenizer(f"{question}{language.ANSWER} {answer}{tokenizer.eos_token}")["input_ids"]
-            alone = torch.tensor([[*head, *said]])
+        for question, answer in questions:
+            ids = tokenizer(f"{question}{language.ANSWER} {answer}{tokenizer.eos_token}")["input_ids"]
+            alone = torch.tensor([[*head, *ids]])
             size = len(tokenizer(f" {answer}")["input_ids"]) + 1
             each = cross_entropy(model(alone).logits[0, :-1], alone[0, 1:], reduction="none")[-size:]
             losses += list(each)
@@ -46,10 +46,10 @@ def test_the_same_seed_gives_the_same_rows(scenes: world.Scenes) -> None:
 
 def test_the_template_writes_what_the_rows_hold(scenes: world.Scenes) -> None:
     tokenizer = language.make_tokenizer(scenes)
-    said = [{"role": "user", "content": "\nWhat color are the shapes?"}, {"role": "assistant", "content": "red"}]
-    whole = tokenizer.apply_chat_template(said, tokenize=False)
+    messages = [{"role": "user", "content": "\nWhat color are the shapes?"}, {"role": "assistant", "content": "red"}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
     assert whole == f"<s>\nWhat color are the shapes?{language.ANSWER} red</s>"
-    opened = tokenizer.apply_chat_template(said[:1], tokenize=False, add_generation_prompt=True)
+    opened = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
     assert opened == whole.removesuffix(" red</s>")
     assert len(tokenizer(" red")["input_ids"]) == 1
 

@@ -1,4 +1,4 @@
-"""What the demo model is trained on: only the training half, worded as the harness will ask, readable by ``train``."""
+"""The demo model trains on the training half only, with the prompts of evaluation, in files that ``train`` reads."""
 
 import json
 from pathlib import Path
@@ -43,20 +43,20 @@ def test_no_picture_is_of_the_evaluation_half(written: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DEMO_TASKS)
-def test_evaluation_asks_in_the_words_that_were_trained(name: str, tmp_path: Path) -> None:
+def test_evaluation_has_the_prompts_of_training(name: str, tmp_path: Path) -> None:
     task = catalog.tasks().get(name, "TASK", Task)
     write_task(name, tmp_path, examples=12)
     protocol = protocols.get("demo")
     for example in load_examples(task, task.split(None), "demo", tmp_path):
         request = build_request(example, task, {}, protocol)
-        said = "".join(part for message in request.messages for part in message.parts if not isinstance(part, Media))
+        text = "".join(part for message in request.messages for part in message.parts if not isinstance(part, Media))
         given = [example.context.get(key, "") for key in ("hint", "ocr")]
-        asked = "".join(f"\n{line}" for line in (*given, example.question) if line)
-        assert said == (asked if example.kind != "caption" or name == "mmit_cap" else world.CAPTION)
+        question = "".join(f"\n{line}" for line in (*given, example.question) if line)
+        assert text == (question if example.kind != "caption" or name == "mmit_cap" else world.CAPTION)
         assert set(request.candidates) == set(example.options)
 
 
-def test_questions_that_take_comparing_come_first(written: Path) -> None:
+def test_memes_come_twice(written: Path) -> None:
     rows = [json.loads(line) for line in (written / "instructions.jsonl").read_text(encoding="utf-8").splitlines()]
     memes = [row for row in rows if "hateful" in row["instruction"]]
     assert len(memes) == 2 * len({row["image"] for row in memes}) > 0

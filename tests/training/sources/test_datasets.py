@@ -39,7 +39,7 @@ def samples(source: TrainingData) -> list[Sample]:
     return list(source.samples)
 
 
-def said(source: TrainingData) -> list[object]:
+def captions(source: TrainingData) -> list[object]:
     return [sample.turns[-1].parts[0] for sample in samples(source)]
 
 
@@ -82,7 +82,7 @@ def test_bytes_in_rows(tmp_path: Path, sound: Write) -> None:
     source = open_data(f"datasets:{folder}?audio=sound&caption=said&split=train")
     found = samples(source)
     assert [sample.id for sample in found] == ["0#0", "0#1", "1#0", "1#1"]
-    assert said(source) == ["0 a", "0 b", "1 a", "1 b"]
+    assert captions(source) == ["0 a", "0 b", "1 a", "1 b"]
     assert found[3].media[0].uri.startswith(f"row:{folder}@local-")
     assert found[3].media[0].uri.endswith("/-/train/sound#1")
     assert source.opener is not None
@@ -108,7 +108,7 @@ def test_rows_without_their_medium(tmp_path: Path) -> None:
     folder = parquet(tmp_path / "copy", datasets.Image(decode=False), "image", rows, text=datasets.Value("string"))
     with pytest.raises(MissingData, match=r"copy: row 1: no image in column 'image'; fetch"):
         open_data(f"datasets:{folder}")
-    assert said(open_data(f"datasets:{folder}", skip_missing=True)) == ["a"]
+    assert captions(open_data(f"datasets:{folder}", skip_missing=True)) == ["a"]
 
 
 def test_fingerprints(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ def test_media_come_first_in_the_order_of_their_keys(lines: Write) -> None:
     )
 
 
-def test_tags_say_where_they_go(lines: Write) -> None:
-    said = "Hear <audio> over\n<image>\nand <image>: <video> fits?"
-    sample = only(lines, image=["b.png", "a.png"], audio="c.wav", instruction=said)
+def test_tags_mark_their_places(lines: Write) -> None:
+    instruction = "Hear <audio> over\n<image>\nand <image>: <video> fits?"
+    sample = only(lines, image=["b.png", "a.png"], audio="c.wav", instruction=instruction)
     assert names(sample) == ["c.wav", "b.png", "a.png"]
     assert sample.turns[0].parts == ("Hear ", AUDIO, " over", IMAGE, "and ", IMAGE, ": <video> fits?")
 
@@ -59,11 +59,11 @@ def test_a_window(lines: Write) -> None:
     assert (medium.start_s, medium.end_s) == (1.0, 2.0)
 
 
-def test_their_words_are_their_own(lines: Write) -> None:
+def test_the_prompt_is_ignored(lines: Write) -> None:
     table = lines("t.jsonl", {"id": 1, "image": "a.png", "instruction": "what?", "response": "yes"})
-    asked, bare = open_data(f"instructions:{table}", prompt="Describe."), open_data(f"instructions:{table}")
-    assert asked.samples == bare.samples
-    assert asked.fingerprint == bare.fingerprint
+    prompted, bare = open_data(f"instructions:{table}", prompt="Describe."), open_data(f"instructions:{table}")
+    assert prompted.samples == bare.samples
+    assert prompted.fingerprint == bare.fingerprint
 
 
 def test_missing(lines: Write) -> None:

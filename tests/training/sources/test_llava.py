@@ -42,8 +42,8 @@ def samples(source: TrainingData) -> list[Sample]:
     return list(source.samples)
 
 
-def talk(*said: str) -> list[dict[str, str]]:
-    return [{"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(said)]
+def talk(*texts: str) -> list[dict[str, str]]:
+    return [{"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(texts)]
 
 
 def test_a_released_row(tmp_path: Path, table: Write) -> None:

@@ -30,7 +30,7 @@ def samples(source: TrainingData) -> list[Sample]:
     return list(source.samples)
 
 
-def said(sample: Sample) -> object:
+def caption_of(sample: Sample) -> object:
     return sample.turns[-1].parts[0]
 
 
@@ -101,7 +101,7 @@ def clotho(tmp_path: Path, sound: Write) -> Path:
 def test_clotho(tmp_path: Path, clotho: Path) -> None:
     found = samples(open_data(f"clotho:{clotho}"))
     assert [sample.id for sample in found[:2]] == ["Distorted AM Radio noise.wav#0", "Distorted AM Radio noise.wav#1"]
-    assert [said(sample) for sample in found[2:7]] == ["A radio, dialled", "Noise", "Static", "One", "Two"]
+    assert [caption_of(sample) for sample in found[2:7]] == ["A radio, dialled", "Noise", "Static", "One", "Two"]
     assert found[9].media[0].uri == str(tmp_path / "development" / "05 #2.wav")
     assert found[9].where == f"{clotho}: line 3"
     assert found[9].turns[0] == Turn(role="user", parts=(Slot(medium="audio"),))
@@ -125,7 +125,7 @@ def test_bad_clotho(tmp_path: Path, clotho: Path) -> None:
 # --- Ego4D ------------------------------------------------------------------------------------------------------
 
 
-def told(second: object, text: object) -> dict[str, object]:
+def row(second: object, text: object) -> dict[str, object]:
     return {"timestamp_sec": second, "timestamp_frame": 1, "narration_text": text, "annotation_uid": "u"}
 
 
@@ -133,16 +133,16 @@ EGO4D = {
     "v-1": {
         "narration_pass_1": {
             "narrations": [
-                told(6.5, "#C C walks up the stairs."),
-                told(7.0, "#O man X waves at C"),
-                told(1, "#C C runs"),
+                row(6.5, "#C C walks up the stairs."),
+                row(7.0, "#O man X waves at C"),
+                row(1, "#C C runs"),
             ],
             "summaries": [],
         },
-        "narration_pass_2": {"narrations": [told(6.4, "#C C drops the #unsure")]},
+        "narration_pass_2": {"narrations": [row(6.4, "#C C drops the #unsure")]},
     },
-    "v-0": {"narration_pass_1": {"narrations": [told(3, "#C C ")]}, "status": "complete"},
-    "v-2": {"narration_pass_2": {"narrations": [told(4, "#C C sits")]}},
+    "v-0": {"narration_pass_1": {"narrations": [row(3, "#C C ")]}, "status": "complete"},
+    "v-2": {"narration_pass_2": {"narrations": [row(4, "#C C sits")]}},
 }  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_ego4d(tmp_path: Path, ego4d: Path) -> None:
     source = open_data(f"ego4d:{ego4d}")
     found = samples(source)
     assert [sample.id for sample in found] == ["v-1/1/0", "v-1/1/2", "v-1/2/0", "v-2/2/0"]
-    assert [said(sample) for sample in found] == [
+    assert [caption_of(sample) for sample in found] == [
         "a person walks up the stairs", "a person runs", "a person drops the something", "a person sits",
     ]  # fmt: skip
     uri = str(tmp_path / "imu" / "v-1.npy")
@@ -184,7 +184,10 @@ def test_ego4d_lines(ego4d: Path, lines: Write) -> None:
         {"video_uid": "v-1", "timestamp_sec": "3", "narration": "sits down"},
     )
     found = samples(open_data(f"ego4d:{table}"))
-    assert [(sample.id, said(sample)) for sample in found] == [("v-2/1", "a person walks"), ("v-1/2", "sits down")]
+    assert [(sample.id, caption_of(sample)) for sample in found] == [
+        ("v-2/1", "a person walks"),
+        ("v-1/2", "sits down"),
+    ]
     bad = lines("bad.jsonl", {"video_uid": "v-2", "timestamp_sec": "soon", "narration": "#C C walks"})
     with pytest.raises(BadData, match=r"bad\.jsonl: line 1: 'timestamp_sec' must be a time in seconds, not 'soon'"):
         open_data(f"ego4d:{bad}")
@@ -218,11 +221,11 @@ def test_narrations(text: str, words: str | None) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"videos": {"v-1": {"narration_pass_1": {"narrations": [told(1, None)]}}}},
+        ({"videos": {"v-1": {"narration_pass_1": {"narrations": [row(1, None)]}}}},
          "v-1.narration_pass_1[0]: 'narration_text' must be a string, not None"),
-        ({"videos": {"v-1": {"narration_pass_1": {"narrations": [told(-1, "#C C a")]}}}},
+        ({"videos": {"v-1": {"narration_pass_1": {"narrations": [row(-1, "#C C a")]}}}},
          "v-1.narration_pass_1[0]: 'timestamp_sec' must be a time"),
-        ({"videos": {"../v": {"narration_pass_1": {"narrations": [told(1, "#C C a")]}}}}, "../v.narration_pass_1[0]: "),
+        ({"videos": {"../v": {"narration_pass_1": {"narrations": [row(1, "#C C a")]}}}}, "../v.narration_pass_1[0]: "),
         ({"videos": {"v-1": {"narration_pass_1": [1]}}}, "v-1.narration_pass_1: expected an object, got list"),
         ({"videos": [1]}, "videos: expected an object, got list"),
         ([1], "the whole: expected an object, got list"),

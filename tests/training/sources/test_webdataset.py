@@ -49,7 +49,7 @@ def read(source: TrainingData, number: int = 0) -> list[Sample]:
     return list(source.read_shard(number))
 
 
-def said(sample: Sample) -> object:
+def caption_of(sample: Sample) -> object:
     return sample.turns[-1].parts[0]
 
 
@@ -75,7 +75,7 @@ def test_a_shard_of_the_library_reads_back_equal(tmp_path: Path) -> None:
         (medium,) = mine.media
         assert source.opener(medium.uri) == other["jpg"]
         assert medium.digest == hashlib.sha256(other["jpg"]).hexdigest()
-        assert said(mine) == other["txt"].decode().strip()
+        assert caption_of(mine) == other["txt"].decode().strip()
     with MediaReader(pickle.loads(pickle.dumps(source.opener))) as reader:  # noqa: S301  # our own
         assert reader.image(found[2].media[0]).tolist() == np.full((2, 3, 3), 2).tolist()
     assert source.unreadable == []
@@ -92,7 +92,7 @@ def test_kinds_of_media_and_captions(tmp_path: Path) -> None:
         ],
     )
     found = read(open_data(f"webdataset:{path}"))
-    assert [(sample.id, sample.media[0].kind, said(sample)) for sample in found] == [
+    assert [(sample.id, sample.media[0].kind, caption_of(sample)) for sample in found] == [
         ("a/part-1/2", "video", "a dog"),
         ("a/part-2/2", "image", "Schnee"),
     ]
@@ -105,7 +105,7 @@ def test_long_names_and_a_json_of_captions(tmp_path: Path) -> None:
     )
     source = open_data(f"webdataset:{path}")
     found = read(source)
-    assert [(sample.id.rpartition("#")[2], said(sample)) for sample in found] == [("0", "a"), ("1", "b")]
+    assert [(sample.id.rpartition("#")[2], caption_of(sample)) for sample in found] == [("0", "a"), ("1", "b")]
     assert source.opener is not None
     assert source.opener(found[0].media[0].uri) == b"s"
     assert source.unreadable == []
@@ -164,14 +164,14 @@ def test_what_is_no_sample_is_named_and_the_rest_read(tmp_path: Path) -> None:
     )
     source = open_data(f"webdataset:{path}")
     assert names(read(source)) == ["good-1", "good-2"]
-    told = [line.removeprefix(f"{path}: ") for line in source.unreadable]
-    assert [line.partition(":")[0] for line in told] == [
+    lines = [line.removeprefix(f"{path}: ") for line in source.unreadable]
+    assert [line.partition(":")[0] for line in lines] == [
         "wordless", "empty", "blank", "broken", "null", "latin", "blind", "both",
     ]  # fmt: skip
-    assert told[0] == "wordless: no caption: neither a txt nor a json"
-    assert told[1] == "empty: empty.png is empty (0 bytes)"
-    assert told[3].startswith("broken: its caption cannot be read: ")
-    assert told[7].startswith("both: 2 media, where one of jpg")
+    assert lines[0] == "wordless: no caption: neither a txt nor a json"
+    assert lines[1] == "empty: empty.png is empty (0 bytes)"
+    assert lines[3].startswith("broken: its caption cannot be read: ")
+    assert lines[7].startswith("both: 2 media, where one of jpg")
     before = list(source.unreadable)
     assert names(read(source)) == ["good-1", "good-2"]
     assert source.unreadable == before
