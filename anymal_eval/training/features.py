@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from anymal_eval.errors import RequestFailed
 from anymal_eval.media.location import ROW
@@ -110,12 +110,6 @@ class FeatureEncoder:
         """End the decoder processes."""
         self._pool.shutdown(cancel_futures=True)
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _make(self, missing: Mapping[str, Media]) -> dict[str, Tensor | RequestFailed]:
         running = {key: self._pool.submit(self._inputs.one, one, FRAMES) for key, one in missing.items()}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +65,9 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     """The batches, with the features of the next steps in the cache."""
     resolved, compute, openers = loaded.resolved, loaded.resolved.plan.compute, Openers()
     order = _sample_order(loaded, openers)
-    with FeatureEncoder(
-        loaded.network,
-        openers,
-        folder=str(compute.features or ""),
-        threads=compute.threads,
-        timeout_s=compute.media_timeout,
+    folder, timeout = str(compute.features or ""), compute.media_timeout
+    with closing(
+        FeatureEncoder(loaded.network, openers, folder=folder, threads=compute.threads, timeout_s=timeout)
     ) as encoder:
         if isinstance(order, Shuffled):
             samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))

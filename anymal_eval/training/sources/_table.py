@@ -10,7 +10,7 @@ from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import medium
+from anymal_eval.sources.folder import medium, refuse_doubles
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 
@@ -29,7 +29,9 @@ def require_file(path: str) -> Path:
     return file
 
 
-def table_data(address: DataAddress, file: Path, samples: Iterable[Sample], folder: Path) -> TrainingData:
+def table_data(
+    address: DataAddress, file: Path, samples: Iterable[Sample], folder: Path, unique: str = ""
+) -> TrainingData:
     """The samples whose media exist, in the order of the table.
 
     Args:
@@ -37,11 +39,15 @@ def table_data(address: DataAddress, file: Path, samples: Iterable[Sample], fold
         file: the table.
         samples: all of its samples.
         folder: where the media are, for messages.
+        unique: what the samples' ids are called, if none may come twice.
 
     Raises:
         MissingData: media do not exist and ``address.skip_missing`` is not set.
-        BadData: no sample is left.
+        BadData: an id comes twice, or no sample is left.
     """
+    if unique:
+        samples = list(samples)
+        refuse_doubles((sample.id for sample in samples), file, unique)
     kept, skipped = [], []
     exists: dict[str, bool] = {}
     missing: dict[str, list[str]] = {}

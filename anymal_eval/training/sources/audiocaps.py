@@ -12,7 +12,6 @@ from pathlib import Path
 
 from anymal_eval.records import Media
 from anymal_eval.sources.captions import audiocaps_lines, audiocaps_sound
-from anymal_eval.sources.folder import refuse_doubles
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import caption_samples, captions_of, require_file, table_data
@@ -25,9 +24,7 @@ def load(address: DataAddress) -> TrainingData:
         MissingData, BadData: naming the file and the line.
     """
     file = require_file(address.path)
-    samples = list(_samples(address, file))
-    refuse_doubles((sample.id for sample in samples), file, "audiocap_id")
-    return table_data(address, file, samples, file.parent)
+    return table_data(address, file, _samples(address, file), file.parent, unique="audiocap_id")
 
 
 def _samples(address: DataAddress, file: Path) -> Iterator[Sample]:

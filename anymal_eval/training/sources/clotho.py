@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anymal_eval.errors import BadData
 from anymal_eval.records import Media
-from anymal_eval.sources.folder import medium, read_csv, refuse_doubles
+from anymal_eval.sources.folder import medium, read_csv
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import caption_samples, captions_of, require_file, table_data
@@ -30,9 +30,7 @@ def load(address: DataAddress) -> TrainingData:
     split = re.fullmatch(r"clotho_captions_(\w+)\.csv", file.name)
     if split is None:
         raise BadData(f"{file}: its name must be clotho_captions_SPLIT.csv, which says that the sound is in SPLIT/")
-    samples = list(_samples(address, file, split[1]))
-    refuse_doubles((sample.id for sample in samples), file)
-    return table_data(address, file, samples, file.parent)
+    return table_data(address, file, _samples(address, file, split[1]), file.parent, unique="id")
 
 
 def _samples(address: DataAddress, file: Path, split: str) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from anymal_eval.sources.folder import read_lines, refuse_doubles
+from anymal_eval.sources.folder import read_lines
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._conversation import RoleAndText, conversation
@@ -26,9 +26,7 @@ def load(address: DataAddress) -> TrainingData:
         MissingData, BadData: naming the file and the line.
     """
     file = require_file(address.path)
-    samples = list(_samples(file))
-    refuse_doubles((sample.id for sample in samples), file)
-    return table_data(dataclasses.replace(address, prompt=""), file, samples, file.parent)
+    return table_data(dataclasses.replace(address, prompt=""), file, _samples(file), file.parent, unique="id")
 
 
 def _samples(file: Path) -> Iterator[Sample]:

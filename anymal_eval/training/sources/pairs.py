@@ -10,7 +10,7 @@ sample each. ``start_s`` and ``end_s`` are optional::
 from collections.abc import Iterator
 from pathlib import Path
 
-from anymal_eval.sources.folder import read_lines, refuse_doubles
+from anymal_eval.sources.folder import read_lines
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import caption_samples, captions_of, media_of, require_file, table_data
@@ -23,9 +23,7 @@ def load(address: DataAddress) -> TrainingData:
         MissingData, BadData: naming the file and the line.
     """
     file = require_file(address.path)
-    samples = list(_samples(address, file))
-    refuse_doubles((sample.id for sample in samples), file)
-    return table_data(address, file, samples, file.parent)
+    return table_data(address, file, _samples(address, file), file.parent, unique="id")
 
 
 def _samples(address: DataAddress, file: Path) -> Iterator[Sample]:
