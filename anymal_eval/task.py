@@ -61,9 +61,14 @@ class RowSource(Protocol):
 class Task:
     """A benchmark. The first split is the default one.
 
-    ``metrics`` are ``name@version``; ``headline`` is the one that papers report, over the examples for which
-    ``headline_group`` holds (all of them where it is empty). ``instruction`` is what every model must be told.
-    ``official`` and ``hub`` yield rows of the same type, which ``to_example`` reads.
+    Attributes:
+        official, hub: yield rows of one type, which ``to_example`` reads; ``hub`` is None without a copy on the hub.
+        metrics: ``name@version`` each.
+        headline: the metric that papers report.
+        headline_output: which of its outputs; its first where empty.
+        headline_group: the examples that the headline is over; all where empty.
+        extract: the rule that reads a choice out of text.
+        instruction: a sentence that the benchmark's rule needs in the prompt, where a wording has ``{instruction}``.
     """
 
     name: str

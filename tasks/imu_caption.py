@@ -1,4 +1,4 @@
-"""IMU captions: what somebody does, told from a head-worn motion sensor (Ego4D).
+"""IMU captions: the activity of a person who wears a motion sensor on the head (Ego4D).
 
 Paper     Moon et al. 2023, arXiv:2309.16058; Grauman et al. 2022, arXiv:2110.07058 (Ego4D)
 Split     test: your own JSON lines; AnyMAL's split of the windows was never released

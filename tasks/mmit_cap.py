@@ -1,7 +1,7 @@
 """MM-IT-Cap: detailed descriptions of photographs, as in AnyMAL's own instruction data.
 
 Paper     Moon et al. 2023, arXiv:2309.16058; the data was never released
-Split     test: your own JSON lines; nobody knows how many
+Split     test: your own JSON lines; their number was not published
 Reported  AnyMAL reports CIDEr; over other pictures it is another number
 """
 
@@ -11,7 +11,7 @@ from anymal_eval.task import Split, Task
 
 
 def to_example(row: captions.CaptionRow) -> Example:
-    """One picture with what is asked about it."""
+    """One picture with its instruction."""
     return Example(
         id=row.row_id,
         cluster=row.origin,

@@ -1,4 +1,4 @@
-"""OK-VQA: questions about COCO photographs whose answer the picture alone does not tell.
+"""OK-VQA: questions about COCO photographs that take knowledge beyond the picture.
 
 Paper     Marino et al. 2019, arXiv:1906.00067
 Split     val: 5,046 questions (called val or test); five annotators, each answer written twice

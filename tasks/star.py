@@ -12,7 +12,7 @@ from anymal_eval.task import Split, Task
 
 
 def to_example(row: clips.ClipRow) -> Example:
-    """One question; what it asks about lies between start and end."""
+    """One question, about the part between start and end."""
     return Example(
         id=row.row_id,
         cluster=row.video,

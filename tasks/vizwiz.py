@@ -1,4 +1,4 @@
-"""VizWiz-VQA: questions that blind people asked about their own photographs.
+"""VizWiz-VQA: questions of blind people about their own photographs.
 
 Paper     Gurari et al. 2018, arXiv:1802.08218
 Split     val: 4,319 questions, ten human answers each; test-dev: 8,000 without labels

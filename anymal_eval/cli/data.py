@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from anymal_eval.demo import Split
+    from anymal_eval.demo import WorldHalf
     from anymal_eval.records import Media
     from anymal_eval.task import Task
 
@@ -91,7 +91,7 @@ def check(
 @click.option("--examples", type=click.IntRange(min=1), default=200, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn.")
 @click.option("--data-root", type=click.Path(path_type=Path), required=True, help="Written to DIR/<task>/.")
-def draw(*, task: str, split: "Split", examples: int, seed: int, data_root: Path) -> None:
+def draw(*, task: str, split: "WorldHalf", examples: int, seed: int, data_root: Path) -> None:
     """Draw demo data in TASK's official layout, to train on or to look at.
 
     No medium of one half ever occurs in the other, whatever the seeds are.

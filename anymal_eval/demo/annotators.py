@@ -13,19 +13,19 @@ def ten_answers(random: Random, question: Question) -> list[dict[str, str]]:
     At least seven always give ``question.answer``, so a right answer reaches 1.0 under every benchmark's rule.
     """
     dissent = 0 if random.randrange(5) < 2 else random.choice((1, 1, 2, 3))
-    said = [question.answer] * (PEOPLE - dissent)
-    said += [_other(random, question) for _ in range(dissent)]
-    random.shuffle(said)
-    return [{"answer": word, "answer_confidence": _confidence(random, word == question.answer)} for word in said]
+    given = [question.answer] * (PEOPLE - dissent)
+    given += [_other(random, question) for _ in range(dissent)]
+    random.shuffle(given)
+    return [{"answer": word, "answer_confidence": _confidence(random, word == question.answer)} for word in given]
 
 
 def five_answers_twice(random: Random, question: Question) -> list[dict[str, str]]:
     """OK-VQA's ten: five people, each written twice; ``raw_answer`` as written, ``answer`` its stem."""
     raw = {stem: written for written, stem in FACTS[question.topic].values()}
     dissent = 0 if random.randrange(5) < 2 else random.choice((1, 1, 2))
-    said = [question.answer] * (5 - dissent) + [random.choice(question.near) for _ in range(dissent)]
-    random.shuffle(said)
-    return [{"raw_answer": raw[stem], "answer_confidence": "yes", "answer": stem} for stem in said for _ in range(2)]
+    given = [question.answer] * (5 - dissent) + [random.choice(question.near) for _ in range(dissent)]
+    random.shuffle(given)
+    return [{"raw_answer": raw[stem], "answer_confidence": "yes", "answer": stem} for stem in given for _ in range(2)]
 
 
 def _other(random: Random, question: Question) -> str:

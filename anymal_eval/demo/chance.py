@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["eval", "train"]
+WorldHalf = Literal["eval", "train"]
 Scene = TypeVar("Scene")
 Pixel = TypeVar("Pixel", bound=np.generic)
 
@@ -17,7 +17,7 @@ TURN = 1024  # a full turn of the sine table, in steps
 ONE = 1 << 14  # the sine's 1.0
 
 
-def stream(split: Split, name: str, seed: int, index: int) -> Random:
+def stream(split: WorldHalf, name: str, seed: int, index: int) -> Random:
     """A generator of its own for item ``index``: item 7 is the same among 10 and among 10,000.
 
     The split is part of the key, so training and evaluation never share a stream whatever their seeds are.
@@ -35,13 +35,13 @@ def content_hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(head + whole.tobytes()).hexdigest()
 
 
-def split_of(array: NDArray[Any]) -> Split:
+def split_of(array: NDArray[Any]) -> WorldHalf:
     """The one split this content may occur in: by the last bit of its hash, so the two splits cannot overlap."""
     return "eval" if int(content_hash(array)[-1], 16) % 2 else "train"
 
 
 def draw_for(
-    split: Split, draw: Callable[[], Scene], render: Callable[[Scene], NDArray[Pixel]]
+    split: WorldHalf, draw: Callable[[], Scene], render: Callable[[Scene], NDArray[Pixel]]
 ) -> tuple[Scene, NDArray[Pixel]]:
     """Draw scenes until one's rendered content belongs to ``split`` (two draws on average); the scene and its array."""
     while True:

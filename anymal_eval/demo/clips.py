@@ -68,7 +68,7 @@ def _frame(clip: Clip, k: int) -> NDArray[np.int32]:
     x, y = (SIDE // 2 + part for part in clip.offset)
     color = clip.colors[k * len(clip.colors) // FRAMES]
     if clip.kind == "move":
-        # Laid out backwards from the end, so that the last move tells where the shapes come to rest.
+        # Laid out backwards from the end, so that the last move determines where the shapes come to rest.
         first, last = (STEP[move] for move in clip.moves)
         half = FRAMES // 2 - 1
         done = min(k, half), max(k - half - 1, 0)

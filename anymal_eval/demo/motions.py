@@ -16,7 +16,7 @@ ACTIVITIES = (
     *("walks", "runs", "jumps", "stands up", "sits down"),
     *("turns left", "turns right", "nods", "shakes the head", "stands still"),
 )
-PACED = frozenset({"walks", "runs", "jumps", "nods", "shakes the head"})  # what goes on, slowly or quickly
+PACED = frozenset({"walks", "runs", "jumps", "nods", "shakes the head"})  # continuous motions, slow or quick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Deed:
     what: str
     pace: str
     rate: int
-    start: int  # in per mille of its stretch, where a single movement begins
+    start: int  # in per mille of its stretch, where a single movement starts
 
 
 @dataclass(frozen=True, kw_only=True)

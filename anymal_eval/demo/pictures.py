@@ -103,7 +103,7 @@ def _draw_group(random: Random, *, color: str, shape: str, side: str) -> Group:
     radius = (random.randrange(9, 13), random.randrange(8, 11), random.randrange(7, 9), 6)[count - 1]
     across = random.randrange(radius + 3, 18)  # distance from the picture's edge
     step = 2 * radius + 3
-    # Near the middle of its side: in a corner nobody could tell which of two sides is meant.
+    # Near the middle of its side: in a corner the side would be ambiguous.
     sway = min(8, (SIDE - count * step) // 2)
     lead = (SIDE - count * step) // 2 + 1 + random.randrange(-sway, sway + 1)
     along = [lead + radius + k * step for k in range(count)]
@@ -121,7 +121,7 @@ def _draw_sign(random: Random) -> Sign:
 
 
 def _draw_meme(random: Random) -> tuple[tuple[Group, ...], Sign]:
-    """The word is uniform, and so is the shape's colour whether or not they agree: neither alone tells the label."""
+    """The word is uniform, and so is the shape's colour whether or not they agree: neither alone reveals the label."""
     word = random.choice(MEME_COLORS)
     others = [color for color in MEME_COLORS if color != word]
     color = word if random.randrange(2) else random.choice(others)
@@ -229,7 +229,7 @@ def picture_captions(picture: Picture) -> tuple[str, ...]:
 
 
 def detailed_captions(picture: Picture) -> tuple[str, ...]:
-    """Five longer descriptions of a picture, for instructions that ask for detail."""
+    """Five longer descriptions of a picture, for instructions that want detail."""
     if picture.sign is not None and not picture.groups:
         sign = picture.sign
         return _five(f"a {sign.board} sign on a grey post, and the word on the sign is {sign.word}")

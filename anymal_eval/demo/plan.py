@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.demo import clips, motions, pictures, sounds
-from anymal_eval.demo.chance import Pixel, Scene, Split, draw_for, stream
+from anymal_eval.demo.chance import Pixel, Scene, WorldHalf, draw_for, stream
 from anymal_eval.demo.clips import Clip, ClipKind
 from anymal_eval.demo.motions import Motion
 from anymal_eval.demo.pictures import Picture
@@ -18,7 +18,7 @@ from anymal_eval.demo.sounds import Sound
 
 Groups = dict[str, dict[str, str]]  # example id -> the groups it counts in
 
-LEAD = 8  # frames before and after the asked window of a long clip
+LEAD = 8  # frames before and after the window of a long clip
 WINDOW = (1.0, 2.95)  # seconds: frames 8 to 23 of a long clip, the end short of frame 24
 
 
@@ -29,7 +29,7 @@ class Plan:
     task: str
     examples: int
     seed: int
-    split: Split
+    split: WorldHalf
 
     def official(self, evaluation: str) -> str:
         """The benchmark's own name for the split, given its name for the evaluation one ("val2014" -> "train2014")."""
@@ -67,14 +67,14 @@ class Plan:
         return self.scenes(motions.draw_motion, motions.render_motion)
 
 
-def long_clip(random: Random, clip: NDArray[np.uint8], split: Split) -> NDArray[np.uint8]:
-    """The clip between the end and the beginning of another one, (32, 64, 64, 3): only ``WINDOW`` is asked about."""
+def long_clip(random: Random, clip: NDArray[np.uint8], split: WorldHalf) -> NDArray[np.uint8]:
+    """The clip between the end and the start of another one, (32, 64, 64, 3); questions are about ``WINDOW`` alone."""
     _, around = draw_for(split, lambda: clips.draw_clip(random), clips.render_clip)
     return np.concatenate([around[-LEAD:], clip, around[:LEAD]])
 
 
-def long_motion(random: Random, motion: NDArray[np.float32], split: Split) -> NDArray[np.float32]:
-    """The motion with a second of another one on both sides, (6, 1400): seconds 1 to 6 are asked about."""
+def long_motion(random: Random, motion: NDArray[np.float32], split: WorldHalf) -> NDArray[np.float32]:
+    """The motion with a second of another one on both sides, (6, 1400); the captions describe seconds 1 to 6."""
     _, around = draw_for(split, lambda: motions.draw_motion(random), motions.render_motion)
     second = motions.RATE
     return np.concatenate([around[:, -second:], motion, around[:, :second]], axis=1)

@@ -1,10 +1,10 @@
-"""Questions about pictures: what each benchmark would ask of them, with the answer and what may be taken for it."""
+"""Questions about pictures in the manner of each benchmark, with the answer and plausible wrong ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from anymal_eval.demo.chance import Split
+from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.drawing import COLORS, SHAPES
 from anymal_eval.demo.pictures import SIDES, Group, Picture, contradicts, detailed_captions, place
 from anymal_eval.demo.wordings import Wording, ask
@@ -107,7 +107,7 @@ def with_options(random: Random, answer: str, wrong: Sequence[str], count: int) 
 
 
 def _open(
-    random: Random, task: str, topic: str, split: Split, answer: tuple[str, Sequence[str]], **slots: str
+    random: Random, task: str, topic: str, split: WorldHalf, answer: tuple[str, Sequence[str]], **slots: str
 ) -> Question:
     text, wording = ask(random, topic, split, **slots)
     word, values = answer
@@ -116,8 +116,8 @@ def _open(
     return Question(task=task, topic=topic, text=text, wording=wording, answer=word, like=like, near=near)
 
 
-def _yes_no(random: Random, split: Split, group: Group) -> Question:
-    """Right half of the time; a wrong one differs in the one attribute that is asked for."""
+def _yes_no(random: Random, split: WorldHalf, group: Group) -> Question:
+    """Yes in half of the cases; otherwise the one attribute in question differs."""
     topic, slot, values, value = random.choice(
         (
             ("is color", "color", COLORS, group.color),
@@ -126,11 +126,11 @@ def _yes_no(random: Random, split: Split, group: Group) -> Question:
         )
     )
     yes = bool(random.randrange(2))
-    asked = value if yes else random.choice(others(values, value))
-    return _open(random, "vqav2", topic, split, ("yes" if yes else "no", ("yes", "no")), **{slot: asked})
+    named = value if yes else random.choice(others(values, value))
+    return _open(random, "vqav2", topic, split, ("yes" if yes else "no", ("yes", "no")), **{slot: named})
 
 
-def ask_vqav2(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_vqav2(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """Five questions on one group (a count, one or two yes/no, two or three others); four on two groups."""
     if picture.kind == "two groups":
         found = []
@@ -152,7 +152,7 @@ def ask_vqav2(random: Random, picture: Picture, split: Split) -> list[Question]:
     return found
 
 
-def ask_textvqa(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_textvqa(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """One question on the word."""
     if picture.sign is None:
         return []
@@ -165,31 +165,31 @@ def _like(question: Question, *like: str) -> Question:
     return Question(**{**vars(question), "like": like})
 
 
-def ask_vizwiz(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_vizwiz(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """One question; on a spoilt picture the answer is "unanswerable"."""
-    asked: tuple[str, tuple[str, Sequence[str]]]
+    chosen: tuple[str, tuple[str, Sequence[str]]]
     if picture.sign is not None:
         word, board = picture.sign.word, picture.sign.board
-        asked = ("word", (word, (word, word[:-1], "unanswerable")))
+        chosen = ("word", (word, (word, word[:-1], "unanswerable")))
         if random.randrange(2) and picture.spoilt != "blurred":
-            asked = ("board", (board, COLORS))
+            chosen = ("board", (board, COLORS))
     else:
         group = picture.groups[0]
         choices: list[tuple[str, tuple[str, Sequence[str]]]] = [
             ("count", (str(group.count), ("1", "2", "3", "4"))),
             ("shape", (group.shape, SHAPES)),
         ]
-        # Out of focus a colour can still be told: not asked there.
+        # A colour can be seen out of focus: not a question there.
         choices += [("color", (group.color, COLORS))] if picture.spoilt != "blurred" else []
-        asked = random.choice(choices)
-    question = _open(random, "vizwiz", asked[0], split, asked[1])
+        chosen = random.choice(choices)
+    question = _open(random, "vizwiz", chosen[0], split, chosen[1])
     if not picture.spoilt:
         return [question]
     like = ("unsuitable", "unsuitable image")
     return [Question(**{**vars(question), "answer": "unanswerable", "like": like, "near": question.near})]
 
 
-def ask_okvqa(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_okvqa(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """Two questions that take a fact about the world besides the picture; answers are stems."""
     group = picture.groups[0]
     found = []
@@ -201,7 +201,7 @@ def ask_okvqa(random: Random, picture: Picture, split: Split) -> list[Question]:
     return found
 
 
-def ask_hateful_memes(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_hateful_memes(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """The one question of the benchmark's stand-in: whether the word contradicts the picture."""
     if picture.sign is None:
         return []
@@ -220,7 +220,7 @@ def ask_hateful_memes(random: Random, picture: Picture, split: Split) -> list[Qu
     return [question]
 
 
-def ask_mmit_cap(random: Random, picture: Picture, split: Split) -> list[Question]:
+def ask_mmit_cap(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     """One request for detail; the other wordings of the description are in ``like``."""
     text, wording = ask(random, "detail", split)
     first, *rest = detailed_captions(picture)
@@ -229,7 +229,7 @@ def ask_mmit_cap(random: Random, picture: Picture, split: Split) -> list[Questio
     ]
 
 
-ASK: dict[str, Callable[[Random, Picture, Split], list[Question]]] = {
+ASK: dict[str, Callable[[Random, Picture, WorldHalf], list[Question]]] = {
     "vqav2": ask_vqav2,
     "textvqa": ask_textvqa,
     "vizwiz": ask_vizwiz,

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from anymal_eval.demo.chance import Split
+from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.clips import MOVES, Clip, moves_words, resting_place
 from anymal_eval.demo.drawing import COLORS, SHAPES
 from anymal_eval.demo.motions import Motion
@@ -40,7 +40,7 @@ STAR_TYPES = {
 Pick = tuple[str, tuple[str, ...]]
 
 
-def _choice(random: Random, task: str, topic: str, split: Split, pick: Pick, **slots: str) -> Question:
+def _choice(random: Random, task: str, topic: str, split: WorldHalf, pick: Pick, **slots: str) -> Question:
     """Five options for NExT-QA, four for the others."""
     text, wording = ask(random, topic, split, **slots)
     options, label = with_options(random, pick[0], pick[1], 5 if task == "nextqa" else 4)
@@ -51,14 +51,14 @@ def _of(words: dict[str, str], move: str) -> Pick:
     return words[move], others(tuple(words.values()), words[move])
 
 
-def _shown_first(clip: Clip, answer: str, asked: str) -> tuple[str, ...]:
+def _shown_first(clip: Clip, answer: str, named: str) -> tuple[str, ...]:
     """Wrong colours, those of the clip itself first among them: an order must be seen, not only a colour."""
-    shown = tuple(color for color in clip.colors if color not in (answer, asked))
-    rest = tuple(color for color in COLORS if color not in (*clip.colors, answer, asked))
+    shown = tuple(color for color in clip.colors if color not in (answer, named))
+    rest = tuple(color for color in COLORS if color not in (*clip.colors, answer, named))
     return (*shown, *rest)[:4]
 
 
-def ask_nextqa(random: Random, clip: Clip, split: Split) -> list[Question]:
+def ask_nextqa(random: Random, clip: Clip, split: WorldHalf) -> list[Question]:
     """Three questions of different types."""
     pool = _next_moves(random, clip, split) if clip.kind == "move" else _next_colors(random, clip, split)
     pool.append(_choice(random, "nextqa", "next shape", split, (clip.shape, others(SHAPES, clip.shape))))
@@ -67,7 +67,7 @@ def ask_nextqa(random: Random, clip: Clip, split: Split) -> list[Question]:
     return random.sample(pool, 3)
 
 
-def _next_moves(random: Random, clip: Clip, split: Split) -> list[Question]:
+def _next_moves(random: Random, clip: Clip, split: WorldHalf) -> list[Question]:
     first, last = clip.moves
     color = clip.colors[0]
     pool = [
@@ -83,7 +83,7 @@ def _next_moves(random: Random, clip: Clip, split: Split) -> list[Question]:
     return pool
 
 
-def _next_colors(random: Random, clip: Clip, split: Split) -> list[Question]:
+def _next_colors(random: Random, clip: Clip, split: WorldHalf) -> list[Question]:
     k = random.randrange(2)
     early, late = clip.colors[k], clip.colors[k + 1]
     last = clip.colors[2]
@@ -100,7 +100,7 @@ def _next_colors(random: Random, clip: Clip, split: Split) -> list[Question]:
     ]
 
 
-def ask_star(random: Random, clip: Clip, split: Split) -> list[Question]:
+def ask_star(random: Random, clip: Clip, split: WorldHalf) -> list[Question]:
     """One question of each of the four types; for clips that move. What will come next is more of the last move."""
     if clip.kind != "move":
         return []
@@ -115,7 +115,7 @@ def ask_star(random: Random, clip: Clip, split: Split) -> list[Question]:
     ]
 
 
-def ask_how2qa(random: Random, clip: Clip, split: Split) -> list[Question]:
+def ask_how2qa(random: Random, clip: Clip, split: WorldHalf) -> list[Question]:
     """Two questions of three."""
     pool = [_choice(random, "how2qa", "how shape", split, (clip.shape, others(SHAPES, clip.shape)))]
     if clip.kind == "move":
@@ -128,13 +128,13 @@ def ask_how2qa(random: Random, clip: Clip, split: Split) -> list[Question]:
     return random.sample(pool, 2)
 
 
-def _plain(random: Random, task: str, topic: str, split: Split, answer: str) -> Question:
+def _plain(random: Random, task: str, topic: str, split: WorldHalf, answer: str) -> Question:
     text, wording = ask(random, topic, split)
     return Question(task=task, topic=topic, text=text, wording=wording, answer=answer)
 
 
-def ask_sound(random: Random, sound: Sound, split: Split) -> list[Question]:
-    """Questions that help to train hearing; the benchmark itself asks for a caption only."""
+def ask_sound(random: Random, sound: Sound, split: WorldHalf) -> list[Question]:
+    """Questions for training on sounds; the benchmark itself has captions only."""
     what = " and then ".join(event.what for event in sound.events)
     found = [_plain(random, "audiocaps", "sound", split, what)]
     if len(sound.events) == 1:
@@ -145,8 +145,8 @@ def ask_sound(random: Random, sound: Sound, split: Split) -> list[Question]:
     return found
 
 
-def ask_motion(random: Random, motion: Motion, split: Split) -> list[Question]:
-    """Questions that help to train the sense of motion; the benchmark itself asks for a caption only."""
+def ask_motion(random: Random, motion: Motion, split: WorldHalf) -> list[Question]:
+    """Questions for training on motions; the benchmark itself has captions only."""
     found = [_plain(random, "imu_caption", "motion", split, " and then ".join(deed.what for deed in motion.deeds))]
     if len(motion.deeds) == 1 and motion.deeds[0].pace:
         found.append(_plain(random, "imu_caption", "motion pace", split, motion.deeds[0].pace))

@@ -4,19 +4,19 @@ from itertools import product
 from random import Random
 from typing import Literal
 
-from anymal_eval.demo.chance import Split
+from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.drawing import COLORS, SHAPES
 from anymal_eval.demo.pictures import COUNTS, Picture, describe, plural
 from anymal_eval.demo.questions import FACTS, Question, others, with_options
 from anymal_eval.demo.wordings import ask
 
-Source = Literal["picture", "hint", "neither"]
+AnswerPlace = Literal["picture", "hint", "neither"]
 
 CORNERS = {"square": "4", "triangle": "3", "star": "10", "cross": "12", "diamond": "4"}
 FRIENDS = ("Ana", "Ben", "Eva", "Max", "Tom")
 
 
-def _choice(random: Random, topic: str, split: Split, pick: tuple[str, tuple[str, ...]], **slots: str) -> Question:
+def _choice(random: Random, topic: str, split: WorldHalf, pick: tuple[str, tuple[str, ...]], **slots: str) -> Question:
     """A question with two to five choices; ``hint`` among the slots becomes the context."""
     hint = slots.pop("hint", "")
     text, wording = ask(random, topic, split, **slots)
@@ -35,7 +35,7 @@ def _choice(random: Random, topic: str, split: Split, pick: tuple[str, tuple[str
     )
 
 
-def ask_school_picture(random: Random, picture: Picture, split: Split) -> Question:
+def ask_school_picture(random: Random, picture: Picture, split: WorldHalf) -> Question:
     """A question that takes the picture, and in half of the cases shows a hint; for friends it takes both."""
     group = picture.groups[0]
     topic = random.choice(("school color", "school shape", "school caption", "school friend"))
@@ -50,30 +50,30 @@ def ask_school_picture(random: Random, picture: Picture, split: Split) -> Questi
         return _choice(random, topic, split, (describe(group), wrong))
     friends = random.sample(FRIENDS, 2)
     colors = [group.color, random.choice(others(COLORS, group.color))]
-    told = [f"{friend} likes {color} shapes." for friend, color in zip(friends, colors, strict=True)]
-    random.shuffle(told)
-    return _choice(random, topic, split, (friends[0], (friends[1],)), hint=" ".join(told))
+    hints = [f"{friend} likes {color} shapes." for friend, color in zip(friends, colors, strict=True)]
+    random.shuffle(hints)
+    return _choice(random, topic, split, (friends[0], (friends[1],)), hint=" ".join(hints))
 
 
 def _wrong_captions(random: Random, picture: Picture) -> tuple[str, ...]:
     """Seven captions with another number, colour or shape in all combinations.
 
-    With the right one they are all corners of a cube, so that nothing in the options' text tells which one is right.
+    With the right one they are all corners of a cube, so that the options' texts do not reveal the right one.
     """
     group = picture.groups[0]
     counts = (group.count, random.choice([k for k in range(1, 5) if k != group.count]))
     colors = (group.color, random.choice(others(COLORS, group.color)))
     shapes = (group.shape, random.choice(others(SHAPES, group.shape)))
-    told = [
+    captions = [
         f"{COUNTS[count - 1]} {color} {plural(shape) if count > 1 else shape}"
         for count, color, shape in product(counts, colors, shapes)
     ]
-    return tuple(told[1:])
+    return tuple(captions[1:])
 
 
-def ask_school_text(random: Random, split: Split, source: Source) -> Question:
+def ask_school_text(random: Random, split: WorldHalf, place: AnswerPlace) -> Question:
     """A question without a picture: on a hint alone, or on what one knows."""
-    if source == "hint":
+    if place == "hint":
         color, shape = random.choice(COLORS), random.choice(SHAPES)
         hint = f"A box holds {random.choice(COUNTS[1:])} {color} {plural(shape)}."
         return _choice(random, "school box", split, (color, others(COLORS, color)), hint=hint)

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from anymal_eval.demo import clips, motions, pictures, sounds
-from anymal_eval.demo.chance import Split, content_hash, draw_for, stream
+from anymal_eval.demo.chance import WorldHalf, content_hash, draw_for, stream
 from anymal_eval.demo.pictures import Picture, PictureKind, Spoilt
 from anymal_eval.demo.questions import ASK, Question
 from anymal_eval.demo.questions_time import ask_how2qa, ask_motion, ask_nextqa, ask_sound, ask_star
@@ -21,7 +21,7 @@ SPOILT: tuple[Spoilt, ...] = ("dark", "blurred", "covered")
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One scene: its array, what it is called and what may be asked of it.
+    """One scene: its array, its captions and the questions about it.
 
     ``array``: image (64, 64, 3) uint8 RGB; audio (n,) int16 at 8 kHz; video (16, 64, 64, 3) uint8 at 8 a second;
     imu (6, 1000) float32 at 200 Hz. ``rate`` is samples or frames a second, 0 for an image. ``captions`` are five,
@@ -36,7 +36,7 @@ class Pair:
     digest: str
 
 
-def pairs(modality: MediaKind, *, count: int, seed: int = 0, split: Split = "train") -> Iterator[Pair]:
+def pairs(modality: MediaKind, *, count: int, seed: int = 0, split: WorldHalf = "train") -> Iterator[Pair]:
     """Yield ``count`` scenes of this kind; the same ones for the same arguments, on every machine.
 
     A content of the training split never occurs in evaluation files, nor the other way round, whatever the seeds.
@@ -55,7 +55,7 @@ def pairs(modality: MediaKind, *, count: int, seed: int = 0, split: Split = "tra
         yield makers[modality](stream(split, f"pairs/{modality}", seed, index), split)
 
 
-def _image(random: Random, split: Split) -> Pair:
+def _image(random: Random, split: WorldHalf) -> Pair:
     kinds: tuple[PictureKind, ...] = (*(("group",) * 12), "two groups", *(("sign",) * 5), *(("meme",) * 2))
     kind = random.choice(kinds)
     spoilt: Spoilt = random.choice(SPOILT) if kind in ("group", "sign") and random.randrange(6) == 0 else ""
@@ -74,7 +74,7 @@ def _image(random: Random, split: Split) -> Pair:
 TOO_BAD = "a picture that is too bad to see"
 
 
-def _picture_questions(random: Random, picture: Picture, split: Split) -> list[Question]:
+def _picture_questions(random: Random, picture: Picture, split: WorldHalf) -> list[Question]:
     if picture.spoilt:
         return ASK["vizwiz"](random, picture, split)
     tasks = {
@@ -89,14 +89,14 @@ def _picture_questions(random: Random, picture: Picture, split: Split) -> list[Q
     return found
 
 
-def text_questions(*, count: int, seed: int = 0, split: Split = "train") -> Iterator[Question]:
+def text_questions(*, count: int, seed: int = 0, split: WorldHalf = "train") -> Iterator[Question]:
     """School questions without any medium: on a hint, or on what one knows."""
     for index in range(count):
         random = stream(split, "pairs/text", seed, index)
         yield ask_school_text(random, split, random.choice(("hint", "neither")))
 
 
-def _audio(random: Random, split: Split) -> Pair:
+def _audio(random: Random, split: WorldHalf) -> Pair:
     sound, array = draw_for(split, lambda: sounds.draw_sound(random), sounds.render_sound)
     return Pair(
         kind="audio",
@@ -108,20 +108,20 @@ def _audio(random: Random, split: Split) -> Pair:
     )
 
 
-def _video(random: Random, split: Split) -> Pair:
+def _video(random: Random, split: WorldHalf) -> Pair:
     clip, array = draw_for(split, lambda: clips.draw_clip(random), clips.render_clip)
-    asked = (*ask_nextqa(random, clip, split), *ask_star(random, clip, split), *ask_how2qa(random, clip, split))
+    questions = (*ask_nextqa(random, clip, split), *ask_star(random, clip, split), *ask_how2qa(random, clip, split))
     return Pair(
         kind="video",
         array=array,
         rate=clips.FPS,
         captions=clips.clip_captions(clip),
-        questions=asked,
+        questions=questions,
         digest=content_hash(array),
     )
 
 
-def _imu(random: Random, split: Split) -> Pair:
+def _imu(random: Random, split: WorldHalf) -> Pair:
     motion, array = draw_for(split, lambda: motions.draw_motion(random), motions.render_motion)
     return Pair(
         kind="imu",

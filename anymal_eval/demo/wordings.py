@@ -1,4 +1,4 @@
-"""How the demo world asks: each topic in wordings that training knows, and in some that only evaluation uses."""
+"""Question wordings of the demo world: for each topic some that training uses, and some for evaluation alone."""
 
 import re
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from functools import cache
 from random import Random
 from typing import Literal
 
-from anymal_eval.demo.chance import Split
+from anymal_eval.demo.chance import WorldHalf
 
 Wording = Literal["seen", "held-out"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """One thing to ask, as templates with ``{slots}``: ``seen`` for both splits, ``held_out`` for evaluation only."""
+    """Templates with ``{slots}`` on one topic: ``seen`` for both halves, ``held_out`` for evaluation only."""
 
     seen: tuple[str, ...]
     held_out: tuple[str, ...] = ()
 
 
 TOPICS: dict[str, Topic] = {
-    # one group of shapes; always "shapes", so that the number of the noun tells nothing
+    # one group of shapes; always "shapes", so that the number of the noun reveals nothing
     "color": Topic(
         seen=("What color are the shapes?", "Which color do the shapes have?", "What is the color of the shapes?"),
         held_out=("What color do the shapes have?", "Which color are the shapes?"),
@@ -164,7 +164,7 @@ TOPICS: dict[str, Topic] = {
         seen=("What shape is shown in the video?", "Which shape does the video show?"),
         held_out=("What shape does the video show?",),
     ),
-    # sounds and motions: for training only, their benchmarks ask for captions
+    # sounds and motions: for training only, their benchmarks want captions
     "sound": Topic(seen=("What makes the sound?", "What is heard?")),
     "sound count": Topic(seen=("How many times does it sound?",)),
     "sound manner": Topic(seen=("What is the sound like?",)),
@@ -174,7 +174,7 @@ TOPICS: dict[str, Topic] = {
 }
 
 
-def ask(random: Random, topic: str, split: Split, **slots: str) -> tuple[str, Wording]:
+def ask(random: Random, topic: str, split: WorldHalf, **slots: str) -> tuple[str, Wording]:
     """A question on this topic. In training always a seen wording; in evaluation one in four is held out."""
     wordings = TOPICS[topic]
     held = bool(wordings.held_out) and random.randrange(4) == 0 and split == "eval"
@@ -184,10 +184,10 @@ def ask(random: Random, topic: str, split: Split, **slots: str) -> tuple[str, Wo
 
 @cache
 def wording_of(question: str) -> Wording:
-    """Whether training knows this way of asking; upper and lower case are one.
+    """Whether training uses the wording of this question; case does not matter.
 
     Raises:
-        ValueError: the demo world never asks that.
+        ValueError: it is no question of the demo world.
 
     >>> wording_of("What color are the shapes?"), wording_of("Is a star in the picture?")
     ('seen', 'held-out')
@@ -200,7 +200,7 @@ def wording_of(question: str) -> Wording:
 
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], Wording], ...]:
-    """Every template as a pattern; a test asks thousands of questions to see that no two wordings fit one text."""
+    """Every template as a pattern; a test draws thousands of questions and finds no text that fits two wordings."""
     found: list[tuple[re.Pattern[str], Wording]] = []
     for topic in TOPICS.values():
         for held, templates in ((True, topic.held_out), (False, topic.seen)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from anymal_eval import paths
-from anymal_eval.demo.chance import Split
+from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.files import write_json
 from anymal_eval.demo.plan import Plan
 from anymal_eval.errors import MissingData, WrongUse
@@ -34,16 +34,16 @@ def tasks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
 
 
-def default_root(*, examples: int = 200, seed: int = 0, split: Split = "eval") -> Path:
+def default_root(*, examples: int = 200, seed: int = 0, split: WorldHalf = "eval") -> Path:
     """The folder in the user's cache that belongs to these arguments, so that no two kinds of demo data meet."""
     return paths.cache() / "demo" / f"world{WORLD}-{split}-{examples}-seed{seed}"
 
 
-def write_task(task: str, root: Path, *, examples: int = 200, seed: int = 0, split: Split = "eval") -> Path:
+def write_task(task: str, root: Path, *, examples: int = 200, seed: int = 0, split: WorldHalf = "eval") -> Path:
     """Write ``root/<task>`` in the benchmark's official layout and return it; a complete one is left as it is.
 
     Raises:
-        WrongUse: no such task, no example asked for, or the folder holds something else (real data, another size).
+        WrongUse: no such task, no example to write, or the folder holds something else (real data, another size).
     """
     if task not in tasks():
         raise WrongUse(f"the demo world has no task {task!r}: it has {', '.join(tasks())}")
@@ -99,7 +99,7 @@ def _checked(folder: Path, plan: Plan) -> Path:
         stamp = cast("dict[str, object]", json.loads(note.read_text(encoding="utf-8").splitlines()[-1]))
         files = stamp.pop("files")
     except (ValueError, KeyError, AttributeError, IndexError):
-        raise WrongUse(f"{note} is damaged: remove {folder} and ask again") from None
+        raise WrongUse(f"{note} is damaged: remove {folder}, and the demo data is written again") from None
     if stamp != _stamp(plan):
         raise WrongUse(f"{folder} holds demo data of other arguments ({stamp}): name another folder or remove it")
     found = _count(folder)

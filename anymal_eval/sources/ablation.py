@@ -1,4 +1,4 @@
-"""What is left when a model is shown no media, or somebody else's."""
+"""``--ablate``: examples without their media, or with those of other examples."""
 
 import hashlib
 from collections import defaultdict
@@ -10,7 +10,7 @@ from anymal_eval.records import Example, Media
 
 
 def ablated(examples: Sequence[Example], ablate: str) -> Sequence[Example]:
-    """The examples with the media taken away or exchanged; everything else stays.
+    """The examples with their media removed or exchanged; everything else stays.
 
     Args:
         examples: of one task.

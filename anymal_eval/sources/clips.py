@@ -139,7 +139,7 @@ def hashed_order(name: str, count: int) -> list[int]:
 
 
 class How2QAFiles(BySplit):
-    """Two releases that share no question list, told apart by the split's file: VALUE's JSON lines, HERO's CSV."""
+    """Two releases that share no question list, distinguished by the split's file: VALUE's JSON lines, HERO's CSV."""
 
     def table(self, split: Split) -> Table:
         """The release that the split belongs to."""

@@ -1,4 +1,4 @@
-"""One row of a data file, read key by key: what is needed is checked, what is more is left alone.
+"""One row of a data file, read key by key: keys that are used are checked, others are ignored.
 
 Official files carry more keys than we need and some copies lack optional ones, so a strict schema would refuse
 good data; and one over 214,354 rows of ten answers would take longer than reading the file.
@@ -13,7 +13,7 @@ from anymal_eval.errors import BadData
 
 
 class Fields:
-    """The keys of one row; every complaint names the file, the row and the key.
+    """The keys of one row; every error names the file, the row and the key.
 
     >>> row = Fields({"id": 7, "label": "1"}, "dev_seen.jsonl", "line 1")
     >>> row.name("id"), row.index("label", 2)
@@ -40,7 +40,7 @@ class Fields:
         return f"{self.file}: {self.place}"
 
     def bad(self, message: str) -> BadData:
-        """A complaint about this row, to be raised."""
+        """An error about this row, to be raised."""
         return BadData(f"{self.where}: {message}")
 
     def __iter__(self) -> Iterator[str]:

@@ -25,7 +25,7 @@ def require(root: Path, files: Sequence[DataFile]) -> None:
 
 
 def missing(root: Path, what: Sequence[str]) -> MissingData:
-    """The complaint that ``what`` is not under ``root``, to be raised."""
+    """An error that ``what`` is not under ``root``, to be raised."""
     return MissingData(
         f"not in {root}: {', '.join(what)}; put it there, or name the folder above {root.name}/ with --data-root"
         f" ('anymal-eval data describe {root.name}' tells more)"
@@ -35,8 +35,8 @@ def missing(root: Path, what: Sequence[str]) -> MissingData:
 def medium(root: Path, folder: str, name: str, row: Fields) -> str:
     """The absolute path of a medium that an annotation file names.
 
-    ``folder`` is fixed by the benchmark's layout and may itself be a link to where the pictures lie: that is
-    its owner's choice. ``name`` is the file's claim, and may not leave that folder.
+    ``folder`` is fixed by the benchmark's layout and may itself be a link to where the pictures are, as its owner
+    likes. ``name`` comes from the file, and may not leave that folder.
 
     Raises:
         BadData: it is absolute, climbs out with ``..``, or is a link that leads out.

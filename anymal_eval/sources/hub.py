@@ -29,7 +29,7 @@ NO_CONFIG = "-"
 class Hub:
     """A data set on the hub, or a local folder with the same columns.
 
-    ``splits`` says what our splits are called there; a name with an ending is a file of the repository.
+    ``splits`` gives the names of our splits there; a name with an ending is a file of the repository.
     ``read`` makes the benchmark's rows of its columns; without it ``to_example`` gets each ``Row``. ``media`` is the
     column that holds bytes, if one does. ``large`` copies are streamed. ``pinned`` is the revision to read; empty means
     the newest.
@@ -124,12 +124,12 @@ def load(place: str) -> Any:
     """A split as a memory-mapped ``datasets.Dataset``, its media undecoded.
 
     Raises:
-        MissingData: it cannot be had; says why.
+        MissingData: it cannot be loaded; the message says why.
     """
     import datasets
 
     where = Place.parse(place)
-    return undecoded(_asked(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
+    return undecoded(_loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
 
 
 def undecoded(rows: Any) -> Any:
@@ -145,12 +145,12 @@ def data_files(place: str) -> list[str]:
     import datasets
 
     where = Place.parse(place)
-    builder = _asked(where, lambda: datasets.load_dataset_builder(**where.arguments()))
+    builder = _loaded(where, lambda: datasets.load_dataset_builder(**where.arguments()))
     return [str(file) for file in (builder.config.data_files or {}).get(where.part, [])]
 
 
 def cached_only(name: str) -> bool:
-    """Whether the hub may not be asked: ``HF_HUB_OFFLINE`` is set, and it is no local folder."""
+    """Whether only the cache may be read: ``HF_HUB_OFFLINE`` is set, and it is no local folder."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE) and not Path(name).is_dir()
@@ -174,7 +174,7 @@ def resolve(name: str, pinned: str) -> str:
         return _cached_commit(name)
     from huggingface_hub import HfApi
 
-    info = _asked(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
+    info = _loaded(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
     return str(info.sha)
 
 
@@ -193,17 +193,17 @@ def _streamed(place: str, media: str) -> tuple[Any, list[str]]:
     import datasets
 
     where = Place.parse(place)
-    rows = _asked(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part, streaming=True))
+    rows = _loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part, streaming=True))
     columns = list(rows.column_names or rows.features or [])
     kept = [name for name in columns if name != media]
-    # Asking the files for some columns, and not dropping the others afterwards, is what leaves media unread.
+    # Media stay unread only if the files are read by column; dropping columns afterwards would be too late.
     if data_files(place) and all(file.endswith(".parquet") for file in data_files(place)):
         arguments = {**where.arguments(), "columns": kept}
-        return _asked(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
+        return _loaded(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
     return undecoded(rows).select_columns(kept), columns
 
 
-def _asked(what: Place | str, ask: Callable[[], Any]) -> Any:
+def _loaded(what: Place | str, load: Callable[[], Any]) -> Any:
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -211,7 +211,7 @@ def _asked(what: Place | str, ask: Callable[[], Any]) -> Any:
     network = HfHubHTTPError.__bases__
     name, split = (what.id, f" {what.split}") if isinstance(what, Place) else (what, "")
     try:
-        return ask()
+        return load()
     except (DatasetsError, *network, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         kind = BadData if Path(name).is_dir() else MissingData

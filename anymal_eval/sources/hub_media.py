@@ -1,7 +1,7 @@
-"""Bytes behind ``row:ID@REVISION/CONFIG/SPLIT/COLUMN#ROW``: read again when asked for, never kept.
+"""Bytes behind ``row:ID@REVISION/CONFIG/SPLIT/COLUMN#ROW``: read again at each use, never kept.
 
 A split that was prepared on disk is memory-mapped. One that was streamed is read from its parquet files, one
-row group at a time, of which the last ones are kept: rows are mostly asked for in their order.
+row group at a time, of which the last ones are kept: rows are mostly read in their order.
 """
 
 import bisect

@@ -145,7 +145,7 @@ def _collector_resting() -> Iterator[None]:
 
 
 def _with_demo_groups(examples: list[Example], folder: Path) -> list[Example]:
-    # Which wordings training never saw is told beside the official layout, which has no place for it.
+    # The wordings that training never uses are listed in a file beside the official ones, which have no place for them.
     from anymal_eval.demo import GROUPS
 
     groups = read_json(folder / GROUPS)
@@ -170,7 +170,7 @@ def _lines(examples: Iterable[Example], root: str) -> Iterator[str]:
 
 
 def _named(medium: Media, root: str) -> list[object]:
-    # In a row's name, what stands before the revision may be a local folder: it says only where the data lies.
+    # In a row's name, what stands before the revision may be a local folder: it only locates the data.
     in_row = medium.uri.startswith(ROW)
     name = medium.uri.rpartition("@")[2] if in_row else medium.uri.removeprefix(f"{root}/")
     return [medium.kind, name, medium.start_s, medium.end_s]

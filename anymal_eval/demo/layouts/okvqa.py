@@ -26,14 +26,14 @@ def write(folder: Path, plan: Plan) -> Groups:
         for k, question in enumerate(ask_okvqa(random, picture, plan.split)[: plan.examples - len(questions)]):
             question_id = image_id * 10 + k
             questions.append({"image_id": image_id, "question": question.text, "question_id": question_id})
-            said = five_answers_twice(random, question)
+            answers = five_answers_twice(random, question)
             annotations.append(
                 {
                     "image_id": image_id,
                     "answer_type": "other",
                     "question_type": TYPES[question.topic],
                     "question_id": question_id,
-                    "answers": [{"answer_id": k, **answer} for k, answer in enumerate(said, start=1)],
+                    "answers": [{"answer_id": k, **answer} for k, answer in enumerate(answers, start=1)],
                     "confidence": random.randrange(3, 6),
                 }
             )

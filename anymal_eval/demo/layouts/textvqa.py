@@ -21,11 +21,11 @@ def write(folder: Path, plan: Plan) -> Groups:
             break
         image_id = f"{random.getrandbits(64):016x}"
         write_picture(folder / "train_images" / f"{image_id}.jpg", array)
-        asked: dict[str, Question] = {}
-        while len(asked) < min(2, plan.examples - len(rows)):
+        drawn: dict[str, Question] = {}
+        while len(drawn) < min(2, plan.examples - len(rows)):
             (question,) = ask_textvqa(random, picture, plan.split)
-            asked.setdefault(question.text, question)
-        for question in asked.values():
+            drawn.setdefault(question.text, question)
+        for question in drawn.values():
             question_id = FIRST_ID[plan.split] + len(rows)
             rows.append(
                 {
@@ -36,7 +36,7 @@ def write(folder: Path, plan: Plan) -> Groups:
                     "flickr_300k_url": "",
                     "image_width": 64,
                     "image_height": 64,
-                    "answers": [said["answer"] for said in ten_answers(random, question)],
+                    "answers": [answer["answer"] for answer in ten_answers(random, question)],
                     "question_tokens": question.text.lower().rstrip("?").split(),
                     "question_id": question_id,
                     "set_name": split,

@@ -10,7 +10,7 @@ from anymal_eval.demo.plan import Groups, Plan
 from anymal_eval.demo.questions import Question, ask_vqav2
 
 LICENSE = {"url": "none", "name": "generated"}
-# Longest first: the first one that a question begins with is its type.
+# Longest first: the first one that a question starts with is its type.
 PREFIXES = (
     *("what color are the", "what color is the", "where are the", "what kind of", "is there a", "what number"),
     *("what is the", "what color", "are there", "how many", "are the", "is the", "which", "what", "do", "is"),
@@ -28,8 +28,8 @@ def write(folder: Path, plan: Plan) -> Groups:
             break
         image_id = 1000 + index
         write_picture(folder / split / f"COCO_{split}_{image_id:012d}.jpg", array)
-        asked = ask_vqav2(random, picture, plan.split)
-        for k, question in enumerate(asked[: plan.examples - len(questions)]):
+        drawn = ask_vqav2(random, picture, plan.split)
+        for k, question in enumerate(drawn[: plan.examples - len(questions)]):
             question_id = image_id * 1000 + k
             questions.append({"image_id": image_id, "question": question.text, "question_id": question_id})
             annotations.append(_annotation(random, question, image_id, question_id))
@@ -50,7 +50,7 @@ def _draw(random: Random) -> Picture:
 
 
 def _annotation(random: Random, question: Question, image_id: int, question_id: int) -> dict[str, object]:
-    answers = [{**said, "answer_id": k} for k, said in enumerate(ten_answers(random, question), start=1)]
+    answers = [{**answer, "answer_id": k} for k, answer in enumerate(ten_answers(random, question), start=1)]
     return {
         "question_type": question_type(question.text),
         "multiple_choice_answer": question.answer,
