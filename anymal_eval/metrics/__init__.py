@@ -1,6 +1,6 @@
-"""Metrics: per-example statistics, and one weighted reduce from which values, intervals and tests are made.
+"""Metrics: per-example statistics, and one weighted ``reduce`` that gives values, intervals and tests.
 
-What a metric file needs is exported here: ``Metric``, ``Output``, ``weighted_mean``.
+A metric file needs only the exports of this package: ``Metric``, ``Output``, ``weighted_mean``.
 """
 
 from typing import Any

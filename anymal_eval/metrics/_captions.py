@@ -1,4 +1,4 @@
-"""Captions as all caption metrics see them: tokenised once, whichever metrics ask."""
+"""Tokenized captions, which all caption metrics share: each text is tokenized once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from anymal_eval.records import Answer, Example
 Engine = Literal["python", "java"]
 
 _ENGINE: ContextVar[Engine] = ContextVar("ptb_engine", default="python")
-_REMEMBERED = 2_000_000  # texts an engine; beyond, the memory is emptied rather than let grow
+_REMEMBERED = 2_000_000  # texts per engine; the cache is emptied when it would grow beyond
 _TOKENS: dict[Engine, dict[str, str]] = {"python": {}, "java": {}}
 
 
 @dataclass(frozen=True)
 class Captions:
-    """N answers and the references of each, tokenised: words joined by single spaces."""
+    """N answers and the references of each, tokenized: words joined by single spaces."""
 
     answers: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
@@ -29,7 +29,7 @@ class Captions:
 
 @contextmanager
 def use_ptb(engine: Engine) -> Iterator[None]:
-    """Tokenise captions with our own tokeniser or with Stanford's jar, inside the ``with`` block.
+    """Tokenize captions with our own tokenizer or with Stanford's jar, inside the ``with`` block.
 
     >>> with use_ptb("java"):
     ...     ptb_context()
@@ -45,21 +45,21 @@ def use_ptb(engine: Engine) -> Iterator[None]:
 
 
 def ptb_context() -> str:
-    """What the signature says of the tokeniser: nothing for ours, ``ptb java`` for the jar."""
+    """The tokenizer's part of the signature: empty for ours, ``ptb java`` for the jar."""
     return "" if _ENGINE.get() == "python" else f"ptb {_ENGINE.get()}"
 
 
 def tokenise(captions: Sequence[str], engine: Engine | None = None) -> list[str]:
-    """Each caption as the official PTBTokenizer gives it: lower case, words joined by spaces, no punctuation.
+    """Each caption as the official PTBTokenizer returns it: lower case, words joined by spaces, no punctuation.
 
-    Equal texts are tokenised once, and remembered.
+    Equal texts are tokenized once and cached.
 
     Args:
         captions: Raw captions.
-        engine: Which tokeniser; by default the one that ``use_ptb`` selects.
+        engine: The tokenizer; by default the one that ``use_ptb`` selects.
 
     Raises:
-        NeedsJava: the engine is ``java`` and there is none.
+        NeedsJava: the engine is ``java`` and there is no Java runtime.
     """
     engine = engine or _ENGINE.get()
     known = _TOKENS[engine]
@@ -77,13 +77,13 @@ def tokenise(captions: Sequence[str], engine: Engine | None = None) -> list[str]
 
 
 def forget() -> None:
-    """Empty the memory of tokenised captions, so that a benchmark measures the whole work."""
+    """Empty the cache of tokenized captions, so that a benchmark measures the whole work."""
     for known in _TOKENS.values():
         known.clear()
 
 
 def read_references(examples: Sequence[Example]) -> tuple[tuple[str, ...], ...]:
-    """The tokenised references of N examples.
+    """The tokenized references of N examples.
 
     Raises:
         BadDefinition: an example has none.
@@ -98,7 +98,7 @@ def read_references(examples: Sequence[Example]) -> tuple[tuple[str, ...], ...]:
 
 
 def read_captions(examples: Sequence[Example], answers: Sequence[Answer]) -> Captions:
-    """Answers and references, tokenised.
+    """Answers and references, tokenized.
 
     Args:
         examples: N examples with references.
@@ -113,9 +113,9 @@ def read_captions(examples: Sequence[Example], answers: Sequence[Answer]) -> Cap
 
 
 def references_digest(examples: Sequence[Example]) -> str:
-    """The first 12 digits of a SHA-256 over all tokenised references, whatever the order of the examples.
+    """The first 12 digits of a SHA-256 over all tokenized references; the order of the examples does not matter.
 
-    Document frequencies follow from the references alone, so equal digests mean equal ones.
+    Document frequencies depend only on the references, so equal digests mean equal document frequencies.
     """
     images = sorted("\n".join(sorted(captions)) for captions in read_references(examples))
     return hashlib.sha256("\n\n".join(images).encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Our metrics as modules of Hugging Face ``evaluate``. Importing it imports ``evaluate``: seconds."""
+"""Our metrics as modules of Hugging Face ``evaluate``. Importing this file takes seconds: it imports ``evaluate``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ INTEGER, NUMBER, TEXT = datasets.Value("int64"), datasets.Value("float64"), data
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a metric reads, as columns, and how a row of them becomes our records."""
+    """The columns that a metric reads, and how a row of them becomes our records."""
 
     columns: Mapping[str, Any]
     example: Callable[[str, Row], Example]
@@ -75,12 +75,12 @@ _KINDS = {
 
 
 class EvaluateMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
-    """One of our metrics behind the interface of ``evaluate``: ``add``, ``add_batch``, ``compute``, ``combine``."""
+    """One of our metrics with the interface of ``evaluate``: ``add``, ``add_batch``, ``compute``, ``combine``."""
 
     def __init__(self, metric: str, **options: Any) -> None:
-        """Hold the metric by its name, so that the module can be pickled.
+        """Store only the metric's name, so that the module can be pickled.
 
-        Kept in memory by default: two modules with files in one cache folder wait for each other's locks.
+        Rows stay in memory by default: two modules with files in one cache folder would wait for each other's locks.
         """
         self._id = metric
         super().__init__(**({"keep_in_memory": options.get("num_process", 1) == 1} | options))
@@ -103,7 +103,7 @@ class EvaluateMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no 
         )
 
     def _compute(self, *, predictions: Sequence[Any], references: Sequence[Any], **others: Any) -> dict[str, float]:
-        """One value an output; nan from nothing. Other columns are left: ``combine`` hands them to every module."""
+        """One value per output; NaN without rows. Extra columns are ignored: ``combine`` passes all to every module."""
         columns = {"predictions": predictions, "references": references} | others
         names = list(self._kind.columns)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]

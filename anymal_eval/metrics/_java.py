@@ -10,7 +10,7 @@ from anymal_eval.errors import NeedsExtra, NeedsJava
 
 
 def jar_folder(part: str) -> Path:
-    """The folder of ``meteor``, ``spice`` or ``tokenizer`` inside pycocoevalcap. Imports none of it.
+    """The folder of ``meteor``, ``spice`` or ``tokenizer`` inside pycocoevalcap, without importing it.
 
     Raises:
         NeedsExtra: pycocoevalcap is not installed.
@@ -23,7 +23,7 @@ def jar_folder(part: str) -> Path:
 
 
 def run_java(arguments: Sequence[str], folder: Path, text: str = "") -> str:
-    """What a Java program prints when ``text`` is its input; both in UTF-8 whatever the locale.
+    """Run a Java program with ``text`` as its input and return its output; both in UTF-8 under any locale.
 
     Raises:
         NeedsJava: no Java runtime is on the PATH.
@@ -35,6 +35,6 @@ def run_java(arguments: Sequence[str], folder: Path, text: str = "") -> str:
     command = [java, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *arguments]
     done = subprocess.run(command, cwd=folder, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise NeedsExtra(f"{folder.name}: java ended with {done.returncode}: {said[-1] if said else 'no message'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise NeedsExtra(f"{folder.name}: java ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
     return done.stdout.decode()

@@ -1,4 +1,4 @@
-"""What a metric is, how one is found by its name, and what the machine must have to compute it."""
+"""The record of a metric, finding one by name, and checking what it needs on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Groups: TypeAlias = "Mapping[str, NDArray[np.str_]]"
 
 @dataclass(frozen=True)
 class Output:
-    """One number that a metric gives. A ``fraction`` lies in [0, 1]; CIDEr is as the official code returns it."""
+    """One number that a metric returns. A ``fraction`` is in [0, 1]; CIDEr is as the official code returns it."""
 
     name: str
     unit: Literal["fraction", "cider"] = "fraction"
@@ -34,17 +34,17 @@ class Output:
 class Metric:
     """A number with a name and a version. Intervals and tests resample only through ``reduce``.
 
-    Shapes: N examples · k statistics an example · B weightings · o outputs
+    Shapes: N examples · k statistics per example · B weightings · o outputs
 
     Attributes:
-        statistics: N examples and their N answers -> (N, k). Rows of errored answers are made as well and are
-            left out later, because the other rows may depend on their references (CIDEr's document frequencies).
+        statistics: N examples and their N answers -> (N, k). It includes failed requests, whose rows are left out
+            later, because other rows may depend on their references (CIDEr's document frequencies).
         reduce: (N, k) statistics, (B, N) weights, group labels (N,) by group name -> (B, o) values.
-        display: (N, k) -> (N,), a score an example, where that has a meaning.
-        is_mean: the value is the weighted mean of ``display``, so that normal theory holds for it.
-        needs: what must be there: ``p_yes`` in the answers, a ``java`` runtime, SPICE's ``spice_models``.
-        context: what a row's score depends on besides the row, in words for the signature (``idf 1a2b...``).
-        source: the official code it equals, with its commit.
+        display: (N, k) -> (N,), a score per example, where one is defined.
+        is_mean: whether the value is the weighted mean of ``display``, so that normal theory applies.
+        needs: requirements: ``p_yes`` in the answers, a ``java`` runtime, SPICE's ``spice_models``.
+        context: what else a row's score depends on, as text for the signature (``idf 1a2b...``).
+        source: the official code with the same values, and its commit.
     """
 
     name: str

@@ -19,15 +19,15 @@ class Counts:
     Rows are sorted by caption, then by n-gram; C rows for references, c for answers.
 
     Attributes:
-        size: Number of distinct n-grams.
-        answer: Which answer a row belongs to, (c,).
-        answer_gram: Which n-gram, (c,).
-        answer_count: How often, (c,).
-        reference: Which reference caption, counted over all images, (C,).
-        gram: Which n-gram, (C,).
-        count: How often, (C,).
-        match: The answer row with the same image and n-gram, -1 where the answer lacks it, (C,).
-        documents: In how many images' references an n-gram stands, (size,).
+        size: The number of distinct n-grams.
+        answer: The index of the answer, (c,).
+        answer_gram: The index of the n-gram, (c,).
+        answer_count: Its count, (c,).
+        reference: The index of the reference caption over all images, (C,).
+        gram: The index of the n-gram, (C,).
+        count: Its count, (C,).
+        match: The answer row with the same image and n-gram; -1 where the answer lacks it, (C,).
+        documents: The number of images whose references have the n-gram, (size,).
     """
 
     size: int
@@ -43,12 +43,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Ngrams:
-    """N images with M reference captions in all.
+    """N images with M reference captions in total.
 
     Attributes:
-        answer_words: Words in each answer, (N,).
-        reference_words: Words in each reference, (M,).
-        image: Which image a reference belongs to, (M,).
+        answer_words: The number of words in each answer, (N,).
+        reference_words: The number of words in each reference, (M,).
+        image: The index of the reference's image, (M,).
         counts: One for each length of n-gram, from 1 to 4.
     """
 
@@ -62,14 +62,14 @@ _LAST: list[tuple[Captions, Ngrams]] = []
 
 
 def count_ngrams(captions: Captions) -> Ngrams:
-    """Count the n-grams; the captions counted last are remembered, because BLEU and CIDEr ask for the same."""
+    """Count the n-grams; the last result is cached, because BLEU and CIDEr use the same one."""
     if not _LAST or _LAST[0][0] != captions:
         _LAST[:] = [(captions, _count(captions))]
     return _LAST[0][1]
 
 
 def forget() -> None:
-    """Drop what is remembered, so that a benchmark measures the whole work."""
+    """Empty the cache, so that a benchmark measures the whole work."""
     _LAST.clear()
 
 
@@ -80,7 +80,7 @@ def _count(captions: Captions) -> Ngrams:
     image = np.repeat(np.arange(number), [len(texts) for texts in captions.references])
     ids = _word_ids(list(chain.from_iterable(split)))
     caption = np.repeat(np.arange(len(split)), words)
-    # Position of each word counted from the end of its caption, so that grams never cross into the next one.
+    # The position of each word from the end of its caption, so that no n-gram reaches into the next caption.
     left = np.repeat(np.cumsum(words), words) - np.arange(len(ids))
     counts = []
     grams, starts = ids, np.arange(len(ids))
@@ -94,7 +94,7 @@ def _count(captions: Captions) -> Ngrams:
 
 
 def _word_ids(words: list[str]) -> Ints:
-    # Sorted, so that sums over a caption's n-grams run in an order that no other caption changes.
+    # Sorted, so that the order of sums over a caption's n-grams does not depend on other captions.
     vocabulary = {word: at for at, word in enumerate(sorted(set(words)))}
     return np.fromiter(map(vocabulary.__getitem__, words), np.int64, len(words))
 

@@ -1,26 +1,25 @@
-"""The Stanford PTBTokenizer 3.4.1 as pycocoevalcap 1.2 drives it, without Java.
+"""The Stanford PTBTokenizer 3.4.1 with the options of pycocoevalcap 1.2, without Java.
 
-That is ``-preserveLines -lowerCase``, one caption a line, and then the removal of punctuation tokens.
-The rules were worked out from the Penn Treebank conventions and from what the program answers when
-asked; its sources were not read.
+The options are ``-preserveLines -lowerCase`` with one caption per line; punctuation tokens are removed afterwards. The
+rules follow the Penn Treebank conventions and the program's observed output; its source code was not read.
 
-Kept on purpose, because scores hang on them:
+Quirks kept on purpose, because scores depend on them:
 
 * Brackets stay, as ``-lrb-`` and so on: the list of removed punctuation has them in capitals.
-* ``?!``, ``!!`` and runs of five and more dashes stay: only single marks are on that list.
-* Some tokens hold a hard space: ``3 1/2``, telephone numbers, tags.
-* A caption that ends in a single letter and a period depends on the next line of the file: ``Vitamin C.``
-  has the token ``c`` before a line that starts with ``The``, and ``c.`` before other lines. So does one
-  that ends in ``no.``, before a number. The last line of a file, without a line break, has tokens of its
-  own for a few endings (``'90``, ``'n``, ``1.jpg``). ``tokenise_all`` takes the captions as one file.
+* ``?!``, ``!!`` and runs of five or more dashes stay: only single marks are on that list.
+* Some tokens contain a no-break space: ``3 1/2``, telephone numbers, tags.
+* A caption that ends in a single letter and a period depends on the next line of the file: ``Vitamin C.`` has the token
+  ``c`` before a line that starts with ``The``, and ``c.`` before other lines. The same holds for one that ends in
+  ``no.``, before a number. The last line of a file, without a line break, has other tokens for a few endings (``'90``,
+  ``'n``, ``1.jpg``). ``tokenise_all`` treats the captions as one file.
 
-Where the answers differ, beyond Latin text:
+Known differences from the program, beyond Latin text:
 
-* ``soft hyphen``: one that stands beside a digit, a hyphen or an apostrophe.
-* ``capital sigma``: one that ends a part of a hyphenated word, or stands beside a digit, may be
-  lower-cased to the other of the two small letters.
+* ``soft hyphen``: next to a digit, a hyphen or an apostrophe.
+* ``capital sigma``: at the end of a part of a hyphenated word, or next to a digit, the lower-case form may be the other
+  one of the two.
 
-And in Latin text, at one place: a file whose last line ends in an abbreviation and one digit (``Oct.5``).
+And one in Latin text: a file whose last line ends in an abbreviation and one digit (``Oct.5``).
 """
 
 import re
@@ -48,7 +47,7 @@ _WITH_BRACKETS = frozenset({"smiley", "face", "telephone"})
 _WITH_SOFT_HYPHENS = frozenset({"hashtag", "e-mail", "address", "page"})
 _MERGED = frozenset(first + second for first, second in MERGED)
 
-# Most captions are words, spaces, commas and a last period, and need no rules; most words of the others neither.
+# Most captions, and most words of the others, are plain words with spaces, commas and a final period: no rule applies.
 _PLAIN_CAPTION = re.compile(r" *(?:[A-Za-z]+,? +)*([A-Za-z]+)( *\.)? *").fullmatch
 _PLAIN_WORD = re.compile(r"([A-Za-z]+),? +").match
 _HAS_MERGED = re.compile(r"\b(?:" + "|".join(_MERGED) + r")\b").search
@@ -62,10 +61,10 @@ def tokenise(caption: str) -> str:
         caption: any text. A line break in it counts as a space.
 
     Returns:
-        What the official tokenizer gives when a line of lower-case words follows.
+        The official tokenizer's result where a line of lower-case words follows.
 
     Source:
-        salaniz/pycocoevalcap 1.2 ``tokenizer/ptbtokenizer.py``, asked as a black box.
+        The observed behaviour of salaniz/pycocoevalcap 1.2 ``tokenizer/ptbtokenizer.py``.
 
     >>> tokenise("A dog's bowl (empty) isn't here!")
     "a dog 's bowl -lrb- empty -rrb- is n't here"
@@ -76,7 +75,7 @@ def tokenise(caption: str) -> str:
 
 
 def tokenise_all(captions: Sequence[str]) -> list[str]:
-    """The tokens of each caption, as the official tokenizer gives for all of them in one file.
+    """The tokens of each caption, as the official tokenizer returns them for all captions in one file.
 
     Args:
         captions: N captions, in the order of the file.
@@ -106,7 +105,7 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
 
 
 def _plain(line: str) -> str | None:
-    """The tokens, if it takes no rule to find them."""
+    """The tokens of a line to which no rule applies, else None."""
     found = _PLAIN_CAPTION(line)
     if found is None:
         return None
@@ -122,7 +121,7 @@ def _plain(line: str) -> str | None:
 
 
 def _following(lines: Sequence[str], number: int) -> str:
-    """What of the file after a line decides about the line's tokens."""
+    """The part of the file after a line that affects the line's tokens."""
     if number + 1 == len(lines):
         return ""
     if not _SEES_NEXT_LINE(lines[number]):
@@ -136,7 +135,7 @@ def _following(lines: Sequence[str], number: int) -> str:
 
 
 def _scan(text: str, end: int) -> str:
-    """The tokens of ``text[:end]``; what comes after is only looked at."""
+    """The tokens of ``text[:end]``; the rest is only lookahead."""
     tokens = []
     position, kept = 0, False
     while position < end:
@@ -163,7 +162,7 @@ def _scan(text: str, end: int) -> str:
 
 
 def _read(name: str, token: str) -> str:
-    """What the program prints for a token of the named rule."""
+    """The program's output for a token of the named rule."""
     if name == "symbol":
         return _SYMBOLS.get(token, token)
     if name in _WITH_HARD_SPACES:

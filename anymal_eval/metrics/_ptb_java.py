@@ -1,4 +1,4 @@
-"""The official tokenizer itself: Stanford PTBTokenizer 3.4.1 from the jar that pycocoevalcap 1.2 brings."""
+"""The official tokenizer: Stanford PTBTokenizer 3.4.1 from the jar in pycocoevalcap 1.2."""
 
 import importlib.util
 import shutil
@@ -15,21 +15,21 @@ _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
 
 
 def tokenise_all(captions: Sequence[str]) -> list[str]:
-    """The tokens of each caption, asked from Java, all captions as one file.
+    """The tokens of each caption, from Java, with all captions in one file.
 
-    The official code replaces only the line feed in a caption; the other line breaks add a line to the answer
-    and shift every later caption. All of them become spaces here.
+    The official code replaces only the line feed in a caption; other line breaks add a line to the output and shift
+    every later caption. Here all of them become spaces.
 
     Args:
         captions: N captions.
 
     Returns:
-        N strings of tokens joined by spaces, lower-cased and without punctuation, as pycocoevalcap gives.
+        N strings of tokens joined by spaces, lower-cased and without punctuation, as from pycocoevalcap.
 
     Raises:
         NeedsJava: there is no ``java``.
         NeedsExtra: pycocoevalcap is not installed.
-        BadData: the answer has another number of lines.
+        BadData: the output has another number of lines.
 
     Source:
         salaniz/pycocoevalcap 1.2 ``tokenizer/ptbtokenizer.py``.
@@ -62,7 +62,7 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
 
 
 def jar() -> Path:
-    """Where the tokenizer's jar lies.
+    """The path of the tokenizer's jar.
 
     Raises:
         NeedsExtra: pycocoevalcap is not installed.

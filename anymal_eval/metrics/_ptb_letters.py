@@ -1,8 +1,8 @@
-"""Which characters beyond ASCII make words, and which are tokens of their own.
+"""The characters beyond ASCII that form words, and those that are tokens of their own.
 
-The program knows the Unicode of its time. Each character up to U+FFFF was put to it alone, inside a
-word, before and after a word, and between digits. What is in none of these lists, and everything
-beyond U+FFFF (emoji), is dropped and parts what stands around it.
+The program knows the Unicode of its time. It was tested with each character up to U+FFFF alone, inside a word, before
+and after a word, and between digits. Characters in none of these lists, and all beyond U+FFFF (emoji), are dropped and
+separate the text around them.
 """
 
 _LETTERS = (
@@ -67,7 +67,7 @@ def _characters(ranges: str) -> str:
 LETTERS = "A-Za-z" + _characters(_LETTERS)
 DIGITS = "0-9" + _characters(_DIGITS)
 MARKS = _characters(_MARKS)
-"""They join letters into a word as letters do, but do not continue a word that starts with a digit."""
+"""They are part of a word as letters are, but do not continue a word that starts with a digit."""
 
 SYMBOLS = _characters(_SYMBOLS)
 HYPHENS = "\u058a\u2010\u2011"

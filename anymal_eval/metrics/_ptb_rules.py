@@ -1,9 +1,8 @@
-"""The rules of the Penn Treebank tokenizer as the program of version 3.4.1 applies them.
+"""The rules of the Penn Treebank tokenizer as version 3.4.1 of the program applies them.
 
-Each rule was worked out from the Treebank conventions and from the answers of the program, by asking
-it about all short strings of each kind of character. At every place of the text all rules are tried,
-and the one that reaches furthest wins, counting what it only looks at; of two that reach equally far,
-the first in this list. Where a pattern has a group, the group is the token and the rest is looked at.
+Each rule follows from the Treebank conventions and the program's output for all short strings of each kind of
+character. At every position all rules are tried. The longest match wins, lookahead included; of two equally long ones,
+the first in this list. Where a pattern has a group, the group is the token and the rest is lookahead.
 """
 
 import re
@@ -72,12 +71,12 @@ class Rule:
     """One kind of token.
 
     Attributes:
-        name: what it is, in a word or two.
-        pattern: what it matches; its group, if it has one, is the token.
-        starts: the characters it can start with: L letters of ASCII, D digits of ASCII, N anything
-            beyond ASCII, other characters for themselves.
+        name: a name of one or two words.
+        pattern: the regular expression; its group, if it has one, is the token.
+        starts: the characters it can start with: L ASCII letters, D ASCII digits, N anything beyond ASCII, other
+            characters literally.
         example: a caption that needs the rule.
-        tokens: what the program makes of it.
+        tokens: the program's output for it.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The closed word lists of the Penn Treebank tokenizer, by how the word behaves.
+"""The closed word lists of the Penn Treebank tokenizer, by the behaviour of the words.
 
-Every list was found by asking the program: all strings of up to five letters, the words of English word
-lists with letters left out, and candidates made by hand were put to it in sentences that tell one
-behaviour from another, and what behaved differently from a common word was kept.
+Every list was found by testing the program: all strings of up to five letters, the words of English word lists with
+letters left out, and hand-made candidates, in sentences that distinguish the behaviours. The lists hold the words that
+behave differently from a common word.
 """
 
 from itertools import product

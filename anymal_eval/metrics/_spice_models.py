@@ -1,4 +1,4 @@
-"""Where SPICE's language models lie: in a folder that the user names, never fetched."""
+"""SPICE's language models: in a folder that the user names; they are never downloaded."""
 
 import os
 from pathlib import Path
@@ -11,13 +11,13 @@ ORIGIN = "SPICE reads {} and {} from http://nlp.stanford.edu/software/stanford-c
 
 
 def models_folder() -> Path | None:
-    """The folder that ``ANYMAL_EVAL_SPICE`` names, where it is set."""
+    """The folder that ``ANYMAL_EVAL_SPICE`` names; None where it is not set."""
     named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named else None
 
 
 def missing_models() -> str | None:
-    """What is missing before SPICE can run, short enough for a table; None when nothing is.
+    """What SPICE lacks to run, short enough for a table; None where nothing is missing.
 
     >>> import pytest
     >>> with pytest.MonkeyPatch.context() as patch:

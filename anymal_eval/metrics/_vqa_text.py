@@ -1,8 +1,8 @@
-"""The normal forms in which the VQA scorers compare answers, quirks included.
+"""The normal forms in which the VQA scorers compare answers, with their quirks.
 
-The punctuation list, number words and contractions are those of GT-Vision-Lab/VQA ``vqaEval.py`` (commit
-a013f00), which facebookresearch/mmf ``m4c_evaluators.py`` repeats; the ones with a curly apostrophe stand in
-a copy of the VizWiz API. Official tables list every wrong spelling; here they are made from the right ones.
+The punctuation list, number words and contractions are those of GT-Vision-Lab/VQA ``vqaEval.py`` (commit a013f00),
+which facebookresearch/mmf ``m4c_evaluators.py`` repeats; the contractions with a curly apostrophe are in a copy of the
+VizWiz API. The official tables list every wrong spelling; here they are derived from the right ones.
 """
 
 import re
@@ -11,7 +11,7 @@ PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COUNT = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(_COUNT)}
 ARTICLES = frozenset({"a", "an", "the"})
-PERIODS_REMOVED = 32  # the official code passes re.UNICODE, which is 32, where the count of replacements belongs
+PERIODS_REMOVED = 32  # the official code passes re.UNICODE, which is 32, as the number of replacements
 
 _RIGHT = """\
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
@@ -49,7 +49,7 @@ def _vizwiz_contractions() -> dict[str, str]:
         table.update(dict.fromkeys(_missing_one(curly, mark), curly))
     for straight in ("couldn'tve", "hadn'tve"):  # keys whose apostrophe stayed straight
         table[straight] = table.pop(straight.replace("'", "’"))
-    # "hadn’tve" stands in no table, nor does "couldn’tve"; all other keys are as curly as their values.
+    # "hadn’tve" and "couldn’tve" are in no table; all other keys have the apostrophe of their values.
     return table | {"somebody’d": "somebodyd"}
 
 
@@ -58,7 +58,7 @@ VIZWIZ_CONTRACTIONS = _vizwiz_contractions()
 
 
 def one_line(text: str) -> str:
-    r"""Without line breaks and tabs, and stripped: the first step of every rule.
+    r"""Replace line breaks and tabs by spaces, and strip: the first step of every rule.
 
     >>> one_line(" a\n\tb ")
     'a  b'
@@ -67,9 +67,9 @@ def one_line(text: str) -> str:
 
 
 def strip_punctuation(text: str) -> str:
-    """Each mark is deleted where a space stands beside it, or where digits around a comma do; else it becomes a space.
+    """Delete a mark next to a space, or every mark of a text with digits around a comma; else replace it by a space.
 
-    Quirks kept on purpose: whether a mark is deleted is decided on the whole text; ``: ' & % $ #`` stay; a period goes
+    Quirks kept on purpose: the whole text decides whether a mark is deleted; ``: ' & % $ #`` stay; a period is removed
     unless a digit follows, but only the first 32 of them.
 
     >>> [strip_punctuation(text) for text in ("two-story", "1,000", "u.s.a.", "0.5")]
@@ -85,7 +85,7 @@ def strip_punctuation(text: str) -> str:
 
 
 def plain_words(text: str, contractions: dict[str, str] = CONTRACTIONS) -> str:
-    """Lower case, digits for number words up to ten, no articles, apostrophes put back.
+    """Lower case, digits for number words up to ten, no articles, restored apostrophes.
 
     >>> plain_words("The two dogs dont")
     "2 dogs don't"
@@ -113,7 +113,7 @@ def normalise_curly(text: str) -> str:
 
 
 def normalise_m4c(text: str) -> str:
-    """The normal form of mmf's ``EvalAIAnswerProcessor``, made for TextVQA and used for uploads to EvalAI.
+    """The normal form of mmf's ``EvalAIAnswerProcessor``, written for TextVQA and used for uploads to EvalAI.
 
     Source:
         facebookresearch/mmf ``mmf/utils/m4c_evaluators.py``, commit 2dc099a.

@@ -1,4 +1,4 @@
-"""Which examples of a yes/no task are the positive ones."""
+"""The positive examples of a yes/no task."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from anymal_eval.records import Example
 
 
 def yes_option(example: Example) -> int:
-    """The option that means yes: the one that reads "yes" in any case, else the second.
+    """The index of the option that means yes: "yes" in upper or lower case, else the second.
 
     >>> yes_option(Example(id="1", cluster="1", kind="yes_no", options=("Yes", "No")))
     0

@@ -14,7 +14,7 @@ TINY, SMALL = 1e-15, 1e-9  # in the official formula, against division by zero
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """The counts from which corpus BLEU is made, an image a row.
+    """The counts for corpus BLEU, one row per image.
 
     Args:
         examples: N examples with references.
@@ -22,7 +22,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 
     Returns:
         Shape (N, 10): words of the answer; words of the reference closest in length (the shorter of two); n-grams
-        of the answer for n = 1 to 4; how many of them a reference has, each at most as often as there.
+        of the answer for n = 1 to 4; the number of them that a reference has, clipped at its count there.
 
     Raises:
         BadDefinition: an example has no references.
@@ -68,7 +68,7 @@ def _formula(total: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    """BLEU of the weighted sums of the counts: what the corpus with each image repeated so often would score.
+    """BLEU of the weighted sums of the counts: of a corpus in which each image occurs as often as its weight.
 
     Args:
         stats: Shape (N, 10).

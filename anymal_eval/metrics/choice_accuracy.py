@@ -15,8 +15,8 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 
     Args:
         examples: N examples with a ``label`` in ``range(len(options))``.
-        answers: N answers, in the same order. One without a choice (unparsable, empty) counts as wrong: there is
-            no guessing, unlike in the official ScienceQA and lmms-eval code.
+        answers: N answers, in the same order. One without a choice (unparsable, empty) counts as wrong; the official
+            ScienceQA and lmms-eval code guesses instead.
 
     Returns:
         Shape (N, 1), each 0.0 or 1.0.

@@ -14,13 +14,13 @@ SIGMA = 6.0
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """Ten times the mean similarity of n-gram vectors, weighted by how rare an n-gram is among all images.
+    """Ten times the mean similarity of n-gram vectors, weighted by inverse document frequency over all images.
 
-    Quirks kept on purpose: document frequencies are those of the references given here, so a subset scores
-    differently, and a corpus of one image scores 0; the length penalty compares numbers of bigrams.
+    Quirks kept on purpose: document frequencies are those of the given references, so a subset scores differently, and
+    a corpus of one image scores 0; the length penalty compares numbers of bigrams.
 
     Args:
-        examples: N examples with references: all of the run, errored ones too.
+        examples: N examples with references: all of the run, failed ones too.
         answers: N answers, in the same order.
 
     Returns:
@@ -34,8 +34,8 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 
     >>> cat = Example(id="1", cluster="1", kind="caption", references=("a black cat sits there",))
     >>> dog = Example(id="2", cluster="2", kind="caption", references=("some dog runs over grass",))
-    >>> said = [Answer(state="ok", text="A black cat sits there."), Answer(state="ok", text="a boat")]
-    >>> statistics([cat, dog], said).round(3).tolist()
+    >>> answers = [Answer(state="ok", text="A black cat sits there."), Answer(state="ok", text="a boat")]
+    >>> statistics([cat, dog], answers).round(3).tolist()
     [[10.0], [0.0]]
     """
     ngrams = count_ngrams(read_captions(examples, answers))
@@ -56,21 +56,21 @@ def _similarity(ngrams: Ngrams, counts: Counts) -> NDArray[np.float64]:
     """The clipped cosine of each reference with its image's answer, for one length of n-gram: shape (M,)."""
     references, images = len(ngrams.image), len(ngrams.answer_words)
     rarity = np.log(float(images)) - np.log(np.maximum(counts.documents, 1))
-    said = counts.answer_count * rarity[counts.answer_gram]
-    meant = counts.count * rarity[counts.gram]
-    said_norm = np.sqrt(np.bincount(counts.answer, weights=said**2, minlength=images))
-    meant_norm = np.sqrt(np.bincount(counts.reference, weights=meant**2, minlength=references))
+    answer = counts.answer_count * rarity[counts.answer_gram]
+    reference = counts.count * rarity[counts.gram]
+    answer_norm = np.sqrt(np.bincount(counts.answer, weights=answer**2, minlength=images))
+    reference_norm = np.sqrt(np.bincount(counts.reference, weights=reference**2, minlength=references))
     shared = counts.match >= 0
-    meant = meant[shared]
-    product = np.minimum(said[counts.match[shared]], meant) * meant
+    reference = reference[shared]
+    product = np.minimum(answer[counts.match[shared]], reference) * reference
     dot = np.bincount(counts.reference[shared], weights=product, minlength=references)
-    norms = said_norm[ngrams.image] * meant_norm
+    norms = answer_norm[ngrams.image] * reference_norm
     cosine: NDArray[np.float64] = np.divide(dot, norms, out=dot.astype(float), where=norms != 0)
     return cosine
 
 
 def context(examples: Sequence[Example]) -> str:
-    """The digest of the references from which the document frequencies are counted."""
+    """The digest of the references, which determine the document frequencies."""
     return ", ".join(filter(None, (f"idf {references_digest(examples)}", ptb_context())))
 
 

@@ -1,4 +1,4 @@
-"""The unweighted mean of the accuracies of an item's types, as STAR reports it."""
+"""The unweighted mean of the accuracies of the question types, as STAR reports it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ from anymal_eval.metrics.choice_accuracy import statistics
 
 
 def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    """The mean over types of the weighted mean within each.
+    """The mean over types of the weighted mean within each type.
 
-    A type whose examples all have weight zero (in a bootstrap draw, or because all of them failed) is left out of
-    the mean; where none is left the value is nan.
+    A type whose examples all have weight 0 (in a bootstrap draw, or because all of them failed) is left out of the
+    mean; without any type the value is NaN.
 
     Args:
         stats: Shape (N, 1), whether each choice is right.

@@ -1,4 +1,4 @@
-"""METEOR 1.5 of captions, over the jar of pycocoevalcap."""
+"""METEOR 1.5 of captions, with the jar of pycocoevalcap."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from anymal_eval.records import Answer, Example
 
 COLUMNS = 23
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # weights of exact, stem, synonym and paraphrase matches
-ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75  # the jar's own for English, task "rank"
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75  # the jar's values for English, task "rank"
 _COMMAND = ("-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm")
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """The jar's counts of words, matches and chunks against the reference that fits best.
+    """The jar's counts of words, matches and chunks against the best-matching reference.
 
     Args:
         examples: N examples with references.
@@ -27,8 +27,8 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     Returns:
         Shape (N, 23), whole numbers: words of the answer and of the reference; function words of both; for each of
         four stages the content words matched in both and the function words matched in both; chunks; words matched
-        in both. An answer that matches wholly in one chunk has 0 chunks, because the jar charges none for it,
-        neither alone nor in a corpus.
+        in both. An answer that matches completely in one chunk has 0 chunks, because the jar has no penalty for it,
+        neither for a caption nor in a corpus.
 
     Raises:
         BadDefinition: an example has no references.
@@ -41,8 +41,8 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     captions = read_captions(examples, answers)
     lines = []
     for answer, references in zip(captions.answers, captions.references, strict=True):
-        said = answer.replace("|||", "").replace("  ", " ")
-        lines.append(" ||| ".join(("SCORE", *references, said)) + "\n")
+        text = answer.replace("|||", "").replace("  ", " ")
+        lines.append(" ||| ".join(("SCORE", *references, text)) + "\n")
     counts = run_java(_COMMAND, jar_folder("meteor"), "".join(lines)).splitlines() if lines else []
     table = [[float(number) for number in line.split()] for line in counts]
     if len(table) != len(lines) or any(len(row) != COLUMNS for row in table):

@@ -12,15 +12,15 @@ from anymal_eval.records import Answer, Example
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """P(yes) beside the truth.
+    """P(yes) and the truth.
 
     Args:
-        examples: N examples with a ``label`` of 0 or 1; options that read yes and no say which of them is yes,
-            else 1 is.
+        examples: N examples with a ``label`` of 0 or 1; the option with the text yes is the positive one, else
+            option 1.
         answers: N answers with ``p_yes``.
 
     Returns:
-        Shape (N, 2): P(yes) in [0, 1], nan where the answer is an error; and 0.0 or 1.0.
+        Shape (N, 2): P(yes) in [0, 1], NaN where the answer is an error; and 0.0 or 1.0.
 
     Raises:
         BadDefinition: an example has another label, or an answer that is no error has no P(yes).
@@ -36,9 +36,9 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 
 
 def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    """The weighted share of (yes, no) pairs in which yes has the higher P(yes), ties counting half.
+    """The weighted share of (yes, no) pairs in which yes has the higher P(yes); ties count one half.
 
-    How: examples are sorted once; each weighting then needs two cumulative sums over the distinct values.
+    Examples are sorted once; each weighting then needs two cumulative sums over the distinct values.
 
     Args:
         stats: Shape (N, 2), as from ``statistics``.
@@ -46,10 +46,10 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
         groups: Not used.
 
     Returns:
-        Shape (B, 1), in [0, 1]; nan where a weighting leaves examples of one class only, for which no area exists.
+        Shape (B, 1), in [0, 1]; NaN where a weighting leaves only examples of one class.
 
     Source:
-        sklearn.metrics.roc_auc_score with ``sample_weight``; the Hateful Memes challenge ranks by it.
+        sklearn.metrics.roc_auc_score with ``sample_weight``; the ranking metric of the Hateful Memes challenge.
 
     >>> reduce(np.array([[0.9, 1.0], [0.5, 1.0], [0.5, 0.0]]), np.ones((1, 3)), {}).tolist()
     [[0.75]]

@@ -1,4 +1,4 @@
-"""ROUGE-L of captions: how much of the wording stands in the same order."""
+"""ROUGE-L of captions: the F-measure of the longest common subsequence of words."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ BETA = 1.2
 def common_length(masks: dict[str, int], length: int, other: Sequence[str]) -> int:
     """The length of the longest common subsequence of two word sequences.
 
-    How: bit-parallel dynamic programming (Hyyro 2004). Bit k of the row is 0 where the k-th word adds one to the
-    best match so far; a row costs one addition however long the sequence.
+    Bit-parallel dynamic programming (Hyyro 2004): bit k of the row is 0 where the k-th word adds one to the best match
+    so far; a row costs one addition for any length.
 
     Args:
-        masks: For each word of the first sequence, the bits of the places where it stands.
-        length: Of the first sequence.
+        masks: For each word of the first sequence, the bits of its positions.
+        length: The length of the first sequence.
         other: The second sequence.
 
     >>> common_length(word_masks(["a", "b", "c"]), 3, ["b", "a", "c"])
@@ -37,7 +37,7 @@ def common_length(masks: dict[str, int], length: int, other: Sequence[str]) -> i
 
 
 def word_masks(words: Sequence[str]) -> dict[str, int]:
-    """The bits of the places of each word.
+    """The bits of the positions of each word.
 
     >>> word_masks(["a", "b", "a"])
     {'a': 5, 'b': 2}

@@ -1,4 +1,4 @@
-"""SPICE of captions, over the jar of pycocoevalcap and models from a folder that the user names."""
+"""SPICE of captions, with the jar of pycocoevalcap and models from a folder that the user names."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from anymal_eval.metrics._java import jar_folder, run_java
 from anymal_eval.metrics._spice_models import ORIGIN, missing_models, models_folder
 from anymal_eval.records import Answer, Example
 
-_LAST: list[tuple[Captions, NDArray[np.float64]]] = []  # parsing takes minutes, and SPIDEr asks for the same
+_LAST: list[tuple[Captions, NDArray[np.float64]]] = []  # parsing takes minutes, and SPIDEr needs the same scores
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
         answers: N answers, in the same order.
 
     Returns:
-        Shape (N, 1), each in [0, 1]; nan where the jar gives no number, as in the official code.
+        Shape (N, 1), each in [0, 1]; NaN where the jar returns no number, as in the official code.
 
     Raises:
         BadDefinition: an example has no references.
@@ -57,11 +57,11 @@ def _run(captions: Captions, models: Path) -> NDArray[np.float64]:
     jars = jar_folder("spice")
     classes = os.pathsep.join((str(jars / "spice-1.0.jar"), str(jars / "lib" / "*"), str(models / "*")))
     with tempfile.TemporaryDirectory() as made:
-        asked, told = Path(made, "in.json"), Path(made, "out.json")
-        asked.write_text(json.dumps(rows), encoding="utf-8")
-        options = ("-out", str(told), "-subset", "-silent")
-        run_java(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(asked), *options), jars)
-        results = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else []
+        inputs, outputs = Path(made, "in.json"), Path(made, "out.json")
+        inputs.write_text(json.dumps(rows), encoding="utf-8")
+        options = ("-out", str(outputs), "-subset", "-silent")
+        run_java(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(inputs), *options), jars)
+        results = json.loads(outputs.read_text(encoding="utf-8")) if outputs.is_file() else []
     if len(results) != len(rows):
         raise NeedsExtra(f"spice-1.0.jar gave {len(results)} scores to {len(rows)} captions")
     for item in results:

@@ -21,12 +21,12 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 
     Raises:
         BadDefinition: an example has no references.
-        NeedsExtra: SPICE cannot run here; the message says what it needs.
+        NeedsExtra: SPICE cannot run here; the message names what it needs.
 
     Source:
         audio-captioning/caption-evaluation-tools: (CIDEr + SPICE) / 2 per corpus and per file.
     """
-    graphs = spice.statistics(examples, answers)  # first, because it is the one that may not run
+    graphs = spice.statistics(examples, answers)  # first, because it may fail
     return np.hstack((cider.statistics(examples, answers), graphs))
 
 

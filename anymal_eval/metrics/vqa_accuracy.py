@@ -1,4 +1,4 @@
-"""VQA accuracy: min(matching annotators / 3, 1), averaged over leaving one out, by the rules of four benchmarks."""
+"""VQA accuracy: min(matching annotators / 3, 1), averaged over leaving one annotator out; four benchmarks' rules."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ Read = tuple[str, Sequence[str]]  # the answer and the references in the form in
 
 @dataclass
 class _Memo:
-    """A normal form that is made once for each text: annotators repeat themselves."""
+    """A cached normal form: annotators often give the same text."""
 
     form: Callable[[str], str]
     seen: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ def _rule_vizwiz(form: Callable[[str], str]) -> Callable[[str, Answers], Read]:
 
 
 def agreement(matches: int, annotators: int) -> float:
-    """The score of an answer that ``matches`` of the annotators gave, in [0, 1].
+    """The score of an answer that ``matches`` annotators gave, in [0, 1].
 
     Each annotator is left out in turn, and the answer scores min(others who gave it / 3, 1).
 
@@ -87,11 +87,11 @@ def _statistics(
     rule: Callable[[], Callable[[str, Answers], Read]], annotators: int | None = None
 ) -> Callable[[Sequence[Example], Sequence[Answer]], NDArray[np.float64]]:
     def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """How far the annotators agree with each answer.
+        """The agreement of the annotators with each answer.
 
         Args:
-            examples: N examples with ``references``, one an annotator; they are read, never changed.
-            answers: N answers, in the same order; an empty one scores what the rule gives to an empty text.
+            examples: N examples with ``references``, one per annotator.
+            answers: N answers, in the same order; an empty one scores as the rule scores an empty text.
 
         Returns:
             Shape (N, 1), each in [0, 1].
@@ -136,9 +136,9 @@ def _metric(
 METRIC = _metric("2021", _rule_2021, "GT-Vision-Lab/VQA vqaEval.py, commit a013f00")
 """The official script since March 2021.
 
-Quirks kept on purpose: where all annotators wrote the same, neither they nor the answer are normalised, so case and
-punctuation count; annotators are told apart by position (the script compares records with an ``answer_id``); its
-result does not depend on how often it is called, where the script changes the annotations it was given.
+Quirks kept on purpose: where all annotators wrote the same text, neither it nor the answer is normalised, so case and
+punctuation count. Annotators are distinguished by position, as the script does by ``answer_id``. Not kept: the script
+changes the annotations passed to it, so that its result depends on the number of calls.
 
 >>> example = Example(id="1", cluster="1", kind="short_answer", references=("yes",) * 10)
 >>> METRIC.statistics([example, example], [Answer(state="ok", text="yes"), Answer(state="ok", text="Yes.")]).tolist()
@@ -146,23 +146,23 @@ result does not depend on how often it is called, where the script changes the a
 """
 
 VQA_2016 = _metric("2016", _rule_2016, "GT-Vision-Lab/VQA vqaEval.py, October 2016 to March 2021")
-"""The official script before, which LAVIS and most papers of its time use: the answer is always normalised.
+"""The earlier official script, which LAVIS and most papers of its time use: the answer is always normalised.
 
-Quirk kept on purpose: references lose their punctuation only, and only where annotators differ, so that a reference
-like "two" or "the dog" cannot be matched.
+Quirk kept on purpose: references lose only their punctuation, and only where annotators differ, so that no answer can
+match a reference like "two" or "the dog".
 """
 
 TEXTVQA = _metric("textvqa", _rule_textvqa, "facebookresearch/mmf m4c_evaluators.py, commit 2dc099a", annotators=10)
-"""TextVQA's rule (M4C): both sides are normalised, ``'s`` is a word of its own, and there must be ten answers."""
+"""TextVQA's rule (M4C): both sides are normalised, ``'s`` is a separate word, and there must be ten answers."""
 
 VIZWIZ = _metric("vizwiz", partial(_rule_vizwiz, normalise_vqa), "VizWiz API VQAEval (Qing Li)")
-"""VizWiz's rule: the answer is always normalised, the references never."""
+"""VizWiz's rule: the answer is always normalised, the references never are."""
 
 VIZWIZ_CURLY = _metric("vizwiz-curly", partial(_rule_vizwiz, normalise_curly), "a copy of VizWiz API VQAEval (Qing Li)")
-"""The same with a contraction table whose apostrophes are curly, as one copy of the API has it.
+"""VizWiz's rule with curly apostrophes in the contraction table, as in one copy of the API.
 
-The published figures (the majority answer of VizWiz val: 94.017134) come out with straight ones only; with curly ones
-one question of those 4,319 differs ("doesnt", 94.010188).
+Only straight apostrophes reproduce the published figures (the majority answer of VizWiz val: 94.017134); with curly
+ones one of the 4,319 questions differs ("doesnt", 94.010188).
 """
 
 VERSIONS = (METRIC, VQA_2016, TEXTVQA, VIZWIZ, VIZWIZ_CURLY)

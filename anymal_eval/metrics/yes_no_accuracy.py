@@ -11,12 +11,12 @@ from anymal_eval.records import Answer, Example
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """Whether each answer says what the label says.
+    """Whether each answer equals the label.
 
     Args:
         examples: N examples with a ``label`` of 0 or 1.
-        answers: N answers. One with ``p_yes`` says yes from 0.5 on; one without says its ``choice``; one with
-            neither counts as wrong.
+        answers: N answers. With ``p_yes`` the answer is yes from 0.5 on, else it is ``choice``; without both it counts
+            as wrong.
 
     Returns:
         Shape (N, 1), each 0.0 or 1.0.
