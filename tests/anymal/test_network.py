@@ -1,4 +1,4 @@
-"""What the network answers does not depend on its neighbours, on batching, or on what was computed before."""
+"""The network's answers do not depend on neighbours in a batch, on batch sizes, or on what was computed before."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,11 +37,11 @@ def items(network: AnyMAL, rng: np.random.Generator, draw: Draw) -> list[Item]:
     kinds: list[list[Medium]] = [["image"], ["image", "imu"], [], ["audio"], ["video", "image", "video"]]
     for index in range(16):
         own = kinds[index % len(kinds)]
-        said = " ".join(rng.choice(WORDS, int(rng.integers(1, 14))))
+        words = " ".join(rng.choice(WORDS, int(rng.integers(1, 14))))
         parts: list[str | Slot] = ["Here: "]
         for medium in own:
             parts += [Slot(medium=medium), f" {rng.choice(WORDS)} "]
-        turns = [Turn(role="system", parts=tuple(parts)), Turn(role="user", parts=(said,))]
+        turns = [Turn(role="system", parts=tuple(parts)), Turn(role="user", parts=(words,))]
         made.append((network.chat.prompt(turns), [tokens[medium] for medium in own]))
     return made
 
@@ -123,7 +123,7 @@ def test_option_scores_equal_each_option_alone(network: AnyMAL, items: list[Item
     assert network.rank(batch, [[(7,), (8, 9)], options, []]) == scores
 
 
-def test_seam_of_an_option_is_the_templates(network: AnyMAL) -> None:
+def test_an_option_is_tokenised_as_in_the_template(network: AnyMAL) -> None:
     turns = [Turn(role="user", parts=("q",))]
     prompt, options = network.chat.options(turns, ["yes", "no way"])
     for option, text in zip(options, ["yes", "no way"], strict=True):
@@ -133,7 +133,7 @@ def test_seam_of_an_option_is_the_templates(network: AnyMAL) -> None:
         network.chat.options(turns, ["yes", ""])
 
 
-def test_answer_prefix_is_what_the_model_has_said(network: AnyMAL) -> None:
+def test_an_answer_prefix_is_the_start_of_the_answer(network: AnyMAL) -> None:
     turns = [Turn(role="user", parts=("q",))]
     prompt = network.chat.prompt(turns, "the answer is")
     assert network.llm.generator.text(prompt.pieces[0]).endswith("<|answer|> the answer is")

@@ -76,13 +76,13 @@ def test_failures_are_states_and_asked_again(tmp_path: Path, command: Command) -
         # Every answer that came is right, and none of the failures counts as a wrong one.
         assert value["value"] == 1.0
         assert value["states"] == {"ok": 30, "empty": 0, "unparsable": 0, "error": 10}
-        assert address.told()["keys"] == [f"Bearer {KEY}"]
+        assert address.stats()["keys"] == [f"Bearer {KEY}"]
     # The server has come back on another port, and well: it is the same model.
     with serving(key=KEY) as address:
         address.heal()
         second = command(*arguments(address, data, out), OPENAI_API_KEY=KEY)
         assert second.returncode == 0, second.stderr
-        assert address.told()["tries"] == dict.fromkeys(LASTING, 1)
+        assert address.stats()["tries"] == dict.fromkeys(LASTING, 1)
     assert read(out / "manifest.json")["model"]["options"]["checkpoint"] == "tiny"
     assert set(states(out).values()) == {"ok"}
     nowhere(tmp_path, KEY)
@@ -116,10 +116,10 @@ def test_an_interrupted_run_asks_only_what_is_missing(tmp_path: Path, slow: Addr
         assert time.monotonic() - begun < 5
         assert process.returncode == (130 if end == signal.SIGINT else -9), said
         assert "Traceback" not in said
-        stored.append((answered(out), slow.told()["tries"]))
+        stored.append((answered(out), slow.stats()["tries"]))
     assert len(stored[0][0]) < len(stored[1][0]) < len(stored[2][0]) < count
     assert command(*given).returncode == 0
-    tries = slow.told()["tries"]
+    tries = slow.stats()["tries"]
     for names, then in stored:
         assert all(tries[name] == then[name] for name in names), "asked again although its answer was stored"
     # What was in flight at a kill, and nothing else, was asked twice.
@@ -187,4 +187,4 @@ def test_a_protocol_that_ranks_texts_is_refused_before_anything_is_asked(tmp_pat
             assert why in done.stderr
             assert "Traceback" not in done.stderr
             assert not (tmp_path / protocol).exists()
-        assert address.told()["tries"] == {}
+        assert address.stats()["tries"] == {}

@@ -11,7 +11,7 @@ import pytest
 from anymal_eval.models import choose_model
 from anymal_eval.records import Media
 from tests.models import tiny_chats, tiny_models
-from tests.models.asking import medium
+from tests.models.example_requests import medium
 
 Tiny = Callable[[str], Path]
 Open = Callable[..., Any]

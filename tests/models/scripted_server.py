@@ -1,7 +1,7 @@
 """A chat server on loopback, in a process of its own, that fails as its questions tell it to.
 
 A question that holds ``[500 2]`` gets status 500 twice and then an answer; ``[500]`` gets it always. The answer to
-``sign 7`` is ``word 7``. ``GET /told`` tells what was asked; ``POST /heal`` ends all faults.
+``sign 7`` is ``word 7``. ``GET /stats`` counts the requests; ``POST /heal`` ends all faults.
 """
 
 import json
@@ -141,8 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault in STATUS:
             headers = {"429": {"Retry-After": "1"}, "429-date": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}}
             # What proxies do: they tell the client what it sent, the key too.
-            said = {"error": {"message": f"overloaded; you sent {self.headers.get('authorization')}"}}
-            self.send(STATUS[fault], said, headers.get(fault, {}))
+            content = {"error": {"message": f"overloaded; you sent {self.headers.get('authorization')}"}}
+            self.send(STATUS[fault], content, headers.get(fault, {}))
         elif fault == "context":
             self.send(400, {"error": {"message": "This model's maximum context length is 512 tokens"}})
         elif fault == "policy":

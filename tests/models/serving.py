@@ -1,4 +1,4 @@
-"""The scripted server as a context, and what the tests ask it."""
+"""The scripted server as a context manager, and requests to it."""
 
 import json
 import subprocess
@@ -22,10 +22,10 @@ class Address:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def told(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """What the server has seen so far."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/told", timeout=10) as said:
-            found: dict[str, Any] = json.load(said)
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=10) as reply:
+            found: dict[str, Any] = json.load(reply)
         return found
 
     def heal(self) -> None:
@@ -57,5 +57,5 @@ def question(number: int, fault: str = "", **more: Any) -> Request:
     return Request(id=f"q{number}", messages=(Message(role="user", parts=(text,)),), **more)
 
 
-def ask(asked: Model, requests: Sequence[Request]) -> Sequence[Response]:
-    return asked.answer([asked.prepare(request) for request in requests])
+def respond(served: Model, requests: Sequence[Request]) -> Sequence[Response]:
+    return served.answer([served.prepare(request) for request in requests])

@@ -1,6 +1,6 @@
 """What an AnyMAL answer may depend on: its own request alone, whatever medium it shows, and several at once.
 
-``test_anymal_sharing.py`` compares sharing with asking apart on pictures and sounds, through the engine.
+``test_anymal_sharing.py`` compares prefix caching with single requests on images and sounds, through the engine.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import pytest
 from anymal_eval.anymal import tiny
 from anymal_eval.models import anymal
 from anymal_eval.records import Media, Message, Request, Response
-from tests.models.asking import BEAMS, GREEDY, OPTIONS, QUESTIONS, ask, medium
+from tests.models.example_requests import BEAMS, GREEDY, OPTIONS, QUESTIONS, medium, respond
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +77,24 @@ def compare(found: Sequence[Response], expected: Sequence[Response]) -> list[str
 
 
 def test_batch_order_and_neighbours_change_nothing(home: Path, shown: list[Media]) -> None:
-    asked = mixed(shown)
-    alone = ask(load(home, share=False), asked, 1)
+    prompts = mixed(shown)
+    alone = respond(load(home, share=False), prompts, 1)
     assert len({response.answer for response in alone}) > 12, "the questions must matter for this to mean something"
-    orders = {"as they come": asked, "backwards": asked[::-1], "shuffled": shuffled(asked)}
+    orders = {"as they come": prompts, "backwards": prompts[::-1], "shuffled": shuffled(prompts)}
     exceptions = {}
     for size in (1, 4, 16):
         model = load(home)
         for order, requests in orders.items():
-            exceptions[size, order] = compare(ask(model, requests, size), alone)
-    exceptions[16, "a part"] = compare(ask(load(home), asked[5:12], 16), alone[5:12])
+            exceptions[size, order] = compare(respond(model, requests, size), alone)
+    exceptions[16, "a part"] = compare(respond(load(home), prompts[5:12], 16), alone[5:12])
     # Stricter than the design asks: it forgives a text where the two best tokens are less than 1e-4 apart.
     assert not any(exceptions.values()), exceptions
-    first, again = ask(load(home), asked, 16), ask(load(home), asked, 16)
+    first, again = respond(load(home), prompts, 16), respond(load(home), prompts, 16)
     assert first == again, "bitwise at equal batches, scores too"
 
 
-def shuffled(asked: Sequence[Request]) -> list[Request]:
-    return [asked[place] for place in np.random.default_rng(8).permutation(len(asked))]
+def shuffled(prompts: Sequence[Request]) -> list[Request]:
+    return [prompts[place] for place in np.random.default_rng(8).permutation(len(prompts))]
 
 
 def test_an_interleaved_prompt_is_its_pieces_in_order(home: Path, shown: list[Media]) -> None:
@@ -110,8 +110,8 @@ def test_an_interleaved_prompt_is_its_pieces_in_order(home: Path, shown: list[Me
     network = model._network
     tokens = [network.project(item.kind, network.encode(item.kind, [item.tensor]))[0].detach() for item in ready.inputs]
     rows = network.rows([ready.prompt], [tokens])
-    (said,) = network.generate(rows, GREEDY)
-    assert said.text == found.answer, "the network called by hand says the same"
+    (completion,) = network.generate(rows, GREEDY)
+    assert completion.text == found.answer, "the network called by hand gives the same"
     swapped = one("two", ["A picture ", shown[1], " then a motion ", motion, " describe."], decoding=GREEDY)
     assert model.answer([model.prepare(swapped)])[0].answer != found.answer
     moved = one("two", ["A picture ", image, " then a motion ", shown[7], " describe."], decoding=GREEDY)
@@ -120,10 +120,10 @@ def test_an_interleaved_prompt_is_its_pieces_in_order(home: Path, shown: list[Me
 
 def test_media_are_prepared_in_threads(home: Path, shown: list[Media]) -> None:
     """Fast tokenizers fail when two threads use one ("Already borrowed")."""
-    model, asked = load(home), mixed(shown) * 3
+    model, prompts = load(home), mixed(shown) * 3
     with ThreadPoolExecutor(8) as pool:
-        items = list(pool.map(model.prepare, asked))
-    third = len(asked) // 3
-    assert model.answer(items[:third]) == load(home).answer([model.prepare(each) for each in asked[:third]])
+        items = list(pool.map(model.prepare, prompts))
+    third = len(prompts) // 3
+    assert model.answer(items[:third]) == load(home).answer([model.prepare(each) for each in prompts[:third]])
     sizes = [(item.prefix_tokens, item.suffix_tokens, item.option_token_ids) for item in items]
     assert sizes[:third] == sizes[third : 2 * third] == sizes[2 * third :]

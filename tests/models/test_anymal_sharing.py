@@ -1,4 +1,4 @@
-"""The bridge to the AnyMAL network computes nothing twice, and what it shares changes no answer."""
+"""The AnyMAL model computes nothing twice, and prefix caching changes no answer."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def answers(
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_texts_are_those_of_one_question_at_a_time(folder: Path, beams: int) -> None:
+def test_texts_are_those_of_single_requests(folder: Path, beams: int) -> None:
     requests = questions(folder, beams=beams)
     alone = answers(load(folder, share=False), requests, 1)
     assert len({item.answer for item in alone.values()}) > 10, "the questions must matter for this to mean something"
@@ -84,7 +84,7 @@ def test_texts_are_those_of_one_question_at_a_time(folder: Path, beams: int) -> 
 @pytest.mark.parametrize(
     "candidates", [("A", "B", "C"), ("a man riding a wave", "the dog", "a cat on the surfboard", "no")]
 )
-def test_scores_are_those_of_one_question_at_a_time(folder: Path, candidates: tuple[str, ...]) -> None:
+def test_scores_are_those_of_single_requests(folder: Path, candidates: tuple[str, ...]) -> None:
     requests = questions(folder, candidates)
     alone = answers(load(folder, share=False), requests, 1)
     for size in (7, None):
@@ -141,16 +141,16 @@ def test_a_retrained_projector_re_encodes_nothing(folder: Path, tmp_path: Path) 
 def test_a_broken_picture_fails_its_own_questions_and_is_opened_once(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
     broken = Media(kind="image", uri=str(folder / "broken.png"))
-    asked = [
+    prompts = [
         Request(id=str(number), messages=(Message(role="user", parts=(broken, f"{number}?")),)) for number in range(5)
     ]
     model = load(folder)
-    found = answers(model, [*asked, *questions(folder)], 16)
+    found = answers(model, [*prompts, *questions(folder)], 16)
     assert [found[str(number)].failure is not None for number in range(5)] == [True] * 5
     assert sum(item.failure is not None for item in found.values()) == 5
     assert model.inputs.cached.made == PICTURES + 2 + 1
     with pytest.raises(MediaError):
-        model.prepare(asked[0])
+        model.prepare(prompts[0])
 
 
 @pytest.mark.parametrize("size", [8, None])

@@ -9,8 +9,8 @@ import pytest
 
 from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Request
-from tests.models.asking import BEAMS, GREEDY, OPTIONS, answers, ask, medium, ranked, request, requests
 from tests.models.conftest import Open, Tiny
+from tests.models.example_requests import BEAMS, GREEDY, OPTIONS, answers, medium, ranked, request, requests, respond
 
 BLIPS = [("blip2", "blip2-opt"), ("blip2", "blip2-t5"), ("instructblip", "instructblip-llama"),
          ("instructblip", "instructblip-t5")]  # fmt: skip
@@ -28,17 +28,17 @@ class Hand:
         self.model = cls[wrapper].from_pretrained(folder).eval()
         self.processor = found.AutoProcessor.from_pretrained(folder)
 
-    def inputs(self, asked: Sequence[Request], added: str = "") -> Any:
+    def inputs(self, prompts: Sequence[Request], added: str = "") -> Any:
         from PIL import Image
 
-        images = [Image.open(each.media[0].uri).convert("RGB") for each in asked]
-        words = [str(each.messages[-1].parts[-1]) + added for each in asked]
+        images = [Image.open(each.media[0].uri).convert("RGB") for each in prompts]
+        words = [str(each.messages[-1].parts[-1]) + added for each in prompts]
         if self.model.config.use_decoder_only_language_model:
             self.processor.tokenizer.padding_side = "left"
         return self.processor(images=images, text=words, padding=True, return_tensors="pt")
 
-    def generate(self, asked: Sequence[Request], how: Decoding) -> list[str]:
-        inputs = self.inputs(asked)
+    def generate(self, prompts: Sequence[Request], how: Decoding) -> list[str]:
+        inputs = self.inputs(prompts)
         beams = {"num_beams": how.beams, "length_penalty": how.length_penalty} if how.beams > 1 else {}
         out = self.model.generate(
             **inputs, do_sample=False, max_new_tokens=how.max_new_tokens, min_new_tokens=how.min_new_tokens, **beams
@@ -47,17 +47,17 @@ class Hand:
             out = out[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(out, skip_special_tokens=True)]
 
-    def scores(self, asked: Request) -> list[float]:
+    def scores(self, example: Request) -> list[float]:
         """A plain loop over ``forward``: sums of log p of each option's tokens."""
         import torch
 
         totals = []
-        for option in asked.candidates:
+        for option in example.candidates:
             with torch.no_grad():
                 if self.model.config.use_decoder_only_language_model:
-                    prompt = self.inputs([asked])
+                    prompt = self.inputs([example])
                     bare = prompt["input_ids"][0]
-                    whole = self.inputs([asked], " " + option)
+                    whole = self.inputs([example], " " + option)
                     for key in prompt:
                         if key.startswith("qformer"):  # it reads the question, as in LAVIS, and not the answer
                             whole[key] = prompt[key]
@@ -67,7 +67,7 @@ class Hand:
                     totals.append(sum(float(logits[at - 1, ids[at]]) for at in range(len(bare), len(ids))))
                 else:
                     labels = self.processor.tokenizer(option, return_tensors="pt")["input_ids"]
-                    logits = self.model(**self.inputs([asked]), labels=labels).logits[0].log_softmax(-1)
+                    logits = self.model(**self.inputs([example]), labels=labels).logits[0].log_softmax(-1)
                     totals.append(sum(float(logits[at, token]) for at, token in enumerate(labels[0])))
         return totals
 
@@ -77,25 +77,25 @@ class Hand:
 def test_answers_are_those_of_the_class(
     wrapper: str, name: str, how: Decoding, tiny: Tiny, opened: Open, pictures: list[Path]
 ) -> None:
-    asked = requests(pictures, how)
+    prompts = requests(pictures, how)
     hand = Hand(tiny(name), wrapper)
-    expected = [hand.generate([each], how)[0] for each in asked]
+    expected = [hand.generate([each], how)[0] for each in prompts]
     model = opened(wrapper, name)
-    assert answers(model, asked, 1) == expected
-    assert answers(model, asked, 16) == expected
-    assert hand.generate(asked, how) == expected  # the class itself, batched and padded
-    assert len(set(expected)) > 8, "answers that are all alike prove nothing"
+    assert answers(model, prompts, 1) == expected
+    assert answers(model, prompts, 16) == expected
+    assert hand.generate(prompts, how) == expected  # the class itself, batched and padded
+    assert len(set(expected)) > 8, "equal answers prove nothing"
 
 
 @pytest.mark.parametrize(("wrapper", "name"), BLIPS)
 def test_options_rank_as_in_a_plain_loop(
     wrapper: str, name: str, tiny: Tiny, opened: Open, pictures: list[Path]
 ) -> None:
-    asked = ranked(pictures)
+    prompts = ranked(pictures)
     hand = Hand(tiny(name), wrapper)
-    expected = [hand.scores(each) for each in asked]
+    expected = [hand.scores(each) for each in prompts]
     for batch in (1, 16):
-        found = ask(opened(wrapper, name), asked, batch)
+        found = respond(opened(wrapper, name), prompts, batch)
         for response, own in zip(found, expected, strict=True):
             assert response.option_scores == pytest.approx(own, abs=1e-4)
             assert response.finish == "ranked"
@@ -108,7 +108,7 @@ def test_options_rank_as_in_a_plain_loop(
 
 
 @pytest.mark.parametrize(("wrapper", "name"), BLIPS)
-def test_frames_stand_one_after_the_other(
+def test_frames_are_concatenated(
     wrapper: str, name: str, tiny: Tiny, opened: Open, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand: each frame's tokens, then the text, through the language model alone."""
@@ -117,10 +117,10 @@ def test_frames_stand_one_after_the_other(
 
     model = opened(wrapper, name)
     hand = Hand(tiny(name), wrapper)
-    asked = request("v", [medium(clip, "video")], "What is it? Answer:", frames=4, decoding=GREEDY)
-    frames = model._reader.video(asked.media[0], 4)
+    example = request("v", [medium(clip, "video")], "What is it? Answer:", frames=4, decoding=GREEDY)
+    frames = model._reader.video(example.media[0], 4)
     assert len({frame.tobytes() for frame in frames}) == 4
-    text = str(asked.messages[0].parts[-1])
+    text = str(example.messages[0].parts[-1])
     each = [hand.processor(images=Image.fromarray(frame), text=text, return_tensors="pt") for frame in frames]
     with torch.no_grad():
         more = ("qformer_input_ids", "qformer_attention_mask") if wrapper == "instructblip" else ()
@@ -134,21 +134,21 @@ def test_frames_stand_one_after_the_other(
             inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long), do_sample=False,
             max_new_tokens=12,
         )  # fmt: skip
-    [response] = ask(model, [asked])
+    [response] = respond(model, [example])
     assert response.answer == hand.processor.decode(out[0], skip_special_tokens=True).strip()
     assert response.prompt_tokens == embeds.shape[1] == 4 * 4 + words.shape[1]
 
 
 @pytest.mark.parametrize(("wrapper", "name"), [BLIPS[0], BLIPS[2]])
-def test_a_picture_is_looked_at_once(wrapper: str, name: str, tiny: Tiny, pictures: list[Path]) -> None:
+def test_an_image_is_encoded_once(wrapper: str, name: str, tiny: Tiny, pictures: list[Path]) -> None:
     model: Any = choose_model(f"{wrapper}:{tiny(name)}", {}).load()
-    asked = requests(pictures[:2], GREEDY)
-    first = ask(model, asked, 4)
+    prompts = requests(pictures[:2], GREEDY)
+    first = respond(model, prompts, 4)
     assert model.features.made == 2
-    assert ask(model, asked, 16) == ask(model, asked, 16)
-    assert [response.answer for response in ask(model, asked, 16)] == [response.answer for response in first]
+    assert respond(model, prompts, 16) == respond(model, prompts, 16)
+    assert [response.answer for response in respond(model, prompts, 16)] == [response.answer for response in first]
     assert model.features.made == model._preprocessed.made == 2
-    keys = [model.prepare(each).media_key for each in asked[:3]]
+    keys = [model.prepare(each).media_key for each in prompts[:3]]
     assert keys[0] == keys[2] != keys[1]
     model.close()
 
@@ -161,7 +161,7 @@ def test_only_blip2_shares_its_prefix_between_questions(opened: Open, pictures: 
     assert instructblip.prepare(one).media_key == instructblip.prepare(other).media_key
 
 
-def test_words_are_those_of_the_papers(opened: Open) -> None:
+def test_prompts_are_those_of_the_papers(opened: Open) -> None:
     assert opened("blip2", "blip2-opt").wording["short_answer"].user.endswith("Question: {question} Answer:")
     assert opened("blip2", "blip2-t5").wording["short_answer"].user.endswith("Question: {question} Short answer:")
     own = opened("instructblip", "instructblip-t5").wording
@@ -171,7 +171,7 @@ def test_words_are_those_of_the_papers(opened: Open) -> None:
 
 @pytest.mark.filterwarnings("ignore:Passing `repetition_penalty` with `inputs_embeds`:UserWarning")
 def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: list[Path]) -> None:
-    """LAVIS gives the language model embeddings alone, so that only what was said is penalised."""
+    """LAVIS gives the language model embeddings alone, so that only generated tokens are penalised."""
     import torch
 
     folder = tiny("instructblip-llama")
@@ -179,9 +179,9 @@ def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: li
     assert model.remark == "repetition_penalty=1.5"
     assert model.fingerprint != opened("instructblip", "instructblip-llama").fingerprint
     hand = Hand(folder, "instructblip")
-    asked = requests(pictures, GREEDY, 4)
+    prompts = requests(pictures, GREEDY, 4)
     expected = []
-    for each in asked:
+    for each in prompts:
         inputs = hand.inputs([each])
         reads = {key: inputs[key] for key in ("qformer_input_ids", "qformer_attention_mask")}
         with torch.no_grad():
@@ -192,8 +192,8 @@ def test_the_penalty_of_the_released_code(tiny: Tiny, opened: Open, pictures: li
                 do_sample=False, max_new_tokens=12, repetition_penalty=1.5,
             )  # fmt: skip
         expected.append(hand.processor.decode(out[0], skip_special_tokens=True).strip())
-    assert answers(model, asked) == expected
-    assert expected != answers(opened("instructblip", "instructblip-llama"), asked)
+    assert answers(model, prompts) == expected
+    assert expected != answers(opened("instructblip", "instructblip-llama"), prompts)
     model.close()
 
 
@@ -205,7 +205,7 @@ def test_quantised_language_model(kind: str, tiny: Tiny, pictures: list[Path]) -
     assert kind in weight_bytes(model.network.language_model)
     assert kind not in weight_bytes(model.network.vision_model)
     assert kind not in weight_bytes(model.network.qformer)
-    found = ask(model, [*requests(pictures, GREEDY, 4), *ranked(pictures, 3)], 4)
+    found = respond(model, [*requests(pictures, GREEDY, 4), *ranked(pictures, 3)], 4)
     assert all(response.failure is None for response in found)
     assert model.provenance["options"]["quantize"] == kind
     model.close()
@@ -214,19 +214,19 @@ def test_quantised_language_model(kind: str, tiny: Tiny, pictures: list[Path]) -
 def test_half_precision_answers(tiny: Tiny, pictures: list[Path]) -> None:
     for wrapper, name in BLIPS:
         model = choose_model(f"{wrapper}:{tiny(name)}", {"precision": "bf16"}).load()
-        found = ask(model, [*requests(pictures, BEAMS, 3), *ranked(pictures, 3)])
+        found = respond(model, [*requests(pictures, BEAMS, 3), *ranked(pictures, 3)])
         assert all(response.failure is None for response in found), name
         model.close()
 
 
-def test_what_a_manifest_is_told(tiny: Tiny, tmp_path: Path, opened: Open) -> None:
+def test_what_a_manifest_holds(tiny: Tiny, tmp_path: Path, opened: Open) -> None:
     model = opened("blip2", "blip2-opt")
-    told = model.provenance
-    assert told["class"] == "Blip2ForConditionalGeneration"
-    assert told["revision"] is None
-    assert told["processor"]["processor_config.json"]["num_query_tokens"] == 4
-    assert told["options"]["precision"] == "fp32"
-    assert told["new_weights"] == []
+    found = model.provenance
+    assert found["class"] == "Blip2ForConditionalGeneration"
+    assert found["revision"] is None
+    assert found["processor"]["processor_config.json"]["num_query_tokens"] == 4
+    assert found["options"]["precision"] == "fp32"
+    assert found["new_weights"] == []
     assert model.remark == ""
     copied = tmp_path / "copy"
     shutil.copytree(tiny("blip2-opt"), copied)

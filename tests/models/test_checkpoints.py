@@ -13,8 +13,8 @@ from anymal_eval.errors import AnyMALEvalError, BadCheckpoint, ContextTooLong, R
 from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding
 from tests.conftest import ROOT, Command
-from tests.models.asking import medium, request
 from tests.models.conftest import Open, Tiny
+from tests.models.example_requests import medium, request
 
 Copy = Callable[[str], Path]
 

@@ -12,8 +12,8 @@ from anymal_eval.anymal import tiny as tiny_anymal
 from anymal_eval.errors import WrongUse
 from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Media
-from tests.models.asking import QUESTIONS, ask, request
 from tests.models.conftest import Open, Tiny
+from tests.models.example_requests import QUESTIONS, request, respond
 
 CPU = '{"": "cpu"}'
 
@@ -33,13 +33,13 @@ def test_answers_are_those_of_one_device(
     wrapper: str, name: str, spread: str, tiny: Tiny, opened: Open, media: list[Media]
 ) -> None:
     requests = requests_for(media)
-    expected = ask(opened(wrapper, name), requests)
+    expected = respond(opened(wrapper, name), requests)
     assert opened(wrapper, name).provenance["device_map"] is None
     model: Any = choose_model(f"{wrapper}:{tiny(name)}", {"device_map": spread}).load()
     assert set(model.provenance["device_map"].values()) == {"cpu"}
     assert model.provenance["device"] == "cpu"
     assert model.fingerprint == opened(wrapper, name).fingerprint
-    assert ask(model, requests) == expected
+    assert respond(model, requests) == expected
     model.close()
 
 
@@ -50,7 +50,7 @@ def test_the_language_model_of_anymal(spread: str, tmp_path: Path, pictures: lis
     found = []
     for options in ({}, {"device_map": spread}):
         model: Any = choose_model(f"anymal:{checkpoint}", options).load()
-        found.append(ask(model, requests))
+        found.append(respond(model, requests))
         placed = model.provenance["device_map"]
         model.close()
     assert set(placed.values()) == {"cpu"}

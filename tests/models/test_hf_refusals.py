@@ -10,8 +10,8 @@ import pytest
 
 from anymal_eval.errors import BadCheckpoint, ContextTooLong, NeedsExtra, RequestFailed
 from anymal_eval.models import choose_model
-from tests.models.asking import medium, request
 from tests.models.conftest import Open, Tiny
+from tests.models.example_requests import medium, request
 
 
 def refused(typed: str, **options: str) -> str:
@@ -27,20 +27,20 @@ def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
 
     with quiet():
         llava(tmp_path / "base", chat=None)
-    said = refused(f"hf:{tmp_path / 'base'}")
-    assert "its processor (LlavaProcessor) has no chat template" in said
+    message = refused(f"hf:{tmp_path / 'base'}")
+    assert "its processor (LlavaProcessor) has no chat template" in message
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "name", "said"),
+    ("wrapper", "name", "message"),
     [
         ("hf", "blip2-opt", "it is a Blip2ForConditionalGeneration; use --model blip2:"),
         ("hf", "qwen2-audio", "it is a Qwen2AudioForConditionalGeneration; use --model hf_audio:"),
         ("hf_audio", "gemma3", "it is a Gemma3ForConditionalGeneration; use --model hf:"),
     ],
 )
-def test_another_architecture(wrapper: str, name: str, said: str, tiny: Tiny) -> None:
-    assert said in refused(f"{wrapper}:{tiny(name)}")
+def test_another_architecture(wrapper: str, name: str, message: str, tiny: Tiny) -> None:
+    assert message in refused(f"{wrapper}:{tiny(name)}")
 
 
 def test_a_language_model_alone(tmp_path: Path) -> None:
@@ -80,8 +80,9 @@ def test_a_processor_that_needs_torchvision(tiny: Tiny, tmp_path: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(parts))
     if importlib.util.find_spec("torchvision") is not None:
         pytest.skip("torchvision is installed; nothing is refused")
-    said = refused(f"hf:{folder}")
-    assert said.endswith("the processor of Qwen2VLForConditionalGeneration needs torchvision, which is not installed")
+    message = refused(f"hf:{folder}")
+    wanted = "the processor of Qwen2VLForConditionalGeneration needs torchvision, which is not installed"
+    assert message.endswith(wanted)
 
 
 def test_code_of_the_checkpoints_own(tiny: Tiny, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

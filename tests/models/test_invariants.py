@@ -14,8 +14,8 @@ import pytest
 
 from anymal_eval.errors import OutOfMemory
 from anymal_eval.records import Media, Request, Response
-from tests.models.asking import BEAMS, GREEDY, ask, ranked, request, requests
 from tests.models.conftest import Open
+from tests.models.example_requests import BEAMS, GREEDY, ranked, request, requests, respond
 
 WRAPPED = [
     ("blip2", "blip2-opt"), ("blip2", "blip2-t5"),
@@ -56,16 +56,16 @@ def exceptions(found: Sequence[Response], expected: Sequence[Response]) -> int:
 @pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
 def test_batch_order_and_neighbours_change_nothing(wrapper: str, name: str, opened: Open, media: list[Media]) -> None:
     model: Any = opened(wrapper, name)
-    asked = mixed(media)
-    alone = ask(model, asked, 1)
+    prompts = mixed(media)
+    alone = respond(model, prompts, 1)
     assert len({response.answer for response in alone}) > 6
-    assert exceptions(ask(model, asked, 4), alone) == 0
-    whole = ask(model, asked, 16)
+    assert exceptions(respond(model, prompts, 4), alone) == 0
+    whole = respond(model, prompts, 16)
     assert exceptions(whole, alone) == 0
-    assert exceptions(ask(model, asked[::-1], 16), alone) == 0
-    assert exceptions(ask(model, asked[3:6], 16), alone[3:6]) == 0
-    assert ask(model, asked, 16) == whole  # bitwise, scores too
-    assert [response.id for response in whole] == [each.id for each in asked]
+    assert exceptions(respond(model, prompts[::-1], 16), alone) == 0
+    assert exceptions(respond(model, prompts[3:6], 16), alone[3:6]) == 0
+    assert respond(model, prompts, 16) == whole  # bitwise, scores too
+    assert [response.id for response in whole] == [each.id for each in prompts]
 
 
 @pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
@@ -76,7 +76,7 @@ def test_requests_are_prepared_in_threads(wrapper: str, name: str, opened: Open,
     size = len(once)
     with ThreadPoolExecutor(8) as pool:
         items = list(pool.map(model.prepare, once * 3))
-    assert model.answer(items[:size]) == ask(model, once, size)
+    assert model.answer(items[:size]) == respond(model, once, size)
     lengths = [(item.prefix_tokens, item.suffix_tokens, item.option_token_ids) for item in items]
     assert lengths[:size] == lengths[size : 2 * size] == lengths[2 * size :]
 
@@ -85,10 +85,10 @@ def test_requests_are_prepared_in_threads(wrapper: str, name: str, opened: Open,
 def test_a_row_that_breaks_breaks_alone(wrapper: str, name: str, opened: Open, media: list[Media]) -> None:
     """One row's numbers become NaN on the way into the language model; its neighbours answer as ever."""
     model: Any = opened(wrapper, name)
-    asked = [*requests(media, GREEDY, 3), *requests(media, BEAMS, 3), *ranked(media, 3)]
-    asked = [Request(**{**vars(each), "id": str(place)}) for place, each in enumerate(asked)]
-    expected = ask(model, asked)
-    items = [model.prepare(each) for each in asked]
+    prompts = [*requests(media, GREEDY, 3), *requests(media, BEAMS, 3), *ranked(media, 3)]
+    prompts = [Request(**{**vars(each), "id": str(place)}) for place, each in enumerate(prompts)]
+    expected = respond(model, prompts)
+    items = [model.prepare(each) for each in prompts]
     broken = {1, 4, 7}
     items = [spoilt(item, place) if place in broken else item for place, item in enumerate(items)]
     for place, response in enumerate(model.answer(items)):
@@ -118,8 +118,8 @@ def test_a_batch_that_does_not_fit_is_out_of_memory(
     import torch
 
     model: Any = opened("blip2", "blip2-opt")
-    asked = requests(pictures, GREEDY, 6)
-    expected = ask(model, asked)
+    prompts = requests(pictures, GREEDY, 6)
+    expected = respond(model, prompts)
     generate = model.generator.model.generate
 
     def scarce(**inputs: Any) -> Any:
@@ -129,5 +129,5 @@ def test_a_batch_that_does_not_fit_is_out_of_memory(
 
     monkeypatch.setattr(model.generator.model, "generate", scarce)
     with pytest.raises(OutOfMemory):
-        model.answer([model.prepare(each) for each in asked])
-    assert exceptions(ask(model, asked, 2), expected) == 0
+        model.answer([model.prepare(each) for each in prompts])
+    assert exceptions(respond(model, prompts, 2), expected) == 0

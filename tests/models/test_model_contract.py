@@ -20,7 +20,7 @@ from anymal_eval import catalog
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.models import Model, choose_model
 from anymal_eval.records import ALL_MEDIA, Media, Request, Response
-from tests.models.asking import GREEDY, ask, request
+from tests.models.example_requests import GREEDY, request, respond
 from tests.models.tiny_models import library, scramble, tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
@@ -99,7 +99,7 @@ def check_texts_and_scores(model: Model, folder: Path) -> None:
             scores.append(float(logs.gather(1, whole[0, ids.shape[1] :, None]).sum()))
     question = "What is the colour?"
     asked = [request("q", [], question, decoding=GREEDY), request("r", [], question, candidates=OPTIONS)]
-    open_, ranked = ask(model, asked)
+    open_, ranked = respond(model, asked)
     assert open_.answer == words.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
     assert ranked.option_scores == pytest.approx(scores, abs=1e-4)
 
@@ -119,7 +119,7 @@ def test_it_says_what_it_takes_and_names_its_weights(name: str, model: Model, tm
 
 
 def test_each_request_has_its_response(name: str, model: Model, mixed: list[Request], tmp_path: Path) -> None:
-    found = ask(model, mixed)
+    found = respond(model, mixed)
     assert [response.id for response in found] == [each.id for each in mixed]
     for given, response in zip(mixed, found, strict=True):
         assert response.failure is None
@@ -132,9 +132,9 @@ def test_each_request_has_its_response(name: str, model: Model, mixed: list[Requ
 
 
 def test_batches_order_and_threads_change_nothing(model: Model, mixed: list[Request]) -> None:
-    alone = ask(model, mixed, 1)
-    assert all(map(close, ask(model, mixed, 3), alone))
-    assert all(map(close, ask(model, mixed[::-1]), alone[::-1]))
+    alone = respond(model, mixed, 1)
+    assert all(map(close, respond(model, mixed, 3), alone))
+    assert all(map(close, respond(model, mixed[::-1]), alone[::-1]))
     with ThreadPoolExecutor(8) as pool:
         prepared = list(pool.map(model.prepare, mixed * 3))
     assert all(map(close, model.answer(prepared[: len(mixed)]), alone))

@@ -16,7 +16,7 @@ from anymal_eval.models.openai.reading import candidate_scores, read_completion
 from anymal_eval.protocols import Protocol
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Decoding, Example, Media, Message, Request
-from tests.models.serving import Address, ask, model, question, serving
+from tests.models.serving import Address, model, question, respond, serving
 
 KEY = "sk-never-to-be-written-0123456789"
 YES_NO = ("no", "yes")
@@ -29,7 +29,7 @@ def server() -> Iterator[Address]:
 
 
 @pytest.fixture
-def asked(server: Address, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+def served(server: Address, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     made = model(server)
     yield made
@@ -48,27 +48,27 @@ def impatient(server: Address) -> Iterator[Model]:
     ("number", "fault"),
     [(100, "429 1"), (101, "429-date 2"), (102, "500 2"), (103, "502 1"), (104, "503 2"), (105, "cut 1")],
 )
-def test_what_passes_is_tried_again(asked: Model, server: Address, number: int, fault: str) -> None:
-    (response,) = ask(asked, [question(number, fault)])
+def test_passing_faults_are_retried(served: Model, server: Address, number: int, fault: str) -> None:
+    (response,) = respond(served, [question(number, fault)])
     assert response.answer == f"word {number}"
     assert response.finish == "stop"
     assert (response.prompt_tokens, response.new_tokens) == (11, 2)
     tries = int(fault.split()[1]) + 1
-    assert server.told()["tries"][str(number)] == tries
+    assert server.stats()["tries"][str(number)] == tries
     if fault == "429 1":
-        first, second = server.told()["times"][str(number)]
+        first, second = server.stats()["times"][str(number)]
         assert 1.0 <= second - first < 2.0, "Retry-After: 1 is not honoured"
 
 
-def test_a_hang_is_killed_and_tried_again(impatient: Model, server: Address) -> None:
-    begun = time.monotonic()
-    asked = [question(110, "hang 1"), question(111, "drip 1"), question(112), question(113, "hang")]
-    *answered, failed = ask(impatient, asked)
-    assert 2.0 <= time.monotonic() - begun < 5.0
+def test_a_hang_is_cut_off_and_retried(impatient: Model, server: Address) -> None:
+    started = time.monotonic()
+    requests = [question(110, "hang 1"), question(111, "drip 1"), question(112), question(113, "hang")]
+    *answered, failed = respond(impatient, requests)
+    assert 2.0 <= time.monotonic() - started < 5.0
     assert [response.answer for response in answered] == ["word 110", "word 111", "word 112"]
     assert failed.failure is not None
     assert failed.failure.message == "the server did not answer within 1 s (given up after 2 tries)"
-    assert server.told()["tries"]["113"] == 2
+    assert server.stats()["tries"]["113"] == 2
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_a_hang_is_killed_and_tried_again(impatient: Model, server: Address) -> 
         ("filter", "refused", "content filter", 1),
     ],
 )
-def test_what_does_not_pass_is_a_failure(
-    asked: Model, server: Address, request: pytest.FixtureRequest, fault: str, kind: str, message: str, tries: int
+def test_lasting_faults_are_failures(
+    served: Model, server: Address, request: pytest.FixtureRequest, fault: str, kind: str, message: str, tries: int
 ) -> None:
     number = 200 + request.node.callspec.indices["fault"]
-    response, neighbour = ask(asked, [question(number, fault), question(number + 100)])
+    response, neighbour = respond(served, [question(number, fault), question(number + 100)])
     assert neighbour.answer == f"word {number + 100}"
     assert response.answer is None
     assert response.option_scores is None
@@ -107,52 +107,52 @@ def test_what_does_not_pass_is_a_failure(
     assert message in response.failure.message
     assert KEY not in response.failure.message
     assert ("given up after 3 tries" in response.failure.message) == (tries == 3)
-    assert server.told()["tries"][str(number)] == tries
+    assert server.stats()["tries"][str(number)] == tries
     # Nothing of it is ever scored.
     example = Example(id=response.id, cluster="c", kind="short_answer", references=("x",))
     assert read_response(response, example, Reading()).state == "error"
 
 
-def test_answers_that_end_otherwise(asked: Model) -> None:
-    cut, blank, odd, tgi = ask(
-        asked, [question(1, "length"), question(2, "blank"), question(3, "surrogate"), question(4, "tgi")]
+def test_unusual_finish_reasons(served: Model) -> None:
+    cut, blank, odd, tgi = respond(
+        served, [question(1, "length"), question(2, "blank"), question(3, "surrogate"), question(4, "tgi")]
     )
     assert (cut.answer, cut.finish) == ("a long answ", "length")
     assert (blank.answer, blank.finish) == ("", "stop")
     assert (odd.answer, tgi.finish) == ("?x", "stop")
 
 
-def test_the_key_goes_to_the_server_and_nowhere_else(asked: Model, server: Address) -> None:
-    (response,) = ask(asked, [question(400, "500")])
-    assert f"Bearer {KEY}" in server.told()["keys"]
+def test_the_key_goes_to_the_server_and_nowhere_else(served: Model, server: Address) -> None:
+    (response,) = respond(served, [question(400, "500")])
+    assert f"Bearer {KEY}" in server.stats()["keys"]
     assert response.failure is not None
     assert "you sent Bearer ***" in response.failure.message
-    assert KEY not in repr(vars(asked)) + asked.fingerprint
+    assert KEY not in repr(vars(served)) + served.fingerprint
 
 
 def test_sixty_four_in_flight_keep_their_order() -> None:
     with serving(seconds=0.2) as address:
-        asked = model(address, concurrency=64, timeout=20)
+        served = model(address, concurrency=64, timeout=20)
         try:
             requests = [question(number, "503 1" if number % 10 == 0 else "") for number in range(256)]
-            responses = ask(asked, requests)
+            responses = respond(served, requests)
         finally:
-            asked.close()
-        told = address.told()
+            served.close()
+        stats = address.stats()
     assert [response.id for response in responses] == [request.id for request in requests]
     assert [response.answer for response in responses] == [f"word {number}" for number in range(256)]
-    assert 32 < told["most"] <= 64
-    assert sum(told["tries"].values()) == 256 + 26
+    assert 32 < stats["most"] <= 64
+    assert sum(stats["tries"].values()) == 256 + 26
 
 
 def test_concurrency_is_kept_and_asks_for_batches(server: Address) -> None:
     with serving(seconds=0.02) as address:
-        asked = model(address, concurrency=3)
-        ask(asked, [question(number) for number in range(20)])
-        assert getattr(asked, "batch_hint", 0) == 12
-        asked.close()
-        asked.close()
-        assert address.told()["most"] == 3
+        served = model(address, concurrency=3)
+        respond(served, [question(number) for number in range(20)])
+        assert getattr(served, "batch_hint", 0) == 12
+        served.close()
+        served.close()
+        assert address.stats()["most"] == 3
 
 
 # --- Ranking by the first token ---------------------------------------------------------------------------------
@@ -161,10 +161,10 @@ def test_concurrency_is_kept_and_asks_for_batches(server: Address) -> None:
 @pytest.mark.parametrize(("gives", "tops"), [("given", 20), ("five", 5)])
 def test_yes_and_no_by_the_first_tokens_probabilities(gives: str, tops: int) -> None:
     with serving(logprobs=gives) as address:
-        asked = model(address)
-        (response,) = ask(asked, [question(3, candidates=YES_NO)])
-        asked.close()
-        assert address.told()["last"]["top_logprobs"] == tops
+        served = model(address)
+        (response,) = respond(served, [question(3, candidates=YES_NO)])
+        served.close()
+        assert address.stats()["last"]["top_logprobs"] == tops
     assert response.finish == "ranked"
     assert response.option_scores == candidate_scores(
         YES_NO,
@@ -182,14 +182,14 @@ def test_yes_and_no_by_the_first_tokens_probabilities(gives: str, tops: int) -> 
 @pytest.mark.parametrize("gives", ["none", "refused"])
 def test_without_probabilities_the_text_is_the_answer(gives: str) -> None:
     with serving(logprobs=gives) as address:
-        asked = model(address)
+        served = model(address)
         request = Request(
             id="a", messages=(Message(role="user", parts=("is it so? answer yes or no",)),), candidates=YES_NO
         )
-        (first,), (second,) = ask(asked, [request]), ask(asked, [request])
-        asked.close()
-        # A server that refuses is asked so once for each size, and never again.
-        assert sum(address.told()["tries"].values()) == (4 if gives == "refused" else 2)
+        (first,), (second,) = respond(served, [request]), respond(served, [request])
+        served.close()
+        # A server that refuses log-probabilities gets one such request for each size, and none after that.
+        assert sum(address.stats()["tries"].values()) == (4 if gives == "refused" else 2)
     assert (first.answer, first.option_scores, second.answer) == ("yes", None, "yes")
 
 
@@ -206,21 +206,21 @@ def test_letters_are_not_words() -> None:
         assert candidate_scores(("A", "B"), broken) is None
 
 
-# --- What is refused before anything is asked -------------------------------------------------------------------
+# --- What is refused before any request is sent -------------------------------------------------------------------
 
 
-def test_what_a_chat_server_can_never_do_is_refused(asked: Model) -> None:
+def test_requests_that_no_chat_server_can_answer_are_refused(served: Model) -> None:
     with pytest.raises(WrongUse, match="cannot rank whole texts"):
-        asked.prepare(question(1, candidates=("a red bus", "a blue car")))
+        served.prepare(question(1, candidates=("a red bus", "a blue car")))
     with pytest.raises(WrongUse, match="no beam search, and the protocol wants 5 beams"):
-        asked.prepare(question(1, decoding=Decoding(beams=5)))
+        served.prepare(question(1, decoding=Decoding(beams=5)))
     with pytest.raises(WrongUse, match="no least length"):
-        asked.prepare(question(1, decoding=Decoding(min_new_tokens=8)))
+        served.prepare(question(1, decoding=Decoding(min_new_tokens=8)))
     with pytest.raises(WrongUse, match="cannot continue an answer"):
-        asked.prepare(question(1, answer_prefix="Answer:"))
+        served.prepare(question(1, answer_prefix="Answer:"))
     sound = Message(role="user", parts=(Media(kind="audio", uri="x.wav"), "what?"))
     with pytest.raises(WrongUse, match="give -o media=audio"):
-        asked.prepare(Request(id="1", messages=(sound,)))
+        served.prepare(Request(id="1", messages=(sound,)))
 
 
 def test_media_are_what_the_user_says() -> None:
@@ -230,7 +230,7 @@ def test_media_are_what_the_user_says() -> None:
         assert choose_model("openai:m", {"media": "image,imu"}).accepts
 
 
-def test_what_is_wrong_with_the_server_is_said_first(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_server_is_found_first(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WrongUse, match=r"no server answers at http://127.0.0.1:9/v1 .*start it, or give -o url"):
         choose_model("openai:tiny", {"url": "http://127.0.0.1:9/v1"}).load()
     with pytest.raises(WrongUse, match="does not list 'tinny'; did you mean tiny"):
@@ -320,17 +320,17 @@ def test_whatever_stands_in_an_answer_is_read_or_a_failure(data: st.DataObject) 
         write_json(encode(response)).encode()
 
 
-def test_a_proxy_is_not_asked_about_this_machine(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used_for_this_machine(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    asked = model(server)
-    (response,) = ask(asked, [question(500)])
-    asked.close()
+    served = model(server)
+    (response,) = respond(served, [question(500)])
+    served.close()
     assert response.answer == "word 500"
 
 
-def test_own_words_need_no_ranking_of_texts(asked: Model) -> None:
+def test_its_own_prompts_need_no_ranking_of_texts(served: Model) -> None:
     assert Protocol(summary="").tasks == {}
-    assert {kind: phrase.candidates for kind, phrase in asked.wording.items()} == {
+    assert {kind: phrase.candidates for kind, phrase in served.wording.items()} == {
         "caption": "none", "short_answer": "none", "choice": "none", "yes_no": "yes_no",
     }  # fmt: skip

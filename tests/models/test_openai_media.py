@@ -16,7 +16,7 @@ from PIL import Image
 from anymal_eval.errors import MediaError
 from anymal_eval.models import Model
 from anymal_eval.records import Media, Message, Request
-from tests.models.serving import Address, ask, model, serving
+from tests.models.serving import Address, model, respond, serving
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -28,7 +28,7 @@ def server() -> Iterator[Address]:
 
 
 @pytest.fixture(scope="module")
-def asked(server: Address) -> Iterator[Model]:
+def served(server: Address) -> Iterator[Model]:
     made = model(server, media="image,audio,video", max_image_side=50)
     yield made
     made.close()
@@ -41,8 +41,8 @@ def at_size(server: Address) -> Iterator[Model]:
     made.close()
 
 
-def parts(asked: Model, *given: str | Media, frames: int = 8) -> Any:
-    ready: Any = asked.prepare(Request(id="1", messages=(Message(role="user", parts=given),), frames=frames))
+def parts(served: Model, *given: str | Media, frames: int = 8) -> Any:
+    ready: Any = served.prepare(Request(id="1", messages=(Message(role="user", parts=given),), frames=frames))
     return ready.body["messages"][0]["content"]
 
 
@@ -84,8 +84,8 @@ def test_all_others_are_sent_anew_as_people_see_them(tmp_path: Path, at_size: Mo
             assert (sent.mode, sent.size) == ("RGB", (60, 40))
 
 
-def test_large_pictures_are_scaled_to_the_side_that_was_given(tmp_path: Path, asked: Model) -> None:
-    kind, data = content(parts(asked, picture(tmp_path, "a.jpg"))[0])
+def test_large_pictures_are_scaled_to_the_side_that_was_given(tmp_path: Path, served: Model) -> None:
+    kind, data = content(parts(served, picture(tmp_path, "a.jpg"))[0])
     with Image.open(BytesIO(data)) as sent:
         assert (kind, sent.size) == ("data:image/png", (50, 33))
 
@@ -98,10 +98,10 @@ def test_half_a_picture_is_a_failure_and_not_sent(tmp_path: Path, at_size: Model
         parts(at_size, medium)
 
 
-def test_sounds_are_sent_as_wav(tmp_path: Path, asked: Model) -> None:
+def test_sounds_are_sent_as_wav(tmp_path: Path, served: Model) -> None:
     tone = 0.5 * np.sin(np.arange(48_000) / 48_000 * 2 * np.pi * 440)
     soundfile.write(tmp_path / "a.flac", tone, 48_000)
-    (found, _) = parts(asked, Media(kind="audio", uri=str(tmp_path / "a.flac"), start_s=0.25, end_s=0.75), "what?")
+    (found, _) = parts(served, Media(kind="audio", uri=str(tmp_path / "a.flac"), start_s=0.25, end_s=0.75), "what?")
     assert found["type"] == "input_audio"
     assert found["input_audio"]["format"] == "wav"
     with wave.open(BytesIO(base64.b64decode(found["input_audio"]["data"]))) as sent:
@@ -111,7 +111,7 @@ def test_sounds_are_sent_as_wav(tmp_path: Path, asked: Model) -> None:
     assert 0.45 < np.abs(samples).max() / 32767 < 0.55
 
 
-def test_clips_are_sent_as_pictures(tmp_path: Path, asked: Model, server: Address) -> None:
+def test_clips_are_sent_as_pictures(tmp_path: Path, served: Model, server: Address) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as made:
         stream = made.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -119,7 +119,7 @@ def test_clips_are_sent_as_pictures(tmp_path: Path, asked: Model, server: Addres
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number * 12, np.uint8), format="rgb24")
             made.mux(stream.encode(frame))
         made.mux(stream.encode(None))
-    found = parts(asked, Media(kind="video", uri=str(tmp_path / "a.mp4")), "what?", frames=4)
+    found = parts(served, Media(kind="video", uri=str(tmp_path / "a.mp4")), "what?", frames=4)
     assert [part["type"] for part in found] == ["image_url"] * 4 + ["text"]
     means = []
     for part in found[:4]:
@@ -130,8 +130,8 @@ def test_clips_are_sent_as_pictures(tmp_path: Path, asked: Model, server: Addres
     assert means == sorted(means)
     assert means[0] < means[3] - 50
     clip = Media(kind="video", uri=str(tmp_path / "a.mp4"))
-    ask(asked, [Request(id="2", messages=(Message(role="user", parts=(clip, "and?")),), frames=4)])
-    assert server.told()["last"]["messages"][0]["content"][:4] == found[:4]
+    respond(served, [Request(id="2", messages=(Message(role="user", parts=(clip, "and?")),), frames=4)])
+    assert server.stats()["last"]["messages"][0]["content"][:4] == found[:4]
 
 
 def test_text_alone_is_a_string_and_the_order_of_parts_is_kept(tmp_path: Path, at_size: Model) -> None:

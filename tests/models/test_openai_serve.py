@@ -22,7 +22,7 @@ from anymal_eval.anymal import tiny
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Media, Message, Request
-from tests.models.serving import ask
+from tests.models.serving import respond
 
 START_S = 120
 auto: Any = importlib.import_module("transformers")  # hardly any of it is typed
@@ -117,7 +117,7 @@ def by_hand(folder: Path, pictures: list[Path], words: list[str]) -> list[str]:
     with quiet():
         processor = auto.AutoProcessor.from_pretrained(folder)
         network = auto.LlavaForConditionalGeneration.from_pretrained(folder).eval()
-    said = []
+    texts = []
     for picture, text in zip(pictures, words, strict=True):
         content = [{"type": "image", "url": str(picture)}, {"type": "text", "text": text}]
         inputs = processor.apply_chat_template(
@@ -126,8 +126,8 @@ def by_hand(folder: Path, pictures: list[Path], words: list[str]) -> list[str]:
         )  # fmt: skip
         with torch.no_grad():
             ids = network.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
-        said.append(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-    return said
+        texts.append(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
 
 
 def test_answers_as_generate_by_hand(served: Served, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_answers_as_generate_by_hand(served: Served, tmp_path: Path) -> None:
     options = {"url": served.url, "unlisted": "true", "concurrency": "4"}
     model = choose_model(f"openai:{served.folder}", options).load()
     try:
-        responses = ask(model, requests)
+        responses = respond(model, requests)
     finally:
         model.close()
     assert [response.failure for response in responses] == [None] * 12

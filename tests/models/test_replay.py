@@ -11,7 +11,7 @@ from anymal_eval.models.replay import Options, load, read
 from anymal_eval.records import Message, Request
 
 
-def said(file: Path, **options: str) -> dict[str, str | None]:
+def answers(file: Path, **options: str) -> dict[str, str | None]:
     return {item.id: item.answer for item in read(file, Options(checkpoint=str(file), **options)).answers}  # type: ignore[arg-type]
 
 
@@ -41,14 +41,14 @@ def ask(model: object, name: str, candidates: tuple[str, ...] = ()) -> object:
 def test_every_layout(tmp_path: Path, name: str, content: object, read_as: dict[str, str], rule: str) -> None:
     file = tmp_path / name
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    assert said(file) == read_as
+    assert answers(file) == read_as
     assert read(file, Options(checkpoint=str(file))).extract == rule
 
 
 def test_scienceqa_outputs_are_read_by_the_rule_that_knows_bare_letters_too(tmp_path: Path) -> None:
     file = tmp_path / "sqa.json"
     file.write_text(json.dumps({"results": {"4": 1}, "outputs": {"4": "The answer is B."}}))
-    assert said(file, field="outputs") == {"4": "The answer is B."}
+    assert answers(file, field="outputs") == {"4": "The answer is B."}
     model = load(Options(checkpoint=str(file), field="outputs"))
     assert model.wording["choice"].extract == "llava-2023"
     assert load(Options(checkpoint=str(file), field="outputs", extract="sqa-2022")).wording["choice"].extract == (

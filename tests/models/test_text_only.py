@@ -7,7 +7,7 @@ import pytest
 
 from anymal_eval.models import choose_model
 from anymal_eval.records import Decoding, Request
-from tests.models.asking import BEAMS, GREEDY, OPTIONS, QUESTIONS, answers, ask, request
+from tests.models.example_requests import BEAMS, GREEDY, OPTIONS, QUESTIONS, answers, request, respond
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_scores(model: Any) -> None:
         request(str(place), [], text, candidates=OPTIONS[place % 3]) for place, text in enumerate(QUESTIONS)
     ]
     tokenizer = model.generator.tokenizer
-    for response, each in zip(ask(model, requests, 8), requests, strict=True):
+    for response, each in zip(respond(model, requests, 8), requests, strict=True):
         text = str(each.messages[0].parts[0])
         start = len(tokenizer(text)["input_ids"])
         expected = []

@@ -1,4 +1,4 @@
-"""Prefixes of chat models are shared where a trial shows that it works, and no answer tells whether they were."""
+"""Prefix caching of chat models is on where the self-test passes, and no answer depends on it."""
 
 import json
 import shutil
@@ -17,8 +17,8 @@ from anymal_eval.errors import OutOfMemory
 from anymal_eval.models import Prepared, choose_model
 from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Decoding, Media, Message, Request, Response
-from tests.models.asking import medium
 from tests.models.conftest import Open, Tiny
+from tests.models.example_requests import medium
 from tests.models.tiny_models import WORDS
 
 SHARING = [("hf", "llava"), ("hf", "llava-next"), ("hf", "idefics3"), ("hf_audio", "qwen2-audio")]
@@ -29,8 +29,8 @@ LETTERS = ("A", "a", "yes")  # one token each
 TEXTS = ("a cat on a mat", "two men with an umbrella", "it is at night", "red")
 
 
-def asked(media: Sequence[Media], candidates: tuple[str, ...] = (), beams: int = 1) -> list[Request]:
-    """Some questions on each medium and on none, of many lengths, in no order."""
+def requests_on(media: Sequence[Media], candidates: tuple[str, ...] = (), beams: int = 1) -> list[Request]:
+    """Questions of many lengths on each medium and on none, shuffled."""
     drawn = np.random.default_rng(1)
     words = WORDS.replace("(A)", "").split()
     made = []
@@ -60,7 +60,7 @@ def answers(
 
 
 def alone(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
-    """One at a time, nothing shared."""
+    """One request at a time, without prefix caching."""
     sharing, model.prefix_sharing = model.prefix_sharing, None
     try:
         return answers(model, requests, 1)
@@ -69,11 +69,11 @@ def alone(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
 
 
 @pytest.mark.parametrize(("wrapper", "name"), SHARING)
-def test_texts_are_those_of_one_question_at_a_time(wrapper: str, name: str, media: list[Media], opened: Open) -> None:
+def test_texts_are_those_of_single_requests(wrapper: str, name: str, media: list[Media], opened: Open) -> None:
     model = opened(wrapper, name)
     assert model.provenance["prefix_sharing"] == ON
     for beams in (1, 3):
-        requests = asked(media, beams=beams)[: 20 if beams == 1 else 8]
+        requests = requests_on(media, beams=beams)[: 20 if beams == 1 else 8]
         expected = alone(model, requests)
         assert len({response.answer for response in expected.values()}) > len(requests) // 2
         for size, order in ((7, 1), (None, -1)):
@@ -88,11 +88,11 @@ def test_texts_are_those_of_one_question_at_a_time(wrapper: str, name: str, medi
 
 @pytest.mark.parametrize(("wrapper", "name"), SHARING)
 @pytest.mark.parametrize("candidates", [LETTERS, TEXTS], ids=["letters", "texts"])
-def test_scores_are_those_of_one_question_at_a_time(
+def test_scores_are_those_of_single_requests(
     wrapper: str, name: str, candidates: tuple[str, ...], media: list[Media], opened: Open
 ) -> None:
     model = opened(wrapper, name)
-    requests = asked(media, candidates)
+    requests = requests_on(media, candidates)
     expected = alone(model, requests)
     for size in (7, None):
         for name_, one in answers(model, requests, size).items():
@@ -118,7 +118,7 @@ def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
 ) -> None:
     model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
     shown = [medium(file) for file in pictures]
-    requests = [request for request in asked(shown, LETTERS) if request.media]
+    requests = [request for request in requests_on(shown, LETTERS) if request.media]
     before = model.preprocessed.made
     rows = counting(model, monkeypatch)
     clock = Clock()
@@ -127,24 +127,24 @@ def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
     assert sorted(rows) == [1] * PICTURES + [len(requests)]
     assert model.preprocessed.made == before + PICTURES
     assert clock.seconds["prefilling"] > 0
-    # The next questions on the last picture, one at a time: it is still there.
+    # More questions on the last image, one at a time: its prefix is still cached.
     last = [replace(request, id=f"again {request.id}") for request in requests if request.id.startswith("3-")]
     answers(model, last, 1)
     assert model.prefix_sharing.prefilled == PICTURES
     model.close()
 
 
-def test_pictures_of_other_shapes_go_on_together(tiny: Tiny, pictures: list[Path], opened: Open) -> None:
-    """Beginnings are computed one by one, so that what follows them has one shape: words."""
+def test_images_of_several_shapes_share_a_batch(tiny: Tiny, pictures: list[Path], opened: Open) -> None:
+    """Prefixes are prefilled one by one; the rest of every prompt is text, of one shape."""
     model = opened("hf", "llava-next")
-    items = [model.prepare(request) for request in asked([medium(file) for file in pictures]) if request.media]
+    items = [model.prepare(request) for request in requests_on([medium(file) for file in pictures]) if request.media]
     shapes = {tuple(item.inputs["pixel_values"].shape) for item in items}
     assert len(shapes) > 1
     assert len({str(item.batch_key) for item in model.prefix_sharing.with_batch_keys(items)}) == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "outcome"),
     [
         ("gemma3", {}, "off: tokens of a picture look ahead"),
         ("mllama", {}, "off: its pictures come in by cross attention"),
@@ -152,10 +152,10 @@ def test_pictures_of_other_shapes_go_on_together(tiny: Tiny, pictures: list[Path
         ("llava", {"precision": "bf16"}, ON),
     ],
 )
-def test_the_outcome_is_recorded(name: str, options: dict[str, str], said: str, tiny: Tiny) -> None:
+def test_the_outcome_is_recorded(name: str, options: dict[str, str], outcome: str, tiny: Tiny) -> None:
     model: Any = choose_model(f"hf:{tiny(name)}", options).load()
-    assert model.provenance["prefix_sharing"] == said
-    assert (model.prefix_sharing is not None) == (said == ON)
+    assert model.provenance["prefix_sharing"] == outcome
+    assert (model.prefix_sharing is not None) == (outcome == ON)
     model.close()
 
 
@@ -187,7 +187,7 @@ class OwnModel(LlavaForConditionalGeneration):
 '''
 
 
-def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_asked_whole(
+def test_a_model_whose_tokens_depend_on_later_ones_fails_the_self_test(
     tiny: Tiny, opened: Open, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safetensors.torch import save_file
@@ -205,7 +205,7 @@ def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_aske
     model: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true"}).load()
     assert model.provenance["prefix_sharing"].startswith("off: self-test failed, scores differ by ")
     assert model.prefix_sharing is None
-    requests = asked([medium(file) for file in pictures])[:8]
+    requests = requests_on([medium(file) for file in pictures])[:8]
     found = answers(model, requests, None)
     model.close()
     plain: Any = choose_model(f"hf:{folder}", {"trust_remote_code": "true", "share": "false"}).load()
@@ -213,11 +213,11 @@ def test_a_model_whose_tokens_depend_on_what_follows_fails_the_trial_and_is_aske
     plain.close()
 
 
-def test_out_of_memory_lets_the_beginnings_go_and_changes_nothing(
+def test_out_of_memory_frees_the_prefixes_and_changes_nothing(
     tiny: Tiny, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
-    requests = asked([medium(file) for file in pictures])
+    requests = requests_on([medium(file) for file in pictures])
     whole = answers(model, requests, 8)
     real, calls = model._compute, 0
 

@@ -41,13 +41,13 @@ def ranked(files: Sequence[Path | Media], count: int = 9) -> list[Request]:
     ]
 
 
-def ask(model: Any, asked: Sequence[Request], batch: int = 16) -> list[Response]:
+def respond(model: Any, prompts: Sequence[Request], batch: int = 16) -> list[Response]:
     """In batches of that size."""
     found: list[Response] = []
-    for start in range(0, len(asked), batch):
-        found += model.answer([model.prepare(each) for each in asked[start : start + batch]])
+    for start in range(0, len(prompts), batch):
+        found += model.answer([model.prepare(each) for each in prompts[start : start + batch]])
     return found
 
 
-def answers(model: Any, asked: Sequence[Request], batch: int = 16) -> list[str | None]:
-    return [response.answer for response in ask(model, asked, batch)]
+def answers(model: Any, prompts: Sequence[Request], batch: int = 16) -> list[str | None]:
+    return [response.answer for response in respond(model, prompts, batch)]

@@ -1,4 +1,4 @@
-"""What a user may type after ``--model`` and ``-o``, and what is said when it is wrong."""
+"""What a user may type after ``--model`` and ``-o``, and the messages when it is wrong."""
 
 from pathlib import Path
 
