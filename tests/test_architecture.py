@@ -2,8 +2,10 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,7 @@ LONGEST, SHORTEST = 400, 25
 LONGEST_CLI = 1_700  # all of cli/: options, printing and exit codes only
 # A file of these folders is one thing that can be added, however small.
 CATALOGS = {"anymal/encoders", "cli", "demo/layouts", "metrics", "models", "training/sources"}
+UNPLAIN = re.compile(r"\b(asked|said|told|foretold|beginnings|goes on|go on)\b", re.IGNORECASE)
 SHORT = {"version.py": "any part can import it, and the build reads it"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -149,3 +152,19 @@ print(json.dumps("torch" in sys.modules))
 def test_no_word_that_says_nothing() -> None:
     banned = {"utils", "util", "common", "misc", "helpers", "helper", "manager"}
     assert not [file for file in FILES if file.stem.strip("_") in banned or file.parent.name in banned]
+
+
+def _prose(file: Path) -> Iterator[str]:
+    """A file's docstrings, and the words of its class, function and parameter names."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.arg):
+            name = node.arg if isinstance(node, ast.arg) else node.name
+            yield re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_plain_words(file: Path) -> None:
+    found = [text for text in _prose(file) if UNPLAIN.search(text)]
+    assert not found, "say request, response, resume or describe what it is"

@@ -78,7 +78,7 @@ class RunFolder:
         return self.root / task / "responses.jsonl"
 
     def scores(self, task: str) -> Path:
-        """The file of one task's scores, a row an example."""
+        """The file of one task's scores, one row per example."""
         return self.root / task / "scores.jsonl"
 
     def statistics(self, task: str) -> Path:
