@@ -54,7 +54,7 @@ class Session:
 
 
 def new_manifest(loaded: LoadedEvaluation) -> Manifest:
-    """What the run is, without its tasks; its name follows from that."""
+    """What the run is; its name follows from all of that but its tasks."""
     plan, spec, model = loaded.resolved.plan, loaded.resolved.spec, loaded.model
     label = spec.name if plan.data.kind != "demo" else f"demo-{spec.name}"
     identity = {
@@ -70,7 +70,9 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
     provenance = dict(getattr(model, "provenance", {}))
     device = str(provenance.get("device", plan.model.device or "none"))
     manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
-    return replace(manifest, model={"options": encode(spec.options), "provenance": provenance})
+    remark = getattr(model, "remark", "")
+    entries = {task.dataset.task.name: task_entry(task, remark) for task in loaded.tasks}
+    return replace(manifest, model={"options": encode(spec.options), "provenance": provenance}, tasks=entries)
 
 
 def generate(
@@ -90,17 +92,10 @@ def generate(
         IncompleteRun: too many errors, or no space; what was answered is on disk.
     """
     plan = loaded.resolved.plan
-    if folder.manifest_file.is_file():
-        before = folder.manifest()
-        manifests.check_same(folder.manifest_file, before, manifest, plan.allow_environment_change)
-        old, own = (each.environment.get(manifests.OWN_VERSION) for each in (before, manifest))
-        if old != own:
-            console.message(f"{folder.root}: made by anymal_eval {old}, resumed by {own}")
-        manifest = manifests.resumed(before, manifest)
-    remark = getattr(loaded.model, "remark", "")
-    for task in loaded.tasks:
-        manifest = manifest.with_task(task.dataset.task.name, task_entry(task, remark))
-    folder.write_manifest(manifest)
+    manifest = folder.start(manifest, allow_environment_change=plan.allow_environment_change)
+    *earlier, own = manifest.versions
+    if earlier:
+        console.message(f"{folder.root}: made by anymal_eval {', '.join(earlier)}, resumed by {own}")
     for task in loaded.tasks:
         _answer(loaded, task, folder.responses(task.dataset.task.name), session, console)
     return GeneratedRun(

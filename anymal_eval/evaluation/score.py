@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anymal_eval.errors import listed
 from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.generate import GeneratedRun
 from anymal_eval.metrics import use_ptb
-from anymal_eval.records import Response
 from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
 from anymal_eval.store.responses import read_responses
@@ -49,33 +48,11 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
             name = dataset.task.name
             responses = read_responses(folder.responses(name))
             scores[name] = score_task(dataset.task, generated.manifest.tasks[name], dataset.examples, responses)
-            folder.write_scores(name, _rows(dataset, responses, scores[name]))
+            folder.write_scores(name, scores[name].rows(dataset.examples, responses))
             folder.write_statistics(name, scores[name].statistics)
     for dataset in generated.datasets:
         errors += _count_errors(dataset, scores[dataset.task.name], console)
     return ScoredRun(generated=generated, scores=scores, errors=errors)
-
-
-def _rows(dataset: TaskDataset, responses: Mapping[str, Response], scores: Scores) -> Iterator[dict[str, Any]]:
-    """The rows of ``scores.jsonl``."""
-    place = 0
-    for example, answer in zip(dataset.examples, scores.answers, strict=True):
-        response = responses[example.id]
-        row: dict[str, Any] = {"id": example.id, "cluster": example.cluster, "state": answer.state}
-        row["raw"] = response.answer if response.option_scores is None else list(response.option_scores)
-        row["answer"] = answer.text
-        if answer.choice is not None:
-            row["choice"] = answer.choice
-        if answer.p_yes is not None:
-            row["p_yes"] = answer.p_yes
-        if example.groups:
-            row["groups"] = dict(example.groups)
-        if answer.state == "error":
-            row["scores"] = {}
-        else:
-            row["scores"] = {name: float(values[place]) for name, values in scores.display.items()}
-            place += 1
-        yield row
 
 
 def _count_errors(dataset: TaskDataset, scores: Scores, console: Console) -> int:

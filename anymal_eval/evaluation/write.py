@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from anymal_eval.codec import read_json
 from anymal_eval.evaluation.load import TaskRequests
 from anymal_eval.evaluation.score import ScoredRun
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import files_of, screen_table
-from anymal_eval.scoring.score import Scores
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.manifest import Manifest
@@ -49,7 +46,7 @@ class FinishedRun:
 def write(scored: ScoredRun) -> FinishedRun:
     """Write what a scored run measured; tasks that the folder holds from before stay in it."""
     folder, manifest = scored.generated.folder, scored.generated.manifest
-    folder.write_results(_results(folder.root, manifest, scored.scores))
+    folder.write_results(manifest, {task: scores.result_rows for task, scores in scored.scores.items()})
     digests.write(folder.root, manifest.tasks)
     return FinishedRun(root=folder.root, manifest=manifest, table=write_tables(folder.root), errors=scored.errors)
 
@@ -77,20 +74,3 @@ def write_tables(root: Path) -> str:
 
 def _is_small(row: Measurement, sizes: Mapping[tuple[str, str, str, str], int]) -> bool:
     return all(sizes[row.task, row.rule, row.output, name] <= SHOWN_GROUPS for name in row.group or {})
-
-
-def _results(root: Path, manifest: Manifest, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """What ``results.json`` holds: the tasks just scored, and those that the run holds from before."""
-    file = root / FILE
-    # Where every task was just scored, the file is replaced as a whole, and may be damaged.
-    before = read_json(file) if file.is_file() and not manifest.tasks.keys() <= scores.keys() else {}
-    rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
-    for task in manifest.tasks:
-        for key, collected in rows.items():
-            if task in scores:
-                collected.extend(getattr(scores[task], key))
-            else:
-                collected.extend(row for row in before.get(key, []) if row["task"] == task)
-    identity = manifest.identity
-    run = {"name": manifest.run, **{key: identity[key] for key in ("model", "limit", "ablate", "fingerprint")}}
-    return {"schema": 1, "run": run, **rows}

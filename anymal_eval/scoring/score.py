@@ -45,6 +45,36 @@ class Scores:
     not_computed: tuple[dict[str, str], ...]
     chance: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def result_rows(self) -> Mapping[str, Sequence[Any]]:
+        """The rows for ``results.json``, by their key in it."""
+        return {"measurements": self.measurements, "not_computed": self.not_computed, "chance": self.chance}
+
+    def rows(self, examples: Sequence[Example], responses: Mapping[str, Response]) -> Iterator[dict[str, Any]]:
+        """The rows of ``scores.jsonl``, one an example.
+
+        Args:
+            examples: that were scored, in the same order.
+            responses: to them, by id.
+        """
+        place = 0
+        for example, answer in zip(examples, self.answers, strict=True):
+            response = responses[example.id]
+            row: dict[str, Any] = {"id": example.id, "cluster": example.cluster, "state": answer.state}
+            row["raw"] = response.answer if response.option_scores is None else list(response.option_scores)
+            row["answer"] = answer.text
+            if answer.choice is not None:
+                row["choice"] = answer.choice
+            if answer.p_yes is not None:
+                row["p_yes"] = answer.p_yes
+            if example.groups:
+                row["groups"] = dict(example.groups)
+            row["scores"] = {}
+            if answer.state != "error":
+                row["scores"] = {name: float(values[place]) for name, values in self.display.items()}
+                place += 1
+            yield row
+
 
 def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response]) -> Scores:
     """Score a task from its responses.

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from anymal_eval.codec import encode, write_json, write_json_pretty
+from anymal_eval.codec import encode, read_json, write_json, write_json_pretty
 from anymal_eval.errors import OtherRun
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import storage_errors, write_atomic
@@ -16,6 +16,8 @@ from anymal_eval.store.manifest import Manifest
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+RESULTS_IDENTITY = ("model", "limit", "ablate", "fingerprint")  # of the manifest, in results.json too
 
 
 class RunFolder:
@@ -69,9 +71,21 @@ class RunFolder:
             raise OtherRun(f"{self.root} holds no run: it has no manifest.json")
         return manifests.read(self.manifest_file)
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest."""
+    def start(self, manifest: Manifest, *, allow_environment_change: bool = False) -> Manifest:
+        """Write the manifest of a run that starts here, or that resumes here.
+
+        Returns:
+            It, with the tasks that the folder holds from before.
+
+        Raises:
+            OtherRun: the folder holds another run.
+        """
+        if self.manifest_file.is_file():
+            before = self.manifest()
+            manifests.check_same(self.manifest_file, before, manifest, allow_environment_change)
+            manifest = manifests.resumed(before, manifest)
         write_atomic(self.manifest_file, write_json_pretty(encode(manifest)))
+        return manifest
 
     def responses(self, task: str) -> Path:
         """The file of one task's responses."""
@@ -97,6 +111,20 @@ class RunFolder:
         np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
         write_atomic(self.statistics(task), buffer.getvalue())
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write ``results.json``."""
-        write_atomic(self.root / "results.json", write_json_pretty(results))
+    def write_results(self, manifest: Manifest, scored: Mapping[str, Mapping[str, Iterable[Any]]]) -> None:
+        """Write ``results.json``.
+
+        Args:
+            manifest: of the run.
+            scored: by task, its rows by their key in the file; other tasks of the run keep those that they have.
+        """
+        file = self.root / "results.json"
+        # Where every task was just scored, the file is replaced as a whole, and may be damaged.
+        before = read_json(file) if file.is_file() and not manifest.tasks.keys() <= scored.keys() else {}
+        rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
+        for task in manifest.tasks:
+            for key, collected in rows.items():
+                earlier = (row for row in before.get(key, []) if row["task"] == task)
+                collected.extend(scored[task][key] if task in scored else earlier)
+        run = {"name": manifest.run, **{key: manifest.identity[key] for key in RESULTS_IDENTITY}}
+        write_atomic(file, write_json_pretty({"schema": 1, "run": run, **rows}))

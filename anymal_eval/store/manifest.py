@@ -79,22 +79,10 @@ class Manifest:
     model: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
 
-    def with_task(self, name: str, entry: TaskEntry) -> "Manifest":
-        """The same run with a task added; adding an equal entry again changes nothing.
-
-        Raises:
-            OtherRun: the run holds that task with other data, prompts or reading.
-        """
-        before = self.tasks.get(name)
-        if before is not None:
-            old, new = encode(before), encode(entry)
-            differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-            if differing:
-                raise OtherRun(
-                    f"the run folder holds {name} with another {', '.join(differing)}: "
-                    f"{_differences(old, new, differing)}; choose another --out"
-                )
-        return replace(self, tasks={**self.tasks, name: entry})
+    @property
+    def versions(self) -> list[str]:
+        """The versions of anymal_eval that took part, in their order."""
+        return str(self.environment.get(OWN_VERSION)).split(", ")
 
 
 def new(run_identity: Mapping[str, Any], label: str, environment: Mapping[str, Any]) -> Manifest:
@@ -142,10 +130,20 @@ def resumed(before: Manifest, now: Manifest) -> Manifest:
     """The manifest of a resumed run: ``now`` with the earlier tasks and every version of anymal_eval that took part.
 
     The versions are one text, in order, such as ``"0.1.0, 0.2.0"``.
+
+    Raises:
+        OtherRun: the run holds a task of ``now`` with other data, prompts or reading.
     """
-    versions = [*str(before.environment.get(OWN_VERSION)).split(", "), str(now.environment[OWN_VERSION])]
-    environment = {**now.environment, OWN_VERSION: ", ".join(dict.fromkeys(versions))}
-    return replace(now, environment=environment, tasks=before.tasks)
+    for name in before.tasks.keys() & now.tasks.keys():
+        old, new = encode(before.tasks[name]), encode(now.tasks[name])
+        differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if differing:
+            raise OtherRun(
+                f"the run folder holds {name} with another {', '.join(differing)}: "
+                f"{_differences(old, new, differing)}; choose another --out"
+            )
+    versions = ", ".join(dict.fromkeys([*before.versions, *now.versions]))
+    return replace(now, environment={**now.environment, OWN_VERSION: versions}, tasks={**before.tasks, **now.tasks})
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
