@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from anymal_eval import catalog, metrics  # noqa: E402
+from anymal_eval.codec import write_json_pretty  # noqa: E402
 from anymal_eval.statistics import resample  # noqa: E402
 from anymal_eval.statistics.paired import compare  # noqa: E402
 from anymal_eval.store import digests, manifest  # noqa: E402
+from anymal_eval.store.atomic import write_atomic  # noqa: E402
 from anymal_eval.store.folder import RunFolder  # noqa: E402
 from anymal_eval.task import Task  # noqa: E402
 
@@ -101,7 +104,7 @@ def write_run(root: Path, seed: int) -> None:
                 version=1, split="test", data="official", examples="same", n=n, n_split=n, n_expected=n, labelled=True,
                 protocol="plain", prompts="same", reading={"clean": "none"},
             )  # fmt: skip
-            whole = whole.with_task(name, entry)
+            whole = replace(whole, tasks={**whole.tasks, name: entry})
             (root / name).mkdir()
             stats = statistics_of(metric.id, n, seed)
             shown = metric.display(stats).tolist() if metric.display else [None] * n
@@ -122,9 +125,10 @@ def write_run(root: Path, seed: int) -> None:
                 "n": n, "n_expected": n, "states": {"ok": n, "empty": 0, "unparsable": 0, "error": 0},
                 "group": group or None, "headline": True,
             })  # fmt: skip
-        folder.write_manifest(whole)
+        folder.start(whole)
         run = {"name": whole.run, "model": f"made-up-{seed}", "limit": None, "ablate": "none", "fingerprint": ""}
-        folder.write_results({"schema": 1, "run": run, "measurements": rows, "not_computed": []})
+        results = {"schema": 1, "run": run, "measurements": rows, "not_computed": []}
+        write_atomic(root / "results.json", write_json_pretty(results))
         digests.write(root, whole.tasks)
 
 

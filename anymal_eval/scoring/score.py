@@ -1,7 +1,7 @@
 """Scores one task: answers from responses, statistics from answers, measurements from statistics."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval import metrics
+from anymal_eval.codec import write_json_pretty
 from anymal_eval.store import digests, manifest
+from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import RunFolder
 
 
@@ -46,7 +49,7 @@ def scored(tmp_path: Path) -> Callable[..., Path]:
         with RunFolder(root) as folder:
             for task, stats in (tasks or {}).items():
                 rule = more.get("rule") or RULES[task]
-                whole = whole.with_task(task, entry_of(len(stats), **more))
+                whole = replace(whole, tasks={**whole.tasks, task: entry_of(len(stats), **more)})
                 (root / task).mkdir()
                 shown = display_of(rule, stats)
                 names = more.get("ids") or [f"e{at}" for at in range(len(stats))]
@@ -61,9 +64,10 @@ def scored(tmp_path: Path) -> Callable[..., Path]:
                 kept = np.array([state != "error" for state in states])
                 folder.write_statistics(task, {rule: stats[kept]})
                 rows.append(measured(task, rule, stats[kept], states, more))
-            folder.write_manifest(whole)
+            whole = folder.start(whole)
             run = {"name": whole.run, "model": identity["model"]}
-            folder.write_results({"schema": 1, "run": run, "measurements": rows, "not_computed": []})
+            results = {"schema": 1, "run": run, "measurements": rows, "not_computed": []}
+            write_atomic(root / "results.json", write_json_pretty(results))
             digests.write(root, whole.tasks)
         return root
 

@@ -116,7 +116,7 @@ def test_annotations_are_joined_by_id(tmp_path: Path) -> None:
         (QUESTIONS, "question\n1\n2\n3\n", "a.csv: 1 unknown question, not in q.json: 3"),
         (QUESTIONS, "question\n1\n2\n2\n", "a.csv: 1 double question: 2"),
         ([*QUESTIONS, QUESTIONS[0]], "question\n1\n2\n", "q.json: 1 double qid: 1"),
-        (QUESTIONS, "question\n1\n\"\"\n", "a.csv: line 3: 'question' must be an id"),
+        (QUESTIONS, 'question\n1\n""\n', "a.csv: line 3: 'question' must be an id"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(questions: object, answers: str, message: str, tmp_path: Path) -> None:
