@@ -1,4 +1,4 @@
-"""A thing's file name is its name; nothing is imported before it is asked for."""
+"""A thing's file name is its name; nothing is imported before its first use."""
 
 from pathlib import Path
 

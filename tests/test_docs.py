@@ -76,9 +76,9 @@ def test_every_command_runs(
         expected = int(block.about.removeprefix("exit ") or 0)
         for command in block.commands:
             code = call(command)
-            said = capsys.readouterr()
-            assert code == expected, f"{command}\n{said.out[-500:]}\n{said.err[-500:]}"
-            assert said.out, command
+            outputs = capsys.readouterr()
+            assert code == expected, f"{command}\n{outputs.out[-500:]}\n{outputs.err[-500:]}"
+            assert outputs.out, command
 
 
 def test_what_is_not_run_is_known() -> None:

@@ -32,19 +32,19 @@ def batches(items: Sequence[Prepared], limits: BatchLimits) -> list[list[str]]:
 def test_questions_on_one_picture_stand_together_and_none_is_lost() -> None:
     made = [request(f"{number}", picture=f"{number % 7}.jpg", words=number % 5) for number in range(35)]
     shuffled = random.Random(0).sample(made, len(made))
-    asked = ordered(shuffled)
-    assert sorted(item.id for item in asked) == sorted(item.id for item in made)
-    pictures = [media_of(item) for item in asked]
+    in_order = ordered(shuffled)
+    assert sorted(item.id for item in in_order) == sorted(item.id for item in made)
+    pictures = [media_of(item) for item in in_order]
     assert sum(one != other for one, other in itertools.pairwise(pictures)) == 6
-    own = [len(str(item.messages[0].parts[1])) for item in asked if media_of(item) == pictures[0]]
+    own = [len(str(item.messages[0].parts[1])) for item in in_order if media_of(item) == pictures[0]]
     assert own == sorted(own, reverse=True)
 
 
 def test_the_longest_come_first_and_equal_ones_keep_their_order() -> None:
-    asked = ordered(
+    in_order = ordered(
         [request("short", words=2), request("a", words=90), request("b", words=90), request("long", words=999)]
     )
-    assert [item.id for item in asked] == ["long", "a", "b", "short"]
+    assert [item.id for item in in_order] == ["long", "a", "b", "short"]
 
 
 def test_windows_of_one_clip_are_different_media() -> None:

@@ -14,7 +14,7 @@ from anymal_eval.records import ALL_MEDIA, Message, Request, Response
 
 
 class Echo:
-    """Answers with the id; fails, or runs out of memory, where it is told to."""
+    """Answers with the id; fails, or runs out of memory, on request."""
 
     fingerprint = "echo"
     accepts = ALL_MEDIA
@@ -62,7 +62,7 @@ def test_every_request_is_answered_once_and_in_order(batch_size: int, threads: i
     assert model.threads == {threading.current_thread().name}
 
 
-def test_a_broken_medium_is_a_failure_and_the_run_goes_on() -> None:
+def test_a_broken_medium_is_a_failure_and_the_run_continues() -> None:
     model = Echo(broken=frozenset({"3", "4"}))
     responses = {item.id: item for batch in collect(model, 10, batch_size=4) for item in batch}
     assert len(responses) == 10
@@ -73,7 +73,7 @@ def test_a_broken_medium_is_a_failure_and_the_run_goes_on() -> None:
 
 
 @pytest.mark.parametrize("fits", [1, 3])
-def test_a_batch_that_does_not_fit_is_split_and_nothing_is_asked_twice(fits: int) -> None:
+def test_a_batch_that_does_not_fit_is_split_and_nothing_runs_twice(fits: int) -> None:
     model = Echo(fits=fits)
     collect(model, 33, batch_size=8)
     assert model.asked == [str(number) for number in range(33)]

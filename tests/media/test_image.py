@@ -149,7 +149,7 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
         reader.image(item)
 
 
-@pytest.mark.filterwarnings("ignore")  # PIL warns of odd metadata and goes on, as it should
+@pytest.mark.filterwarnings("ignore")  # PIL warns of odd metadata and continues, as it should
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("AVIF", "JPEG2000")])
 def test_damaged_bytes_raise_nothing_else(kind: str) -> None:
     """300 random damages a kind: a picture or a MediaError, never another exception."""

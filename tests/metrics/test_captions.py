@@ -32,7 +32,7 @@ def _pairs(rows: list[tuple[list[str], str]]) -> tuple[list[Example], list[Answe
         Example(id=str(at), cluster=str(at), kind="caption", references=tuple(references))
         for at, (references, _) in enumerate(rows)
     ]
-    return examples, [Answer(state="ok", text=said) for _, said in rows]
+    return examples, [Answer(state="ok", text=caption) for _, caption in rows]
 
 
 @cache
@@ -40,9 +40,11 @@ def _coco(golden: Path) -> Case:
     references: dict[int, list[str]] = {}
     for row in json.loads((golden / "coco" / "captions_test5k.json").read_text())["annotations"]:
         references.setdefault(row["image_id"], []).append(row["caption"])
-    said = {row["image_id"]: row["caption"] for row in json.loads((golden / "coco/predictions_puret.json").read_text())}
+    found = {
+        row["image_id"]: row["caption"] for row in json.loads((golden / "coco/predictions_puret.json").read_text())
+    }
     expected = json.loads((golden / "coco" / "expected_puret.json").read_text())
-    return Case(list(map(str, said)), *_pairs([(references[image], said[image]) for image in said]), expected)
+    return Case(list(map(str, found)), *_pairs([(references[image], found[image]) for image in found]), expected)
 
 
 @cache
@@ -135,7 +137,7 @@ def test_equal_to_pycocoevalcap(images: int, seed: int, capfd: pytest.CaptureFix
 
     rows = _random_rows(images, seed)
     gts = {at: _captions.tokenise(references) for at, (references, _) in enumerate(rows)}
-    res = {at: _captions.tokenise([said]) for at, (_, said) in enumerate(rows)}
+    res = {at: _captions.tokenise([caption]) for at, (_, caption) in enumerate(rows)}
     pairs = _pairs(rows)
     bleu, bleu_items = Bleu(4).compute_score(gts, res, verbose=0)
     values, display = _compute("bleu", *pairs)
@@ -178,11 +180,11 @@ def test_document_frequencies_are_those_of_all_examples() -> None:
 def test_captions_are_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from anymal_eval.metrics import _ptb
 
-    asked: list[str] = []
+    requested: list[str] = []
     real: Callable[[Sequence[str]], list[str]] = _ptb.tokenise_all
 
     def counting(captions: Sequence[str]) -> list[str]:
-        asked.extend(captions)
+        requested.extend(captions)
         return real(captions)
 
     monkeypatch.setattr(_ptb, "tokenise_all", counting)
@@ -191,8 +193,8 @@ def test_captions_are_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = _random_rows(10, 8)
     for name in ("bleu", "rouge_l", "cider", "bleu"):
         _compute(name, *_pairs(rows))
-    assert len(asked) == len(set(asked))
-    assert set(asked) == {said for _, said in rows} | {text for references, _ in rows for text in references}
+    assert len(requested) == len(set(requested))
+    assert set(requested) == {caption for _, caption in rows} | {text for references, _ in rows for text in references}
 
 
 @java

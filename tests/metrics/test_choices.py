@@ -26,14 +26,14 @@ def _choice(name: object, options: int, label: int | None, kind: str = "") -> Ex
     return Example(id=str(name), cluster="1", kind="choice", options=texts, label=label, groups={"type": kind})
 
 
-def _said(choice: int | None) -> Answer:
+def _picked(choice: int | None) -> Answer:
     return Answer(state="unparsable" if choice is None else "ok", choice=choice)
 
 
 @pytest.mark.parametrize("label", [None, -1, 4])
 def test_labels_outside_the_options_are_named(label: int | None) -> None:
     with pytest.raises(BadDefinition, match="'q7'"):
-        _value("choice_accuracy", [_choice("q7", 4, label)], [_said(1)])
+        _value("choice_accuracy", [_choice("q7", 4, label)], [_picked(1)])
 
 
 def test_scienceqa(golden: Path) -> None:
@@ -50,9 +50,9 @@ def test_scienceqa(golden: Path) -> None:
         "llava_13b_v0": {"image": 88.0020, "text": 89.4917, "none": 90.6620, "all": 90.9220},
     }
     for system, values in published.items():
-        told = json.loads((golden / "scienceqa" / f"predictions_{system}.json").read_text())["results"]
+        predicted = json.loads((golden / "scienceqa" / f"predictions_{system}.json").read_text())["results"]
         for part, value in values.items():
-            answers = [_said(RULES["index"](str(told[name]), gold[name]["n_choices"])) for name in parts[part]]
+            answers = [_picked(RULES["index"](str(predicted[name]), gold[name]["n_choices"])) for name in parts[part]]
             got = 100 * _value("choice_accuracy", [examples[name] for name in parts[part]], answers)
             assert got == pytest.approx(value, abs=5e-5)
 
@@ -61,32 +61,34 @@ def test_scienceqa_read_from_text(golden: Path) -> None:
     gold = json.loads((golden / "scienceqa" / "test_gold.json").read_text())
     examples = [_choice(name, row["n_choices"], row["answer"]) for name, row in gold.items()]
     for system, rule, right in (("gpt3", "sqa-2022", 3061), ("llava_13b_v0", "llava-2023", 3855)):
-        told = json.loads((golden / "scienceqa" / f"predictions_{system}.json").read_text())["outputs"]
-        answers = [_said(RULES[rule](told[name], row["n_choices"])) for name, row in gold.items()]
+        predicted = json.loads((golden / "scienceqa" / f"predictions_{system}.json").read_text())["outputs"]
+        answers = [_picked(RULES[rule](predicted[name], row["n_choices"])) for name, row in gold.items()]
         assert round(_value("choice_accuracy", examples, answers) * len(examples)) == right
 
 
 def test_nextqa_by_type(golden: Path) -> None:
-    told = json.loads((golden / "nextqa" / "predictions_hga.json").read_text())
+    predicted = json.loads((golden / "nextqa" / "predictions_hga.json").read_text())
     right: defaultdict[str, float] = defaultdict(float)
-    asked: defaultdict[str, int] = defaultdict(int)
+    counted: defaultdict[str, int] = defaultdict(int)
     with (golden / "nextqa" / "val.csv").open(encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             name = f"{row['video']}_{row['qid']}"
-            score = _value("choice_accuracy", [_choice(name, 5, int(row["answer"]))], [_said(told[name]["prediction"])])
+            score = _value(
+                "choice_accuracy", [_choice(name, 5, int(row["answer"]))], [_picked(predicted[name]["prediction"])]
+            )
             for group in (row["type"][0], "all"):
                 right[group] += score
-                asked[group] += 1
-    assert {group: round(100 * right[group] / asked[group], 2) for group in asked} == {
+                counted[group] += 1
+    assert {group: round(100 * right[group] / counted[group], 2) for group in counted} == {
         "C": 46.26, "T": 50.74, "D": 59.33, "all": 49.74
     }  # fmt: skip
 
 
 def test_how2qa(golden: Path) -> None:
-    told = json.loads((golden / "how2qa" / "how2qa_val_predictions.json").read_text())
+    predicted = json.loads((golden / "how2qa" / "how2qa_val_predictions.json").read_text())
     rows = [json.loads(line) for line in (golden / "how2qa" / "how2qa_val_release.jsonl").read_text().splitlines()]
     examples = [_choice(row["qid"], 4, row["answer_idx"]) for row in rows]
-    answers = [_said(told[str(row["qid"])]) for row in rows]
+    answers = [_picked(predicted[str(row["qid"])]) for row in rows]
     assert _value("choice_accuracy", examples, answers) == pytest.approx(0.7313001605136437, abs=1e-15)
 
 

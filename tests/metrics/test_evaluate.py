@@ -98,8 +98,8 @@ def test_in_a_trainer(tmp_path: Path) -> None:
         model=Chooser(),
         args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True),
         eval_dataset=rows,
-        compute_metrics=lambda told: module.compute(
-            predictions=np.argmax(told.predictions, -1), references=told.label_ids
+        compute_metrics=lambda predicted: module.compute(
+            predictions=np.argmax(predicted.predictions, -1), references=predicted.label_ids
         ),
     )
     assert trainer.evaluate()["eval_choice_accuracy"] == pytest.approx(2 / 3)

@@ -45,10 +45,10 @@ def _cases() -> list[Any]:
 def test_every_metric_has_golden_cases(name: str) -> None:
     file = CASES / f"{name}.json"
     assert file.is_file(), f"{name} has no golden cases: write {file}"
-    told = json.loads(file.read_text(encoding="utf-8"))
-    assert told["source"]
-    assert told["cases"]
-    assert all(case["why"] and case["value"] for case in told["cases"])
+    given = json.loads(file.read_text(encoding="utf-8"))
+    assert given["source"]
+    assert given["cases"]
+    assert all(case["why"] and case["value"] for case in given["cases"])
 
 
 def test_every_version_has_a_golden_case() -> None:

@@ -74,8 +74,8 @@ def _examples(task: str) -> Rows:
 
 def _answers(task: str) -> dict[str, Answer]:
     if task == "nextqa":
-        told = _json("nextqa", "predictions.json")
-        return {name: Answer(state="ok", choice=row["prediction"]) for name, row in told.items()}
+        answered = _json("nextqa", "predictions.json")
+        return {name: Answer(state="ok", choice=row["prediction"]) for name, row in answered.items()}
     if task == "audiocaps":
         lines = (SLICES / "audiocaps" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
         return {row["id"]: Answer(state="ok", text=row["answer"]) for row in map(json.loads, lines)}

@@ -83,13 +83,13 @@ def test_vqav2(golden: Path) -> None:
     examples = _examples(golden / "vqav2" / "vqav2_val_subset4084_annotations.json")
     expected = json.loads((golden / "vqav2" / "expected_subset4084.json").read_text())
     items = expected["seed42_raw"]["items"]
-    asked = [example for example in examples if example.id in items]
-    said = [items[example.id]["pred"] for example in asked]
-    assert len(asked) == 1_000
+    scored = [example for example in examples if example.id in items]
+    answers_of = [items[example.id]["pred"] for example in scored]
+    assert len(scored) == 1_000
     for version, value in (("2021", 0.5044), ("2016", 0.5038)):
-        scores = _scores(version, asked, said)
+        scores = _scores(version, scored, answers_of)
         assert scores.mean() == pytest.approx(value, abs=1e-12)
-        official = [items[example.id][f"acc_{version}"] / 100 for example in asked]
+        official = [items[example.id][f"acc_{version}"] / 100 for example in scored]
         np.testing.assert_allclose(scores, official, atol=1e-9)
     majority = _majority(examples)
     titled = [text.title() + "." for text in majority]
@@ -102,11 +102,11 @@ def test_vqav2(golden: Path) -> None:
 def test_textvqa(golden: Path) -> None:
     examples = _examples(golden / "textvqa" / "val_annotations_vqa_format.json")
     items = json.loads((golden / "textvqa" / "expected_llava15_13b.json").read_text())["items"]
-    said = [items[example.id]["pred"] for example in examples]
-    scores = _scores("textvqa", examples, said)
+    answers_of = [items[example.id]["pred"] for example in examples]
+    scores = _scores("textvqa", examples, answers_of)
     assert scores.mean() == pytest.approx(0.61254, abs=1e-12)
     np.testing.assert_allclose(scores, [items[example.id]["m4c"] for example in examples], atol=1e-12)
-    assert _scores("2021", examples, said).mean() == pytest.approx(0.49094, abs=1e-12)
+    assert _scores("2021", examples, answers_of).mean() == pytest.approx(0.49094, abs=1e-12)
     for text, value in (("unanswerable", 0.0535), ("yes", 0.05462), ("", 0.00356)):
         assert _scores("textvqa", examples, [text] * len(examples)).mean() == pytest.approx(value, abs=1e-12)
 
@@ -115,12 +115,12 @@ def test_vizwiz(golden: Path) -> None:
     examples = _examples(golden / "vizwiz" / "val_annotations_vqa_format.json")
     expected = json.loads((golden / "vizwiz" / "expected_baselines.json").read_text())
     first = [(example.references or ("",))[0] for example in examples]
-    said = {"unanswerable": ["unanswerable"] * len(examples), "majority": _majority(examples), "first": first}
-    for name, texts in said.items():
+    answers_of = {"unanswerable": ["unanswerable"] * len(examples), "majority": _majority(examples), "first": first}
+    for name, texts in answers_of.items():
         scores = _scores("vizwiz", examples, texts)
         assert 100 * scores.mean() == pytest.approx(expected[name]["overall"], abs=1e-9)
         np.testing.assert_allclose(scores, list(expected[name]["items"].values()), atol=1e-12)
-    assert 100 * _scores("vizwiz-curly", examples, said["majority"]).mean() == pytest.approx(94.010188, abs=5e-7)
+    assert 100 * _scores("vizwiz-curly", examples, answers_of["majority"]).mean() == pytest.approx(94.010188, abs=5e-7)
 
 
 def test_equal_to_a_second_implementation(official_vqa: ModuleType) -> None:

@@ -96,7 +96,7 @@ def test_candidates(kind: protocols.Candidates, expected: tuple[str, ...], examp
 
 
 @pytest.mark.parametrize(
-    ("cleaning", "question", "asked"),
+    ("cleaning", "question", "made"),
     [
         ("none", 'Is "A.B" (c)?  ', 'Is "A.B" (c)?  '),
         ("blip", 'Is "A.B" (c)?  ', "is ab c?"),
@@ -105,9 +105,9 @@ def test_candidates(kind: protocols.Candidates, expected: tuple[str, ...], examp
         ("blip-caption", " ".join(["w"] * 60), " ".join(["w"] * 50)),
     ],
 )
-def test_question_clean_up(asks: Asks, cleaning: str, question: str, asked: str) -> None:
+def test_question_clean_up(asks: Asks, cleaning: str, question: str, made: str) -> None:
     phrase = Phrase(user="{question}", question=cleaning)  # type: ignore[arg-type]
-    assert asks(phrase, question=question) == (PICTURE, asked)
+    assert asks(phrase, question=question) == (PICTURE, made)
 
 
 def test_a_protocol_file_is_read_strictly(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_every_named_rule_reads() -> None:
         assert read_response(says("nothing of the kind"), CHOICE, Reading(extract=rule)).state == "unparsable"
 
 
-def test_unknown_rules_are_refused_before_anything_is_asked() -> None:
+def test_unknown_rules_are_refused_before_any_request() -> None:
     with pytest.raises(BadDefinition, match="cleaning named 'soap'"):
         Reading(clean="soap")
     with pytest.raises(BadDefinition, match="extraction named 'guess'"):

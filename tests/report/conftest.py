@@ -1,4 +1,4 @@
-"""Hand-made results.json files, and scored runs that no model was asked for."""
+"""Hand-made results.json files, and scored runs without a model."""
 
 import json
 from collections.abc import Callable, Mapping

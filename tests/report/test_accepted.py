@@ -63,7 +63,7 @@ def test_check_finds_it_by_task_and_model(scored: Scored, tmp_path: Path) -> Non
     assert "no accepted run named" in str(call(check, limited, "--accepted", accepted).exception)
 
 
-def test_a_second_run_of_the_model_replaces_the_first_only_when_told(scored: Scored, tmp_path: Path) -> None:
+def test_a_second_run_of_the_model_replaces_the_first_only_with_replace(scored: Scored, tmp_path: Path) -> None:
     results = tmp_path / "results"
     first, second = scored("first", {"vqav2": RIGHT}), scored("second", {"vqav2": RIGHT})
     assert call(accept, first, "--results", results).exit_code == 0

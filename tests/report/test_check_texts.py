@@ -19,19 +19,19 @@ HOSTILE = 'a|b <script>alert("1")</script> `x` *y* \x1b[31m\nnew & line'
 
 
 def compared(**more: Any) -> Comparison:
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "before": 0.5, "after": 0.4, "difference": -0.1, "low": -0.15, "high": -0.05, "error": 0.02, "p": 0.001,
         "p_worse": 0.0005, "better": "higher", "method": "exact McNemar", "n": 1000, "clusters": 1000, "changed": 100,
         "risen": 0, "fallen": 100,
     }  # fmt: skip
-    return Comparison(**{**told, **more})
+    return Comparison(**{**defaults, **more})
 
 
 def task(name: str, word: Any, tier: Any = "blocking", **more: Any) -> TaskCheck:
-    told: dict[str, Any] = {"why": f"because {HOSTILE}", "comparison": compared(), "p": 0.003, "detectable": 0.03}
+    defaults: dict[str, Any] = {"why": f"because {HOSTILE}", "comparison": compared(), "p": 0.003, "detectable": 0.03}
     if word in ("refused", "not compared"):
-        told = {"why": f"because {HOSTILE}"}
-    return TaskCheck(task=name, tier=tier, word=word, **{**told, **more})
+        defaults = {"why": f"because {HOSTILE}"}
+    return TaskCheck(task=name, tier=tier, word=word, **{**defaults, **more})
 
 
 FLIPS = tuple(
@@ -67,9 +67,9 @@ def check_junit(text: str) -> ElementTree.Element:
         tags = [child.tag for child in suite]
         cases = suite.findall("testcase")
         assert tags == ["properties", *["testcase"] * len(cases), "system-out", "system-err"]
-        for told in suite.findall("properties/property"):
-            assert told.attrib.keys() == {"name", "value"}
-            assert told.attrib["name"] == " ".join(told.attrib["name"].split()) != ""
+        for entry in suite.findall("properties/property"):
+            assert entry.attrib.keys() == {"name", "value"}
+            assert entry.attrib["name"] == " ".join(entry.attrib["name"].split()) != ""
         for case in cases:
             assert case.attrib.keys() == {"name", "classname", "time"}
             assert len(case) <= 1
@@ -91,10 +91,10 @@ def test_junit_holds_what_its_schemas_allow() -> None:
         "a": [], "b": [], "c": ["failure"], "d": ["skipped"], "e": ["skipped"], "f": ["skipped"], "g": ["error"],
         "h": ["skipped"],
     }  # fmt: skip
-    told = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
-    assert told["verdict.f"] == "cannot tell"
-    assert told["verdict.d"] == "worse"
-    assert told["tier.d"] == "watched"
+    properties = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
+    assert properties["verdict.f"] == "cannot tell"
+    assert properties["verdict.d"] == "worse"
+    assert properties["tier.d"] == "watched"
 
 
 def test_markdown_renders() -> None:

@@ -35,8 +35,8 @@ def vqav2(tmp_path: Path) -> Path:
     """VQAv2 in its official layout: 20 labelled questions, 8 of test-dev, all ids of test2015."""
     root = tmp_path / "data" / "vqav2"
     for split, count in (("val2014", 20), ("test-dev2015", 8)):
-        asked = [{"image_id": at // 2, "question": f"what is it, {at}?", "question_id": at} for at in range(count)]
-        write(root / f"v2_OpenEnded_mscoco_{split}_questions.json", {"questions": asked})
+        rows = [{"image_id": at // 2, "question": f"what is it, {at}?", "question_id": at} for at in range(count)]
+        write(root / f"v2_OpenEnded_mscoco_{split}_questions.json", {"questions": rows})
     labels = [
         {"image_id": at // 2, "question_id": at, "question_type": "what is", "answer_type": "other",
          "answers": [{"answer": "yes" if at % 3 else "no"} for _ in range(10)]} for at in range(20)
@@ -47,7 +47,7 @@ def vqav2(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(folder: Path, *more: object, out: str = "run") -> Path:
+def exported(folder: Path, *more: object, out: str = "run") -> Path:
     done = call(run, "--tasks", "vqav2", "--model", "constant", "-o", "says=Yes.", "--data", "official",
                 "--data-root", folder / "data", "--out", folder / out, *more)  # fmt: skip
     assert done.exception is None, done.exception
@@ -55,7 +55,7 @@ def asked(folder: Path, *more: object, out: str = "run") -> Path:
 
 
 def test_evalai_fills_all_ids_of_test2015(vqav2: Path) -> None:
-    made = asked(vqav2, "--split", "test-dev")
+    made = exported(vqav2, "--split", "test-dev")
     done = call(export, made, "--format", "evalai", "--data-root", vqav2 / "data")
     assert done.exit_code == 0, done.exception
     assert "8 answers, 447,785 ids filled with an empty one" in done.output
@@ -68,7 +68,7 @@ def test_evalai_fills_all_ids_of_test2015(vqav2: Path) -> None:
     assert all(row.keys() == {"question_id", "answer"} for row in rows)
     write(vqav2 / "data/vqav2/v2_OpenEnded_mscoco_test2015_questions.json",
           {"questions": [{"question_id": at} for at in range(8)]})  # fmt: skip
-    cleaned = asked(vqav2, "--split", "test-dev", "--protocol", "openflamingo-2023", out="cleaned")
+    cleaned = exported(vqav2, "--split", "test-dev", "--protocol", "openflamingo-2023", out="cleaned")
     done = call(export, cleaned, "--format", "evalai", "--data-root", vqav2 / "data")
     assert "cleans no answer" not in done.output
     assert "EvalAI will refuse this" in done.output
@@ -76,7 +76,7 @@ def test_evalai_fills_all_ids_of_test2015(vqav2: Path) -> None:
 
 def test_evalai_refuses_what_the_server_would(vqav2: Path, scored: Scored) -> None:
     questions = vqav2 / "data" / "vqav2" / "v2_OpenEnded_mscoco_test2015_questions.json"
-    made = asked(vqav2, "--split", "test-dev")
+    made = exported(vqav2, "--split", "test-dev")
     write(questions, {"questions": [{"question_id": 5}]})
     done = call(export, made, "--format", "evalai", "--data-root", vqav2 / "data")
     assert isinstance(done.exception, WrongUse)
@@ -136,7 +136,7 @@ def test_every_eval_ever_holds_to_its_schemas(vqav2: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     if not SCHEMAS.is_dir():
         pytest.skip("the schemas of Every Eval Ever are not here")
-    made = asked(vqav2)
+    made = exported(vqav2)
     (vqav2 / "data").rename(vqav2 / "moved")
     done = call(export, made, "--format", "every-eval-ever", "--data-root", vqav2 / "data")
     assert isinstance(done.exception, MissingData)
@@ -166,7 +166,7 @@ def test_every_eval_ever_holds_to_its_schemas(vqav2: Path) -> None:
 
 
 def test_inspect_opens_its_own_log(vqav2: Path) -> None:
-    made = asked(vqav2)
+    made = exported(vqav2)
     done = call(export, made, "--format", "inspect", "--data-root", vqav2 / "data")
     if importlib.util.find_spec("inspect_ai") is None:
         assert isinstance(done.exception, NeedsExtra)

@@ -82,7 +82,7 @@ def test_a_column_that_is_flagged_as_a_whole_is_still_ranked() -> None:
         ({"n": 4999, "states": {"ok": 4999, "error": 1}}, "1 of 5,000 are errors", True),
     ],
 )
-def test_what_differs_from_the_published_number_is_said(change: dict[str, Any], says: str, ranked: bool) -> None:
+def test_differences_from_the_published_number_are_footnotes(change: dict[str, Any], says: str, ranked: bool) -> None:
     table = paper_table([run(one(**change))], "anymal-2023/2")
     label = "ours (demo data)" if change.get("data") == "demo" else "ours"
     found = cell(table, label, "coco")

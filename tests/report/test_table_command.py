@@ -38,7 +38,7 @@ def test_formats(run_folder: Callable[..., Path], format: str) -> None:
     assert "demo" in done.output
 
 
-def test_what_cannot_be_asked(run_folder: Callable[..., Path]) -> None:
+def test_invalid_arguments(run_folder: Callable[..., Path]) -> None:
     done = CliRunner().invoke(table, ["--gains", "anymal-2023", "--like", "anymal-2023/4"])
     assert isinstance(done.exception, WrongUse)
     assert isinstance(CliRunner().invoke(table, []).exception, WrongUse)

@@ -1,4 +1,4 @@
-"""Responses on disk: whole after any crash, each id once, failures asked again."""
+"""Responses on disk: whole after any crash, each id once, failures requested again."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
-def test_a_line_cut_short_by_a_kill_is_asked_again(tmp_path: Path, cut: int) -> None:
+def test_a_line_cut_short_by_a_kill_is_requested_again(tmp_path: Path, cut: int) -> None:
     file = tmp_path / "responses.jsonl"
     with ResponseLog(file) as log:
         log.append([ONE, TWO])
@@ -39,7 +39,7 @@ def test_a_line_cut_short_by_a_kill_is_asked_again(tmp_path: Path, cut: int) -> 
     assert read_responses(file) == {"1": ONE, "2": TWO}
 
 
-def test_failures_are_asked_again_and_do_not_stay(tmp_path: Path) -> None:
+def test_failures_are_requested_again_and_do_not_stay(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     with ResponseLog(file) as log:
         log.append([ONE, GONE])
@@ -122,5 +122,5 @@ def test_statistics_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> N
 
 
 def test_the_small_disk_is_one(small_disk: Path) -> None:
-    said = subprocess.run(["df", "--output=size", small_disk], capture_output=True, text=True, check=True)
-    assert int(said.stdout.split()[1]) <= 2048
+    listed = subprocess.run(["df", "--output=size", small_disk], capture_output=True, text=True, check=True)
+    assert int(listed.stdout.split()[1]) <= 2048

@@ -82,7 +82,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Tab:
-    """A page, and all that it asked for and complained about."""
+    """A page, with its requests and its complaints."""
 
     page: Page
     report: Path
@@ -95,11 +95,11 @@ class Tab:
             self.page.wait_for_selector("html[data-ready]")
         return self.page
 
-    def said(self, message: ConsoleMessage) -> None:
+    def complain(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
 
-    def asked(self, dialog: Dialog) -> None:
+    def dismiss(self, dialog: Dialog) -> None:
         self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
@@ -121,8 +121,8 @@ def watched(browser: Browser, report: Path, **how: Any) -> Iterator[Tab]:
     tab.page.set_default_timeout(10_000)
     tab.page.on("request", lambda request: tab.requests.append(request.url))
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.page.on("console", tab.said)
-    tab.page.on("dialog", tab.asked)
+    tab.page.on("console", tab.complain)
+    tab.page.on("dialog", tab.dismiss)
     yield tab
     context.close()
     assert not tab.complaints

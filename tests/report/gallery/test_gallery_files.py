@@ -100,7 +100,7 @@ def test_what_cannot_be_reported_is_one_line(runs: Runs, tmp_path: Path) -> None
         call("report", copy)
 
 
-def test_a_picture_that_is_gone_is_said_in_its_place(runs: Runs, world: Path, tmp_path: Path) -> None:
+def test_a_missing_picture_has_a_message_in_its_place(runs: Runs, world: Path, tmp_path: Path) -> None:
     from anymal_eval.media.reader import MediaReader
     from anymal_eval.records import Media
     from anymal_eval.report.gallery.media_files import MediaFiles
@@ -121,7 +121,7 @@ def test_errors_and_changes_are_shown_first() -> None:
     assert select_examples(examples, sides, 50) == examples
 
 
-def test_what_browsers_play_is_told_by_its_bytes() -> None:
+def test_what_browsers_play_is_detected_from_its_bytes() -> None:
     assert picture_ending(b"\xff\xd8\xff\xe0") == "jpg"
     assert picture_ending(b"<svg onload=alert(1)>") == ""
     assert sound_ending(b"RIFF....WAVEfmt ") == "wav"
@@ -155,8 +155,8 @@ def test_a_split_without_answers_and_without_its_pictures(tmp_path: Path) -> Non
     root.mkdir(parents=True)
     questions = [{"image_id": 1, "question_id": at, "question": "what?"} for at in (10, 11)]
     (root / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps({"questions": questions}))
-    asked = ("--data", "official", "--data-root", tmp_path / "data", "--split", "test-dev")
-    call("run", "--tasks", "vqav2", *asked, "--model", "constant", "--out", tmp_path / "run")
+    requested = ("--data", "official", "--data-root", tmp_path / "data", "--split", "test-dev")
+    call("run", "--tasks", "vqav2", *requested, "--model", "constant", "--out", tmp_path / "run")
     call("report", tmp_path / "run", "--data-root", tmp_path / "data")
     chunk = data(tmp_path / "run" / "report" / "data" / "vqav2" / "chunk-0.js")
     assert isinstance(chunk, list)

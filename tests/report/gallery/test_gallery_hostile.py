@@ -27,16 +27,16 @@ FOLDER = '<img src=x onerror=window.hacked=1> & "quoted"'
 
 @pytest.fixture(scope="module")
 def hostile(world: Path, runs: tuple[Path, Path]) -> tuple[Path, dict[str, str]]:
-    """A report of a run whose answers, and whose folder's name, are an attack; and which example said what."""
+    """A report of a run whose answers, and whose folder's name, are an attack; and each output by kind of attack."""
     ids = list(scores(runs[1], "vqav2"))
-    said = dict(zip(ids, SAYINGS.values(), strict=False))
+    outputs = dict(zip(ids, SAYINGS.values(), strict=False))
     file = world / "hostile.jsonl"
-    rest = {id_: "yes" for id_ in ids[len(said) + 1 :]}
-    rows = [{"id": id_, "answer": text} for id_, text in (said | rest).items()]
+    rest = {id_: "yes" for id_ in ids[len(outputs) + 1 :]}
+    rows = [{"id": id_, "answer": text} for id_, text in (outputs | rest).items()]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     run = demo_run(world / FOLDER, f"replay:{file}", tasks="vqav2")
     call("report", run, "--against", runs[1], "--out", world / "hostile")
-    return world / "hostile", dict(zip(SAYINGS, said, strict=True))
+    return world / "hostile", dict(zip(SAYINGS, outputs, strict=True))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_policy_stops_what_would_be_put_in(tab: Tab) -> None:
         document.body.append(image);
     }""")
     page.wait_for_timeout(200)
-    assert any("Content Security Policy" in said for said in tab.complaints)
+    assert any("Content Security Policy" in complaint for complaint in tab.complaints)
     assert stopped == {"https://example.org/leak.png": "csp"}
     tab.complaints.clear()
     tab.requests.remove("https://example.org/leak.png")
