@@ -44,13 +44,20 @@ def copy(source: str, target: Path) -> None:
     shutil.copy(EXAMPLES / source, target)
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with the examples in it, but for their golden data."""
-    tree = tmp_path_factory.mktemp("tree")
+def copy_without_examples(tree: Path) -> Path:
+    """A copy of the checkout; examples that somebody has added to it are left out."""
     for part in ("anymal_eval", "tasks", "tests"):
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
+    for target in (*ADDED.values(), *GOLDEN.values()):
+        (tree / target).unlink(missing_ok=True)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout with the examples in it, but for their golden data."""
+    tree = copy_without_examples(tmp_path_factory.mktemp("tree"))
     for source, target in ADDED.items():
         copy(source, tree / target)
     return tree

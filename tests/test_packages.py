@@ -17,6 +17,7 @@ from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
 from anymal_eval.models import choose_model
 from anymal_eval.task import Task
 from tests.conftest import EXAMPLES, ROOT, Command
+from tests.test_examples import ADDED, copy_without_examples
 
 COLOURS = {"red": (250, 10, 20), "green": (10, 240, 20), "blue": (10, 20, 230)}
 
@@ -45,16 +46,34 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(inside.parent, home / "site")
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout, or a copy of it where the examples are built in: a package cannot define them again."""
+    if not any((ROOT / target).exists() for target in ADDED.values()):
+        return ROOT
+    return copy_without_examples(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def path(base: Path, installed: Path) -> str:
+    return os.pathsep.join([str(base), str(installed)])
+
+
 @pytest.fixture
-def path(installed: Path) -> str:
-    return os.pathsep.join([str(ROOT), str(installed)])
+def command(command: Command, base: Path, path: str) -> Command:
+    """The command line, with the package installed."""
+
+    def call(*arguments: object, **more: str) -> "subprocess.CompletedProcess[str]":
+        return command(*arguments, cwd=base, PYTHONPATH=path, **more)
+
+    return call
 
 
-def test_names_of_a_package_are_listed_and_nothing_of_it_imported(installed: Path, path: str, command: Command) -> None:
+def test_names_of_a_package_are_listed_and_nothing_of_it_imported(installed: Path, command: Command) -> None:
     module = installed / "my_evals" / "__init__.py"
     module.write_text('raise SystemExit("imported by listing")')
     try:
-        listed = {what: command(what, PYTHONPATH=path).stdout for what in ("models", "tasks", "metrics", "protocols")}
+        listed = {what: command(what).stdout for what in ("models", "tasks", "metrics", "protocols")}
     finally:
         module.write_text("")
     for what, name, built_in, summary in (
@@ -67,12 +86,12 @@ def test_names_of_a_package_are_listed_and_nothing_of_it_imported(installed: Pat
         line = rf"^{name} +{re.escape(summary)}.*\[package my-evals 1\.0\]$"
         assert re.search(line, listed[what], re.MULTILINE), listed[what]
         assert f"\n{built_in} " in f"\n{listed[what]}"
-    one = json.loads(command("models", "strongest", "--json", PYTHONPATH=path).stdout)
+    one = json.loads(command("models", "strongest", "--json").stdout)
     assert one["options"] == ["article: str, default ''"]
     assert one["file"].endswith("my_evals/strongest.py")
-    assert "my_evals/gqa.py" in command("tasks", "gqa", PYTHONPATH=path).stdout
-    assert "my_evals/llava-2023.toml" in command("protocols", "llava-2023", PYTHONPATH=path).stdout
-    assert "exact_match@llava-2023" in command("metrics", "exact_match", PYTHONPATH=path).stdout
+    assert "my_evals/gqa.py" in command("tasks", "gqa").stdout
+    assert "my_evals/llava-2023.toml" in command("protocols", "llava-2023").stdout
+    assert "exact_match@llava-2023" in command("metrics", "exact_match").stdout
 
 
 def pictures(folder: Path) -> Path:
@@ -93,11 +112,11 @@ def scores(out: Path) -> dict[str, float]:
     return {f"{row['metric']}@{row['version']}": row["value"] for row in found if row["group"] is None}
 
 
-def test_a_packages_task_metric_and_model_run(tmp_path: Path, path: str, command: Command) -> None:
+def test_a_packages_task_metric_and_model_run(tmp_path: Path, command: Command) -> None:
     data = pictures(tmp_path / "data" / "gqa")
 
     def run(out: str, *more: object) -> "subprocess.CompletedProcess[str]":
-        return command("run", "--tasks", "gqa", "--data-root", data, "--out", tmp_path / out, *more, PYTHONPATH=path)
+        return command("run", "--tasks", "gqa", "--data-root", data, "--out", tmp_path / out, *more)
 
     for typed in ("strongest", "my_evals.strongest:Strongest"):
         done = run(typed[:4], "--model", typed)
@@ -118,14 +137,15 @@ def test_a_packages_task_metric_and_model_run(tmp_path: Path, path: str, command
     assert "testdev_balanced_questions.json (from cs.stanford.edu" in done.stderr
 
 
-def test_a_packages_language_model_protocol_and_encoder(tmp_path: Path, path: str, command: Command) -> None:
-    (tmp_path / "write.py").write_text(WRITE)
-    subprocess.run([sys.executable, tmp_path / "write.py", tmp_path], cwd=ROOT, check=True, capture_output=True,
+def test_a_packages_language_model_protocol_and_encoder(
+    tmp_path: Path, command: Command, base: Path, path: str
+) -> None:
+    case = EXAMPLES / "adding_a_model" / "text_only.json"
+    subprocess.run([sys.executable, "-c", WRITE, case, tmp_path], cwd=base, check=True, capture_output=True,
                    env={**os.environ, "PYTHONPATH": path})  # fmt: skip
     done = command(
         "run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", 6, "--model", f"text_only:{tmp_path / 'llama'}",
-        "--protocol", "llava-2023", "--out", tmp_path / "run",
-        PYTHONPATH=path, ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
+        "--protocol", "llava-2023", "--out", tmp_path / "run", ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["measurements"]
@@ -138,12 +158,10 @@ WRITE = """
 import json, sys
 from pathlib import Path
 from anymal_eval.anymal import encoders
-from tests.conftest import EXAMPLES
 from tests.models import test_model_contract as contract
 
-folder = Path(sys.argv[1])
-case = json.loads((EXAMPLES / "adding_a_model" / "text_only.json").read_text())
-contract.write(case, folder / "llama", seed=0)
+case, folder = map(Path, sys.argv[1:])
+contract.write(json.loads(case.read_text()), folder / "llama", seed=0)
 assert "convnext" in encoders.names()
 assert encoders.options_of("convnext").__module__ == "my_evals.convnext"
 """
