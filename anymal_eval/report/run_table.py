@@ -85,7 +85,7 @@ def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
     if results.run.is_chance:
         notes.append("chance: this model answers without reading its input; its scores are a floor and no result.")
     if results.is_demo:
-        notes.append("demo: synthetic images, audio and video; not comparable with any number on the benchmark.")
+        notes.append("demo: synthetic data; not comparable with any number on the benchmark.")
     if blind is not None:
         notes.append("no media: the same prompts without their media.")
     if any(item.states.get("error", 0) for item in results.measurements):
