@@ -47,7 +47,7 @@ def table(
 
 def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:
     """The runs, each followed by the one without media that ``run --with-blind`` left inside it."""
-    from anymal_eval.evaluation.write import BLIND
+    from anymal_eval.store.folder import BLIND
 
     both = [
         folder for run in runs for folder in (run, run / BLIND) if folder == run or (folder / "results.json").is_file()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from anymal_eval import protocols
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
-from anymal_eval.evaluation.dataset import load_dataset, reported_split, require_media
+from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.generate import run_requests, task_entry
 from anymal_eval.evaluation.load import TaskRequests, build_requests
-from anymal_eval.evaluation.plan import DataOptions
 from anymal_eval.evaluation.resolve import choose_tasks
 from anymal_eval.scoring.score import score
+from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
 from anymal_eval.sources.load import Kind
 
 if TYPE_CHECKING:

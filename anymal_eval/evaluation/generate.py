@@ -13,10 +13,10 @@ from anymal_eval.codec import encode, read_json, write_json_pretty
 from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
-from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests
 from anymal_eval.models import ModelSpec
 from anymal_eval.protocols.reading import reading_for
+from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import RunFolder

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from anymal_eval import fingerprint
 from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import MissingData, WrongUse
-from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
 from anymal_eval.models import Expecting, Model, Refusing
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Media, Request
 from anymal_eval.sources.ablation import ablated
+from anymal_eval.sources.dataset import TaskDataset
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from anymal_eval.engine import EngineSettings
 from anymal_eval.errors import WrongUse
 from anymal_eval.models import Model
-from anymal_eval.sources.load import Kind
+from anymal_eval.sources.dataset import DataOptions
 from anymal_eval.task import Task
 
 
@@ -45,25 +45,6 @@ class ModelOptions:
             "features": None if self.features is None else str(self.features),
         }
         return {key: value for key, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which examples: the source, its folder, the split, and how many of them. None is the source's default."""
-
-    data: Kind | None = None
-    data_root: Path = Path("data")
-    split: str | None = None
-    limit: int | None = None
-    demo_examples: int = 200
-    demo_seed: int = 0
-    hub_id: str | None = None
-    skip_missing_media: bool = False
-
-    @property
-    def kind(self) -> Kind:
-        """The source; official files where none is named."""
-        return self.data or "official"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +98,7 @@ class EvaluationPlan:
 
     tasks: tuple[str | Task, ...]
     model: ModelOptions = ModelOptions()
-    data: DataOptions = DataOptions()
+    data: DataOptions = field(default_factory=DataOptions)
     execution: ExecutionOptions = ExecutionOptions()
     protocol: str | None = None
     ablate: str = "none"

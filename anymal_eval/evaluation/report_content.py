@@ -10,7 +10,7 @@ from typing import Any
 
 from anymal_eval import catalog, fingerprint, protocols
 from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
-from anymal_eval.evaluation.dataset import TaskDataset, reload_dataset
+from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.protocols import Wording
@@ -20,6 +20,7 @@ from anymal_eval.report.gallery.content import Report, Side, TaskPage
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import Check, check
 from anymal_eval.sources.ablation import ablated
+from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.accepted import find
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from anymal_eval import catalog, protocols
 from anymal_eval.errors import WrongUse
-from anymal_eval.evaluation.dataset import TaskDataset, load_dataset, reported_split, require_media
+from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.models import ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
+from anymal_eval.sources.dataset import TaskDataset, load_dataset, require_media
 from anymal_eval.sources.load import Kind, unavailable
 from anymal_eval.task import Task
 

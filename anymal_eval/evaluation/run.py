@@ -14,8 +14,9 @@ from anymal_eval.evaluation.load import LoadedEvaluation, load
 from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.evaluation.score import score
-from anymal_eval.evaluation.write import BLIND, FinishedRun, write, write_tables
-from anymal_eval.store.folder import RunFolder
+from anymal_eval.evaluation.write import FinishedRun, write
+from anymal_eval.report.run_table import write_tables
+from anymal_eval.store.folder import BLIND, RunFolder
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
@@ -76,7 +77,8 @@ def rescore(
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
                 used = ptb or manifest.identity["ptb"]
                 generated = GeneratedRun(folder=folder, manifest=manifest, datasets=tuple(datasets), ptb=used)
-                finished = write(score(generated, console))
+                scored = score(generated, console)
+                finished = write(scored)
                 errors += finished.errors
     return replace(finished, errors=errors)
 
@@ -94,5 +96,6 @@ def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_b
             )
             raise
         with one.clock.measure("scoring"):
-            finished = write(score(generated, console))
+            scored = score(generated, console)
+            finished = write(scored)
     return replace(finished, requests={task.dataset.task.name: task for task in loaded.tasks})

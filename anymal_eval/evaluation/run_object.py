@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval.codec import encode
 from anymal_eval.errors import NotInCatalog
-from anymal_eval.evaluation.dataset import TaskDataset, reload_dataset
+from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.prompts import prompt_lines
 from anymal_eval.evaluation.report_content import rebuild_requests
 from anymal_eval.protocols.reading import Reading
@@ -18,6 +18,7 @@ from anymal_eval.report.check_texts import check_table, summary
 from anymal_eval.report.regression import Check
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import screen_table
+from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.results import Measurement, Results

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anymal_eval.errors import listed
-from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.generate import GeneratedRun
 from anymal_eval.metrics import use_ptb
 from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
+from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.responses import read_responses
 
 if TYPE_CHECKING:

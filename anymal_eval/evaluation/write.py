@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from anymal_eval.evaluation.load import TaskRequests
 from anymal_eval.evaluation.score import ScoredRun
-from anymal_eval.report.rendering import render
-from anymal_eval.report.run_table import files_of, screen_table
+from anymal_eval.report.run_table import write_tables
 from anymal_eval.store import digests
-from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.manifest import Manifest
-from anymal_eval.store.results import FILE, Measurement, read_results
-
-BLIND = "no-media"  # inside a run folder, the same run without media
-SHOWN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,28 +42,3 @@ def write(scored: ScoredRun) -> FinishedRun:
     folder.write_results(manifest, {task: scores.result_rows for task, scores in scored.scores.items()})
     digests.write(folder.root, manifest.tasks)
     return FinishedRun(root=folder.root, manifest=manifest, table=write_tables(folder.root), errors=scored.errors)
-
-
-def write_tables(root: Path) -> str:
-    """Write the tables in all formats; give the short one, which of the groups holds only the headline's.
-
-    Where the same run was made without media, its headlines stand below those of this one.
-    """
-    results = read_results(root)
-    blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
-    for name, text in files_of(results, blind).items():
-        write_atomic(root / name, text)
-    headlines = {(row.task, row.rule, row.output) for row in results.measurements if row.headline}
-    sizes = Counter((row.task, row.rule, row.output, name) for row in results.measurements for name in row.group or {})
-    shown = tuple(
-        row
-        for row in results.measurements
-        if row.headline
-        or row.group is None
-        or ((row.task, row.rule, row.output) in headlines and _is_small(row, sizes))
-    )
-    return render(screen_table(replace(results, measurements=shown), blind), "md")
-
-
-def _is_small(row: Measurement, sizes: Mapping[tuple[str, str, str, str], int]) -> bool:
-    return all(sizes[row.task, row.rule, row.output, name] <= SHOWN_GROUPS for name in row.group or {})

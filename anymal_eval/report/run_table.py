@@ -1,14 +1,19 @@
 """The table that ``run`` prints and writes: every number with its interval, its n and its signature."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
-from anymal_eval.store.results import Chance, Measurement, NotComputed, Results
+from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.folder import BLIND
+from anymal_eval.store.results import FILE, Chance, Measurement, NotComputed, Results, read_results
 
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
 SCALE = 100.0
 DRAWN_EVENLY = frozenset({"choice_accuracy", "mean_type_accuracy", "roc_auc", "yes_no_accuracy"})
+SCREEN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
 SCREEN_NOTE = 48  # characters of a note in a row on the screen
 WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
 
@@ -32,8 +37,20 @@ def run_table(results: Results, blind: Results | None = None) -> Table:
 
 
 def screen_table(results: Results, blind: Results | None = None) -> Table:
-    """The same table for a terminal: signatures are numbered and listed below it, long notes are cut."""
-    table = run_table(results, blind)
+    """The same table for a terminal.
+
+    Of the groups it holds the headline's, where they are few; signatures are numbered and listed below it, long notes
+    are cut.
+    """
+    headlines = {(row.task, row.rule, row.output) for row in results.measurements if row.headline}
+    sizes = Counter((row.task, row.rule, row.output, name) for row in results.measurements for name in row.group or {})
+
+    def is_shown(row: Measurement) -> bool:
+        measure = (row.task, row.rule, row.output)
+        few = all(sizes[(*measure, name)] <= SCREEN_GROUPS for name in row.group or {})
+        return row.headline or row.group is None or (measure in headlines and few)
+
+    table = run_table(replace(results, measurements=tuple(filter(is_shown, results.measurements))), blind)
     numbers: dict[str, int] = {}
     rows = []
     for row in table.rows:
@@ -52,6 +69,19 @@ def files_of(results: Results, blind: Results | None = None) -> Mapping[str, str
     """File name -> text of the tables in a run folder; the arguments are those of ``run_table``."""
     table = run_table(results, blind)
     return {f"table{SUFFIXES[format]}": render(table, format) for format in WRITTEN}
+
+
+def write_tables(root: Path) -> str:
+    """Write the tables of a scored run in all formats, its run without media beside it where there is one.
+
+    Returns:
+        The short table, in Markdown.
+    """
+    results = read_results(root)
+    blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
+    for name, text in files_of(results, blind).items():
+        write_atomic(root / name, text)
+    return render(screen_table(results, blind), "md")
 
 
 def size_label(measurement: Measurement, limit: int | None) -> str:

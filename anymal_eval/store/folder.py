@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+BLIND = "no-media"  # inside a run folder, the same run without media
 RESULTS_IDENTITY = ("model", "limit", "ablate", "fingerprint")  # of the manifest, in results.json too
 
 

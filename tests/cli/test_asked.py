@@ -13,10 +13,10 @@ from anymal_eval.cli.run import run
 from anymal_eval.cli.show import show
 from anymal_eval.errors import BadDefinition
 from anymal_eval.evaluation.dataset import reported_split
-from anymal_eval.evaluation.plan import DataOptions
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.protocols import Phrase, Protocol
 from anymal_eval.protocols.reading import cleaning_warning, reading_for
+from anymal_eval.sources.dataset import DataOptions
 from anymal_eval.task import Task
 from tests.cli.conftest import LAYOUTS, write
 from tests.conftest import DEMO_TASKS

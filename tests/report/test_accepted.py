@@ -12,10 +12,10 @@ from anymal_eval.cli.accept import accept
 from anymal_eval.cli.check import check
 from anymal_eval.cli.table import table
 from anymal_eval.errors import BadData, IncompleteRun, OtherRun
-from anymal_eval.evaluation.write import BLIND
 from anymal_eval.report.accepted import stale, write_tables
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import accepted_runs
+from anymal_eval.store.folder import BLIND
 from anymal_eval.store.stored import open_run
 from tests.conftest import ROOT
 

@@ -16,7 +16,6 @@ from typing import Any, cast
 import pytest
 
 from anymal_eval import catalog, metrics, protocols
-from anymal_eval.evaluation.dataset import TaskDataset
 from anymal_eval.evaluation.generate import task_entry
 from anymal_eval.evaluation.load import build_requests
 from anymal_eval.models import choose_model
@@ -24,6 +23,7 @@ from anymal_eval.protocols.prompting import build_request
 from anymal_eval.protocols.reading import Reading, reading_for
 from anymal_eval.records import Example, Request, Response
 from anymal_eval.scoring.score import Scores, score
+from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.sources.load import load_examples
 from anymal_eval.task import Task
 from tests.conftest import DEMO_TASKS, SHIPPED, TASKS, golden_cases
