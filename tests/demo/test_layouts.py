@@ -66,16 +66,17 @@ def test_note_says_that_it_is_generated(world: Path) -> None:
 
 def test_vqav2(world: Path) -> None:
     folder = world / "vqav2"
-    asked = _json(folder / "v2_OpenEnded_mscoco_val2014_questions.json")
-    told = _json(folder / "v2_mscoco_val2014_annotations.json")
-    assert {"info", "task_type", "data_type", "license", "data_subtype", "questions"} == set(asked)
-    assert {"info", "data_type", "license", "data_subtype", "annotations"} == set(told)
-    assert (asked["task_type"], asked["data_type"], asked["data_subtype"]) == ("Open-Ended", "mscoco", "val2014")
-    assert _keys(asked["questions"]) == {frozenset({"image_id", "question", "question_id"})}
+    questions = _json(folder / "v2_OpenEnded_mscoco_val2014_questions.json")
+    annotations = _json(folder / "v2_mscoco_val2014_annotations.json")
+    assert {"info", "task_type", "data_type", "license", "data_subtype", "questions"} == set(questions)
+    assert {"info", "data_type", "license", "data_subtype", "annotations"} == set(annotations)
+    kinds = tuple(questions[key] for key in ("task_type", "data_type", "data_subtype"))
+    assert kinds == ("Open-Ended", "mscoco", "val2014")
+    assert _keys(questions["questions"]) == {frozenset({"image_id", "question", "question_id"})}
     keys = {"question_id", "image_id", "question_type", "answer_type", "multiple_choice_answer", "answers"}
-    assert _keys(told["annotations"]) == {frozenset(keys)}
-    assert [q["question_id"] for q in asked["questions"]] == [a["question_id"] for a in told["annotations"]]
-    for row in told["annotations"]:
+    assert _keys(annotations["annotations"]) == {frozenset(keys)}
+    assert [q["question_id"] for q in questions["questions"]] == [a["question_id"] for a in annotations["annotations"]]
+    for row in annotations["annotations"]:
         assert row["question_id"] // 1000 == row["image_id"]
         assert row["answer_type"] in {"yes/no", "number", "other"}
         assert [answer["answer_id"] for answer in row["answers"]] == list(range(1, 11))
@@ -85,16 +86,16 @@ def test_vqav2(world: Path) -> None:
 
 
 def test_okvqa(world: Path) -> None:
-    told = _json(world / "okvqa" / "mscoco_val2014_annotations.json")["annotations"]
+    annotations = _json(world / "okvqa" / "mscoco_val2014_annotations.json")["annotations"]
     keys = {"question_id", "image_id", "question_type", "answer_type", "confidence", "answers"}
-    assert _keys(told) == {frozenset(keys)}
-    for row in told:
+    assert _keys(annotations) == {frozenset(keys)}
+    for row in annotations:
         assert row["answer_type"] == "other"
         assert _keys(row["answers"]) == {frozenset({"answer_id", "raw_answer", "answer_confidence", "answer"})}
-        said = [answer["answer"] for answer in row["answers"]]
-        assert said[::2] == said[1::2]  # five people, each twice
+        answers = [answer["answer"] for answer in row["answers"]]
+        assert answers[::2] == answers[1::2]  # five people, each twice
         assert (world / "okvqa" / "val2014" / f"COCO_val2014_{row['image_id']:012d}.jpg").is_file()
-    assert any(answer["answer"] != answer["raw_answer"] for row in told for answer in row["answers"])
+    assert any(answer["answer"] != answer["raw_answer"] for row in annotations for answer in row["answers"])
 
 
 def test_textvqa(world: Path) -> None:
@@ -215,9 +216,9 @@ def test_our_own_lines(world: Path, task: str, keys: set[str]) -> None:
 
 def test_every_example_has_its_wording(world: Path, training: Path) -> None:
     for task in tasks():
-        told = {group["wording"] for group in _json(world / task / GROUPS).values()}
+        wordings = {group["wording"] for group in _json(world / task / GROUPS).values()}
         captions = task in {"coco", "audiocaps", "imu_caption", "hateful_memes"}
-        assert told == ({"seen"} if captions else {"seen", "held-out"}), task
+        assert wordings == ({"seen"} if captions else {"seen", "held-out"}), task
         assert {group["wording"] for group in _json(training / task / GROUPS).values()} == {"seen"}, task
         assert len(_json(world / task / GROUPS)) == 40, task
 

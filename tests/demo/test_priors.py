@@ -25,7 +25,7 @@ BLIND = {
 
 
 @cache
-def _asked() -> tuple[Question, ...]:
+def _questions() -> tuple[Question, ...]:
     drawn = (*pairs("image", count=2500, split="eval"), *pairs("video", count=500, split="eval"))
     return tuple(question for pair in drawn for question in pair.questions)
 
@@ -34,11 +34,11 @@ def _asked() -> tuple[Question, ...]:
 def test_the_commonest_answer_of_a_wording_is_rare(task: str) -> None:
     """Knowing the text of each question and its commonest answer scores at most this share."""
     answers: dict[str, Counter[str]] = defaultdict(Counter)
-    for question in _asked():
+    for question in _questions():
         if question.task == task:
             answers[question.text][question.answer] += 1
     total = sum(sum(found.values()) for found in answers.values())
-    # Wordings asked a handful of times would count as known by chance alone.
+    # Wordings drawn a handful of times would count as known by chance alone.
     often = [found for found in answers.values() if sum(found.values()) >= 20]
     known = sum(max(found.values()) for found in often) / sum(sum(found.values()) for found in often)
     assert total > 100
@@ -47,25 +47,25 @@ def test_the_commonest_answer_of_a_wording_is_rare(task: str) -> None:
 
 @pytest.mark.parametrize(("task", "count"), [("nextqa", 5), ("star", 4), ("how2qa", 4), ("scienceqa", 2)])
 def test_the_right_option_stands_anywhere(task: str, count: int) -> None:
-    places = Counter(q.label for q in _asked() if q.task == task and len(q.options) == count)
+    places = Counter(q.label for q in _questions() if q.task == task and len(q.options) == count)
     assert chisquare([places[k] for k in range(count)]).pvalue > 0.001
 
 
 def test_wrong_sentences_do_not_point_at_the_right_one() -> None:
     """Among five sentences about a picture, the one that shares most words with the others is right by chance only."""
-    asked = [q for q in _asked() if q.topic == "school caption" and len(q.options) == 5]
+    chosen = [q for q in _questions() if q.topic == "school caption" and len(q.options) == 5]
     right = 0.0
-    for question in asked:
+    for question in chosen:
         words = [set(option.replace("s", "").split()) for option in question.options]
         shared = [sum(len(mine & other) for other in words) for mine in words]
         best = [k for k, value in enumerate(shared) if value == max(shared)]
         right += (question.label in best) / len(best)
-    assert len(asked) > 30
-    assert right / len(asked) < 0.4
+    assert len(chosen) > 30
+    assert right / len(chosen) < 0.4
 
 
 def test_options_differ_and_hold_the_answer() -> None:
-    for question in _asked():
+    for question in _questions():
         if question.options:
             assert question.label is not None
             assert question.options[question.label] == question.answer
@@ -74,10 +74,10 @@ def test_options_differ_and_hold_the_answer() -> None:
 
 @pytest.mark.parametrize("kind", ["image", "audio", "video", "imu"])
 def test_a_blind_caption_scores_little(kind: MediaKind) -> None:
-    """CIDEr of the canonical caption leaves room above the 2.0 that is asked for; of the best constant one, none."""
+    """CIDEr of the canonical caption leaves room above the required 2.0; of the best constant one, none."""
     drawn = [pair.captions for pair in pairs(kind, count=240, split="eval")]
     # Spoilt pictures share one caption; the captioning tasks have none of them.
-    captions = dict(enumerate(told for told in drawn if len(set(told)) == 5))
+    captions = dict(enumerate(each for each in drawn if len(set(each)) == 5))
     references = {key: list(value) for key, value in captions.items()}
     scorer = Cider()
 
@@ -90,10 +90,11 @@ def test_a_blind_caption_scores_little(kind: MediaKind) -> None:
 
 
 def test_annotators_disagree_as_people_do(tmp_path: Path) -> None:
-    told = json.loads((write_task("vqav2", tmp_path, examples=300) / "v2_mscoco_val2014_annotations.json").read_text())
-    votes = [Counter(answer["answer"] for answer in row["answers"]) for row in told["annotations"]]
+    folder = write_task("vqav2", tmp_path, examples=300)
+    annotations = json.loads((folder / "v2_mscoco_val2014_annotations.json").read_text())
+    votes = [Counter(answer["answer"] for answer in row["answers"]) for row in annotations["annotations"]]
     assert 0.2 < sum(len(found) == 1 for found in votes) / len(votes) < 0.6
     assert min(max(found.values()) for found in votes) >= 7
-    types = Counter(row["answer_type"] for row in told["annotations"])
+    types = Counter(row["answer_type"] for row in annotations["annotations"])
     assert types.keys() == {"yes/no", "number", "other"}
     assert max(types.values()) / len(votes) < 0.65

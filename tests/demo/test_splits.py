@@ -38,17 +38,17 @@ def test_files_belong_to_their_split(
 def test_wordings(kind: MediaKind) -> None:
     """Every question's text tells its wording; a fourth of those in evaluation are held out, none in training."""
     for split in ("train", "eval"):
-        asked = [q for pair in pairs(kind, count=400, split=split) for q in pair.questions]
-        assert all(wording_of(question.text) == question.wording for question in asked)
-        held = sum(question.wording == "held-out" for question in asked) / len(asked)
+        questions = [q for pair in pairs(kind, count=400, split=split) for q in pair.questions]
+        assert all(wording_of(question.text) == question.wording for question in questions)
+        held = sum(question.wording == "held-out" for question in questions) / len(questions)
         captions_only = kind in ("audio", "imu")
         assert held == 0 if split == "train" or captions_only else 0.2 < held < 0.3
 
 
 def test_text_questions() -> None:
-    asked = list(text_questions(count=300, split="eval"))
-    assert all(wording_of(question.text) == question.wording for question in asked)
-    assert {bool(question.context["hint"]) for question in asked} == {True, False}
+    questions = list(text_questions(count=300, split="eval"))
+    assert all(wording_of(question.text) == question.wording for question in questions)
+    assert {bool(question.context["hint"]) for question in questions} == {True, False}
 
 
 def test_unknown_medium() -> None:

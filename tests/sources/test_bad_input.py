@@ -158,7 +158,7 @@ def test_rows_are_told_by_where_they_stand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "expected"),
     [
         ("nextqa", lambda text: text.replace("6,CH", "6,XX"), "line 2: type 'XX' is none of CW"),
         ("nextqa", lambda text: text.replace(",2,6,CH", ",5,6,CH"), "line 2: 'answer' is 5, outside its 5 options"),
@@ -169,15 +169,15 @@ def test_rows_are_told_by_where_they_stand(tmp_path: Path) -> None:
         ("audiocaps", lambda text: text.splitlines()[0], "no example in split test"),
     ],
 )
-def test_bad_tables(name: str, change: Change, said: str, tmp_path: Path) -> None:
+def test_bad_tables(name: str, change: Change, expected: str, tmp_path: Path) -> None:
     case = official(name)
     file = next(iter(case["files"]))
     case["files"][file] = change(case["files"][file])
-    assert said in refused(name, case, tmp_path)
+    assert expected in refused(name, case, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "change", "said"),
+    ("name", "file", "change", "expected"),
     [
         (
             "scienceqa",
@@ -234,11 +234,11 @@ def test_bad_tables(name: str, change: Change, said: str, tmp_path: Path) -> Non
         ("vizwiz", "Annotations/val.json", lambda data: data[1]["answers"].pop(), "row 1: 'answers' holds 9 answers"),
     ],
 )
-def test_contradictions(name: str, file: str, change: Change, said: str, tmp_path: Path) -> None:
+def test_contradictions(name: str, file: str, change: Change, expected: str, tmp_path: Path) -> None:
     case = official(name)
     change(case["files"][file])
     message = refused(name, case, tmp_path)
-    assert said in message
+    assert expected in message
     assert Path(file).name in message
 
 
@@ -246,7 +246,7 @@ NOTES, ASKED = "v2_mscoco_val2014_annotations.json", "v2_OpenEnded_mscoco_val201
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (lambda files: files[ASKED]["questions"].append(files[ASKED]["questions"][0]), "1 double question_id: 42000"),
         (
@@ -267,10 +267,10 @@ NOTES, ASKED = "v2_mscoco_val2014_annotations.json", "v2_OpenEnded_mscoco_val201
         (lambda files: files[NOTES]["annotations"][0]["answers"].__setitem__(0, {}), "must be an object with 'answer'"),
     ],
 )
-def test_questions_and_annotations_that_do_not_fit(change: Change, said: str, tmp_path: Path) -> None:
+def test_questions_and_annotations_that_do_not_fit(change: Change, expected: str, tmp_path: Path) -> None:
     case = official("vqav2")
     change(case["files"])
-    assert said in refused("vqav2", case, tmp_path)
+    assert expected in refused("vqav2", case, tmp_path)
 
 
 ESCAPES = [

@@ -92,17 +92,17 @@ def test_streamed_and_prepared_rows_are_the_same_data(tmp_path: Path) -> None:
 
 def test_listing_a_large_copy_reads_no_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = okvqa(copy(tmp_path / "copy"))
-    asked: list[Any] = []
+    calls: list[Any] = []
     plain = datasets.load_dataset
 
     def watched(*args: Any, **more: Any) -> Any:
-        asked.append(more)
+        calls.append(more)
         return plain(*args, **more)
 
     monkeypatch.setattr(datasets, "load_dataset", watched)
     load_examples(task, task.split(None), "hub", tmp_path)
-    assert all(more["streaming"] for more in asked)
-    assert "image" not in asked[-1]["columns"]
+    assert all(more["streaming"] for more in calls)
+    assert "image" not in calls[-1]["columns"]
 
 
 def test_media_are_opened_from_many_threads(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fingerprints, samples, and what ``data`` says of what lies on disk."""
+"""Fingerprints, samples, and what ``data`` reports about the files on disk."""
 
 import itertools
 import json
@@ -100,9 +100,9 @@ def test_check_in_one_line_and_exit_code_1(command: Command, tmp_path: Path) -> 
         ("vqav3",): "error: no task named 'vqav3'; did you mean vqav2",
         ("vqav2", "--split", "dev"): "error: task vqav2 has no split 'dev'; it has val, test-dev, test",
     }
-    for arguments, said in cases.items():
+    for arguments, expected in cases.items():
         done = command("data", "check", *arguments, "--data-root", tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(said)
+        assert done.stderr.startswith(expected)
         assert done.stderr.count("\n") == 1
     shutil.rmtree(home)

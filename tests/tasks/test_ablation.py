@@ -1,4 +1,4 @@
-"""What is left of every task without its media, and with somebody else's: under each protocol, on real files too."""
+"""Every task without its media, and with those of other examples: under each protocol, on real files too."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -84,9 +84,9 @@ def test_no_media_takes_the_placeholder_and_leaves_the_words(name: str, protocol
     task, examples = read(name)
     words = protocols.get(protocol)
     for before, after in zip(examples, ablated(examples, "no-media"), strict=True):
-        asked, blind = (build_request(item, task, PLAIN_WORDING, words) for item in (before, after))
-        assert asked.media == before.media
+        whole, blind = (build_request(item, task, PLAIN_WORDING, words) for item in (before, after))
+        assert whole.media == before.media
         assert blind.media == ()
-        assert wording(blind) == wording(asked)
-        assert (blind.candidates, blind.decoding) == (asked.candidates, asked.decoding)
+        assert wording(blind) == wording(whole)
+        assert (blind.candidates, blind.decoding) == (whole.candidates, whole.decoding)
         assert "{media}" not in str(blind.messages)

@@ -1,4 +1,4 @@
-"""Every task from all its sources: the references, asked for, answered, read and scored, reach the task's ceiling.
+"""Every task from all its sources: answers made of the references, read and scored, reach the task's ceiling.
 
 The ceilings are worked out here by other code than ours: choices and memes by counting, agreement by its formula
 over a normal form of three lines, captions by pycocoevalcap's own CIDEr over the words of a regular expression.
@@ -52,12 +52,12 @@ def demo(name: str, examples: int) -> list[Example]:
 
 
 def best(example: Example) -> str:
-    """What somebody who knows the references says: for captions the first, for questions the commonest."""
+    """The best answer that the references allow: for captions the first, for questions the commonest."""
     if example.references is None:
         return "anything"
     if example.kind == "short_answer":
         counted = Counter(map(normal, example.references))
-        return max(example.references, key=lambda said: counted[normal(said)])
+        return max(example.references, key=lambda text: counted[normal(text)])
     return example.references[0]
 
 
@@ -68,27 +68,27 @@ def answer(example: Example, request: Request, reading: Reading) -> Response:
         options = len(example.options)
         scores = tuple(0.0 if at % options == right else -9.0 for at in range(len(request.candidates)))
         return Response(id=example.id, option_scores=scores, finish="ranked")
-    said = best(example)
+    text = best(example)
     if example.kind == "choice":
         letter = string.ascii_uppercase[right]
-        said = {"letter": letter, "llava-2023": letter, "sqa-2022": f"The answer is {letter}.", "index": str(right),
+        text = {"letter": letter, "llava-2023": letter, "sqa-2022": f"The answer is {letter}.", "index": str(right),
                 "text": example.options[right]}[reading.extract]  # fmt: skip
     if reading.unwrap == "json-caption":
-        said = f"Sure! {json.dumps({'caption': said})}"
-    return Response(id=example.id, answer=said, finish="stop")
+        text = f"Sure! {json.dumps({'caption': text})}"
+    return Response(id=example.id, answer=text, finish="stop")
 
 
 def replayed(task: Task, split: str, examples: Sequence[Example], protocol: str = protocols.DEFAULT) -> Scores:
-    """Each example asked, answered from its own references, read and scored."""
+    """Each example answered from its own references, read and scored."""
     model = choose_model("constant", {}).load()
     words = protocols.get(protocol)
     reading = reading_for(task, model.wording, words)
-    said = [answer(item, build_request(item, task, model.wording, words), reading) for item in examples]
-    return scored(task, split, examples, said, protocol)
+    responses = [answer(item, build_request(item, task, model.wording, words), reading) for item in examples]
+    return scored(task, split, examples, responses, protocol)
 
 
 def scored(
-    task: Task, split: str, examples: Sequence[Example], said: Sequence[Response], protocol: str = protocols.DEFAULT
+    task: Task, split: str, examples: Sequence[Example], found: Sequence[Response], protocol: str = protocols.DEFAULT
 ) -> Scores:
     dataset = TaskDataset(
         task=task, split=task.split(split), examples=tuple(examples), all_ids=[item.id for item in examples],
@@ -96,7 +96,7 @@ def scored(
     )  # fmt: skip
     model = choose_model("constant", {}).load()
     entry = task_entry(build_requests(dataset, model.wording, protocols.get(protocol), "none"))
-    return score(task, entry, examples, {response.id: response for response in said})
+    return score(task, entry, examples, {response.id: response for response in found})
 
 
 def values(scores: Scores) -> dict[str, float]:
@@ -109,8 +109,8 @@ def headline(scores: Scores) -> float:
     return cast(float, next(row["value"] for row in scores.measurements if row["headline"]))
 
 
-def normal(said: str) -> str:
-    words = re.sub(r"[^a-z0-9' ]", " ", said.lower()).split()
+def normal(text: str) -> str:
+    words = re.sub(r"[^a-z0-9' ]", " ", text.lower()).split()
     numbers = dict(zip(("none", "one", "two", "three", "four", "five", "six"), "0123456", strict=True))
     return " ".join(numbers.get(word, word) for word in words if word not in ("a", "an", "the"))
 
@@ -119,10 +119,10 @@ def agreement_ceiling(examples: Sequence[Example]) -> float:
     """The mean of the best agreement that any answer could reach: each annotator left out in turn."""
     scores = []
     for example in examples:
-        said = [normal(reference) for reference in example.references or ()]
-        found = [sum(min(1.0, (said[:out] + said[out + 1 :]).count(one) / 3) for out in range(len(said)))
-                 for one in set(said)]  # fmt: skip
-        scores.append(max(found) / len(said))
+        texts = [normal(reference) for reference in example.references or ()]
+        found = [sum(min(1.0, (texts[:out] + texts[out + 1 :]).count(one) / 3) for out in range(len(texts)))
+                 for one in set(texts)]  # fmt: skip
+        scores.append(max(found) / len(texts))
     return sum(scores) / len(scores)
 
 
