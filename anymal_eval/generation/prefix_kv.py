@@ -110,9 +110,7 @@ def writable(cache: Any) -> Any:
 
     Dynamic layers replace their tensors instead of changing them, so theirs need no copy.
     """
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
+    if not all(map(_is_dynamic, cache.layers)):
         return copy.deepcopy(cache)
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
@@ -124,8 +122,20 @@ def select_rows(cache: Any, rows: Sequence[int]) -> Any:
     import torch
 
     own = writable(cache)
-    own.batch_select_indices(torch.tensor(rows))  # on the CPU, because layers may lie on several devices
+    chosen = torch.tensor(rows)
+    for layer in own.layers:
+        if not _is_dynamic(layer):
+            layer.batch_select_indices(chosen)
+        elif layer.get_seq_length():  # ``index_select`` copies whole rows, which indexing does element by element
+            index = chosen.to(layer.keys.device)  # layers may lie on several devices
+            layer.keys, layer.values = layer.keys.index_select(0, index), layer.values.index_select(0, index)
     return own
+
+
+def _is_dynamic(layer: Any) -> bool:
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    return type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 def forward_parameters(model: Any) -> frozenset[str]:
