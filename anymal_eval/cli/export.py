@@ -91,6 +91,7 @@ def _reader(run: "StoredRun", data_root: Path, tasks_dir: tuple[Path, ...]) -> "
 
 
 def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, bool]) -> list[Path]:
+    from anymal_eval.paths import inside
     from anymal_eval.report.exports.eval_results import eval_results
     from anymal_eval.report.exports.evalai import evalai
     from anymal_eval.report.exports.every_eval_ever import every_eval_ever
@@ -108,7 +109,10 @@ def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, b
             files, messages = every_eval_ever(exported, samples=given[1])
     for line in messages:
         click.echo(line, err=True)
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / name, text)
-    return [folder / name for name in files]
+    # Only the first part may start with a dot: it is the format's own, such as .eval_results.
+    homes = {name: folder / name.partition("/")[0] for name in files}
+    places = {inside(homes[name], *name.split("/")[1:]): text for name, text in files.items()}
+    for file, text in places.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, text)
+    return list(places)

@@ -85,7 +85,7 @@ def rescore(
 
 def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_by: Path | None = None) -> FinishedRun:
     manifest = new_manifest(loaded)
-    root = out if out is not None else paths.runs() / manifest.run
+    root = out if out is not None else paths.inside(paths.runs(), manifest.run)
     with RunFolder(root) as folder, session(root, console) as one:
         try:
             generated = generate(loaded, manifest, folder, one, console)

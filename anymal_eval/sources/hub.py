@@ -17,6 +17,7 @@ from typing import Any
 
 from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media.location import ROW
+from anymal_eval.paths import inside
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.tables import Reader, Row
 from anymal_eval.task import DataFile, Split
@@ -182,7 +183,7 @@ def _cached_commit(name: str) -> str:
     # ``datasets`` keeps what it prepared under ORG___NAME/CONFIG/VERSION/COMMIT, and offline takes the newest.
     from datasets import config
 
-    home = Path(config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    home = inside(Path(config.HF_DATASETS_CACHE), name.replace("/", "___"))
     found = [folder for folder in home.glob("*/*/*") if COMMIT.fullmatch(folder.name)]
     if not found:
         raise MissingData(f"{name} is not in the cache ({home}) and HF_HUB_OFFLINE is set; load it once without")

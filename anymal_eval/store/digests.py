@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anymal_eval.codec import read_json, write_json_pretty
 from anymal_eval.errors import BadData, MissingData
+from anymal_eval.paths import inside
 from anymal_eval.store.atomic import write_atomic
 
 FILE = "digests.json"
@@ -36,13 +37,7 @@ def verify(root: Path, only: Iterable[str] | None = None) -> None:
         MissingData: there are no digests, or a file is missing.
         BadData: a file has changed since the run was scored.
     """
-    file = root / FILE
-    if not file.is_file():
-        raise MissingData(f"{root} holds no {FILE}: scoring has not finished; anymal-eval score {root}")
-    data = read_json(file)
-    known = data.get("sha256") if isinstance(data, dict) else None
-    if not isinstance(known, dict) or data.get("schema") != SCHEMA:
-        raise BadData(f"{file}: it must hold schema {SCHEMA} and the digests under sha256; anymal-eval score {root}")
+    known = read(root)
     for name in known if only is None else only:
         if not _exists(root, name):
             raise MissingData(f"{root / name} is missing; anymal-eval score {root} makes it again")
@@ -53,14 +48,31 @@ def verify(root: Path, only: Iterable[str] | None = None) -> None:
             )
 
 
+def read(root: Path) -> dict[str, str]:
+    """The digests of a run's files by name.
+
+    Raises:
+        MissingData: there are none.
+        BadData: the file is damaged.
+    """
+    file = root / FILE
+    if not file.is_file():
+        raise MissingData(f"{root} holds no {FILE}: scoring has not finished; anymal-eval score {root}")
+    data = read_json(file)
+    known = data.get("sha256") if isinstance(data, dict) else None
+    if not isinstance(known, dict) or data.get("schema") != SCHEMA:
+        raise BadData(f"{file}: it must hold schema {SCHEMA} and the digests under sha256; anymal-eval score {root}")
+    return known
+
+
 def content(root: Path, name: str) -> bytes:
     """A file's bytes, read from its compressed copy where only that exists.
 
     Raises:
-        BadData: the compressed copy is damaged.
+        BadData: the compressed copy is damaged, or the name leads out of the run.
         MissingData: neither exists.
     """
-    file, packed = root / name, root / f"{name}.gz"
+    file, packed = _places(root, name)
     if file.is_file():
         return file.read_bytes()
     if not packed.is_file():
@@ -71,8 +83,13 @@ def content(root: Path, name: str) -> bytes:
         raise BadData(f"{packed}: {error}; is the file whole?") from None
 
 
+def _places(root: Path, name: str) -> tuple[Path, Path]:
+    file = inside(root, *name.split("/"))
+    return file, inside(file.parent, f"{file.name}.gz")
+
+
 def _exists(root: Path, name: str) -> bool:
-    return (root / name).is_file() or (root / f"{name}.gz").is_file()
+    return any(file.is_file() for file in _places(root, name))
 
 
 def _digest(data: bytes) -> str:

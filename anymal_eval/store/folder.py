@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from anymal_eval.codec import encode, read_json, write_json, write_json_pretty
 from anymal_eval.errors import OtherRun
+from anymal_eval.paths import inside
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
@@ -90,15 +91,15 @@ class RunFolder:
 
     def responses(self, task: str) -> Path:
         """The file of one task's responses."""
-        return self.root / task / "responses.jsonl"
+        return inside(self.root, task, "responses.jsonl")
 
     def scores(self, task: str) -> Path:
         """The file of one task's scores, one row per example."""
-        return self.root / task / "scores.jsonl"
+        return inside(self.root, task, "scores.jsonl")
 
     def statistics(self, task: str) -> Path:
         """The file of the metrics' statistics over one task."""
-        return self.root / task / "statistics.npz"
+        return inside(self.root, task, "statistics.npz")
 
     def write_scores(self, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write one task's scores."""

@@ -12,7 +12,7 @@ from typing import Any
 from anymal_eval import fingerprint
 from anymal_eval.codec import decode, encode, read_json
 from anymal_eval.errors import BadData, OtherRun
-from anymal_eval.paths import PACKAGE
+from anymal_eval.paths import PACKAGE, safe_name
 from anymal_eval.version import __version__
 
 SCHEMA = 1
@@ -95,14 +95,19 @@ def read(file: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        BadData: it is damaged, or written by a newer version.
+        BadData: it is damaged, written by a newer version, or the run, a task or a split has no name for a path.
     """
     data = read_json(file)
     if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
         raise BadData(
             f"{file}: schema {data['schema']} is newer than this version knows ({SCHEMA}); update anymal_eval"
         )
-    return decode(Manifest, data, str(file))
+    manifest = decode(Manifest, data, str(file))
+    safe_name(manifest.run, f"{file}: run")
+    for task, entry in manifest.tasks.items():
+        safe_name(task, f"{file}: tasks")
+        safe_name(entry.split, f"{file}: tasks.{task}.split")
+    return manifest
 
 
 def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.errors import NeedsExtra
+from anymal_eval.paths import inside
 from anymal_eval.records import Example
 from anymal_eval.report.exports import Exported
 
@@ -36,7 +37,7 @@ def inspect_logs(exported: Exported, folder: Path) -> list[Path]:
     files = []
     for task in exported.tasks:
         entry = exported.entry(task)
-        file = folder / f"{exported.date:%Y-%m-%dT%H-%M-%S}_{task}-{entry.split}_{exported.slug}.eval"
+        file = inside(folder, f"{exported.date:%Y-%m-%dT%H-%M-%S}_{task}-{entry.split}_{exported.slug}.eval")
         log.write_eval_log(_log(log, exported, task), str(file))
         files.append(file)
     return files

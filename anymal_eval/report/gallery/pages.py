@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anymal_eval.paths import inside
 from anymal_eval.report.gallery import plots
 from anymal_eval.report.gallery.content import RIGHT_FROM, Report, TaskPage
 from anymal_eval.report.gallery.drawing import Plot, Words
@@ -40,7 +41,7 @@ def write_pages(folder: Path, report: Report) -> None:
         made = environment.get_template("task.html").render(
             root="../", page=page, plots=_task_plots(folder, page), states=_states(page), rows=_ordered(page)
         )
-        _write(folder / "tasks" / f"{page.name}.html", made)
+        _write(inside(folder, "tasks", f"{page.name}.html"), made)
     made = environment.get_template("index.html").render(
         root="", plots=_index_plots(folder, report), facts=_facts(report), rows=_summary(report)
     )

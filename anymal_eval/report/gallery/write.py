@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anymal_eval.errors import WrongUse
 from anymal_eval.media.reader import MediaReader
+from anymal_eval.paths import inside
 from anymal_eval.report.gallery.content import Report
 from anymal_eval.report.gallery.data_files import write_data
 from anymal_eval.report.gallery.drawing import styled
@@ -64,6 +65,6 @@ def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], N
     with MediaReader(open_media, timeout_s=media.timeout_s, processes=2) as reader:
         tags = MediaFiles(folder, reader, media.picture_side).write(references if media.copied else (), advance)
     for page in report.pages:
-        write_data(folder / "data" / page.name, page, tags)
+        write_data(inside(folder, "data", page.name), page, tags)
     with styled():
         write_pages(folder, report)
