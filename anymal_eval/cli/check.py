@@ -111,8 +111,7 @@ def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None)
 
 
 def _write(file: Path | None, make: Callable[[], str]) -> None:
-    from anymal_eval.store.atomic import write_atomic
+    from anymal_eval.store.atomic import write_user_file
 
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, make())
+        write_user_file(file, make())
