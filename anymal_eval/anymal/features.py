@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from anymal_eval.anymal.encoders import Encoder
 
 _LOG = logging.getLogger(__name__)
 _ABANDONED_S = 3600.0  # a draft this old is of a process that died
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
+_DRAFT = re.compile(r"([0-9a-f]{64}\.|tmp)\w{8}\.draft")  # an earlier version wrote tmp in place of the key
 _ROOM = 0.9  # pruning frees more than the excess, so that not every new entry prunes
 
 
@@ -98,7 +101,7 @@ class FeatureCache:
                 content = file.read_bytes()
             except FileNotFoundError:
                 continue  # pruned by another process meanwhile
-            if _open(content, file.stem) is None:
+            if _open(content, file.stem) is None and not _is_foreign(file):
                 bad.append(file)
                 if remove:
                     file.unlink(missing_ok=True)
@@ -112,7 +115,7 @@ class FeatureCache:
         """
         freed = 0
         with self._lock():
-            for draft in self.folder.glob("*/*.draft"):
+            for draft in self._named(_DRAFT):
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - draft.stat().st_mtime > _ABANDONED_S:
                         draft.unlink()
@@ -125,6 +128,8 @@ class FeatureCache:
             for _, size, file in sorted(facts):
                 if total - freed <= limit_bytes:
                     break
+                if _is_foreign(file):
+                    continue
                 file.unlink(missing_ok=True)
                 freed += size
             self._bytes = total - freed
@@ -145,11 +150,16 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def _entries(self) -> Iterator[Path]:
-        yield from sorted(self.folder.glob("??/*.safetensors"))
+        yield from (file for file in self._named(_ENTRY) if file.name.startswith(file.parent.name))
+
+    def _named(self, name: re.Pattern[str]) -> list[Path]:
+        """Files of the cache by their name. Others in the folder are the user's, and so is what a link leads to."""
+        found = (file for file in self.folder.glob("??/*") if name.fullmatch(file.name))
+        return sorted(file for file in found if not file.parent.is_symlink() and not file.is_symlink())
 
     def _write(self, file: Path, content: bytes) -> None:
         file.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=".draft", dir=file.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{file.stem}.", suffix=".draft", dir=file.parent)
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as out:
@@ -188,6 +198,20 @@ def _pack(features: Tensor, key: str) -> bytes:
     entry = json.dumps({"key": key, "sha256": hashlib.sha256(bare).hexdigest()})
     packed: bytes = save({"features": plain}, metadata={"entry": entry})
     return packed
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file is whole and clearly of another program; a damaged entry of this cache never is.
+
+    One damaged byte cannot change both the name of the tensor and that of the metadata.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return "features" not in set(opened.keys()) and "entry" not in (opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError):
+        return False
 
 
 def _open(content: bytes, key: str) -> Tensor | None:

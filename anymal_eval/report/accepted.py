@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from anymal_eval.codec import decode, read_json, write_json_pretty
 from anymal_eval.errors import IncompleteRun
+from anymal_eval.paths import inside
 from anymal_eval.report.comparison import measured_place
 from anymal_eval.report.pairing import task_run
 from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import accepted_runs
-from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.results import Results
 from anymal_eval.store.stored import StoredRun
 
 TABLES = Path("results") / "tables"
+INDEX = ".written.json"  # the names of the tables that were written; other files beside them are the user's
 LIKE = ("anymal-2023/2", "anymal-2023/4", "anymal-2023/5", "anymal-2023/6")
 
 
@@ -69,33 +72,49 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
 
 
 def write_tables(accepted: Path, tables: Path) -> list[Path]:
-    """Write the tables of the accepted runs into ``tables`` and delete other tables there.
+    """Write the tables of the accepted runs into ``tables`` and delete those written before that are of no run now.
 
     Returns:
         The files, in order.
+
+    Raises:
+        BadData: an accepted run or the index of the tables was edited.
+        StorageFull, WrongUse: no space, or no permission to write.
     """
     made = accepted_tables(accepted)
-    tables.mkdir(parents=True, exist_ok=True)
-    for old in _table_files(tables):
-        if old.name not in made:
-            old.unlink()
-    for name, text in made.items():
-        write_atomic(tables / name, text)
+    before = _written(tables)
+    with storage_errors(tables):
+        tables.mkdir(parents=True, exist_ok=True)
+        # Before any table, so that a process that is killed leaves none that the next one takes for the user's.
+        _write_index(tables, {*before, *made})
+        for name in before - made.keys():
+            inside(tables, name).unlink(missing_ok=True)
+        for name, text in made.items():
+            write_atomic(tables / name, text)
+        _write_index(tables, made)
     return [tables / name for name in made]
 
 
 def stale(accepted: Path, tables: Path) -> list[str]:
     """The problems of the files in ``tables``: missing, of no accepted run, or out of date."""
     made = accepted_tables(accepted)
-    found = {file.name: file.read_text(encoding="utf-8") for file in _table_files(tables)}
+    files = [inside(tables, name) for name in sorted({*_written(tables), *made})]
+    found = {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
     wrong = [f"{name} is missing" for name in made if name not in found]
     wrong += [f"{name} belongs to no accepted run" for name in found if name not in made]
     wrong += [f"{name} is stale" for name, text in made.items() if found.get(name, text) != text]
     return sorted(wrong)
 
 
-def _table_files(tables: Path) -> list[Path]:
-    return sorted(file for file in tables.glob("*") if file.suffix in SUFFIXES.values())
+def _written(tables: Path) -> set[str]:
+    """The names in the index that are names of tables; without an index, none."""
+    index = tables / INDEX
+    names = decode(list[str], read_json(index), str(index)) if index.is_file() else []
+    return {inside(tables, name).name for name in names if name.endswith(tuple(SUFFIXES.values()))}
+
+
+def _write_index(tables: Path, names: Iterable[str]) -> None:
+    write_atomic(tables / INDEX, write_json_pretty(sorted(names)))
 
 
 def _fitting(runs: list[Results], like: str) -> list[Results]:

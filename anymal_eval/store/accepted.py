@@ -119,7 +119,7 @@ def _recover(folder: Path) -> None:
             left[found[2]].add(found[1])
     for name in sorted(left["older"]):
         target = inside(folder, name)
-        if not target.exists():
+        if not target.exists() and _foreign(_beside(target, "older")) is None:
             _beside(target, "older").rename(target)
     for name in sorted(left["replaces"]):
         target = inside(folder, name)

@@ -224,7 +224,7 @@ def test_a_limit_drops_what_was_not_used_for_longest(tmp_path: Path) -> None:
     for age, key in enumerate(keys):
         os.utime(tmp_path / key[:2] / f"{key}.safetensors", (1_000 + age, 1_000 + age))
     assert cache.get(keys[0]) is not None  # used again: the newest now
-    draft = tmp_path / "00" / "dead.draft"
+    draft = tmp_path / "00" / f"{0:064x}.dead0000.draft"
     draft.write_bytes(b"x")
     os.utime(draft, (0, 0))
     freed = cache.prune(one * 4)

@@ -12,7 +12,7 @@ from anymal_eval.cli.accept import accept
 from anymal_eval.cli.check import check
 from anymal_eval.cli.table import table
 from anymal_eval.errors import BadData, IncompleteRun, OtherRun
-from anymal_eval.report.accepted import stale, write_tables
+from anymal_eval.report.accepted import INDEX, stale, write_tables
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import accepted_runs
 from anymal_eval.store.folder import BLIND
@@ -99,13 +99,16 @@ def test_tables_are_stale_after_any_change(scored: Scored, tmp_path: Path) -> No
     (tables / "accepted.md").write_text("other")
     (tables / "accepted.csv").unlink()
     (tables / "more.md").write_text("x")
+    index = tables / INDEX
+    index.write_text(json.dumps([*json.loads(index.read_text()), "more.md"]))
+    (tables / "of_the_user.md").write_text("x")
     assert stale(accepted, tables) == [
         "accepted.csv is missing",
         "accepted.md is stale",
         "more.md belongs to no accepted run",
     ]
     write_tables(accepted, tables)
-    assert sorted(file.name for file in tables.iterdir()) == names
+    assert sorted(file.name for file in tables.iterdir()) == sorted([*names, "of_the_user.md"])
 
 
 def test_the_tables_of_this_repository_are_current() -> None:

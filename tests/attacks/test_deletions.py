@@ -1,0 +1,147 @@
+"""Only what this package wrote is deleted or replaced; everything else is left, byte by byte."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from anymal_eval.anymal.features import FeatureCache
+from anymal_eval.report.accepted import INDEX
+from tests.attacks.conftest import Ended, listing
+
+Scored = Callable[..., Path]
+Anymal = Callable[..., Ended]
+RIGHT = np.ones((100, 1))
+
+
+def _foreign_folder(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+
+
+def _manifest_alone(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def _beside_the_run(folder: Path) -> None:
+    (folder / "vqav2" / "plot.png").write_text("mine")
+
+
+def _deep(folder: Path) -> None:
+    (folder / "vqav2" / "more").mkdir()
+
+
+def _other_folder(folder: Path) -> None:
+    (folder / "figures").mkdir()
+
+
+def _link(folder: Path) -> None:
+    (folder / "link").symlink_to(folder.parent)
+
+
+def _no_digests(folder: Path) -> None:
+    (folder / "digests.json").unlink()
+
+
+def _no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "change", [_foreign_folder, _beside_the_run, _deep, _other_folder, _link, _no_digests, _no_manifest]
+)
+@pytest.mark.parametrize("name", ["same", "another"])
+def test_an_accepted_run_with_other_files(
+    name: str, change: Callable[[Path], None], scored: Scored, anymal: Anymal, tmp_path: Path
+) -> None:
+    results, first = tmp_path / "results", scored("first", {"vqav2": RIGHT}, model="m")
+    second = first if name == "same" else scored("second", {"vqav2": RIGHT}, model="m")
+    assert anymal("accept", first, "--results", results).code == 0
+    (kept,) = (results / "accepted").glob("[!.]*")
+    change(kept)
+    before = listing(kept, first)
+    ended = anymal("accept", second, "--replace", "--results", results)
+    assert listing(kept, first) == before
+    if not (name == "another" and change is _no_manifest):  # without a manifest it is no accepted run at all
+        assert (ended.code, len(ended.lines)) == (1, 1)
+
+
+@pytest.mark.parametrize("change", [_foreign_folder, _manifest_alone])
+@pytest.mark.parametrize("what", ["{name}", ".{name}.older", ".{name}.draft", ".{name}.removed", ".other.draft"])
+def test_a_folder_in_the_place_of_an_accepted_run(
+    what: str, change: Callable[[Path], None], scored: Scored, anymal: Anymal, tmp_path: Path
+) -> None:
+    run, results = scored("run", {"vqav2": RIGHT}), tmp_path / "results"
+    name = json.loads((run / "manifest.json").read_text())["run"]
+    there = results / "accepted" / what.format(name=name)
+    there.mkdir(parents=True)
+    change(there)
+    (there / "deep").mkdir()
+    (there / "deep" / "work.txt").write_text("mine")
+    before = listing(there)
+    ended = anymal("accept", run, "--results", results)
+    assert (ended.code, len(ended.lines)) == (1, 1)
+    assert listing(there) == before
+
+
+def test_tables_of_the_user(scored: Scored, anymal: Anymal, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    tables = results / "tables"
+    tables.mkdir(parents=True)
+    for name in ("paper.tex", "notes.md", "data.csv", "page.html", "anymal-2023-table-9.md", "ours.md"):
+        (tables / name).write_text("years of work")
+    before = listing(tables)
+    assert anymal("accept", scored("run", {"vqav2": RIGHT}), "--results", results).code == 0
+    assert listing(tables).items() >= before.items()
+    index = tables / INDEX
+    index.write_text(json.dumps([*json.loads(index.read_text()), "ours.md"]))
+    assert anymal("accept", scored("run2", {"vqav2": RIGHT}), "--replace", "--results", results).code == 0
+    del before[str(tables / "ours.md")]
+    after = listing(tables)
+    assert after.items() >= before.items()
+    assert str(tables / "ours.md") not in after
+    assert "ours.md" not in json.loads(index.read_text())
+
+
+@pytest.mark.parametrize("forged", [["../precious/thesis.tex"], ["{precious}/thesis.tex"], {"a": 1}, [1], "x"], ids=str)
+def test_a_forged_index(forged: object, scored: Scored, anymal: Anymal, tmp_path: Path, precious: Path) -> None:
+    tables = tmp_path / "results" / "tables"
+    tables.mkdir(parents=True)
+    (tables / INDEX).write_text(json.dumps(forged).replace("{precious}", str(precious)))
+    before = listing(precious, tables)
+    ended = anymal("accept", scored("run", {"vqav2": RIGHT}), "--results", tmp_path / "results")
+    assert (ended.code, len(ended.lines)) == (1, 1)
+    assert listing(precious, tables) == before
+
+
+def test_features_of_others(anymal: Anymal, tmp_path: Path, precious: Path) -> None:
+    folder = tmp_path / "features"
+    cache = FeatureCache(folder)
+    keys = [f"{at:02x}" + "0" * 62 for at in range(4)]
+    for key in keys:
+        cache.put(key, torch.zeros(100, 100))
+    ours = sorted(folder.glob("??/*.safetensors"))
+    (folder / "ab").mkdir()
+    for name in ("model.safetensors", "adapter.safetensors", "old.draft", "x" * 64 + ".safetensors"):
+        (folder / "ab" / name).write_bytes(b"years of work")
+    (folder / "00" / ("ff" + "0" * 62 + ".safetensors")).write_bytes(b"not in its folder")
+    save_file({"weight": torch.ones(200, 200)}, folder / "ab" / ("ab" + "0" * 62 + ".safetensors"))
+    (precious / ("cd" + "0" * 62 + ".safetensors")).write_bytes(b"behind a link")
+    (folder / "cd").symlink_to(precious)
+    (folder / "ab" / ("ab" + "1" * 62 + ".safetensors")).symlink_to(precious / "thesis.tex")
+    for path in folder.glob("ab/*"):
+        os.utime(path, (0, 0))
+    before = {path: found for path, found in listing(folder, precious).items() if Path(path) not in ours}
+    content = bytearray(ours[1].read_bytes())
+    content[-1] ^= 1
+    ours[1].write_bytes(content)
+    assert anymal("features", "verify", "--features", folder, "--repair").code == 1
+    assert [file for file in ours if file.exists()] == [ours[0], *ours[2:]]
+    assert listing(folder, precious).items() >= before.items()
+    assert anymal("features", "prune", "--features", folder, "--max-size", "0").code == 0
+    assert not [file for file in ours if file.exists()]
+    assert listing(folder, precious).items() >= before.items()
