@@ -21,7 +21,7 @@ from anymal_eval.anymal.model import AnyMAL, create, create_encoders
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.transformers_folder import read_json
 from anymal_eval.checkpoints.weights import fill_module, read_tensors
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, WrongUse
 
 FORMAT = 1
 CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
@@ -37,9 +37,11 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
 
     Raises:
         OSError: there is no space, or no right to write; an older checkpoint stays whole.
+        WrongUse: the folder holds other files and no checkpoint.
     """
     from safetensors.torch import save as pack
 
+    require_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -63,6 +65,17 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def require_replaceable(folder: Path) -> None:
+    """Ensure that a folder, and what a killed :func:`save` left beside it, may be replaced.
+
+    Raises:
+        WrongUse: it holds other files and no checkpoint.
+    """
+    for each in (folder, folder.with_name(f".{folder.name}.older")):
+        if each.exists() and not (each / PROJECTORS).is_file() and (not each.is_dir() or any(each.iterdir())):
+            raise WrongUse(f"{each} holds other files and no checkpoint of a network; move it away")
 
 
 def load(

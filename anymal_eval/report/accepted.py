@@ -109,12 +109,12 @@ def stale(accepted: Path, tables: Path) -> list[str]:
 def _written(tables: Path) -> set[str]:
     """The names in the index that are names of tables; without an index, none."""
     index = tables / INDEX
-    names = decode(list[str], read_json(index), str(index)) if index.is_file() else []
+    names = decode(dict[str, list[str]], read_json(index), str(index)).get("tables", []) if index.is_file() else []
     return {inside(tables, name).name for name in names if name.endswith(tuple(SUFFIXES.values()))}
 
 
 def _write_index(tables: Path, names: Iterable[str]) -> None:
-    write_atomic(tables / INDEX, write_json_pretty(sorted(names)))
+    write_atomic(tables / INDEX, write_json_pretty({"tables": sorted(names)}))
 
 
 def _fitting(runs: list[Results], like: str) -> list[Results]:

@@ -100,7 +100,8 @@ def _beside(target: Path, what: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    with storage_errors(folder), (folder / ".lock").open("w") as lock:
+    # Beside the folder, which holds accepted runs alone and is tracked.
+    with storage_errors(folder), folder.with_name(f".{folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

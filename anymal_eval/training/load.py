@@ -64,6 +64,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         NeedsExtra: a reporter is not installed.
         OtherRun: ``out`` holds another training.
         BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
+        WrongUse: the folder of the new checkpoint holds other files.
     """
     out, recipe = resolved.plan.out, resolved.recipe
     out.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         rank=arguments.process_index,
         processes=arguments.world_size,
     )
+    checkpoint.require_replaceable(out / CHECKPOINT)
     before, identity = record.read(out), _identity(resolved, partition)
     record.require_same(out, before, identity, unknown="start")
     with quiet():

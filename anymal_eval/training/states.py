@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.store.atomic import storage_errors
 
 TRAINED, POSITION = "trained.safetensors", "position_{}.json"
@@ -63,14 +63,21 @@ def draft(folder: Path, step: int) -> Iterator[Path]:
 def delete_drafts(folder: Path) -> None:
     """Delete what processes that died left unfinished."""
     for unfinished in folder.glob(f".{_PREFIX}*.draft"):
-        shutil.rmtree(unfinished)
+        if _is_ours(unfinished):
+            shutil.rmtree(unfinished)
 
 
 def publish(unfinished: Path, step: int, keep: int) -> None:
-    """Give a draft its name, and delete the oldest states beyond ``keep``; 0 keeps all."""
+    """Give a draft its name, and delete the oldest states beyond ``keep``; 0 keeps all.
+
+    Raises:
+        WrongUse: a folder of that name holds something else.
+    """
     folder = unfinished.parent
     final = folder / f"{_PREFIX}{step}"
     if final.exists():
+        if not _is_ours(final):
+            raise WrongUse(f"{final} holds other files and no state of a training; move it away")
         shutil.rmtree(final)
     os.replace(unfinished, final)
     handle = os.open(folder, os.O_RDONLY)
@@ -78,8 +85,16 @@ def publish(unfinished: Path, step: int, keep: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    for old in states(folder)[:-keep] if keep else []:
+    for old in [each for each in states(folder) if _is_ours(each)][:-keep] if keep else []:
         shutil.rmtree(old)
+
+
+def _is_ours(state: Path) -> bool:
+    """Whether a folder is a state, or the start of one: each process writes its position first."""
+    if state.is_symlink() or not state.is_dir():
+        return False
+    files = list(state.iterdir())
+    return not any(file.is_dir() for file in files) and (not files or any(state.glob(POSITION.format("*"))))
 
 
 def write(file: Path, content: bytes | memoryview) -> None:

@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.features import FeatureCache
+from anymal_eval.errors import WrongUse
 from anymal_eval.report.accepted import INDEX
+from anymal_eval.training import states
 from tests.attacks.conftest import Ended, listing
 
 Scored = Callable[..., Path]
@@ -98,16 +101,27 @@ def test_tables_of_the_user(scored: Scored, anymal: Anymal, tmp_path: Path) -> N
     assert anymal("accept", scored("run", {"vqav2": RIGHT}), "--results", results).code == 0
     assert listing(tables).items() >= before.items()
     index = tables / INDEX
-    index.write_text(json.dumps([*json.loads(index.read_text()), "ours.md"]))
+    index.write_text(json.dumps({"tables": [*json.loads(index.read_text())["tables"], "ours.md"]}))
     assert anymal("accept", scored("run2", {"vqav2": RIGHT}), "--replace", "--results", results).code == 0
     del before[str(tables / "ours.md")]
     after = listing(tables)
     assert after.items() >= before.items()
     assert str(tables / "ours.md") not in after
-    assert "ours.md" not in json.loads(index.read_text())
+    assert "ours.md" not in json.loads(index.read_text())["tables"]
 
 
-@pytest.mark.parametrize("forged", [["../precious/thesis.tex"], ["{precious}/thesis.tex"], {"a": 1}, [1], "x"], ids=str)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"tables": ["../precious/thesis.tex"]},
+        {"tables": ["{precious}/thesis.tex"]},
+        {"a": 1},
+        {"tables": [1]},
+        [1],
+        "x",
+    ],
+    ids=str,
+)
 def test_a_forged_index(forged: object, scored: Scored, anymal: Anymal, tmp_path: Path, precious: Path) -> None:
     tables = tmp_path / "results" / "tables"
     tables.mkdir(parents=True)
@@ -145,3 +159,50 @@ def test_features_of_others(anymal: Anymal, tmp_path: Path, precious: Path) -> N
     assert anymal("features", "prune", "--features", folder, "--max-size", "0").code == 0
     assert not [file for file in ours if file.exists()]
     assert listing(folder, precious).items() >= before.items()
+
+
+def test_states_of_a_training(tmp_path: Path) -> None:
+    steps = tmp_path / "steps"
+    foreign = [steps / "checkpoint-1", steps / "checkpoint-2", steps / ".checkpoint-3.draft", steps / "checkpoint-9"]
+    for folder in foreign:
+        (folder / "sub").mkdir(parents=True)
+        (folder / "model.bin").write_bytes(b"years of work")
+    (foreign[1] / "position_0.json").write_text("{}")
+    before = listing(*foreign)
+    states.delete_drafts(steps)
+    for step in (4, 5, 6):
+        with states.draft(steps, step) as draft:
+            states.write(draft / states.POSITION.format(0), b"{}")
+        states.publish(draft, step, keep=1)
+    assert listing(*foreign) == before
+    assert [state.name for state in states.states(steps)] == [
+        "checkpoint-1", "checkpoint-2", "checkpoint-6", "checkpoint-9"
+    ]  # fmt: skip
+    with states.draft(steps, 9) as draft, pytest.raises(WrongUse, match="holds other files"):
+        states.publish(draft, 9, keep=1)
+    assert listing(*foreign) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoint", ".checkpoint.older"])
+def test_a_folder_in_the_place_of_a_checkpoint(name: str, tmp_path: Path, precious: Path) -> None:
+    precious.rename(tmp_path / name)
+    before = listing(tmp_path)
+    with pytest.raises(WrongUse, match="holds other files"):
+        checkpoint.require_replaceable(tmp_path / "checkpoint")
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["gallery", ".gallery.draft", ".gallery.older"])
+def test_a_folder_in_the_place_of_a_report(name: str, tmp_path: Path, precious: Path, anymal: Anymal) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ANYMAL_EVAL_CACHE", str(cache))
+        ended = anymal("run", "--tasks", "vqav2", "--model", "constant", "-o", "says=red", "--data", "demo",
+                       "--demo-examples", 6, "--out", run)  # fmt: skip
+        assert ended.code == 0, ended.lines
+        precious.rename(tmp_path / name)
+        before = listing(tmp_path)
+        ended = anymal("report", run, "--out", tmp_path / "gallery", "--media", "none")
+        assert ended.code == 1, ended.lines
+        assert "holds other files and no report" in ended.lines[-1]
+        assert listing(tmp_path) == before

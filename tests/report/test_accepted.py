@@ -100,7 +100,7 @@ def test_tables_are_stale_after_any_change(scored: Scored, tmp_path: Path) -> No
     (tables / "accepted.csv").unlink()
     (tables / "more.md").write_text("x")
     index = tables / INDEX
-    index.write_text(json.dumps([*json.loads(index.read_text()), "more.md"]))
+    index.write_text(json.dumps({"tables": [*json.loads(index.read_text())["tables"], "more.md"]}))
     (tables / "of_the_user.md").write_text("x")
     assert stale(accepted, tables) == [
         "accepted.csv is missing",

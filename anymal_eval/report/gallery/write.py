@@ -44,18 +44,24 @@ def write_report(folder: Path, report: Report, media: Media, advance: Callable[[
         WrongUse: the folder holds other files.
         StorageFull: no space; an older report is unchanged.
     """
-    if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise WrongUse(f"{folder} holds other files and no report; choose another --out")
-    draft = folder.with_name(f".{folder.name}.draft")
+    draft, older = (folder.with_name(f".{folder.name}.{what}") for what in ("draft", "older"))
+    for each in (folder, draft, older):
+        if each.exists() and not (each / MARK).is_file() and (not each.is_dir() or any(each.iterdir())):
+            raise WrongUse(f"{each} holds other files and no report; choose another --out")
     with storage_errors(folder):
+        if older.exists() and not folder.exists():
+            older.rename(folder)  # a process was killed between the two renames below
+        shutil.rmtree(older, ignore_errors=True)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
             _fill(draft, report, media, advance)
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                folder.rename(older)
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
