@@ -1,9 +1,17 @@
 """``anymal-eval``: finds the command, and turns every error into one line and an exit code."""
 
 import ast
+import atexit
+import contextlib
 import importlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -13,6 +21,7 @@ from anymal_eval.version import __version__
 WRONG_USE = 1
 OUR_FAULT = 70
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class OneFileEach(click.Group):
@@ -53,34 +62,98 @@ def cli() -> None:
     anymal-eval run --tasks coco --model replay:captions.json --data-root DIR
 
     Exit codes: 0 done, 1 wrong use or missing data, 2 the run has errors or is incomplete, 3 check found a
-    regression, 4 check could not tell, 70 a fault of ours, 130 interrupted.
+    regression, 4 check could not tell, 70 a fault of ours, 130, 143, 129 interrupted by
+    Ctrl-C, SIGTERM, SIGHUP.
     """
+
+
+class Interruption:
+    """Turns the first of ``SIGNALS`` into a KeyboardInterrupt, so that a command ends as after Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.exit_code = INTERRUPTED
+        """128 and the number of the signal."""
+        self.came = False
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle the signals; those that are ignored (``nohup``) stay ignored. Other threads than the main one cannot.
+
+        After a signal the handlers stay: the process is about to end, and a further signal must not change its code.
+        """
+        own = threading.current_thread() is threading.main_thread()
+        before = {each: signal.getsignal(each) for each in SIGNALS if own}
+        before = {each: handler for each, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+        for each in before:
+            signal.signal(each, self._handle)
+        try:
+            yield
+        finally:
+            if not self.came:
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+
+    def exit(self) -> NoReturn:
+        """Print that the command was interrupted, and exit."""
+        try:
+            click.echo("interrupted", err=True)
+            sys.stdout.flush()
+        except OSError:
+            # The terminal is gone, or the reader of a pipe; Python would exit with 120 where it cannot flush.
+            os._exit(self.exit_code)
+        sys.exit(self.exit_code)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.came:
+            # Every answer and every saved state is on disk before; what remains is to close workers and threads.
+            with contextlib.suppress(OSError):
+                os.write(2, b"interrupted again: ended at once; the same command resumes from what is written\n")
+            os._exit(self.exit_code)
+        self.came, self.exit_code = True, 128 + number
+        atexit.register(_ignore_signals)
+        raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    # Python restores the default action, death by signal, while it shuts down.
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 def main() -> None:
     """Run the command line and exit."""
+    interruption = Interruption()
     try:
-        code = cli.main(standalone_mode=False)
-    except AnyMALEvalError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(WRONG_USE)
-    except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        sys.exit(WRONG_USE)
+        with interruption.handled():
+            code = cli.main(standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
+        interruption.exit()
+    except Exception as error:  # noqa: BLE001  # every error ends in a line or a traceback, and an exit code
+        # A terminal that is gone fails each line that is printed after the signal.
+        if interruption.came:
+            interruption.exit()
+        sys.exit(_report(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Print an error, and return its exit code."""
+    if isinstance(error, AnyMALEvalError):
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return WRONG_USE
+    if isinstance(error, click.ClickException):
+        click.echo(f"error: {error.format_message()}", err=True)
+        return WRONG_USE
+    if isinstance(error, BrokenPipeError):
         # The reader of our output (``| head``) has left: that is its right.
         sys.stderr.close()
-        sys.exit(0)
-    except Exception:  # noqa: BLE001  # the last line of defence: it prints the traceback and exits with 70
-        import traceback
+        return 0
+    import traceback
 
-        traceback.print_exc()
-        click.echo("this is a fault of anymal_eval or of a plug-in; please report it with the lines above", err=True)
-        sys.exit(OUR_FAULT)
-    sys.exit(code if isinstance(code, int) else 0)
+    traceback.print_exception(error)
+    click.echo("this is a fault of anymal_eval or of a plug-in; please report it with the lines above", err=True)
+    return OUR_FAULT

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -139,6 +141,7 @@ def _start(cluster: Cluster) -> Any:
         raise NeedsExtra("--engine ray needs Ray: pip install 'anymal_eval[ray]'") from None
     if cluster.address is not None:
         _check_reachable(cluster.address)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     own: dict[str, Any] = {"num_cpus": max(cluster.workers, os.cpu_count() or 1), "object_store_memory": STORE_BYTES}
     try:
         ray.init(
@@ -150,6 +153,8 @@ def _start(cluster: Cluster) -> Any:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise WrongUse(f"--address {cluster.address}: no Ray cluster can be used: {error}".splitlines()[0]) from None
+    if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler would exit with 1, and without a word
     return ray
 
 

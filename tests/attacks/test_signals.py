@@ -1,0 +1,152 @@
+"""SIGINT, SIGTERM and SIGHUP: what is done is kept, one line says how to resume, and the exit code names the signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from anymal_eval.anymal import tiny
+from anymal_eval.anymal.checkpoint import PROJECTORS
+from anymal_eval.cli.main import Interruption, cli
+from tests.cli import test_interrupted as interrupted
+from tests.cli.test_interrupted import COUNT, answered, arguments, same_bytes
+from tests.conftest import ROOT, Command
+from tests.training.conftest import write_data
+
+data = interrupted.data
+ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def start(given: Sequence[object], *before: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "anymal_eval", *map(str, given)],
+        cwd=ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def wait_for_answers(process: "subprocess.Popen[str]", out: Path, count: int = 1) -> None:
+    while answered(out) < count and process.poll() is None:
+        time.sleep(0.005)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_run_resumes(number: signal.Signals, code: int, tmp_path: Path, data: Path, command: Command) -> None:
+    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+    out = tmp_path / "stopped"
+    process = start(arguments(data, out, seconds=0.05))
+    wait_for_answers(process, out)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert f"the same command with --out {out} resumes it" in said
+    assert said.endswith("interrupted\n")
+    assert "Traceback" not in said
+    assert 0 < answered(out) < COUNT
+    assert json.loads((out / "timings.json").read_text())["sessions"]
+    assert command(*arguments(data, out)).returncode == 0
+    same_bytes(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_two_quick_signals(number: signal.Signals, code: int, tmp_path: Path, data: Path, command: Command) -> None:
+    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+    out = tmp_path / "stopped"
+    # The second signal comes at another moment of the first one's work each time, and may come too late.
+    for delay in (0.0, 0.001, 0.01, 0.05):
+        process = start(arguments(data, out, seconds=0.05))
+        wait_for_answers(process, out, answered(out) + 1)
+        process.send_signal(number)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == code, said
+        assert "resumes" in said
+        assert "Traceback" not in said
+    assert command(*arguments(data, out)).returncode == 0
+    same_bytes(tmp_path / "whole", out)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, data: Path) -> None:
+    out = tmp_path / "run"
+    process = start(arguments(data, out, seconds=0.01), "nohup")
+    wait_for_answers(process, out)
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert answered(out) == COUNT
+
+
+def test_a_run_with_ray_resumes(tmp_path: Path, data: Path, command: Command) -> None:
+    pytest.importorskip("ray")
+    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+    out = tmp_path / "stopped"
+    process = start([*arguments(data, out, seconds=0.05), "--engine", "ray", "--workers", 1])
+    wait_for_answers(process, out)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert f"the same command with --out {out} resumes it" in said
+    assert 0 < answered(out) < COUNT
+    assert command(*arguments(data, out)).returncode == 0
+    same_bytes(tmp_path / "whole", out)
+
+
+def test_a_terminal_that_closes(tmp_path: Path, data: Path, command: Command) -> None:
+    out = tmp_path / "run"
+    master, slave = os.openpty()
+    begin = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from anymal_eval.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin, *arguments(data, out, seconds=0.02)],
+        cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, env=ENVIRONMENT, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    while answered(out) == 0 and process.poll() is None:
+        time.sleep(0.01)
+    os.close(master)  # the kernel sends SIGHUP, and every line that is printed fails
+    assert process.wait(timeout=60) == 129
+    assert 0 < answered(out) < COUNT
+    assert command(*arguments(data, out)).returncode == 0
+
+
+def test_a_training_resumes(tmp_path: Path) -> None:
+    tiny.write(tmp_path)
+    (tmp_path / "data").mkdir()
+    write_data(tmp_path / "data")
+
+    def given(out: str) -> list[str]:
+        return [
+            "train", "align", str(tmp_path / "checkpoint"), "--data", f"pairs:{tmp_path / 'data' / 'pairs.jsonl'}",
+            "--steps", "16", "--batch-size", "4", "--learning-rate", "1e-3", "--device", "cpu", "--log-every", "1",
+            "--save-every", "4", "--out", str(tmp_path / out),
+        ]  # fmt: skip
+
+    process = start(given("stopped"))
+    while not (tmp_path / "stopped" / "steps" / "checkpoint-4").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert f"the same command resumes from the last state in {tmp_path / 'stopped'}" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "stopped" / "checkpoint").exists()
+    for out in ("stopped", "whole"):
+        done = CliRunner().invoke(cli, given(out))
+        assert done.exit_code == 0, done.output
+    files = [tmp_path / out / "checkpoint" / PROJECTORS for out in ("stopped", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_handlers_are_there_only_while_a_command_runs() -> None:
+    before = [signal.getsignal(number) for number, _ in ENDINGS]
+    with Interruption().handled():
+        assert all(signal.getsignal(number) not in before for number, _ in ENDINGS)
+    assert [signal.getsignal(number) for number, _ in ENDINGS] == before
