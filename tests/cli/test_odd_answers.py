@@ -114,7 +114,7 @@ def test_a_headline_without_examples_is_told(tmp_path: Path, command: Command) -
     (tmp_path / "data/scienceqa/problems.json").write_text('{"7": {}, "8": {}, "7": {}}')
     done = command(*base, "-o", "field=outputs", "--out", tmp_path / "other")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "problems.json: 1 keys stand in one object more than once: 7" in done.stderr
+    assert "problems.json: 1 keys are in one object more than once: 7" in done.stderr
 
 
 def test_half_a_character_in_the_data_is_refused_by_row(tmp_path: Path, command: Command) -> None:

@@ -109,7 +109,13 @@ class Client:
 
     def complete(self, requests: Sequence[tuple[Request, Mapping[str, Any]]]) -> list[Response | RequestFailed]:
         """Send requests, ``concurrency`` at once; responses or failures in the order of the requests."""
-        return self._runner.run(self._complete_all(requests))
+        try:
+            return self._runner.run(self._complete_all(requests))
+        except KeyboardInterrupt:
+            # A signal's handler raises it from inside the loop and leaves the tasks pending: closing the client under
+            # them would turn each into an error of its own.
+            self._runner.run(_cancel_pending())
+            raise
 
     def close(self) -> None:
         """Close all connections. May be called again."""
@@ -238,3 +244,10 @@ def _retry_after(header: str) -> float:
     except ValueError:
         return 0.0
     return max(0.0, (then.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+async def _cancel_pending() -> None:
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
