@@ -68,13 +68,11 @@ def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
 
 
 def _bases(run: "StoredRun", against: str | None, accepted: Path) -> "tuple[str, Mapping[str, StoredRun]]":
-    from anymal_eval.store.accepted import find
-    from anymal_eval.store.stored import open_run
+    from anymal_eval.store.accepted import base_runs, find
 
-    if against is not None and Path(against).exists():
-        base = open_run(Path(against))
-        return against, dict.fromkeys(base.manifest.tasks, base)
-    name = against if against is not None else str(run.manifest.identity["model"])
+    if against is not None:
+        return against, base_runs(against, run.manifest, accepted)
+    name = str(run.manifest.identity["model"])
     return name, find(name, run.manifest, accepted)
 
 

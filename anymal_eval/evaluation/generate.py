@@ -24,9 +24,10 @@ from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
 
 if TYPE_CHECKING:
+    from anymal_eval.engine import EngineSettings, Sink
     from anymal_eval.evaluation.console import Console
     from anymal_eval.models import Model
-    from anymal_eval.records import Response
+    from anymal_eval.records import Request, Response
 
 TIMINGS = "timings.json"  # apart from the results, which are the same bytes however a run went
 
@@ -142,7 +143,7 @@ def session(root: Path, console: Console) -> Iterator[Session]:
             console.message(f"{one.answers} answers in {wall:.1f} s{': ' if parts else ''}{parts}")
 
 
-def run_requests(requests: Sequence[Any], model: Model, sink: Any, settings: Any, clock: Clock) -> None:
+def run_requests(requests: Sequence[Request], model: Model, sink: Sink, settings: EngineSettings, clock: Clock) -> None:
     """Answer requests by the engine that the model was loaded for."""
     if isinstance(model, Workers):
         model.run_requests(requests, sink, settings, clock)

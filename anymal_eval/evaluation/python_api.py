@@ -13,7 +13,7 @@ from anymal_eval.evaluation.run_object import Run as Run
 from anymal_eval.evaluation.run_object import RunComparison as RunComparison
 from anymal_eval.report.policy import Policy, read_policy
 from anymal_eval.report.regression import check
-from anymal_eval.store.accepted import ACCEPTED, find
+from anymal_eval.store.accepted import ACCEPTED, base_runs
 from anymal_eval.store.stored import open_run
 
 if TYPE_CHECKING:
@@ -83,9 +83,5 @@ def compare(
     """
     stored = open_run(run.root if isinstance(run, Run) else Path(run))
     name = str(against.root if isinstance(against, Run) else against)
-    if Path(name).exists():
-        base = open_run(Path(name))
-        bases = dict.fromkeys(base.manifest.tasks, base)
-    else:
-        bases = dict(find(name, stored.manifest, accepted))
+    bases = base_runs(name, stored.manifest, accepted)
     return RunComparison(check(stored, bases, name, read_policy(Path(policy)) if policy else Policy(), {}))

@@ -21,7 +21,7 @@ from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import Check, check
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
-from anymal_eval.store.accepted import find
+from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Results
@@ -127,11 +127,8 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun) -> dict[str, Request]
 
 def _base(run: StoredRun, base: tuple[str, str], accepted: Path) -> _ReportedRun:
     named, label = base
-    if Path(named).exists():
-        opened = open_run(Path(named))
-        runs: Mapping[str, StoredRun] = dict.fromkeys(opened.manifest.tasks, opened)
-    else:
-        runs, label = find(named, run.manifest, accepted), named
+    runs = base_runs(named, run.manifest, accepted)
+    label = label if Path(named).exists() else named
     return _ReportedRun(label=label, runs=runs, check=check(run, runs, label, Policy(), {}))
 
 

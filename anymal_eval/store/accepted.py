@@ -208,6 +208,14 @@ def _listed(folder: Path) -> list[StoredRun]:
     return [StoredRun(found[name]) for name in sorted(found)]
 
 
+def base_runs(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun]:
+    """The runs to compare with, by task: a run folder, or a model's accepted runs as :func:`find` gives them."""
+    if not Path(name).exists():
+        return find(name, like, folder)
+    base = open_run(Path(name))
+    return dict.fromkeys(base.manifest.tasks, base)
+
+
 def find(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun]:
     """The accepted run of a model for each task, under the conditions of another run.
 
