@@ -12,7 +12,7 @@ import pytest
 
 import anymal_eval
 from anymal_eval import catalog
-from anymal_eval.errors import NotInCatalog, OtherRun, WrongUse
+from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.models import PLAIN_WORDING, PlainText
 from anymal_eval.records import MediaKind, Request, Response
 from anymal_eval.task import Task
@@ -102,6 +102,11 @@ def test_a_model_and_a_task_as_objects(tmp_path: Path) -> None:
         made.prompt("vqav2", "none")
     with pytest.raises(WrongUse, match="takes no options"):
         anymal_eval.evaluate(model, task, data="demo", device="cpu")
+    # Without words for a kind of question it is refused after it was taken, and stays its owner's.
+    model.wording = {}
+    with pytest.raises(BadDefinition, match="hateful_memes"):
+        anymal_eval.evaluate(model, "hateful_memes", data="demo", demo_examples=4)
+    assert not model.closed
     with pytest.raises(WrongUse, match="Parrot takes image; audiocaps needs audio"):
         anymal_eval.evaluate(model, "audiocaps", data="demo")
     with pytest.raises(WrongUse, match="there is no option limmit; did you mean limit"):

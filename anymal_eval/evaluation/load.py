@@ -52,6 +52,10 @@ class LoadedEvaluation:
         tasks = [build_requests(task.dataset, task.wording, task.protocol, "no-media") for task in self.tasks]
         return replace(self, ablate="no-media", tasks=tuple(tasks))
 
+    def close(self) -> None:
+        """Close the model, where it is not its owner's to close."""
+        self.resolved.release(self.model)
+
 
 def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
     """Load the model, and build the requests in its words.
@@ -78,7 +82,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
             for task in tasks:
                 model.refuse(task.requests[0])
     except BaseException:
-        model.close()
+        resolved.release(model)
         raise
     return LoadedEvaluation(resolved=resolved, model=model, ablate=plan.ablate, tasks=tuple(tasks))
 

@@ -11,7 +11,7 @@ from anymal_eval import catalog, protocols
 from anymal_eval.errors import WrongUse
 from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.plan import EvaluationPlan
-from anymal_eval.models import ModelSpec, choose_model, given_model
+from anymal_eval.models import Model, ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
 from anymal_eval.sources.dataset import TaskDataset, load_dataset, require_media
 from anymal_eval.sources.load import Kind, unavailable
@@ -38,6 +38,11 @@ class ResolvedEvaluation:
     spec: ModelSpec
     protocol: Protocol
     datasets: tuple[TaskDataset, ...]
+
+    def release(self, model: Model) -> None:
+        """Close the model that was loaded; one that was given as an object is its owner's to close."""
+        if self.plan.model.model is not model:
+            model.close()
 
 
 def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> ResolvedEvaluation:

@@ -41,8 +41,7 @@ def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
         console.message("answering the same without media")
         blind = _run(loaded.without_media(), finished.root / BLIND, console, resumed_by=finished.root)
     finally:
-        if plan.model.model is not loaded.model:  # a model that was given as an object is its owner's to close
-            loaded.model.close()
+        loaded.close()
     with RunFolder(finished.root):
         table = write_tables(finished.root)
     return replace(finished, table=table, errors=finished.errors + blind.errors)
