@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -54,6 +54,30 @@ def read_tensors(file: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
     except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{file} cannot be read as tensors alone: {reason(error)}") from error
+
+
+def read_folder(folder: Path, prefix: str = "") -> dict[str, Any]:
+    """The tensors of a folder's safetensors files, however they are sharded.
+
+    Args:
+        folder: the checkpoint.
+        prefix: of the names of those that are read; it is removed.
+
+    Raises:
+        BadCheckpoint: it holds no such file, or a damaged one.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BadCheckpoint(f"{folder} holds no .safetensors file")
+    found: dict[str, Any] = {}
+    for file in files:
+        try:
+            with safe_open(file, "pt") as opened:
+                names_here = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+                found |= {name.removeprefix(prefix): opened.get_tensor(name) for name in names_here}
+        except SafetensorError as error:
+            raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
+    return found
 
 
 def fill_module(module: nn.Module, tensors: Mapping[str, Any], file: Path) -> None:

@@ -16,8 +16,8 @@ def test_every_preset_is_read_and_written_back(name: str) -> None:
 
 def test_the_presets_are_the_papers() -> None:
     assert set(config.preset_names()) >= {
-        "13b-image", "13b-video", "70b-image-dinov2", "70b-image-vit-g", "70b-image-vit-l", "70b-video", "7b-audio",
-        "7b-imu", "demo", "tiny",
+        "13b-image", "13b-video", "70b-image-dinov2", "70b-image-vit-g", "70b-image-vit-l", "70b-video",
+        "13b-video-frames", "70b-video-frames", "7b-audio", "7b-imu", "demo", "tiny",
     }  # fmt: skip
     lora = config.preset("70b-image-vit-l").lora
     assert lora is not None
@@ -25,8 +25,8 @@ def test_the_presets_are_the_papers() -> None:
 
 
 def test_every_file_is_an_encoder_or_a_projector() -> None:
-    resnets = ["resnet", "resnet_frames"]
-    assert set(encoders.names()) >= {"clap", "clip", "dinov2", "frames", "imu2clip", *resnets, "siglip", "videomae"}
+    videos = ["frames", "resnet_frames", "viclip", "videomae"]
+    assert set(encoders.names()) >= {"clap", "clip", "dinov2", "imu2clip", "resnet", "siglip", *videos}
     assert set(projectors.names()) >= {"linear", "mlp", "perceiver", "resampler"}
     for name in encoders.names():
         assert issubclass(encoders.options_of(name), encoders.EncoderOptions)

@@ -52,6 +52,7 @@ class Encoder(nn.Module, ABC):
         width: e.
         window_shape: shape of one window from ``preprocess``, without the leading w.
         windows_of: windows of a plain medium (frames of a video for the image-on-frames encoder).
+        frames: of a clip, which are decoded for it; None for other media.
         layer: which of its outputs the features are, in words.
         weights: the fingerprint of its checkpoint.
     """
@@ -60,6 +61,7 @@ class Encoder(nn.Module, ABC):
     width: int
     window_shape: tuple[int, ...]
     windows_of: int = 1
+    frames: int | None = None
     layer: str
     weights: str
 

@@ -46,6 +46,7 @@ class ResNet(Encoder):
         self.model = model
         config = model.config
         self._processor, self._places, self._frames = processor, options.places, frames
+        self.frames = frames or None
         stride = 4 * 2 ** (len(config.hidden_sizes) - 1) * (2 if config.downsample_in_first_stage else 1)
         self._grid = options.grid or math.ceil(options.side / stride)
         self._axes = 3 if frames else 2

@@ -26,6 +26,9 @@ class Options(ViTOptions):
 class Frames(Encoder):
     """Each frame is a window; their features follow one another in time.
 
+    They carry no time of their own, and a resampler ignores the order of its input: the projector ``perceiver`` adds
+    the time of each frame where its option ``frames`` says so.
+
     Shapes:  w = k frames · n patches · e width
     """
 
@@ -36,14 +39,13 @@ class Frames(Encoder):
         self.image = image
         self.width = image.width
         self.window_shape = image.window_shape
-        self.windows_of = options.frames
+        self.windows_of = self.frames = options.frames
         self.layer = image.layer
-        self._frames = options.frames
 
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
         """(k', H, W, 3) -> (k, 3, h, h)."""
         check_form(media, "video")
-        return self.image.pixels([media[i] for i in pick(len(media), self._frames)])
+        return self.image.pixels([media[i] for i in pick(len(media), self.windows_of)])
 
     def forward(self, windows: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, e)."""
@@ -53,7 +55,7 @@ class Frames(Encoder):
     @property
     def preprocessing(self) -> str:
         """Of the image encoder, and k."""
-        return f"{self._frames} frames; {self.image.preprocessing}"
+        return f"{self.windows_of} frames; {self.image.preprocessing}"
 
 
 def pick(have: int, want: int) -> list[int]:

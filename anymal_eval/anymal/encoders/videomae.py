@@ -1,9 +1,6 @@
 """Video encoders of the VideoMAE family.
 
-AnyMAL has InternVideo at 8 frames. InternVideo's masked-video branch is a VideoMAE transformer: its weights, renamed
-to transformers' ``VideoMAEModel`` keys and saved as a folder (``config.json`` with ``num_frames``, safetensors,
-``preprocessor_config.json``), load here like any other checkpoint of the family. No public folder has that layout as
-far as is known, so the presets name VideoMAE's own.
+Learned from videos alone, not aligned with text: AnyMAL's InternVideo is, and so is ``viclip``, which its presets take.
 """
 
 import json
@@ -17,12 +14,18 @@ from anymal_eval.anymal.encoders import Encoder, check_form, image_processor, lo
 from anymal_eval.anymal.encoders._vit import ViTOptions, stop_at
 from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.loading import BackboneLoading
-from anymal_eval.errors import BadDefinition
+from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """Options of every vision transformer; the number of frames is the checkpoint's."""
+    """Options of every vision transformer.
+
+    Attributes:
+        frames: k, checked against the checkpoint's ``num_frames``.
+    """
+
+    frames: int = 16
 
 
 class VideoMAE(Encoder):
@@ -38,7 +41,8 @@ class VideoMAE(Encoder):
         config = model.config
         self.model = model
         self.width = int(config.hidden_size)
-        self.window_shape = (int(config.num_frames), 3, int(config.image_size), int(config.image_size))
+        self.frames = int(config.num_frames)
+        self.window_shape = (self.frames, 3, int(config.image_size), int(config.image_size))
         self.layer = f"layer {options.layer}"
         self._processor = processor
 
@@ -67,5 +71,9 @@ def build(options: Options, loading: BackboneLoading) -> VideoMAE:
     if options.class_token:
         raise BadDefinition("videomae: there is no class token to keep")
     model = load_backbone("VideoMAEModel", options, loading)
+    if model.config.num_frames != options.frames:
+        raise BadCheckpoint(
+            f"{options.path} takes {model.config.num_frames} frames, the encoder's option is frames = {options.frames}"
+        )
     stop_at(model, model.encoder.layer, options, norm=None if model.layernorm is None else "layernorm")
     return VideoMAE(model, image_processor(options, loading), options)

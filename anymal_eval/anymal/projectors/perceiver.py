@@ -3,6 +3,9 @@
 AnyMAL: 6 layers and 64 tokens for images, 4 and 32 for video, not at the LLM's width. Width, heads and head size are
 not in the paper; 1024, 16 and 96 (the resampler of the public Flamingo ports) give the about 100M parameters it names.
 
+The frames of a clip can get learned time embeddings, one for each frame, as in Flamingo: without them the order of
+the frames does not change the tokens.
+
 ``resample`` equals transformers' ``IdeficsPerceiverResampler`` with the same weights (a test compares them to 1e-5,
 forward and gradient), between one linear layer in, where the widths differ, and one out.
 """
@@ -14,17 +17,23 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, scaled_dot_product_attention
 
 from anymal_eval.anymal.projectors import Projector, ProjectorOptions
+from anymal_eval.errors import BadData
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ProjectorOptions):
-    """``tokens`` and ``layers`` as in the paper; ``width`` is the resampler's own."""
+    """``tokens`` and ``layers`` as in the paper; ``width`` is the resampler's own.
+
+    Attributes:
+        frames: k of the encoder, each of which gets a learned time embedding; 0 for none.
+    """
 
     tokens: int = 64
     layers: int = 6
     width: int = 1024
     heads: int = 16
     head_size: int = 96
+    frames: int = 0
 
 
 class Attention(nn.Module):
@@ -84,6 +93,9 @@ class Perceiver(Projector):
         super().__init__()
         self.tokens = options.tokens
         width = options.width
+        self.times: nn.Parameter | None = None
+        if options.frames:  # (k, 1, e)
+            self.times = nn.Parameter(torch.randn(options.frames, 1, source_width))
         self.input = nn.Identity() if source_width == width else nn.Linear(source_width, width)
         self.latents = nn.Parameter(torch.randn(options.tokens, width))
         self.attentions = nn.ModuleList(
@@ -103,7 +115,15 @@ class Perceiver(Projector):
         return out
 
     def forward(self, features: Tensor) -> Tensor:
-        """(b, n, e) -> (b, k, d)."""
+        """(b, n, e) -> (b, k, d).
+
+        Raises:
+            BadData: n is no multiple of the number of frames.
+        """
+        if self.times is not None:
+            if features.shape[1] % len(self.times):
+                raise BadData(f"{features.shape[1]} features are not of {len(self.times)} frames")
+            features = (features.unflatten(1, (len(self.times), -1)) + self.times).flatten(1, 2)
         out: Tensor = self.output(self.resample(self.input(features)))
         return out
 

@@ -78,6 +78,8 @@ class MediaInputs:
 
         entry = None
         per_window, fixed = self._counts[media.kind]
+        # What the encoder takes, whatever the protocol gives to models that take pictures.
+        frames = self._network.encoder(media.kind).frames or frames
         if self._cache is not None:
             digest = media_digest(media, frames, self._digests.of(media))
             entry = feature_key(self._network.encoder(media.kind), digest)
