@@ -19,6 +19,7 @@ LAYERS = [
     {"paths"},
     {"catalog"},
     {"codec"},
+    {"checksums"},
     {"task"},
     {"fingerprint"},
     {"media"},

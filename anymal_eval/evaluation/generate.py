@@ -154,6 +154,10 @@ def run_requests(requests: Sequence[Request], model: Model, sink: Sink, settings
 def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: Session, console: Console) -> None:
     size = len(task.dataset.examples)
     with ResponseLog(file) as log:
+        if log.cut:
+            console.message(
+                f"{file}: the last line was cut off when the run was stopped; its example is requested again"
+            )
         missing = [request for request in task.requests if request.id not in log.answered]
         with console.progress(task.dataset.task.name, size, size - len(missing)) as advance:
 

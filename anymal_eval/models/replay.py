@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from anymal_eval.checksums import CRC, read_checked_lines
 from anymal_eval.codec import read_json, read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, PlainText, Prepared
@@ -86,6 +87,9 @@ def read(file: Path, options: Options) -> Layout:
         raise MissingData(f"--model replay:{file}: there is no such file")
     if file.suffix in (".jsonl", ".jsonlines"):
         rows = [(f"{file}: line {number}", row) for number, row in read_json_lines(file)]
+        if any(isinstance(row, dict) and isinstance(row.get(CRC), str) for _, row in rows):  # the responses of a run
+            checked = read_checked_lines(file, then="their examples have no answer")
+            rows = [(f"{file}: line {number}", row) for number, _, row in checked]
     else:
         data = _read_whole(file)
         if isinstance(data, dict) and "id" in data and data.keys() & {"answer", "option_scores"}:

@@ -1,13 +1,14 @@
-"""Responses on disk: JSON lines, appended as they arrive, readable after any crash."""
+"""Responses on disk: JSON lines with a checksum each, appended as they arrive, readable after any crash."""
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anymal_eval.codec import decode, encode, read_json_lines, write_json
+from anymal_eval.checksums import read_checked_lines, write_checked_line
+from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData
 from anymal_eval.records import Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
@@ -19,17 +20,24 @@ def read_responses(file: Path) -> dict[str, Response]:
     """All complete responses by id. A last line without a newline was cut off by a kill and is skipped.
 
     Raises:
-        BadData: a line before the last is no response, or an id occurs twice.
+        BadData: lines are damaged or no response, or an id occurs twice; the message says what to do.
     """
-    found: dict[str, Response] = {}
+    return {response.id: response for _, response in _read(file)}
+
+
+def _read(file: Path) -> Iterator[tuple[bytes, Response]]:
+    """The lines and their responses, each id once."""
     if not file.is_file():
-        return found
-    for number, row in read_json_lines(file, _whole_bytes(file)):
+        return
+    seen: set[str] = set()
+    for number, line, row in read_checked_lines(file, _whole_bytes(file)):
         response = decode(Response, row, f"{file}: line {number}")
-        if response.id in found:
-            raise BadData(f"{file}: line {number}: {response.id} occurs twice; was the file edited?")
-        found[response.id] = response
-    return found
+        if response.id in seen:
+            raise BadData(
+                f"{file}: line {number}: {response.id} occurs twice; was the file edited? Delete one of the two"
+            )
+        seen.add(response.id)
+        yield line, response
 
 
 def _whole_bytes(file: Path) -> int:
@@ -53,18 +61,21 @@ class ResponseLog:
 
     Attributes:
         answered: the ids that had an answer when the log was opened.
+        cut: whether the last line had been cut off, and was dropped.
     """
 
     def __init__(self, file: Path) -> None:
         """Open for appending, and drop earlier failures: a resumed run requests those again."""
         self._file = file
         found = read_responses(file)
-        answers = {name: item for name, item in found.items() if item.failure is None}
-        self.answered = frozenset(answers)
-        if len(answers) < len(found):
-            write_atomic(file, "".join(_line(item) for item in answers.values()))
-        elif file.is_file():
-            os.truncate(file, _whole_bytes(file))
+        self.answered = frozenset(name for name, item in found.items() if item.failure is None)
+        whole = _whole_bytes(file) if file.is_file() else 0
+        self.cut = file.is_file() and file.stat().st_size > whole
+        if len(self.answered) < len(found):
+            # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
+            write_atomic(file, b"".join(line for line, item in _read(file) if item.failure is None))
+        elif self.cut:
+            os.truncate(file, whole)
         with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._stream = file.open("ab", buffering=0)
@@ -76,7 +87,7 @@ class ResponseLog:
         Raises:
             StorageFull: the batch is not written; the lines before it are complete.
         """
-        data = "".join(_line(item) for item in batch).encode()
+        data = b"".join(write_checked_line(encode(item)) for item in batch)
         with storage_errors(self._file):
             while data:
                 data = data[self._stream.write(data) :]
@@ -97,7 +108,3 @@ class ResponseLog:
                 os.fsync(self._stream.fileno())
         finally:
             self._stream.close()
-
-
-def _line(response: Response) -> str:
-    return write_json(encode(response)) + "\n"
