@@ -53,6 +53,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
             "format": FORMAT,
             "network": write_config(_relative(network.config, folder)),
             "frozen": fingerprints(network),
+            "adapters": lora.is_attached(network.llm.model),
             **({"note": note} if note else {}),
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -95,14 +96,15 @@ def load(
     config, frozen = read(folder)
     if not (folder / PROJECTORS).exists():
         raise BadCheckpoint(f"{folder} holds no {PROJECTORS}: the trained projectors are missing")
-    if config.lora is not None and not (folder / ADAPTERS / lora.WEIGHTS).exists():
+    adapters = has_adapters(folder)
+    if adapters and not (folder / ADAPTERS / lora.WEIGHTS).exists():
         raise BadCheckpoint(f"{folder / ADAPTERS} holds no {lora.WEIGHTS}; the adapters of this checkpoint are missing")
     placed = with_paths(_absolute(config, folder), backbones or {})
     bare = AnyMALConfig(llm=placed.llm, modalities=placed.modalities)
     network = create(bare, loading)
     _compare(frozen, network, placed)
     _fill(network, folder / PROJECTORS)
-    if config.lora is not None:
+    if adapters:
         network.llm.model = lora.load(network.llm.model, folder / ADAPTERS, trainable=trainable)
     network.config = placed
     return network.train(False)
@@ -144,6 +146,17 @@ def _content(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT or "network" not in content:
         raise BadCheckpoint(f"{file} is no AnyMAL checkpoint of format {FORMAT}")
     return content
+
+
+def has_adapters(folder: Path) -> bool:
+    """Whether stage 2 has trained adapters of this checkpoint.
+
+    Raises:
+        BadCheckpoint: not a checkpoint of ours, or of another format.
+    """
+    content = _content(folder)
+    # Version 0.2.0 and before wrote [lora] only where there were adapters.
+    return bool(content.get("adapters", content["network"].get("lora") is not None))
 
 
 def note(folder: Path) -> str:

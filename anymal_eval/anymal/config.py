@@ -55,7 +55,13 @@ class ModalityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnyMALConfig:
-    """The whole network. Precision and quantization are no part of it: they are how it is loaded."""
+    """The whole network. Precision and quantization are no part of it: they are how it is loaded.
+
+    Attributes:
+        llm: the language model.
+        modalities: an encoder and a projector for each medium.
+        lora: the adapters that stage 2 trains; a network before it carries none yet.
+    """
 
     llm: LLMConfig
     modalities: Mapping[Medium, ModalityConfig]

@@ -84,9 +84,10 @@ def align(**options: Any) -> None:
 
 @train.command(context_settings=DEFAULTS)
 @click.argument("network", metavar="CHECKPOINT", type=click.Path(file_okay=False))
-@click.option("--lora-rank", type=COUNT, default=64, help="Rank of the LoRA adapters.")
-@click.option("--lora-alpha", type=COUNT, default=16, help="Their scale, divided by the rank.")
-@click.option("--lora-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Their dropout.")
+@click.option("--lora-rank", type=COUNT, help="Rank of the LoRA adapters.  [default: the network's own, else 64]")
+@click.option("--lora-alpha", type=COUNT, help="Their scale, divided by the rank.  [default: its own, else 16]")
+@click.option("--lora-dropout", type=click.FloatRange(0, 1, max_open=True), help="Their dropout.")
+@click.option("--lora-targets", metavar="NAMES", help="Linear layers that get them, by commas, or all-linear.")
 @click.option("--no-lora", is_flag=True, help="Train the projectors alone.")
 @_options
 def instruct(**options: Any) -> None:

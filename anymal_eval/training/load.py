@@ -118,17 +118,18 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
         return_large_blocks()
     torch.manual_seed(resolved.recipe.seed)
     if folder is None:
-        network = create(AnyMALConfig(llm=config.llm, modalities=config.modalities), resolved.loading)
+        network = create(replace(config, lora=None), resolved.loading)
+        network.config = config
     else:
         network = checkpoint.load(folder, resolved.loading, resolved.backbones, trainable=wanted is not None)
-    existing = network.config.lora
+    existing = network.config.lora if lora.is_attached(network.llm.model) else None
     if wanted is not None and existing is None:
         network.llm.model = lora.attach(network.llm.model, wanted)
         network.config = replace(network.config, lora=wanted)
-    elif wanted is not None and existing is not None and (existing.rank, existing.alpha) != (wanted.rank, wanted.alpha):
+    elif wanted is not None and existing is not None and replace(wanted, dropout=existing.dropout) != existing:
         raise WrongUse(
-            f"{folder} has adapters of rank {existing.rank} and alpha {existing.alpha}: give these as --lora-rank and "
-            "--lora-alpha to continue training them"
+            f"{folder} has adapters of rank {existing.rank}, alpha {existing.alpha} on {', '.join(existing.targets)}: "
+            "leave --lora-rank, --lora-alpha and --lora-targets out to continue training them"
         )
     return network
 
@@ -205,8 +206,10 @@ def _start(resolved: ResolvedTraining, network: AnyMAL) -> dict[str, Any]:
     """The architecture, the frozen weights, and the trained weights of the checkpoint that training starts from."""
     folder = resolved.checkpoint
     files = [] if folder is None else sorted(folder.rglob("*.safetensors"))
+    # Adapters that only a later stage will have do not count.
+    config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
     return {
-        "network": write_config(with_paths(network.config, dict.fromkeys(("llm", *network.config.modalities), ""))),
+        "network": write_config(with_paths(config, dict.fromkeys(("llm", *network.config.modalities), ""))),
         "frozen": checkpoint.fingerprints(network),
         "from": [f"{file.relative_to(folder)} {fingerprint.of_file(file)}" for file in files] if folder else None,
     }

@@ -11,11 +11,12 @@ from anymal_eval.sources.load import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions:
-    """The LoRA adapters of stage 2; the defaults are AnyMAL's."""
+    """The LoRA adapters of stage 2. None: as in ``[lora]`` of the preset or checkpoint, AnyMAL's where it has none."""
 
-    lora_rank: int = 64
-    lora_alpha: int = 16
-    lora_dropout: float = 0.0
+    lora_rank: int | None = None
+    lora_alpha: int | None = None
+    lora_dropout: float | None = None
+    lora_targets: str | None = None
     no_lora: bool = False
 
 

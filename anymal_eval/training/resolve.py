@@ -1,7 +1,7 @@
 """Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anymal_eval import paths
@@ -74,7 +74,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         loading=loading_of(loading),
         data=data,
         backbones=backbones,
-        adapters=_adapters(plan),
+        adapters=_adapters(plan, config.lora or LoraConfig()),
         max_unreadable=_fraction(compute.max_unreadable),
         evaluate=_evaluator(plan, config),
     )
@@ -104,11 +104,16 @@ def _config(network: str) -> AnyMALConfig:
     return with_paths(config, {name: str(path) for name, path in beside.items() if path.exists()})
 
 
-def _adapters(plan: TrainingPlan) -> LoraConfig | None:
+def _adapters(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
+    """The default, with what the plan gives in its place."""
     options = plan.adapters
     if plan.stage == "align" or options.no_lora:
         return None
-    return LoraConfig(rank=options.lora_rank, alpha=options.lora_alpha, dropout=options.lora_dropout)
+    targets = None if options.lora_targets is None else tuple(options.lora_targets.split(","))
+    given = {
+        "rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout, "targets": targets
+    }  # fmt: skip
+    return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 
 def _fraction(text: str | float) -> float:
