@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from anymal_eval import paths
 from anymal_eval.anymal import checkpoint
@@ -110,9 +111,8 @@ def _adapters(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
     if plan.stage == "align" or options.no_lora:
         return None
     targets = None if options.lora_targets is None else tuple(options.lora_targets.split(","))
-    given = {
-        "rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout, "targets": targets
-    }  # fmt: skip
+    given: dict[str, Any] = {"rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout}
+    given["targets"] = targets
     return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -85,7 +85,7 @@ def second(state: dict[str, Tensor], clip: Tensor, layers: int = LAYERS) -> Tens
         seen = norm(hidden, own, "ln_1") @ own["attn.in_proj_weight"].T + own["attn.in_proj_bias"]
         mixed = []
         for head in range(WIDTH // 64):
-            query, key, value = (part[:, head * 64 : (head + 1) * 64] for part in seen.split(WIDTH, dim=1))
+            query, key, value = (part[:, head * 64 : (head + 1) * 64] for part in seen.chunk(3, dim=1))
             mixed.append(torch.softmax(query @ key.T / 8.0, dim=1) @ value)
         hidden = hidden + torch.cat(mixed, dim=1) @ own["attn.out_proj.weight"].T + own["attn.out_proj.bias"]
         wide = norm(hidden, own, "ln_2") @ own["mlp.c_fc.weight"].T + own["mlp.c_fc.bias"]
@@ -137,7 +137,7 @@ def test_a_reversed_clip_has_other_features(tmp_path: Path, draw: Draw) -> None:
     with torch.no_grad():
         forward, backward = encoder(encoder.preprocess(clip)), encoder(encoder.preprocess(clip[::-1].copy()))
         # the patches of each frame, wherever they now stand
-        turned = backward.unflatten(1, (-1, FRAMES)).flip(2).flatten(1, 2)
+        turned = backward.reshape(1, -1, FRAMES, WIDTH).flip(2).flatten(1, 2)
     assert (forward - turned).abs().max() > 0.1 * forward.std()
 
 
@@ -161,7 +161,7 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
 def test_the_released_sizes_need_no_weights() -> None:
     encoder = encoders.build(Options(kind="viclip", path="not/here"), BackboneLoading(weights=False))
     assert (encoder.width, encoder.window_shape, encoder.frames) == (1024, (8, 3, 224, 224), 8)
-    # 303,966,208 parameters of CLIP's ViT-L/14 with its norms, and 8 times; the projection is left out
+    # CLIP's ViT-L/14 tower without its projection, and the times of 8 frames
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 303_179_776 + 8 * 1024
     assert encoder(torch.empty(2, 8, 3, 224, 224, device="meta")).shape == (2, 256 * 8, 1024)
     assert viclip.Sizes().num_hidden_layers == 24
@@ -170,7 +170,7 @@ def test_the_released_sizes_need_no_weights() -> None:
 def test_time_embeddings_tell_frames_apart() -> None:
     torch.manual_seed(0)
     features = torch.randn(2, 12, 16)
-    turned = features.unflatten(1, (3, 4)).flip(1).flatten(1, 2)
+    turned = features.reshape(2, 3, 4, 16).flip(1).flatten(1, 2)
     sizes: dict[str, Any] = {"kind": "perceiver", "tokens": 4, "layers": 1, "width": 16, "heads": 2, "head_size": 8}
     blind = perceiver.build(perceiver.Options(**sizes), 16, 24)
     torch.testing.assert_close(blind(features), blind(turned), rtol=0, atol=1e-5)

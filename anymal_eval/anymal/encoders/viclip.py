@@ -138,7 +138,7 @@ class ViCLIP(Encoder):
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
         """(k', H, W, 3) uint8 -> (1, k, 3, h, h); each frame is squeezed into the square, as upstream does."""
         check_form(media, "video")
-        frames = torch.from_numpy(np.stack([media[i] for i in pick(len(media), self.frames)]))
+        frames = torch.from_numpy(np.stack([media[i] for i in pick(len(media), self.window_shape[0])]))
         pixels = frames.permute(0, 3, 1, 2).float()
         side = self.window_shape[-1]
         # Upstream resizes bytes with OpenCV: bilinear, without antialiasing, and the result is bytes again.

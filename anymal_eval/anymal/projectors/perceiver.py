@@ -123,7 +123,9 @@ class Perceiver(Projector):
         if self.times is not None:
             if features.shape[1] % len(self.times):
                 raise BadData(f"{features.shape[1]} features are not of {len(self.times)} frames")
-            features = (features.unflatten(1, (len(self.times), -1)) + self.times).flatten(1, 2)
+            # (b, k, n / k, e)
+            of_frames = features.reshape(len(features), len(self.times), -1, features.shape[-1])
+            features = (of_frames + self.times).flatten(1, 2)
         out: Tensor = self.output(self.resample(self.input(features)))
         return out
 
