@@ -16,6 +16,7 @@ from anymal_eval.anymal import encoders, projectors
 from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Chat, Prompt
 from anymal_eval.anymal.encoders import Encoder, Medium
+from anymal_eval.anymal.encoding import encode_windows
 from anymal_eval.anymal.llm import LLM, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
@@ -23,8 +24,6 @@ from anymal_eval.checkpoints.loading import BackboneLoading, Loading
 from anymal_eval.errors import BadData
 from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
 from anymal_eval.records import Decoding
-
-_WINDOWS = 32  # encoded at once: bounds the activations, not the batch
 
 
 class AnyMAL(nn.Module):
@@ -77,27 +76,24 @@ class AnyMAL(nn.Module):
         return self.encoder(medium).preprocess(media, sample_rate)
 
     def encode(self, medium: Medium, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Compute the features of media.
+        """Compute the features of media, those of each independently of all others.
 
         Args:
             medium: selects the encoder.
             inputs: (w_i, ...) each, from ``preprocess``.
 
         Returns:
-            (w_i * n, e) each, on the network's device.
+            (w_i * n, e) each, on the network's device. On a CPU they are bitwise the same in any batch and with any
+            number of threads; see :mod:`anymal_eval.anymal.encoding` for other devices.
         """
         encoder = self.encoder(medium)
         counts = [len(windows) for windows in inputs]
         if not counts:
             return []
-        stacked = torch.cat(list(inputs))
-        device = next(encoder.parameters()).device
-        with torch.no_grad(), memory_guard(f"encoding {len(stacked)} windows of {medium}"):
-            parts = []
-            for chunk in torch.split(stacked, _WINDOWS):
-                self.encoder_calls += 1
-                parts.append(encoder(to_device(chunk, device)))
-        return [features.flatten(0, 1) for features in torch.split(torch.cat(parts), counts)]
+        with memory_guard(f"encoding {sum(counts)} windows of {medium}"):
+            features, calls = encode_windows(encoder, [window for windows in inputs for window in windows])
+        self.encoder_calls += calls
+        return [own.flatten(0, 1) for own in torch.split(features, counts)]
 
     def project(self, medium: Medium, features: Sequence[Tensor]) -> list[Tensor]:
         """Project features to modality tokens.
