@@ -13,18 +13,16 @@ Quirks kept on purpose, because scores depend on them:
   ``no.``, before a number. The last line of a file, without a line break, has other tokens for a few endings (``'90``,
   ``'n``, ``1.jpg``). ``tokenise_all`` treats the captions as one file.
 
-Known differences from the program, beyond Latin text:
+Java's characters have 16 bits, so an emoji is two of them, and its lower case depends on Java's words (``_java_case``).
 
-* ``soft hyphen``: next to a digit, a hyphen or an apostrophe.
-* ``capital sigma``: at the end of a part of a hyphenated word, or next to a digit, the lower-case form may be the other
-  one of the two.
-
-And one in Latin text: a file whose last line ends in an abbreviation and one digit (``Oct.5``).
+Known differences from the program: control characters; letters that are newer than the Unicode of the Java runtime (13
+in Java 17); a file whose last line ends in an abbreviation and one digit (``Oct.5``).
 """
 
 import re
 from collections.abc import Sequence
 
+from anymal_eval.metrics._java_case import lower_case
 from anymal_eval.metrics._ptb_rules import ABBREVIATIONS, BEYOND_ASCII, BY_FIRST
 from anymal_eval.metrics._ptb_words import ENTITIES, MERGED
 
@@ -44,13 +42,16 @@ _QUOTES = str.maketrans(
 _UNSEEN = frozenset({"blank", "unknown"})
 _WITH_HARD_SPACES = frozenset({"declaration", "tag", "end tag", "telephone", "fraction"})
 _WITH_BRACKETS = frozenset({"smiley", "face", "telephone"})
-_WITH_SOFT_HYPHENS = frozenset({"hashtag", "e-mail", "address", "page"})
+_WITH_SOFT_HYPHENS = frozenset(
+    {"declaration", "tag", "end tag", "e-mail", "address", "page", "host", "domain", "file", "hashtag"}
+)
 _MERGED = frozenset(first + second for first, second in MERGED)
 
 # Most captions, and most words of the others, are plain words with spaces, commas and a final period: no rule applies.
 _PLAIN_CAPTION = re.compile(r" *(?:[A-Za-z]+,? +)*([A-Za-z]+)( *\.)? *").fullmatch
-_PLAIN_WORD = re.compile(r"([A-Za-z]+),? +").match
+_PLAIN_WORD = re.compile(r"([A-Za-z]+),? +(?=[!-~])").match
 _HAS_MERGED = re.compile(r"\b(?:" + "|".join(_MERGED) + r")\b").search
+_BEYOND_16_BITS = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]").search
 _SEES_NEXT_LINE = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,4}\.\s*$").search
 
 
@@ -69,7 +70,7 @@ def tokenise(caption: str) -> str:
     >>> tokenise("A dog's bowl (empty) isn't here!")
     "a dog 's bowl -lrb- empty -rrb- is n't here"
     """
-    line = caption.translate(_LINE_BREAKS)
+    line = _line(caption)
     plain = _plain(line)
     return _scan(line + "\n", len(line)) if plain is None else plain
 
@@ -86,7 +87,7 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
     >>> tokenise_all(["Vitamin C.", "The fruit", "Vitamin C.", "two fruits"])
     ['vitamin c', 'the fruit', 'vitamin c.', 'two fruits']
     """
-    lines = [caption.translate(_LINE_BREAKS) for caption in captions]
+    lines = [_line(caption) for caption in captions]
     known: dict[str, str] = {}
     tokenised = []
     for number, line in enumerate(lines):
@@ -102,6 +103,23 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
             known[line] = tokens
         tokenised.append(tokens)
     return tokenised
+
+
+def _line(caption: str) -> str:
+    """A caption as the program reads it: on one line, in UTF-16, where an emoji is two characters."""
+    line = caption.translate(_LINE_BREAKS)
+    if _BEYOND_16_BITS(line) is None:
+        return line
+    # Half of a surrogate pair cannot be encoded; it becomes a question mark, as in Java.
+    units = line.encode("utf-8", "replace").decode("utf-8").encode("utf-16-le")
+    return "".join(map(chr, memoryview(units).cast("H")))
+
+
+def _lower(token: str) -> str:
+    """A token in lower case, as Java does it."""
+    if _BEYOND_16_BITS(token) is not None:
+        token = token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return lower_case(token)
 
 
 def _plain(line: str) -> str | None:
@@ -153,7 +171,7 @@ def _scan(text: str, end: int) -> str:
                 stop = found.end(found.lastindex) if found.lastindex else reach
         token, position = text[position:stop], stop
         if name not in _UNSEEN:
-            token = _read(name, token).lower()
+            token = _lower(_read(name, token))
             kept = bool(token) and token not in _REMOVED
             if kept:
                 tokens.append(token)
@@ -171,8 +189,8 @@ def _read(name: str, token: str) -> str:
         return token.replace("(", "-lrb-").replace(")", "-rrb-")
     if name == "read entity":
         return ENTITIES[token]
-    if name == "ampersand":
-        return re.sub("&amp;", "&", token, flags=re.IGNORECASE)
+    if name in ("ampersand", "stop before comma"):
+        token = re.sub("&amp;", "&", token, flags=re.IGNORECASE)
     if name in ("clitic", "not"):
         return token.replace("&apos;", "'").translate(_QUOTES)
     if name == "quotes":

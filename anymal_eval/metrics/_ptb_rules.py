@@ -13,13 +13,15 @@ from anymal_eval.metrics._ptb_letters import DIGITS, HYPHENS, LETTERS, MARKS, SY
 
 _ASCII = "A-Za-z0-9"
 _ACCENT_ENTITY = r"&[aeiouAEIOU](?:[aA][cC][uU][tT][eE]|[gG][rR][aA][vV][eE]|[uU][mM][lL]);"
-_L = rf"[{LETTERS}\xad]"
+_D = f"[{DIGITS}]"
+_W = f"[{LETTERS}{DIGITS}]"
 _L_MARK = rf"[{LETTERS}{MARKS}\xad]"
-_W = rf"[{LETTERS}{DIGITS}\xad]"
 _W_MARK = rf"[{LETTERS}{MARKS}{DIGITS}\xad]"
+_NO_WORD = "[^" + _W_MARK[1:]
 _L_ENTITY = f"(?:{_L_MARK}|{_ACCENT_ENTITY})"
+_NAME = f"(?:{_W_MARK}|{_ACCENT_ENTITY})+"
 _WORD = f"{_L_ENTITY}(?:{_W_MARK}|{_ACCENT_ENTITY})*"
-_NUMERAL = rf"[{DIGITS}](?:\xad?[{DIGITS}])*"
+_NUMBER = rf"(?:{_D}*(?:[.:,\xad٫٬]{_D}+)+|{_D}+)"
 _DOTTED = rf"{_WORD}(?:[.!?]{_WORD})+"
 _APOS = "&[aA][pP][oO][sS];"
 _APOSTROPHE = f"(?:['’\x92]|{_APOS})"
@@ -31,7 +33,7 @@ _WIDE_BLANK = r"[ \t\n\x85\xa0\u2000-\u200a\u3000]"
 _NAMED = f"(?:(?:[dDlLoO]{_ANY_APOSTROPHE}{_W})?{_W}+)"
 _HYPHENATED = f"{_NAMED}(?:[-_{HYPHENS}]{_NAMED})*"
 _INITIALS = r"[A-Za-z]\.(?:[A-Za-z]\.)+"
-_HYPHENATED_AFTER_STOPS = rf"[{_ASCII}][{_ASCII}.,]*(?:-(?:{_INITIALS}|[{_ASCII}]+))+"
+_HYPHENATED_AFTER_STOPS = rf"[{_ASCII}][{_ASCII}.,\xad]*(?:-(?:{_INITIALS}|[{_ASCII}\xad]+))+"
 _AMPERSAND = r"[A-Z]+(?:(?:&[aA][mM][pP];|[+&])[A-Z]+)+"
 
 _URL_CHARACTER = r"[^ \t\n\"<>|(){}]"
@@ -87,7 +89,7 @@ class Rule:
 
 
 RULES = (
-    Rule("blank", r"(?:[\x00-\x20\x7f\xa0]|&[nN][bB][sS][pP];)+", "\x00&N", "a\t&nbsp; b", "a b"),
+    Rule("blank", r"(?:[\x00-\x20\x7f\xa0\u2000-\u200a\u3000]|&[nN][bB][sS][pP];)+", "\x00&N", "a\t&nbsp; b", "a b"),
     Rule("declaration", _DECLARATION, "<", "a <!-- b --> c", "a <!--\xa0b\xa0--> c"),
     Rule("tag", _TAG, "<", "<br /> x", "<br\xa0/> x"),
     Rule("end tag", _END_TAG, "<", "a</b>", "a </b>"),
@@ -98,7 +100,7 @@ RULES = (
         "a.b@c.org.",
         "a.b@c.org",
     ),
-    Rule("closer", rf"({_closer}\.)(?:.[^{LETTERS}0-9]|[^{LETTERS}0-9]?.|)", "L", "Acme Inc.-x", "acme inc. x"),
+    Rule("closer", rf"({_closer}\.)(?:.{_NO_WORD}|{_NO_WORD}?.|)", "L", "Acme Inc.-x", "acme inc. x"),
     Rule("before clitic", f"((?:{_W}|{_ACCENT_ENTITY})+|{_DOTTED}){_APOSTROPHE}{_CLITIC}", "LDN&", "O'll", "o 'll"),
     Rule("merged", _merged, "L", "cannot", "can not"),
     Rule("word", f"{_WORD}|{_NAMED}", "LDN&", "Caf&eacute; d'or 3rd", "caf&eacute; d'or 3rd"),
@@ -116,7 +118,7 @@ RULES = (
     Rule("acronym", r"[A-Za-z](?:\.[A-Za-z])+\.?", "L", "U.S.", "u.s."),
     Rule("single letter", rf"[A-Za-z]\.(?!{_WIDE_BLANK}+{_starter}{_WIDE_BLANK})", "L", "C. x C. The", "c. x c the"),
     Rule("title", rf"{_title}\.", "L", "Mr. Smith", "mr. smith"),
-    Rule("before number", rf"({_before_number}\.){_WIDE_BLANK}?[0-9]", "L", "No. 5 no.", "no. 5 no"),
+    Rule("before number", rf"({_before_number}\.){_WIDE_BLANK}?{_D}", "L", "No. 5 no.", "no. 5 no"),
     Rule(
         "stop before comma",
         rf"((?:{_HYPHENATED_AFTER_STOPS}|{_DOTTED}|{_AMPERSAND}|{_HYPHENATED}|{_WORD})\.)[,:;]",
@@ -124,10 +126,16 @@ RULES = (
         "folle., x",
         "folle. x",
     ),
-    Rule("before not", rf"([A-Za-z]*[A-MO-Za-mo-z])[nN]{_ANY_APOSTROPHE}[tT]", "L", "isn't", "is n't"),
+    Rule("before not", rf"([A-Za-z\xad]*[A-MO-Za-mo-z]\xad*)[nN]{_ANY_APOSTROPHE}[tT]", "LN", "isn't", "is n't"),
     Rule("not", rf"[nN]{_ANY_APOSTROPHE}[tT]", "L", "n’t", "n't"),
-    Rule("name", rf"[A-HJ-XZdlno]{_ANY_APOSTROPHE}{_L}{_L}+", "L", "O'Brien", "o'brien"),
-    Rule("between vowels", rf"{_L}+[aeiouyAEIOUY]{_ANY_APOSTROPHE}[aeiouA-Z]{_L}*", "LN", "Hawai'i", "hawai'i"),
+    Rule("name", rf"[A-HJ-XZdlno]{_ANY_APOSTROPHE}[{LETTERS}]{{2,}}", "L", "O'Brien", "o'brien"),
+    Rule(
+        "between vowels",
+        rf"[{LETTERS}]+[aeiouyAEIOUY]{_ANY_APOSTROPHE}[aeiouA-Z][{LETTERS}]*",
+        "LN",
+        "Hawai'i",
+        "hawai'i",
+    ),
     Rule("apostrophe inside", _inside, "L", "ol' cap'n", "ol' cap'n"),
     Rule("apostrophe first", _in_front, "'’&", "get 'em", "get 'em"),
     Rule(
@@ -138,7 +146,7 @@ RULES = (
         "rock 'n' roll",
     ),
     Rule("elision", rf"[dDjJlL]{_APOSTROPHE}", "L", "j' x", "j' x"),
-    Rule("you", rf"([yY]{_APOSTROPHE})(?!{_CLITIC}){_L}", "L", "y'all", "y' all"),
+    Rule("you", rf"([yY]{_APOSTROPHE})(?!{_CLITIC})[{LETTERS}]", "L", "y'all", "y' all"),
     Rule(
         "clitic",
         rf"(?:[’\x92]|{_APOS}){_CLITIC}|'[sdmSDM](?![A-Za-z])|'{_LONG_CLITIC}(?=[^A-Za-z])",
@@ -150,13 +158,13 @@ RULES = (
     Rule("years", rf"{_APOSTROPHE}(?:[2-9]0[sS]|[0-9]{{2}}(?={_WIDE_BLANK}))", "'’&", "the '90s", "the '90s"),
     Rule(
         "number",
-        rf"[+-]?(?:(?:{_NUMERAL})?(?:[.:,٫٬]\xad?{_NUMERAL})+|{_NUMERAL})",
+        rf"[+-]?{_NUMBER}",
         "DN+-.,:",
         "-1,000.50",
         "-1,000.50",
     ),
-    Rule("fraction", r"(?:[0-9]{1,4}[- \xa0])?[0-9]{1,4}(?:\\?/|⁄)[0-9]{1,4}", "D", "3 1/2 cups", "3\xa01/2 cups"),
-    Rule("date", r"[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}", "D", "1/2-2014", "1/2-2014"),
+    Rule("fraction", rf"(?:{_D}{{1,4}}[- \xa0])?{_D}{{1,4}}(?:\\?/|⁄){_D}{{1,4}}", "DN", "3 1/2 cups", "3\xa01/2 cups"),
+    Rule("date", rf"{_D}{{1,2}}[-/]{_D}{{1,2}}[-/]{_D}{{2,4}}", "DN", "1/2-2014", "1/2-2014"),
     Rule(
         "telephone",
         r"(?:\([0-9]{2,3}\)[ \xa0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])[0-9]{3,4}[- \xa0]?[0-9]{3,5}",
@@ -171,7 +179,7 @@ RULES = (
     Rule("page", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}{_PATH}", "L", "www.x.y.com/ab", "www.x.y.com/ab"),
     Rule("host", rf"[wW]{{3}}\.(?:{_HOST}+\.)+[A-Za-z]{{2,4}}", "L", "www.a_b.com", "www.a_b.com"),
     Rule("domain", rf"(?:{_DOMAIN_CHARACTER}+\.)+{_TOP_LEVEL}(?:{_PATH})?", "LN#%&*+~\x00", "ab.com/xy", "ab.com/xy"),
-    Rule("file", rf"({_W}+(?:\.{_W}+)*\.{_extension})(?:{_WIDE_BLANK}|[.,?!])", "LDN", "1.jpg x", "1.jpg x"),
+    Rule("file", rf"({_NAME}(?:\.{_NAME})*\.{_extension})(?:{_WIDE_BLANK}|[.,?!])", "LDN&", "1.jpg x", "1.jpg x"),
     Rule("at name", r"@[A-Za-z_][A-Za-z_0-9]*", "@", "@a_b", "@a_b"),
     Rule("hashtag", rf"#{_L_ENTITY}+", "#", "#café #1", "#café # 1"),
     Rule("currency", r"[A-Z]+\$", "L", "US$5", "us$ 5"),
@@ -196,7 +204,7 @@ RULES = (
         "what ?!",
     ),
     Rule("quotes", r"[`‘-‟‹›«»\x91-\x94]{1,2}", "`N", "“’x", "``' x"),
-    Rule("superscript", "[⁰¹²³⁴-⁹]+|[₀-₉]+", "N", "m²³ x", "m ²³ x"),
+    Rule("superscript", "[⁺⁻₊₋]?(?:[⁰¹²³⁴-⁹]+|[₀-₉]+)", "N", "m²³ x⁻¹", "m ²³ x ⁻¹"),
     Rule("symbol", rf"[!-/:-@\[-`{{-~\x80\x85\x96\x97{SYMBOLS}…–—―¢£¤₠€¼-¾⅓⅔]", "", "a = ©", "a = ©"),
     Rule("unknown", r"[^\n]", "", "a 😀 b", "a b"),
 )

@@ -13,7 +13,8 @@ The methods and the reasons for them:
   this gives the normal quantile, with few or very unequal ones a wider interval (30 clusters of log-normal size,
   sigma 1.5: coverage 93 % where C - 1 gives 83 %). Without clusters the method is **t**.
 * **cluster bootstrap 2,000** - every metric that is no mean (BLEU, AUC, means of types), through ``Metric.reduce``.
-* **Wilson bound** - where all scores are equal, so that the variance cannot be estimated. A score in [0, 1] with mean p
+* **Wilson bound** - where all scores are equal, or so nearly that tables would print an interval of no width (a BLEU-4
+  of 1e-5 without one match): the variance cannot be estimated. A score in [0, 1] with mean p
   has variance at most p (1 - p), so that Wilson with the number of clusters is a valid bound with a width above 0.
 """
 
@@ -38,6 +39,7 @@ DRAWS = 2_000
 # The largest possible score, by unit: CIDEr-D is ten times a cosine-like similarity.
 SCALE = {"fraction": 1.0, "cider": 10.0}
 ROUNDING = 1e-12  # a standard error below this comes from rounding of equal scores
+PRINTED = 1e-4  # one unit in the last digit of tables, which print x100 with two digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,8 @@ def interval(
         return tuple(Interval(value=np.nan, low=np.nan, high=np.nan, method="no examples") for _ in metric.outputs)
     scores = resample.scores(metric, stats)
     if scores is None:
-        return _bootstrap(metric, stats, (codes, count), groups, level)
+        found = _bootstrap(metric, stats, (codes, count), groups, level)
+        return tuple(_visible(one, count, output, level) for one, output in zip(found, metric.outputs, strict=True))
     output = metric.outputs[0]
     if np.ptp(scores) == 0:
         # With one row per cluster the bound equals plain Wilson, and has its name.
@@ -82,7 +85,7 @@ def interval(
         return (_bound(float(values[0]), count, output, level, "Wilson" if plain else "Wilson bound"),)
     if count == 1:
         return (_bound(float(values[0]), 1, output, level, "Wilson bound"),)
-    return (_mean(scores, (codes, count), output, level),)
+    return (_visible(_mean(scores, (codes, count), output, level), count, output, level),)
 
 
 def clustered_error(scores: Floats, codes: NDArray[np.intp], count: int) -> float:
@@ -127,7 +130,8 @@ def wilson(share: float, n: float, z: float) -> tuple[float, float]:
 
     # ndtr(-z) instead of 1 - ndtr(z): at two clusters' t quantile of 12.7 the latter is zero.
     low, high = proportion_confint(share * n, n, alpha=2 * ndtr(-z), method="wilson")
-    return max(0.0, float(low)), min(1.0, float(high))
+    # At 0 and 1 rounding can leave the share itself outside.
+    return max(0.0, min(share, float(low))), min(1.0, max(share, float(high)))
 
 
 def _mean(scores: Floats, clustering: tuple[NDArray[np.intp], int], output: Output, level: float) -> Interval:
@@ -149,6 +153,11 @@ def _mean(scores: Floats, clustering: tuple[NDArray[np.intp], int], output: Outp
     width = quantile(codes, level) * error
     low, high = _clip(value - width, value + width, output)
     return Interval(value=value, low=low, high=high, method="t" if singles else "clustered t")
+
+
+def _visible(one: Interval, count: int, output: Output, level: float) -> Interval:
+    """The interval, or the bound where tables would print it without a width: so few scores differ from all others."""
+    return _bound(one.value, count, output, level, "Wilson bound") if one.high - one.low < PRINTED else one
 
 
 def _bound(value: float, count: int, output: Output, level: float, method: str) -> Interval:

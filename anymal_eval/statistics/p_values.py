@@ -24,6 +24,14 @@ class PValues:
     falls: float
     rises: float
 
+    def at_least(self, one_sided: float) -> PValues:
+        """No p below that of a test whose smallest one-sided p is ``one_sided``."""
+        return PValues(
+            two_sided=min(1.0, max(self.two_sided, 2 * one_sided)),
+            falls=max(self.falls, one_sided),
+            rises=max(self.rises, one_sided),
+        )
+
 
 NOTHING = PValues(two_sided=1.0, falls=1.0, rises=1.0)
 UNKNOWN = PValues(two_sided=float("nan"), falls=float("nan"), rises=float("nan"))

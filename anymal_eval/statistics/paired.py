@@ -9,7 +9,8 @@
   arXiv:2411.00640, section 4.2).
 * **paired bootstrap** - corpus metrics (BLEU, AUC, means of types): both runs are reduced under the same resampled
   clusters. Interval: percentile. p: the share of draws whose distance from the mean difference is at least the observed
-  difference (Efron and Tibshirani 1993, section 16.4).
+  difference (Efron and Tibshirani 1993, section 16.4), and never below that of an exact test in which all changed
+  clusters agree: a bootstrap of one cluster has no spread and proves nothing.
 * **no score differs** - the runs are equal on every example: difference 0, p 1. The result covers these examples only:
   the check is whether this run changed.
 """
@@ -22,9 +23,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from anymal_eval.metrics import Groups, Metric
+from anymal_eval.metrics import Groups, Metric, Output
 from anymal_eval.statistics import resample
-from anymal_eval.statistics.intervals import SCALE, clustered_error, quantile, wilson
+from anymal_eval.statistics.intervals import ROUNDING, SCALE, clustered_error, quantile, wilson
 from anymal_eval.statistics.p_values import DRAWS, NOTHING, UNKNOWN, PValues, bonett_price, mcnemar, permutation, tail
 
 if TYPE_CHECKING:
@@ -178,15 +179,19 @@ def _tests(pairing: _Pairing) -> list[_Test]:
 
 
 def _limits(pairing: _Pairing, change: Floats, error: float) -> tuple[float, float]:
-    from scipy.special import ndtri
-
     mean, scale = float(change.mean()), SCALE[pairing.metric.outputs[0].unit]
-    if not error > 0:
-        # One cluster, or equal differences: the variance is unknown, so take its bound for values in [-scale, scale].
-        low, high = wilson((mean / scale + 1) / 2, pairing.count, float(ndtri((1 + pairing.level) / 2)))
-        return (2 * low - 1) * scale, (2 * high - 1) * scale
+    if not error > ROUNDING:
+        return _bounds(pairing, mean, scale)
     width = quantile(pairing.codes, pairing.level) * error
     return max(-scale, mean - width), min(scale, mean + width)
+
+
+def _bounds(pairing: _Pairing, mean: float, scale: float) -> tuple[float, float]:
+    """One cluster, or equal differences: the variance is unknown, so take its bound for values in [-scale, scale]."""
+    from scipy.special import ndtri
+
+    low, high = wilson((mean / scale + 1) / 2, pairing.count, float(ndtri((1 + pairing.level) / 2)))
+    return (2 * low - 1) * scale, (2 * high - 1) * scale
 
 
 def _bootstrap(pairing: _Pairing) -> list[_Test]:
@@ -198,16 +203,30 @@ def _bootstrap(pairing: _Pairing) -> list[_Test]:
         [change(weights) for weights in resample.weightings(pairing.codes, pairing.count, pairing.draws)]
     )
     observed = change(np.ones((1, len(pairing.codes))))[0]
-    return [_bootstrap_test(float(one), draws, pairing.level) for one, draws in zip(observed, drawn.T, strict=True)]
+    return [
+        _bootstrap_test(pairing, float(one), draws, output)
+        for one, draws, output in zip(observed, drawn.T, pairing.metric.outputs, strict=True)
+    ]
 
 
-def _bootstrap_test(change: float, draws: Floats, level: float) -> _Test:
+def _bootstrap_test(pairing: _Pairing, change: float, draws: Floats, output: Output) -> _Test:
     method, found = f"paired bootstrap {len(draws):,}", draws[np.isfinite(draws)]
     if np.isnan(change) or len(found) < len(draws) / 2:
         return _untested(method)
-    low, high = np.quantile(found, ((1 - level) / 2, (1 + level) / 2))
-    p = tail(found - found.mean(), change, 1e-12, 1)
-    return _Test(low=float(low), high=float(high), error=float(found.std(ddof=1)), p=p, method=method)
+    low, high = np.quantile(found, ((1 - pairing.level) / 2, (1 + pairing.level) / 2))
+    p = tail(found - found.mean(), change, ROUNDING, 1).at_least(0.5 ** _changed_clusters(pairing))
+    if np.ptp(found) > ROUNDING:
+        return _Test(low=float(low), high=float(high), error=float(found.std(ddof=1)), p=p, method=method)
+    if abs(change) <= ROUNDING:
+        return _Test(low=0.0, high=0.0, error=0.0, p=NOTHING, method=method)
+    low, high = _bounds(pairing, change, SCALE[output.unit])
+    return _Test(low=low, high=high, error=0.0, p=p, method=method)
+
+
+def _changed_clusters(pairing: _Pairing) -> int:
+    before, after = pairing.runs
+    changed = (~np.isclose(before, after, rtol=0, atol=ROUNDING, equal_nan=True)).any(axis=1)
+    return len(set(pairing.codes[changed].tolist()))
 
 
 def _untested(method: str) -> _Test:

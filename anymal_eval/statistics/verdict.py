@@ -4,7 +4,8 @@ With *limit* the largest fall that does not matter:
 
 * **worse** - the fall is more than chance (p after Holm below alpha) and larger than the limit.
 * **better** - the gain is more than chance and larger than the limit.
-* **same** - neither, and the whole interval is above a fall of the limit; or no score changed.
+* **same** - neither, and the whole interval is above a fall of the limit; or no score changed, or the value is
+  the same in every resample (two perfect AUCs).
 * **cannot tell** - neither, and the interval reaches beyond the limit: more examples or a wider limit are needed.
 
 ==================  ===========================  ==================================
@@ -18,7 +19,7 @@ no p                any                          cannot tell
 ==================  ===========================  ==================================
 
 Without a limit every fall that is more than chance is worse, and *same* uses the smallest detectable effect as the
-limit. The noise of repeated runs widens any limit.
+limit; where that is unknown, no fall at all may be in the interval. The noise of repeated runs widens any limit.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def judge(
     """
     if comparison.changed == 0 and comparison.n > 0:
         return Verdict(word="same", why="no score differs")
+    if comparison.difference == 0 and comparison.error == 0:
+        return Verdict(word="same", why="the value is the same in every resample")
     if not (p == p and comparison.low == comparison.low):
         return Verdict(word="cannot tell", why="there is too little to test")
     limit = (limits or VerdictLimits()).at(comparison.before)
@@ -90,8 +93,11 @@ def judge(
         return Verdict(word="worse", why=f"fell by {-change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
     if p < alpha and change > (limit or 0.0):
         return Verdict(word="better", why=f"rose by {change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
-    allowed = detectable if limit is None else limit
+    known = detectable if detectable == detectable else 0.0
+    allowed = known if limit is None else limit
     if low >= -allowed:
+        if not allowed:
+            return Verdict(word="same", why="the interval holds no fall")
         named = "smallest detectable effect" if limit is None else "limit"
         return Verdict(word="same", why=f"a fall beyond the {named} of {allowed:.4g} is ruled out")
     if limit is None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from anymal_eval import metrics
 from anymal_eval.metrics import Groups, Metric, Output
+from anymal_eval.records import Answer, Example
 from anymal_eval.statistics import resample
 from anymal_eval.statistics.intervals import interval
 
@@ -82,3 +84,21 @@ def test_a_class_that_is_missing_gives_no_value(mean: Metric) -> None:
     auc = Metric(name="auc", version="1", outputs=(Output("auc"),), statistics=mean.statistics, reduce=undefined)
     (found,) = interval(auc, np.ones((5, 1)), _names([1] * 5), {})
     assert np.isnan([found.value, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["bleu", "cider", "rouge_l", "vqa_accuracy@2021", "choice_accuracy", "yes_no_accuracy"]
+)
+@pytest.mark.parametrize("size", [1, 2, 40])
+@pytest.mark.parametrize("answer", ["x", "a dog sits", "a dog runs on the grass"])
+def test_no_interval_that_a_table_would_print_without_a_width(name: str, size: int, answer: str) -> None:
+    examples = [
+        Example(id=str(at), cluster=str(at // 2), kind="caption", references=("a dog runs on the grass",) * 10,
+                options=("no", "yes"), label=1)
+        for at in range(size)
+    ]  # fmt: skip
+    answers = [Answer(state="ok", text=answer, choice=len(answer) % 2)] * size
+    metric = metrics.get(name)
+    for one in interval(metric, metric.statistics(examples, answers), [each.cluster for each in examples], {}):
+        assert f"{100 * one.low:.2f}" != f"{100 * one.high:.2f}", one
+        assert one.low <= one.value <= one.high

@@ -1,15 +1,20 @@
 """The truth table of the verdicts, Holm before them, and the smallest detectable effect beside them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from anymal_eval.metrics import Metric
+from anymal_eval import metrics
+from anymal_eval.metrics import Metric, Output, weighted_mean
+from anymal_eval.records import Answer, Example
 from anymal_eval.statistics.p_values import holm
 from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import mcnemar_detectable, mcnemar_power, smallest_detectable
-from anymal_eval.statistics.verdict import VerdictLimits, judge
+from anymal_eval.statistics.verdict import Verdict, VerdictLimits, judge
 
 COMPARISON = Comparison(
     before=0.5,
@@ -131,3 +136,69 @@ def test_a_handful_of_changes_can_prove_nothing() -> None:
     few = replace(COMPARISON, method="exact permutation", clusters=5_000, changed=2, error=1.4 * 2**0.5 / 5_000)
     assert smallest_detectable(few) == pytest.approx(7.9 * 1.4 / 5_000, rel=0.02)
     assert np.isnan(smallest_detectable(replace(COMPARISON, changed=0)))
+
+
+def _judged(metric: Metric, before: Sequence[Answer], after: Sequence[Answer], examples: Sequence[Example]) -> Verdict:
+    stats = metric.statistics(examples, before), metric.statistics(examples, after)
+    found = compare(metric, stats, [example.cluster for example in examples], {}, draws=400)[0]
+    return judge(found, found.p, detectable=smallest_detectable(found))
+
+
+def _memes(yes: Sequence[bool]) -> list[Example]:
+    return [
+        Example(id=str(at), cluster=str(at), kind="yes_no", options=("no", "yes"), label=int(one))
+        for at, one in enumerate(yes)
+    ]
+
+
+def _probabilities(values: Sequence[float]) -> list[Answer]:
+    return [Answer(state="ok", choice=int(value > 0.5), p_yes=value) for value in values]
+
+
+@pytest.mark.parametrize("size", [2, 10, 60])
+def test_two_perfect_areas_are_the_same(size: int) -> None:
+    yes = [at % 2 == 1 for at in range(size)]
+    before, after = ([0.9 if one else 0.1 for one in yes], [0.8 if one else 0.3 for one in yes])
+    found = _judged(metrics.get("roc_auc"), _probabilities(before), _probabilities(after), _memes(yes))
+    assert (found.word, found.why) == ("same", "the value is the same in every resample")
+
+
+@pytest.mark.parametrize(("size", "word"), [(2, "same"), (4, "same"), (60, "better")])
+def test_a_perfect_area_after_a_constant_one(size: int, word: str) -> None:
+    # The change is the same in every resample; how many examples it stands on decides.
+    yes = [at % 2 == 1 for at in range(size)]
+    auc, half, perfect = metrics.get("roc_auc"), [0.5] * size, [0.9 if one else 0.1 for one in yes]
+    assert _judged(auc, _probabilities(half), _probabilities(perfect), _memes(yes)).word in (word, "cannot tell")
+    fell = _judged(auc, _probabilities(perfect), _probabilities(half), _memes(yes))
+    assert fell.word == ("worse" if size == 60 else "cannot tell")
+    assert "fall of -" not in fell.why
+
+
+@pytest.mark.parametrize("name", ["bleu", "cider", "rouge_l", "vqa_accuracy@2021"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_or_three_examples_prove_nothing(name: str, size: int) -> None:
+    examples = [
+        Example(id=str(at), cluster=str(at), kind="caption", references=("a dog runs on the grass",) * 10)
+        for at in range(size)
+    ]
+    good, bad = ([Answer(state="ok", text=text)] * size for text in ("a dog runs on the grass", "x"))
+    metric = metrics.get(name)
+    assert _judged(metric, good, bad, examples).word in ("cannot tell", "same")
+    assert _judged(metric, bad, good, examples).word in ("cannot tell", "same")
+    assert _judged(metric, good, good, examples).word == "same"
+
+
+@given(data=st.data(), size=st.integers(1, 12), binary=st.booleans(), clustered=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_no_verdict_names_a_negative_fall(data: st.DataObject, size: int, binary: bool, clustered: bool) -> None:
+    value = st.sampled_from((0.0, 1.0)) if binary else st.sampled_from((0.0, 0.3, 0.6, 1.0))
+    runs = [np.array(data.draw(st.lists(value, min_size=size, max_size=size))).reshape(-1, 1) for _ in range(2)]
+    metric = Metric(name="m", version="1", outputs=(Output("m"),), statistics=lambda *_: runs[0],
+                    reduce=weighted_mean, display=lambda stats: stats[:, 0], is_mean=True)  # fmt: skip
+    (found,) = compare(metric, (runs[0], runs[1]), [str(at // 2 if clustered else at) for at in range(size)], {})
+    verdict = judge(found, found.p, detectable=smallest_detectable(found))
+    assert "-" not in verdict.why.replace("e-", "")
+    if found.improvement_low >= 0:
+        assert verdict.word in ("same", "better")
+    if (runs[1] >= runs[0]).all():
+        assert verdict.word != "worse"
