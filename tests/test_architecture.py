@@ -17,6 +17,7 @@ PACKAGE = ROOT / "anymal_eval"
 LAYERS = [
     {"errors", "records", "version"},
     {"paths"},
+    {"locks"},
     {"catalog"},
     {"codec"},
     {"checksums"},

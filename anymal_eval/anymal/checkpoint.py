@@ -7,8 +7,7 @@ relative ones from the folder itself, and refused by name when they are not thos
 
 import json
 import os
-import shutil
-import tempfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.transformers_folder import read_json
 from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.locks import delete, replacing
 
 FORMAT = 1
 CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
@@ -42,9 +42,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
     from safetensors.torch import save as pack
 
     require_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with replacing(folder, _require_ours) as draft:
         state = {name: value.detach().cpu().contiguous() for name, value in network.projectors.state_dict().items()}
         (draft / PROJECTORS).write_bytes(pack(state))
         if lora.is_attached(network.llm.model):
@@ -57,15 +55,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
             **({"note": note} if note else {}),
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        draft.chmod(0o755)
-        older = folder.with_name(f".{folder.name}.older")
-        if folder.exists():  # renamed, not deleted: a process killed here leaves one of the two
-            shutil.rmtree(older, ignore_errors=True)
-            os.replace(folder, older)
-        os.replace(draft, folder)
-        shutil.rmtree(older, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    _delete_earlier_drafts(folder)
 
 
 def require_replaceable(folder: Path) -> None:
@@ -74,9 +64,30 @@ def require_replaceable(folder: Path) -> None:
     Raises:
         WrongUse: it holds other files and no checkpoint.
     """
-    for each in (folder, folder.with_name(f".{folder.name}.older")):
-        if each.exists() and not (each / PROJECTORS).is_file() and (not each.is_dir() or any(each.iterdir())):
-            raise WrongUse(f"{each} holds other files and no checkpoint of a network; move it away")
+    _require_ours(folder)
+    older = folder.with_name(f".{folder.name}.older")
+    if not _is_draft(older):  # of an earlier version
+        _require_ours(older)
+
+
+def _require_ours(folder: Path) -> None:
+    if folder.exists() and not (folder / PROJECTORS).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WrongUse(f"{folder} holds other files and no checkpoint of a network; move it away")
+
+
+def _is_draft(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint, or a part of one."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(file.name in (CONFIG, PROJECTORS, ADAPTERS) for file in folder.iterdir())
+
+
+def _delete_earlier_drafts(folder: Path) -> None:
+    """Delete what an earlier version left beside a checkpoint at a kill: ``.NAME.older``, ``.NAME.XXXXXXXX``."""
+    for each in folder.parent.glob(f".{folder.name}.*"):
+        suffix = each.name.removeprefix(f".{folder.name}.")
+        if re.fullmatch(r"older|[a-z0-9_]{8}", suffix) and _is_draft(each):
+            delete(each)
 
 
 def load(

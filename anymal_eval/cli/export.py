@@ -96,7 +96,7 @@ def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, b
     from anymal_eval.report.exports.evalai import evalai
     from anymal_eval.report.exports.every_eval_ever import every_eval_ever
     from anymal_eval.report.exports.inspect_log import inspect_logs
-    from anymal_eval.store.atomic import write_atomic
+    from anymal_eval.store.atomic import write_files
 
     match format:
         case "inspect":
@@ -110,9 +110,6 @@ def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, b
     for line in messages:
         click.echo(line, err=True)
     # Only the first part may start with a dot: it is the format's own, such as .eval_results.
-    homes = {name: folder / name.partition("/")[0] for name in files}
-    places = {inside(homes[name], *name.split("/")[1:]): text for name, text in files.items()}
-    for file, text in places.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, text)
-    return list(places)
+    for name in files:
+        inside(folder / name.partition("/")[0], *name.split("/")[1:])
+    return write_files(folder, files)

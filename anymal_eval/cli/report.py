@@ -57,8 +57,7 @@ def report(
     unique = {key(one) for page in found.pages for example in page.examples for one in example.media}
     with progress("media", len(unique) if copied else 0, 0) as advance:
         how = Media(copied=copied, picture_side=picture_side, timeout_s=media_timeout)
-        write_report(folder, found, how, advance)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        size = write_report(folder, found, how, advance)
     click.echo(folder / "index.html")
     shown = sum(len(page.examples) for page in found.pages)
     click.echo(f"{shown:,} examples of {len(found.pages)} tasks, {size / 1e6:.1f} MB", err=True)

@@ -1,9 +1,6 @@
 """Write one task's official layout into a folder: whole or not at all, once, safely from several processes."""
 
 import json
-import os
-import shutil
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -13,6 +10,7 @@ from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.files import write_json
 from anymal_eval.demo.plan import Plan
 from anymal_eval.errors import MissingData, WrongUse
+from anymal_eval.locks import delete, working
 
 WORLD = 1  # raised whenever the same arguments give other files
 NOTE = "DEMO.txt"
@@ -53,33 +51,29 @@ def write_task(task: str, root: Path, *, examples: int = 200, seed: int = 0, spl
     target = root / task
     if target.exists():
         return _checked(target, plan)
-    root.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{task}-", dir=root))
-    try:
-        _fill(draft, plan)
-        try:
+    with working(target) as work:
+        if not target.exists():  # else another process was first; its files are the same
+            draft = work / "new"
+            draft.mkdir()
+            _fill(draft, plan)
             draft.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            return _checked(target, plan)  # another process was first; its files are the same
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return target
+        _delete_earlier_drafts(target)
+    return _checked(target, plan)
+
+
+def _delete_earlier_drafts(target: Path) -> None:
+    """Delete what an earlier version left when it was killed: ``.TASK-XXXXXXXX``, a part of what ``target`` holds."""
+    for each in target.parent.glob(f".{target.name}-????????"):
+        is_folder = each.is_dir() and not each.is_symlink()
+        if is_folder and all((target / path.relative_to(each)).exists() for path in each.rglob("*")):
+            delete(each)
 
 
 def _fill(folder: Path, plan: Plan) -> None:
-    folder.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would shut others out of a shared cache
     groups = import_module(f"anymal_eval.demo.layouts.{plan.task}").write(folder, plan)
     write_json(folder / GROUPS, groups)
     stamp = json.dumps({**_stamp(plan), "files": _count(folder) + 1})
     (folder / NOTE).write_text(_TEXT.format(task=plan.task, groups=GROUPS) + stamp + "\n", encoding="utf-8")
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _stamp(plan: Plan) -> dict[str, object]:

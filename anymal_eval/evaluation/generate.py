@@ -177,6 +177,8 @@ def _model_name(spec: ModelSpec) -> str:
 
 
 def _write_timings(file: Path, one: Session, wall: float) -> None:
+    if not file.with_name("manifest.json").is_file():  # nothing was started here, or the folder was deleted
+        return
     before: list[Mapping[str, Any]] = read_json(file)["sessions"] if file.is_file() else []
     seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
     now = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}

@@ -3,11 +3,11 @@
 import importlib.util
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from anymal_eval.errors import BadData, NeedsExtra, NeedsJava
+from anymal_eval.locks import temporary
 
 _JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
 _REMOVED = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
@@ -40,8 +40,8 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
     if java is None:
         raise NeedsJava("the official tokenizer needs a Java runtime, and there is no 'java' on PATH")
     text = "\n".join(caption.translate(_LINE_BREAKS) for caption in captions)
-    with tempfile.TemporaryDirectory(prefix="ptb-") as folder:
-        file = Path(folder) / "captions.txt"
+    with temporary("ptb-") as folder:
+        file = folder / "captions.txt"
         # What Java cannot read (half of a surrogate pair) becomes a question mark, as in Java itself.
         file.write_bytes(text.encode("utf-8", errors="replace"))
         options = ["-preserveLines", "-lowerCase", "-encoding", "UTF-8"]

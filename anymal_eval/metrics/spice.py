@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import NeedsExtra
+from anymal_eval.locks import temporary
 from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._captions import Captions, ptb_context, read_captions
 from anymal_eval.metrics._java import jar_folder, run_java
@@ -56,8 +56,8 @@ def _run(captions: Captions, models: Path) -> NDArray[np.float64]:
         return scores
     jars = jar_folder("spice")
     classes = os.pathsep.join((str(jars / "spice-1.0.jar"), str(jars / "lib" / "*"), str(models / "*")))
-    with tempfile.TemporaryDirectory() as made:
-        inputs, outputs = Path(made, "in.json"), Path(made, "out.json")
+    with temporary("spice-") as made:
+        inputs, outputs = made / "in.json", made / "out.json"
         inputs.write_text(json.dumps(rows), encoding="utf-8")
         options = ("-out", str(outputs), "-subset", "-silent")
         run_java(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(inputs), *options), jars)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from anymal_eval.codec import decode, read_json, write_json_pretty
 from anymal_eval.errors import IncompleteRun
+from anymal_eval.locks import hold
 from anymal_eval.paths import inside
 from anymal_eval.report.comparison import measured_place
 from anymal_eval.report.pairing import task_run
@@ -14,7 +16,7 @@ from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import accepted_runs
-from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store.atomic import delete_drafts, storage_errors, write_atomic, write_files
 from anymal_eval.store.results import Results
 from anymal_eval.store.stored import StoredRun
 
@@ -81,18 +83,26 @@ def write_tables(accepted: Path, tables: Path) -> list[Path]:
         BadData: an accepted run or the index of the tables was edited.
         StorageFull, WrongUse: no space, or no permission to write.
     """
-    made = accepted_tables(accepted)
-    before = _written(tables)
-    with storage_errors(tables):
+    # The last of several processes reads what all have accepted.
+    with storage_errors(tables), _hold(tables):
+        made = accepted_tables(accepted)
+        before = _written(tables)
         tables.mkdir(parents=True, exist_ok=True)
+        delete_drafts(tables, (INDEX, *before))
         # Before any table, so that a process that is killed leaves none that the next one takes for the user's.
         _write_index(tables, {*before, *made})
         for name in before - made.keys():
             inside(tables, name).unlink(missing_ok=True)
-        for name, text in made.items():
-            write_atomic(tables / name, text)
+        write_files(tables, made)
         _write_index(tables, made)
     return [tables / name for name in made]
+
+
+@contextlib.contextmanager
+def _hold(tables: Path) -> Iterator[None]:
+    tables.parent.mkdir(parents=True, exist_ok=True)
+    with hold(tables.with_name(f".{tables.name}.lock")):
+        yield
 
 
 def stale(accepted: Path, tables: Path) -> list[str]:

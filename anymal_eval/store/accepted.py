@@ -1,7 +1,6 @@
 """Accepted runs: tracked baselines. Their scores are compressed; they hold no media and no responses."""
 
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from anymal_eval.codec import decode, encode, read_json, write_json
 from anymal_eval.errors import NotInCatalog, OtherRun, StorageFull, WrongUse
+from anymal_eval.locks import hold
 from anymal_eval.paths import inside
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import storage_errors, write_atomic
@@ -101,11 +101,8 @@ def _beside(target: Path, what: str) -> Path:
 @contextlib.contextmanager
 def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
     # Beside the folder, which holds accepted runs alone and is tracked.
-    with storage_errors(folder), folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise OtherRun(f"{folder}: another process is accepting a run; wait for it") from None
+    busy = "" if wait else f"{folder}: another process is accepting a run; wait for it"
+    with storage_errors(folder), hold(folder.with_name(f".{folder.name}.lock"), busy):
         yield
 
 

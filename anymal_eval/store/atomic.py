@@ -4,15 +4,17 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from anymal_eval.errors import StorageFull, WrongUse
+from anymal_eval.locks import replace_file, working
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The user's choice of a place explains these. Any other error (a broken disk) keeps its traceback.
 WRONG_PLACE = (
     errno.EACCES,
+    errno.EBUSY,  # a mount point, which cannot be renamed
     errno.EEXIST,
     errno.EISDIR,
     errno.ELOOP,
@@ -83,15 +85,38 @@ def write_atomic(file: Path, content: str | bytes, option: str = "--out") -> Non
     Raises:
         StorageFull, WrongUse: no space, or no permission to write; the old content is unchanged.
     """
-    draft = file.with_name(f".{file.name}.draft")
-    data = content.encode() if isinstance(content, str) else content
     with storage_errors(file, option):
-        try:
-            with draft.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(file)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        replace_file(file, content.encode() if isinstance(content, str) else content)
+
+
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    """Write several files into a folder that may hold others; all are written before the first takes its place.
+
+    Args:
+        folder: the folder.
+        files: path below the folder -> content.
+
+    Returns:
+        The files.
+
+    Raises:
+        StorageFull, WrongUse: no space, or no permission to write; no file has changed.
+    """
+    with storage_errors(folder), working(folder) as work:
+        drafts = [work / "new" / str(number) for number in range(len(files))]
+        (work / "new").mkdir()
+        for draft, content in zip(drafts, files.values(), strict=True):
+            replace_file(draft, content.encode() if isinstance(content, str) else content)
+        for draft, name in zip(drafts, files, strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(folder / name)
+    return [folder / name for name in files]
+
+
+def delete_drafts(folder: Path, names: Iterable[str]) -> None:
+    """Delete what :func:`write_atomic` leaves of these files of a folder when it is killed."""
+    for name in names:
+        draft = folder / f".{name}.draft"
+        if draft.is_file() and not draft.is_symlink():
+            with storage_errors(folder):
+                draft.unlink()

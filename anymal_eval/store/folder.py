@@ -1,6 +1,6 @@
 """The run folder: the places of its files, and writing them, one process at a time."""
 
-import fcntl
+import contextlib
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from anymal_eval.codec import encode, read_json, write_json, write_json_pretty
 from anymal_eval.errors import OtherRun
+from anymal_eval.locks import hold
 from anymal_eval.paths import inside
 from anymal_eval.store import manifest as manifests
-from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store.atomic import delete_drafts, storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLIND = "no-media"  # inside a run folder, the same run without media
+WRITTEN = (
+    "manifest.json", "results.json", "digests.json", "timings.json", "table.md", "table.csv", "table.tex",
+    "responses.jsonl", "scores.jsonl", "statistics.npz",
+)  # fmt: skip
 RESULTS_IDENTITY = ("model", "limit", "ablate", "fingerprint")  # of the manifest, in results.json too
 
 
@@ -42,21 +47,20 @@ class RunFolder:
         )  # fmt: skip
         if foreign:
             raise OtherRun(f"{self.root} holds other files and no run; choose another --out")
-        with storage_errors(self.root):
+        busy = f"{self.root}: another process is writing to this run; wait for it or stop it"
+        with contextlib.ExitStack() as stack, storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.root / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise OtherRun(f"{self.root}: another process is writing to this run; wait for it or stop it") from None
+            stack.enter_context(hold(self.root / ".lock", busy))
+            for folder in (self.root, *(each for each in self.root.iterdir() if each.is_dir())):
+                delete_drafts(folder, WRITTEN)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release the lock; the operating system does so too when the process dies."""
-        self._lock.close()
+        self._stack.close()
 
     @property
     def manifest_file(self) -> Path:

@@ -10,6 +10,8 @@ from typing import Self
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData
+        if not self._is_there():
+            raise WrongUse(deleted(self._file.parent))
 from anymal_eval.records import Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
@@ -86,14 +88,23 @@ class ResponseLog:
 
         Raises:
             StorageFull: the batch is not written; the lines before it are complete.
+            WrongUse: the file was deleted or replaced since it was opened.
         """
         data = b"".join(write_checked_line(encode(item)) for item in batch)
+        if not self._is_there():
+            raise WrongUse(deleted(self._file.parent))
         with storage_errors(self._file):
             while data:
                 data = data[self._stream.write(data) :]
             if time.monotonic() - self._synced > SYNC_EVERY_S:
                 os.fsync(self._stream.fileno())
                 self._synced = time.monotonic()
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self._file.stat(), os.fstat(self._stream.fileno()))
+        except OSError:
+            return False
 
     def __enter__(self) -> Self:
         """Use it in a ``with`` statement."""

@@ -1,8 +1,9 @@
 """A training from what was resolved to its checkpoint: load, encode, train, save. Both stages run the same steps."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.checkpoints.loading import quiet
-from anymal_eval.evaluation.console import Console, SilentConsole
+from anymal_eval.evaluation.console import Advance, Console, SilentConsole
+from anymal_eval.locks import Lock, hold
 from anymal_eval.media.location import Opener
-from anymal_eval.store.atomic import storage_errors
+from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
 from anymal_eval.training.features import FeatureEncoder, Openers
@@ -20,7 +22,7 @@ from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.order import SampleOrder, Shuffled, Streamed
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.trainer import AnyMALTrainer
+from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep
 from anymal_eval.training.training_module import TrainingModule
 
 MESSAGE_EVERY_S = 5.0
@@ -45,19 +47,38 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
     """Train, or resume the same training where it was stopped.
 
     Raises:
-        OtherRun: ``out`` holds another training.
+        OtherRun: ``out`` holds another training, or another process is training there.
         BadCheckpoint: of what training starts from, or a state to resume from.
         BadLogits: the loss or the gradient is not finite.
         StorageFull: a state could not be saved; those before are whole.
         IncompleteRun: too many samples cannot be read.
     """
-    loaded = load(resolved)
-    if loaded.record["finished"]:
-        return _finished(loaded, loaded.record.get("unreadable", {}))
-    shown = console if console is not None and loaded.is_main else SilentConsole()
-    with quiet(), _encode(loaded, shown) as batches:
-        _fit(loaded, batches, shown)
-    return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
+    with _exclusive(resolved.plan.out) as lock:
+        loaded = load(resolved)
+        if loaded.record["finished"]:
+            return _finished(loaded, loaded.record.get("unreadable", {}))
+        shown: Console = console if console is not None and loaded.is_main else SilentConsole()
+        if lock is not None:
+            shown = _Checked(shown, lock)
+        with quiet(), _encode(loaded, shown) as batches:
+            _fit(loaded, batches, shown, lock)
+        return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
+
+
+@contextmanager
+def _exclusive(out: Path) -> Iterator[Lock | None]:
+    """Keep other trainings out, and delete what one that was killed left; only the first process does this."""
+    if int(os.environ.get("RANK", "0")) != 0:
+        yield None
+        return
+    busy = f"{out}: another training is writing there; wait for it, stop it, or choose another --out"
+    with ExitStack() as stack:
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(hold(out / ".lock", busy))
+            states.delete_drafts(out / STEPS)
+            delete_drafts(out, (record.NAME, record.LOG))
+        yield lock
 
 
 @contextmanager
@@ -92,7 +113,7 @@ def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:
     return Shuffled([sample for each in data for sample in each.samples or ()], loaded.partition, seed)
 
 
-def _fit(loaded: LoadedTraining, batches: Batches, console: Console) -> None:
+def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock | None) -> None:
     """All steps after the last saved state."""
     plan = loaded.resolved.plan
     module = TrainingModule(loaded.network)
@@ -100,8 +121,9 @@ def _fit(loaded: LoadedTraining, batches: Batches, console: Console) -> None:
         module.checkpoint_activations()
     log = record.TrainingLog(plan.out, _StepMessages(console, loaded.resolved.recipe.steps))
     trainer = AnyMALTrainer(module, batches, loaded.arguments, plan.saving, log, loaded.resolved.evaluate)
+    if lock is not None:
+        trainer.add_callback(CallEachStep(lock.require))
     if loaded.is_main:
-        states.delete_drafts(plan.out / STEPS)
         log.truncate(states.step_of(loaded.state))
     trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
     module.train(False)
@@ -122,6 +144,23 @@ def _save(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTrai
 def _finished(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:
     folder = loaded.resolved.plan.out / CHECKPOINT
     return FinishedTraining(checkpoint=folder, unreadable=unreadable, is_main=loaded.is_main)
+
+
+class _Checked:
+    """A console whose progress ends with an error where the training's folder was deleted."""
+
+    def __init__(self, console: Console, lock: Lock) -> None:
+        self._lock, self.message, self._progress = lock, console.message, console.progress
+
+    @contextmanager
+    def progress(self, label: str, total: int, done: int) -> Iterator[Advance]:
+        with self._progress(label, total, done) as advance:
+
+            def checked(more: int) -> None:
+                self._lock.require()
+                advance(more)
+
+            yield checked
 
 
 class _StepMessages:

@@ -64,7 +64,7 @@ def delete_drafts(folder: Path) -> None:
     """Delete what processes that died left unfinished."""
     for unfinished in folder.glob(f".{_PREFIX}*.draft"):
         if _is_ours(unfinished):
-            shutil.rmtree(unfinished)
+            _delete_files(unfinished)
 
 
 def publish(unfinished: Path, step: int, keep: int) -> None:
@@ -78,7 +78,7 @@ def publish(unfinished: Path, step: int, keep: int) -> None:
     if final.exists():
         if not _is_ours(final):
             raise WrongUse(f"{final} holds other files and no state of a training; move it away")
-        shutil.rmtree(final)
+        _delete(final)
     os.replace(unfinished, final)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -86,7 +86,24 @@ def publish(unfinished: Path, step: int, keep: int) -> None:
     finally:
         os.close(handle)
     for old in [each for each in states(folder) if _is_ours(each)][:-keep] if keep else []:
-        shutil.rmtree(old)
+        _delete(old)
+
+
+def _delete(state: Path) -> None:
+    """Delete a state. It leaves the list at once, not file by file; a kill leaves a draft."""
+    removed = state.with_name(f".{state.name}.removed.draft")
+    _delete_files(removed)
+    os.replace(state, removed)
+    _delete_files(removed)
+
+
+def _delete_files(state: Path) -> None:
+    # The positions, by which a part of a state is known, last.
+    files = sorted(state.iterdir(), key=lambda file: file.match(POSITION.format("*"))) if state.is_dir() else []
+    for file in files:
+        file.unlink()
+    if state.is_dir():
+        state.rmdir()
 
 
 def _is_ours(state: Path) -> bool:

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,18 @@ class _Callbacks(_Callback):  # type: ignore[misc]
         """Before transformers logs the loss and saves."""
         del args, state, control, kwargs
         self._trainer.evaluate_if_due()
+
+
+class CallEachStep(_Callback):  # type: ignore[misc]
+    """Calls a function when a step has ended."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before transformers logs the loss and saves."""
+        del args, state, control, kwargs
+        self._function()
 
 
 @contextlib.contextmanager

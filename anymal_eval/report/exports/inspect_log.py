@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.errors import NeedsExtra
+from anymal_eval.locks import temporary
 from anymal_eval.paths import inside
 from anymal_eval.records import Example
 from anymal_eval.report.exports import Exported
+from anymal_eval.store.atomic import write_files
 
 LETTERS = string.ascii_uppercase
 
@@ -33,14 +35,16 @@ def inspect_logs(exported: Exported, folder: Path) -> list[Path]:
     if importlib.util.find_spec("inspect_ai") is None:
         raise NeedsExtra("--format inspect needs inspect_ai: pip install 'anymal_eval[inspect]'")
     log: Any = importlib.import_module("inspect_ai.log")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for task in exported.tasks:
-        entry = exported.entry(task)
-        file = inside(folder, f"{exported.date:%Y-%m-%dT%H-%M-%S}_{task}-{entry.split}_{exported.slug}.eval")
-        log.write_eval_log(_log(log, exported, task), str(file))
-        files.append(file)
-    return files
+    files = {}
+    with temporary("export-") as made:
+        for task in exported.tasks:
+            entry = exported.entry(task)
+            name = f"{exported.date:%Y-%m-%dT%H-%M-%S}_{task}-{entry.split}_{exported.slug}.eval"
+            draft = inside(made, name)
+            log.write_eval_log(_log(log, exported, task), str(draft))
+            inside(folder, name)
+            files[name] = draft.read_bytes()
+    return write_files(folder, files)
 
 
 def _log(log: Any, exported: Exported, task: str) -> Any:

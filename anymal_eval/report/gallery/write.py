@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval.errors import WrongUse
+from anymal_eval.locks import delete, replacing
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.paths import inside
 from anymal_eval.report.gallery.content import Report
@@ -20,6 +22,7 @@ from anymal_eval.store.atomic import storage_errors
 
 # This file marks a folder as a report, which may be replaced.
 MARK = ".anymal-eval-report"
+CONTENT = frozenset(("assets", "data", "index.html", "media", "plots", "tasks"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Media:
     timeout_s: float = 60.0
 
 
-def write_report(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
+def write_report(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> int:
     """Write a report into ``folder``; an older report there is replaced.
 
     Args:
@@ -40,28 +43,37 @@ def write_report(folder: Path, report: Report, media: Media, advance: Callable[[
         media: whether and how media are included.
         advance: called with the number of media just written.
 
+    Returns:
+        The bytes of its files.
+
     Raises:
         WrongUse: the folder holds other files.
         StorageFull: no space; an older report is unchanged.
     """
-    draft, older = (folder.with_name(f".{folder.name}.{what}") for what in ("draft", "older"))
-    for each in (folder, draft, older):
-        if each.exists() and not (each / MARK).is_file() and (not each.is_dir() or any(each.iterdir())):
-            raise WrongUse(f"{each} holds other files and no report; choose another --out")
-    with storage_errors(folder):
-        if older.exists() and not folder.exists():
-            older.rename(folder)  # a process was killed between the two renames below
-        shutil.rmtree(older, ignore_errors=True)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            _fill(draft, report, media, advance)
-            if folder.exists():
-                folder.rename(older)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
+    folder = Path(os.path.realpath(folder))
+    # An earlier version wrote beside the folder under these names.
+    earlier = [folder.with_name(f".{folder.name}.{what}") for what in ("draft", "older")]
+    for each in earlier:
+        _require_draft(each)
+    with storage_errors(folder), replacing(folder, _require_ours) as draft:
+        _fill(draft, report, media, advance)
+        size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
+        for each in earlier:
+            _require_draft(each)
+            delete(each)
+    return size
+
+
+def _require_ours(folder: Path, but: Collection[str] = ()) -> None:
+    if not os.path.lexists(folder) or (folder / MARK).is_file():
+        return
+    if not folder.is_dir() or folder.is_symlink() or any(each.name not in but for each in folder.iterdir()):
+        raise WrongUse(f"{folder} holds other files and no report; choose another --out")
+
+
+def _require_draft(folder: Path) -> None:
+    """A report, or a part of one: the mark may have been deleted first."""
+    _require_ours(folder, but=CONTENT)
 
 
 def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
