@@ -9,9 +9,8 @@ from typing import Self
 
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
-from anymal_eval.errors import BadData
-        if not self._is_there():
-            raise WrongUse(deleted(self._file.parent))
+from anymal_eval.errors import BadData, WrongUse
+from anymal_eval.locks import deleted
 from anymal_eval.records import Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
