@@ -124,7 +124,7 @@ class RememberedDigests:
             # One write of one line: processes that append at once do not mix. A full or read-only disk costs the line.
             with contextlib.suppress(OSError):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
                 try:
                     os.write(handle, packed)
                 finally:

@@ -1,43 +1,53 @@
 """The frozen encoders' outputs on disk: after a projector or an adapter is trained, nothing is encoded again.
 
 One safetensors file an entry, named by everything that determines it: the media's bytes, and the encoder's fingerprint
-(its weights, preprocessing, layer and type). Entries are renamed into place, so any number of processes may fill one
-folder. Each has a checksum; one that does not match is reported, removed and computed again.
+(its weights, preprocessing, layer and type). Entries are renamed into place, so any number of processes, users and
+machines may fill one folder. Each has a checksum; one that does not match is reported, removed and computed again.
+
+A folder that cannot be written is read, and so is the part of one that can be read; what is missing is computed and not
+stored, which is reported once.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
+from anymal_eval.anymal import drafts
 from anymal_eval.anymal.encoders import Encoder
+from anymal_eval.errors import WrongUse
 
 _LOG = logging.getLogger(__name__)
-_ABANDONED_S = 3600.0  # a draft this old is of a process that died
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
-_DRAFT = re.compile(r"([0-9a-f]{64}\.|tmp)\w{8}\.draft")  # an earlier version wrote tmp in place of the key
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ROOM = 0.9  # pruning frees more than the excess, so that not every new entry prunes
 
 
 @dataclass(kw_only=True)
 class Counts:
-    """Hits and misses since the cache was opened; keys of corrupt entries; entries that did not fit on the disk."""
+    """Counts since the cache was opened.
+
+    Attributes:
+        hits: entries that were read.
+        misses: those that were not there, or could not be read.
+        corrupt: keys of entries whose checksum does not match.
+        not_stored: entries that could not be written.
+        reason: why the first of them could not.
+    """
 
     hits: int = 0
     misses: int = 0
     corrupt: list[str] = field(default_factory=list)
     not_stored: int = 0
+    reason: str = ""
 
 
 class FeatureCache:
@@ -47,28 +57,46 @@ class FeatureCache:
         counts: hits, misses, corrupt entries.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
-        """``limit_bytes``: the largest size of the folder; beyond it the least recently used entries are removed."""
+    def __init__(self, folder: Path, limit_bytes: int | None = None, *, warns: bool = True) -> None:
+        """Open a folder, and make it where it can be made.
+
+        Args:
+            folder: of the cache.
+            limit_bytes: the largest size of the folder; beyond it the least recently used entries are removed.
+            warns: whether entries that cannot be read or stored are reported as warnings.
+
+        Raises:
+            WrongUse: it is a file.
+        """
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.counts = Counts()
+        self._warned: set[str] = set() if warns else {"reading", "storing"}
         self._bytes: int | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise WrongUse(f"{folder} is no folder; name another one for the features") from None
+        except OSError:
+            pass  # an entry that cannot be stored is reported
 
     def get(self, key: str) -> Tensor | None:
-        """The entry; None where it is missing or corrupt. A corrupt one is removed."""
+        """The entry; None where it is missing, unreadable or corrupt. A corrupt one is removed."""
         file = self._file(key)
         try:
             content = file.read_bytes()
-        except FileNotFoundError:
+        except OSError as error:
             self.counts.misses += 1
+            if not isinstance(error, FileNotFoundError):
+                self._warn("reading", f"{file} cannot be read ({error.strerror}); such features are computed again")
             return None
         found = _open(content, key)
         if found is None:
             self.counts.corrupt.append(key)
             self.counts.misses += 1
             _LOG.warning("features: %s is corrupt (its checksum does not match): removed, to be computed again", file)
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in a read-only cache it stays, and is found again
+                file.unlink()
             return None
         with contextlib.suppress(OSError):  # a read-only cache has no order of use
             os.utime(file)
@@ -76,35 +104,48 @@ class FeatureCache:
         return found
 
     def put(self, key: str, features: Tensor) -> None:
-        """Store an entry. A full disk is a warning and costs only the entry."""
+        """Store an entry. A full disk, or a cache that cannot be written, is a warning and costs only the entry."""
         content = _pack(features, key)
-        file = self._file(key)
         try:
-            self._write(file, content)
+            drafts.write(self._file(key), content)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self.counts.not_stored += 1
-            _LOG.warning("features: no space for %s; it is not stored", file)
+            self.refuse("no space on the disk" if error.errno in _NO_SPACE else f"{error.strerror or error}")
             return
         self._count(len(content))
+
+    def can_store(self, key: str) -> bool:
+        """Whether the user may write the entry, as far as permissions tell."""
+        folder = self._file(key).parent
+        existing = folder if folder.exists() else self.folder
+        return os.access(existing, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+    def refuse(self, reason: str) -> None:
+        """Count an entry that is not stored."""
+        self.counts.not_stored += 1
+        self.counts.reason = self.counts.reason or reason
+        self._warn("storing", f"{self.folder} cannot be written ({reason}); features that it lacks are not stored")
 
     def verify(self, *, remove: bool = True) -> list[Path]:
         """Read every entry, and return the corrupt ones.
 
         Args:
             remove: whether corrupt entries are removed.
+
+        Raises:
+            WrongUse: an entry cannot be read or removed.
         """
         bad = []
         for file in self._entries():
             try:
                 content = file.read_bytes()
+                if _open(content, file.stem) is None and not _is_foreign(file):
+                    bad.append(file)
+                    if remove:
+                        file.unlink()
             except FileNotFoundError:
                 continue  # pruned by another process meanwhile
-            if _open(content, file.stem) is None and not _is_foreign(file):
-                bad.append(file)
-                if remove:
-                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise WrongUse(f"{file} cannot be {'removed' if file in bad else 'read'}: {error.strerror}") from None
         return bad
 
     def prune(self, limit_bytes: int) -> int:
@@ -112,16 +153,16 @@ class FeatureCache:
 
         Returns:
             How many bytes were freed.
+
+        Raises:
+            WrongUse: an entry cannot be removed.
         """
         freed = 0
-        with self._lock():
-            for draft in self._named(_DRAFT):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - draft.stat().st_mtime > _ABANDONED_S:
-                        draft.unlink()
+        with drafts.exclusive(self.folder / ".lock"):
+            drafts.delete_abandoned(self._named(drafts.NAME))
             facts = []
             for file in self._entries():
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     stat = file.stat()
                     facts.append((stat.st_mtime_ns, stat.st_size, file))
             total = sum(size for _, size, _ in facts)
@@ -130,7 +171,10 @@ class FeatureCache:
                     break
                 if _is_foreign(file):
                     continue
-                file.unlink(missing_ok=True)
+                try:
+                    file.unlink(missing_ok=True)
+                except OSError as error:
+                    raise WrongUse(f"{file} cannot be removed: {error.strerror}") from None
                 freed += size
             self._bytes = total - freed
         return freed
@@ -139,7 +183,7 @@ class FeatureCache:
         """Bytes of all entries."""
         total = 0
         for file in self._entries():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 total += file.stat().st_size
         return total
 
@@ -157,31 +201,19 @@ class FeatureCache:
         found = (file for file in self.folder.glob("??/*") if name.fullmatch(file.name))
         return sorted(file for file in found if not file.parent.is_symlink() and not file.is_symlink())
 
-    def _write(self, file: Path, content: bytes) -> None:
-        file.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{file.stem}.", suffix=".draft", dir=file.parent)
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                # No fsync: an entry that a power cut leaves behind fails its checksum and is computed again.
-                out.write(content)
-            os.replace(draft, file)
-        finally:
-            draft.unlink(missing_ok=True)
-
     def _count(self, by: int) -> None:
         if self.limit_bytes is None:
             return
         self._bytes = self.size() if self._bytes is None else self._bytes + by
         if self._bytes > self.limit_bytes:
-            self.prune(int(self.limit_bytes * _ROOM))
+            with contextlib.suppress(WrongUse):  # another user's entries, which stay
+                self.prune(int(self.limit_bytes * _ROOM))
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One process prunes at a time."""
-        with (self.folder / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+    def _warn(self, about: str, message: str) -> None:
+        """Report one kind of trouble once."""
+        if about not in self._warned:
+            self._warned.add(about)
+            _LOG.warning("features: %s", message)
 
 
 def feature_key(encoder: Encoder, digest: str) -> str:

@@ -81,14 +81,14 @@ def fill(folder: Path, **given: Any) -> int:
     media = media_requests(requests)
     with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
         filled = filler.fill(media, plan.execution.threads, advance)
-    cached = filled.media - filled.encoded - len(filled.failed)
+    cached = filled.media - filled.encoded - filled.skipped - len(filled.failed)
     click.echo(
         f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}"
     )
     if filled.corrupt:
         click.echo(f"{filled.corrupt} entries were corrupt and were encoded again", err=True)
     if filled.not_stored:
-        click.echo(f"{filled.not_stored} entries found no space on the disk", err=True)
+        click.echo(f"{folder}: features of {filled.not_stored} media could not be stored: {filled.reason}", err=True)
     if filled.failed:
         click.echo(f"{len(filled.failed)} media failed: {listed(filled.failed, between='; ')}", err=True)
     return 2 if filled.failed or filled.not_stored else 0

@@ -33,21 +33,27 @@ class Filled:
     Attributes:
         media: all of them.
         encoded: those that were encoded now; the others were in the cache.
-        not_stored: features that could not be written.
+        skipped: media that were not encoded, because their features could not be written.
+        not_stored: features that could not be written, those of skipped media among them.
+        reason: why the first of them could not.
         corrupt: damaged entries of the cache, which were computed again.
         failed: why media could not be read, one message each.
     """
 
     media: int
     encoded: int = 0
+    skipped: int = 0
     not_stored: int = 0
+    reason: str = ""
     corrupt: int = 0
     failed: tuple[str, ...] = ()
 
     def add(self, other: Filled) -> None:
         """Add the counts of another worker over a part of the same media."""
         self.encoded += other.encoded
+        self.skipped += other.skipped
         self.not_stored += other.not_stored
+        self.reason = self.reason or other.reason
         self.corrupt += other.corrupt
         self.failed += other.failed
 
@@ -73,7 +79,7 @@ class Filler:
 
         self._network = checkpoint.load_encoders(folder_of(options), loading_of(options))
         self._reader = media_reader(options.media_timeout)
-        self._cache = open_cache(options.features)
+        self._cache = open_cache(options.features, warns=False)
         self._inputs = MediaInputs(self._network, self._reader, self._cache)
         self._tokens = ModalityTokens(self._network, self._cache)
 
@@ -92,10 +98,15 @@ class Filler:
             decoded = self._decoded(pool, media, failed)
             reported = 0
             while batch := list(itertools.islice(decoded, BATCH)):
-                filled.encoded += self._encode(batch)
+                lacking = [item for item in batch if not item.encoded]
+                writable = [item for item in lacking if self._is_writable(item)]
+                self._encode(writable)
+                filled.encoded += len(writable)
+                filled.skipped += len(lacking) - len(writable)
                 advance(len(batch) + len(failed) - reported)
                 reported = len(failed)
         filled.not_stored, filled.corrupt = (now - then for now, then in zip(self._counts(), before, strict=True))
+        filled.reason = self._cache.counts.reason if self._cache is not None and filled.not_stored else ""
         filled.failed = tuple(failed)
         return filled
 
@@ -120,11 +131,16 @@ class Filler:
                 continue
             yield found
 
-    def _encode(self, batch: Sequence[MediaInput]) -> int:
-        lacking = [item for item in batch if not item.encoded]
+    def _is_writable(self, item: MediaInput) -> bool:
+        """Whether its features can be stored. Those of others are counted, since encoding them would be in vain."""
+        if self._cache is None or item.entry is None or self._cache.can_store(item.entry):
+            return True
+        self._cache.refuse("no permission to write")
+        return False
+
+    def _encode(self, lacking: Sequence[MediaInput]) -> None:
         for kind in sorted({item.kind for item in lacking}):
             self._tokens.features(kind, [item for item in lacking if item.kind == kind])
-        return len(lacking)
 
     def close(self) -> None:
         """Stop the decoder processes."""

@@ -137,11 +137,15 @@ class ModalityTokens:
         return found
 
 
-def open_cache(folder: str) -> FeatureCache | None:
-    """The feature cache in a folder; None for an empty name."""
+def open_cache(folder: str, *, warns: bool = True) -> FeatureCache | None:
+    """The feature cache in a folder, which reports what it cannot store as a warning; None for an empty name.
+
+    Raises:
+        WrongUse: it is a file.
+    """
     from anymal_eval.anymal.features import FeatureCache
 
-    return FeatureCache(Path(folder)) if folder else None
+    return FeatureCache(Path(folder), warns=warns) if folder else None
 
 
 def media_digest(media: Media, frames: int, content: str) -> str:
