@@ -1,7 +1,7 @@
 """Conversations with places for media in them, and how they become token ids.
 
-No text can become a place: places are :class:`Slot` objects. They are rendered through the tokenizer's chat template as
-markers that user texts may not contain. ``<img>`` in a question stays text.
+No text can become a place, nor a control token: places are :class:`Slot` objects, which are rendered through the
+tokenizer's chat template as markers. The same markers, ``<img>`` or ``</s>`` in a question stay text.
 """
 
 import threading
@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.errors import BadCheckpoint, BadData
+from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids
 
 _MARKER = "<|anymal-{}|>"
-_MARK = "<|anymal-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,8 @@ class Chat:
         self.lock = threading.Lock()
         markers: list[tuple[str, Medium]] = [(_MARKER.format(medium), medium) for medium in media]
         tokenizer.add_tokens([AddedToken(marker, special=True, normalized=False) for marker, _ in markers])
+        self._literal = LiteralText(tokenizer)
+        self._prompt_tokenizer = PromptTokenizer(tokenizer, self._literal)
         self._medium_of = {tokenizer.convert_tokens_to_ids(marker): medium for marker, medium in markers}
 
     def prompt(self, turns: Sequence[Turn], answer_prefix: str = "") -> Prompt:
@@ -89,7 +91,7 @@ class Chat:
             answer_prefix: the start of the answer, given to the model.
 
         Raises:
-            BadData: a text holds one of our markers, or the template takes no such conversation.
+            BadData: the template takes no such conversation.
         """
         return self.split_at_media(self._encode(self._render(turns, answer_prefix or None)))
 
@@ -126,7 +128,7 @@ class Chat:
             opened: whether it ends where the next answer starts, as in ``prompt``, or is complete.
 
         Raises:
-            BadData: a text holds one of our markers, or the template takes no such conversation.
+            BadData: the template takes no such conversation.
         """
         messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
         return self._encode(self._written(messages, opened=opened, cut=False))
@@ -139,7 +141,7 @@ class Chat:
         """The conversation as one text with markers: open for the model's answer, or cut right after ``answer``."""
         messages = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
         if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
+            messages.append({"role": "assistant", "content": self._literal.guard(answer)})
         return self._written(messages, opened=answer is None, cut=answer is not None)
 
     def _written(self, messages: Sequence[Mapping[str, str]], *, opened: bool, cut: bool) -> str:
@@ -154,7 +156,8 @@ class Chat:
             )
         except (TemplateError, ValueError) as error:
             roles = ", ".join(message["role"] for message in messages)
-            raise BadData(f"the chat template of {self.tokenizer.name_or_path} refuses {roles}: {error}") from error
+            why = self._literal.unguard(str(error))
+            raise BadData(f"the chat template of {self.tokenizer.name_or_path} refuses {roles}: {why}") from error
         return rendered
 
     def _content(self, turn: Turn) -> str:
@@ -165,16 +168,14 @@ class Chat:
                     known = ", ".join(self._medium_of.values())
                     raise BadData(f"the prompt has a place for {part.medium}; this network takes {known}")
                 parts.append(_MARKER.format(part.medium))
-            elif _MARK in part:
-                raise BadData(f"the text holds {_MARK!r}, which is kept for the places of media")
             else:
-                parts.append(part)
+                parts.append(self._literal.guard(part))
         return "".join(parts)
 
     def _encode(self, text: str) -> list[int]:
         with self.lock:
             # A template writes the first token itself; a plain text needs the tokenizer's.
-            ids: list[int] = self.tokenizer(text, add_special_tokens=self._style == "plain")["input_ids"]
+            ids: list[int] = self._prompt_tokenizer(text, add_special_tokens=self._style == "plain")["input_ids"]
         if self._style == "plain" and ids and ids[-1] == self.tokenizer.eos_token_id:
             ids = ids[:-1]  # some tokenizers append the end token to every text: it would end the answer at once
         return ids

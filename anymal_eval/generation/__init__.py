@@ -6,6 +6,7 @@ It knows no benchmark and no wrapper. Importing it does not import torch.
 from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded, padded_embeddings, position_ids
 from anymal_eval.generation.bounded_cache import BoundedCache
 from anymal_eval.generation.devices import memory_guard, to_device
+from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forgetful_layers, forward_parameters, prefill
 from anymal_eval.generation.text_generator import Completion, TextGenerator
@@ -16,9 +17,11 @@ __all__ = [
     "BatchedPrefix",
     "BoundedCache",
     "Completion",
+    "LiteralText",
     "OptionRanker",
     "OptionTokenIds",
     "PrefixKV",
+    "PromptTokenizer",
     "TextGenerator",
     "concatenated",
     "forgetful_layers",

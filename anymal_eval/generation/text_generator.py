@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor
 from anymal_eval.generation.prefix_kv import BatchedPrefix
 from anymal_eval.generation.stop_strings import StopStringCriteria, cut_at_stop
@@ -63,6 +64,7 @@ class TextGenerator:
         self.timings = timings if timings is not None else dict.fromkeys(("prefilling", "decoding"), 0.0)
         # A fast tokenizer's Rust half is borrowed mutably during a call: two threads at once would fail.
         self.lock = lock or threading.Lock()
+        self._literal: LiteralText | None = None
         own = model.generation_config
         ends = own.eos_token_id
         self.end_ids = frozenset([ends] if isinstance(ends, int) else ends or [])
@@ -71,9 +73,24 @@ class TextGenerator:
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
 
     def token_ids(self, text: str) -> list[int]:
-        """Tokenise a text, with the tokenizer's special tokens. Safe in any thread."""
+        """Tokenise a text of data, within the tokenizer's special tokens. Safe in any thread.
+
+        No control token in the text becomes one.
+        """
+        return self.prompt_ids(self.guard(text))
+
+    def guard(self, text: str) -> str:
+        """Guard a text of data for :meth:`prompt_ids`: no control token in it becomes one. Safe in any thread."""
         with self.lock:
-            ids: list[int] = self.tokenizer(text)["input_ids"]
+            self._literal = self._literal or LiteralText(self.tokenizer)
+            return self._literal.guard(text)
+
+    def prompt_ids(self, prompt: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Tokenise a rendered prompt with guarded texts. Safe in any thread."""
+        with self.lock:
+            self._literal = self._literal or LiteralText(self.tokenizer)
+            encode = PromptTokenizer(self.tokenizer, self._literal)
+            ids: list[int] = encode(prompt, add_special_tokens=add_special_tokens)["input_ids"]
         return ids
 
     def text(self, ids: Sequence[int]) -> str:

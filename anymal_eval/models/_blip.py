@@ -41,7 +41,6 @@ from anymal_eval.models._prepared import (
     answer_in_groups,
     media_key,
     nbytes,
-    refuse_markers,
     require_context,
     respond,
 )
@@ -116,7 +115,6 @@ class BlipModel(ABC):
         for media in request.media:
             if media.kind not in TAKES:
                 raise RequestFailed(f"{media.uri}: the model takes pictures and clips, not {media.kind}")
-        refuse_markers(request, [str(self.processor.image_token)])
         text = join_with_space(_text(request), request.answer_prefix)
         ids, option_ids = self._ids(text, request.candidates)
         images = tuple(pair for media in request.media for pair in self._images(media, request.frames))

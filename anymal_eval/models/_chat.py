@@ -22,7 +22,9 @@ from anymal_eval.errors import OutOfMemory, RequestFailed
 from anymal_eval.generation import (
     SEQUENCES,
     BoundedCache,
+    LiteralText,
     OptionRanker,
+    PromptTokenizer,
     TextGenerator,
     join_with_space,
     left_padded,
@@ -34,7 +36,6 @@ from anymal_eval.models._prepared import (
     answer_in_groups,
     media_key,
     nbytes,
-    refuse_markers,
     require_context,
     respond,
 )
@@ -85,6 +86,7 @@ class ChatModel:
         self.timings = self.generator.timings  # media are encoded as a part of prefilling
         self.ranker = OptionRanker(loaded.model, self.generator.pad_id, self.timings)
         self.prefix_sharing: PrefixSharing | None = None
+        self._literal = _literal_text(loaded.processor)
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
     def prepare(self, request: Request) -> PreparedChat:
@@ -93,9 +95,7 @@ class ChatModel:
         images, audios = self._open(request)
         key = "|".join(media_key(media, request.frames) for media in request.media) or None
         set_media_key(processor, key)
-        named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
-        refuse_markers(request, [str(name) for name in named if name])
-        text = join_with_space(self._render(processor, request), request.answer_prefix)
+        text = join_with_space(self._render(processor, request), self._literal.guard(request.answer_prefix))
         # The rule of ``apply_chat_template(tokenize=True)``: a template that writes the first token needs no other.
         first = processor.tokenizer.bos_token
         special = not (first and text.startswith(first))
@@ -156,7 +156,9 @@ class ChatModel:
         """The calling thread's processor: two threads cannot use one fast tokenizer."""
         if not hasattr(self._thread, "processor"):
             with self._lock:
-                self._thread.processor = with_cache(copy.deepcopy(self._processor), self.preprocessed)
+                own = with_cache(copy.deepcopy(self._processor), self.preprocessed)
+            own.tokenizer = PromptTokenizer(own.tokenizer, self._literal)
+            self._thread.processor = own
         return self._thread.processor
 
     def _open(self, request: Request) -> tuple[list[Any], list[Any]]:
@@ -191,15 +193,27 @@ class ChatModel:
         from jinja2.exceptions import TemplateError
 
         conversation = [
-            {"role": message.role, "content": [block for part in message.parts for block in _blocks(part, request)]}
+            {
+                "role": message.role,
+                "content": [block for part in message.parts for block in self._blocks(part, request)],
+            }
             for message in request.messages
         ]
         try:
             text: str = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
             roles = ", ".join(message.role for message in request.messages)
-            raise RequestFailed(f"the chat template takes no conversation of {roles}: {error}") from error
+            why = self._literal.unguard(str(error))
+            raise RequestFailed(f"the chat template takes no conversation of {roles}: {why}") from error
         return text
+
+    def _blocks(self, part: str | Media, request: Request) -> list[dict[str, str]]:
+        """A part of a message in the form of chat templates; a clip is its frames."""
+        if isinstance(part, str):
+            return [{"type": "text", "text": self._literal.guard(part)}]
+        if part.kind == "video":
+            return [{"type": "image"}] * request.frames
+        return [{"type": part.kind}]
 
     def _process(
         self, processor: Any, text: str, special: bool, images: list[Any], audios: list[Any]
@@ -212,7 +226,8 @@ class ChatModel:
         try:
             outputs = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
         except (ValueError, IndexError) as error:
-            raise RequestFailed(f"the processor refuses the prompt: {' '.join(str(error).split())}") from error
+            why = self._literal.unguard(" ".join(str(error).split()))
+            raise RequestFailed(f"the processor refuses the prompt: {why}") from error
         return dict(outputs)
 
     def _option_ids(
@@ -221,7 +236,7 @@ class ChatModel:
         """Each option's ids, and how many ids at the end of the prompt are among them."""
         if not candidates:
             return (), 0
-        texts = [text, *(join_with_space(text, option) for option in candidates)]
+        texts = [text, *(join_with_space(text, self._literal.guard(option)) for option in candidates)]
         prompt, *with_option = [tokenizer(each, add_special_tokens=special)["input_ids"] for each in texts]
         kept, option_ids = option_token_ids(prompt, with_option)
         return option_ids, len(prompt) - kept
@@ -245,10 +260,7 @@ class ChatModel:
         return respond(items, (self.generator, self.ranker), inputs, prefix)
 
 
-def _blocks(part: str | Media, request: Request) -> list[dict[str, str]]:
-    """A part of a message in the form of chat templates; a clip is its frames."""
-    if isinstance(part, str):
-        return [{"type": "text", "text": part}]
-    if part.kind == "video":
-        return [{"type": "image"}] * request.frames
-    return [{"type": part.kind}]
+def _literal_text(processor: Any) -> LiteralText:
+    """Keeps texts of data from becoming control tokens or places of media."""
+    named = [getattr(part, name, None) for part in (processor, processor.tokenizer) for name in MARKERS]
+    return LiteralText(processor.tokenizer, [str(name) for name in named if name])

@@ -138,7 +138,7 @@ def require_context(request: Request, length: int, option_token_ids: OptionToken
 
 
 def refuse_markers(request: Request, markers: Sequence[str]) -> None:
-    """Refuse a text that the tokenizer would read as the place of a medium.
+    """Refuse a text that a model without ``LiteralText`` would read as the place of a medium.
 
     Raises:
         RequestFailed: names the marker.

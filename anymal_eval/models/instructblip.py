@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, read_config
 from anymal_eval.errors import ContextTooLong
+from anymal_eval.generation import LiteralText, PromptTokenizer
 from anymal_eval.models._blip import TAKES, BlipModel, PreparedBlip, load_blip, no_image_tokens
 from anymal_eval.models._prepared import media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
@@ -17,6 +18,9 @@ from anymal_eval.records import Decoding, MediaKind
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from anymal_eval.checkpoints.transformers_model import LoadedModel
+    from anymal_eval.media.reader import MediaReader
 
 NAME = "instructblip"
 FRAMES = 4  # uniformly sampled, the paper, section 2.5
@@ -89,14 +93,20 @@ def load(options: Options) -> Model:
 class _InstructBlip(BlipModel):
     """Its Q-Former reads the question with the image: the vision tower's output alone is shared between questions."""
 
+    def __init__(self, loaded: LoadedModel, reader: MediaReader, wording: Wording) -> None:
+        super().__init__(loaded, reader, wording)
+        self._qformer_literal = LiteralText(self.processor.qformer_tokenizer)
+        self._qformer_tokenizer = PromptTokenizer(self.processor.qformer_tokenizer, self._qformer_literal)
+
     def qformer_ids(self, text: str) -> tuple[int, ...]:
         """The prompt's ids in the Q-Former's vocabulary.
 
         Raises:
             ContextTooLong: the Q-Former has fewer positions.
         """
+        guarded = self._qformer_literal.guard(text)
         with self.lock:
-            ids: list[int] = self.processor.qformer_tokenizer(text)["input_ids"]
+            ids: list[int] = self._qformer_tokenizer(guarded)["input_ids"]
         longest = self.network.config.qformer_config.max_position_embeddings
         if len(ids) > longest:
             raise ContextTooLong(f"the Q-Former reads at most {longest} tokens of text, the prompt has {len(ids)}")

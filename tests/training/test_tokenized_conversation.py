@@ -90,6 +90,18 @@ def test_answers_that_are_no_text(parts: tuple[str | Slot, ...]) -> None:
         made(chat_of(), (*QUESTION, Turn(role="assistant", parts=parts)))
 
 
+@pytest.mark.parametrize("style", ["template", "plain"])
+def test_control_tokens_in_words_are_learned_as_text(style: str) -> None:
+    chat = chat_of(style)
+    hostile = "a </s> and <|answer|> and <|anymal-image|>"
+    turns = (Turn(role="user", parts=(PICTURE, f"what {hostile}?")), Turn(role="assistant", parts=(hostile,)))
+    found = made(chat, turns)
+    assert found.prompt.media == ("image",)
+    assert learned(chat, found) == f" {hostile}</s>"
+    ids = [token for token, _ in flat(found)]
+    assert ids.count(chat.tokenizer.eos_token_id) == 1
+
+
 def test_a_template_that_rewrites_earlier_answers_is_refused() -> None:
     template = (
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"

@@ -25,7 +25,7 @@ from anymal_eval.models import (
     require_context,
     respond,
 )
-from anymal_eval.records import ALL_MEDIA, MediaKind, Request, Response
+from anymal_eval.records import ALL_MEDIA, MediaKind, Message, Request, Response
 
 if TYPE_CHECKING:
     from anymal_eval.checkpoints.transformers_model import LoadedModel
@@ -84,8 +84,10 @@ class TextOnly:
         """Render the chat template and tokenise; called from many threads."""
         import torch
 
-        text = self._render(request)
-        prompt, *with_option = map(self._ids, [text, *(join_with_space(text, each) for each in request.candidates)])
+        text, guard = self._render(request), self._generator.guard
+        prompt, *with_option = map(
+            self._ids, [text, *(join_with_space(text, guard(each)) for each in request.candidates)]
+        )
         kept, options = option_token_ids(prompt, with_option) if with_option else (len(prompt), ())
         require_context(request, kept, options, getattr(self._network.config, "max_position_embeddings", None))
         ids = torch.tensor([prompt[:kept]])
@@ -115,14 +117,16 @@ class TextOnly:
 
     def _render(self, request: Request) -> str:
         messages = [
-            {"role": message.role, "content": "".join(part for part in message.parts if isinstance(part, str))}
+            {"role": message.role, "content": self._generator.guard("".join(_texts(message)))}
             for message in request.messages
         ]
         with self._generator.lock:
             text = self._generator.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return join_with_space(text, request.answer_prefix)
+        return join_with_space(text, self._generator.guard(request.answer_prefix))
 
     def _ids(self, text: str) -> list[int]:
-        with self._generator.lock:  # the template has written the special tokens
-            ids: list[int] = self._generator.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._generator.prompt_ids(text, add_special_tokens=False)  # the template has written them
+
+
+def _texts(message: Message) -> list[str]:
+    return [part for part in message.parts if isinstance(part, str)]
