@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anymal_eval.errors import AnyMALEvalError, BadData, BadDefinition, listed
+from anymal_eval.visible import visible_json
 
 T = TypeVar("T")
 _KEY_ERRORS = {"unexpected_keyword_argument": "unknown key", "missing": "it is missing"}
@@ -153,8 +154,8 @@ def write_json(data: object) -> str:
 
 
 def write_json_pretty(data: Mapping[str, Any]) -> str:
-    """Indented JSON for files that people open."""
-    return json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    """Indented JSON for files that people open; characters that a terminal obeys are escaped."""
+    return visible_json(json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
 
 
 def _plain(value: object) -> Any:

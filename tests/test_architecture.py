@@ -15,7 +15,7 @@ PACKAGE = ROOT / "anymal_eval"
 
 # Each layer may import those before it, never its neighbours or those after it.
 LAYERS = [
-    {"errors", "records", "version"},
+    {"errors", "records", "version", "visible"},
     {"paths"},
     {"locks"},
     {"catalog"},
@@ -123,7 +123,17 @@ def test_files_are_neither_long_nor_tiny(file: Path) -> None:
 def test_the_command_line_is_options_and_printing() -> None:
     files = sorted((PACKAGE / "cli").glob("*.py"))
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LONGEST_CLI
-    assert {file.name for file in files if file.name.startswith("_")} <= {"__init__.py", "_listing.py", "_progress.py"}
+    private = {file.name for file in files if file.name.startswith("_")}
+    assert private <= {"__init__.py", "_listing.py", "_printing.py", "_progress.py"}
+    # What others wrote must not reach a terminal unescaped: one file prints.
+    printing = {
+        f"{file.name}: {node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho")
+        if file.name != "_printing.py"
+    }
+    assert not printing
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["tasks"], ["models"], ["metrics"], ["protocols"]], ids=" ".join)

@@ -1,11 +1,9 @@
 """What ``tasks``, ``models``, ``metrics`` and ``protocols`` have in common: a list, or one thing in detail."""
 
-import json
 from collections.abc import Callable
 
-import click
-
 from anymal_eval.catalog import Catalog
+from anymal_eval.cli._printing import echo, echo_json
 
 Details = Callable[[str], dict[str, object]]
 
@@ -15,18 +13,18 @@ def list_or_show(known: Catalog, name: str | None, as_json: bool, details: Detai
     if name is None:
         rows = {each: known.summary(each) for each in known.names()}
         if as_json:
-            click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+            echo_json(rows)
             return
         width = max(map(len, rows), default=0)
         for each, summary in rows.items():
-            click.echo(f"{each:<{width}}  {summary}")
+            echo(f"{each:<{width}}  {summary}")
         return
     found = details(name)
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        echo_json(found)
         return
     for key, value in found.items():
         lines = value if isinstance(value, list) else [value]
-        click.echo(f"{key:<12} {lines[0] if lines else 'none'}")
+        echo(f"{key:<12} {lines[0] if lines else 'none'}")
         for line in lines[1:]:
-            click.echo(f"{'':<12} {line}")
+            echo(f"{'':<12} {line}")

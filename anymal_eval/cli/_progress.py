@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import click
+from anymal_eval.cli._printing import echo_line
 
 PLAIN_EVERY_S = 10.0
 
@@ -40,7 +40,7 @@ class Terminal:
 
     def message(self, text: str) -> None:
         """Print one line."""
-        click.echo(text, err=True)
+        echo_line(text)
 
 
 @contextmanager
@@ -76,4 +76,4 @@ class _Lines:
         self._say(f"{self._done} of {self._total}, {rate:.1f} a second, {left:.0f} s left")
 
     def _say(self, text: str) -> None:
-        print(f"{self._label}: {text}", file=sys.stderr, flush=True)
+        echo_line(f"{self._label}: {text}")

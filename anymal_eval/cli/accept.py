@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -24,4 +26,4 @@ def accept(run: Path, replace: bool, results: Path) -> None:
     require_whole(whole)
     kept = keep(whole, results / "accepted", replace=replace)
     tables = write_tables(results / "accepted", results / "tables")
-    click.echo(f"accepted as {kept}; {len(tables)} tables written to {results / 'tables'}; commit both")
+    echo(f"accepted as {kept}; {len(tables)} tables written to {results / 'tables'}; commit both")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -88,7 +90,7 @@ def _check(
     from anymal_eval.report.regression import check as compare
 
     found = compare(run, base[1], base[0], *rules)
-    click.echo(check_texts.terminal(found), nl=False)
+    echo(check_texts.terminal(found), nl=False)
     _write(files["markdown"], lambda: check_texts.markdown(found))
     _write(files["junit"], lambda: junit(found))
     _write(files["json"], lambda: write_json_pretty(check_texts.as_data(found)))
@@ -103,7 +105,7 @@ def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None)
 
     found = measure(runs)
     text = render(noise_table(found), "md")
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     _write(markdown, lambda: text)
     _write(as_json, lambda: noise_json(found))
 

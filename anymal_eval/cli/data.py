@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 if TYPE_CHECKING:
     from anymal_eval.demo import WorldHalf
     from anymal_eval.records import Media
@@ -35,18 +37,18 @@ def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
 
     known = catalog.tasks(tasks_dir)
     found = known.get(task, "TASK", Task)
-    click.echo((known.module(task).__doc__ or "").strip())
+    echo((known.module(task).__doc__ or "").strip())
     for split in found.splits:
         labels = "" if split.labelled else ", no labels: responses and an export, no value"
         expected = f"{split.expected:,}" if split.expected else "any number of"
-        click.echo(f"\nsplit {split.name}: {expected} examples{labels}")
+        echo(f"\nsplit {split.name}: {expected} examples{labels}")
         for file in found.official.files(split):
             optional = "" if file.needed else "optional; " if not file.is_folder else "media; "
-            click.echo(f"  DIR/{found.name}/{file.name}\n      {optional}from {file.origin}")
+            echo(f"  DIR/{found.name}/{file.name}\n      {optional}from {file.origin}")
     if layout := getattr(found.official, "layout", ""):
-        click.echo(f"\n{layout}")
+        echo(f"\n{layout}")
     unknown = "no copy is known; give one of the same columns with --hub-id ID" if found.hub else "no copy is known"
-    click.echo(f"\n--data hub: {getattr(found.hub, 'id', '') or unknown}")
+    echo(f"\n--data hub: {getattr(found.hub, 'id', '') or unknown}")
 
 
 @data.command()
@@ -71,7 +73,7 @@ def check(
     found = catalog.tasks(tasks_dir).get(task, "TASK", Task)
     chosen = found.split(split)
     examples = load_examples(found, chosen, "official", data_root)
-    click.echo(f"{found.name} {chosen.name}: {count_line(len(examples), chosen)}")
+    echo(f"{found.name} {chosen.name}: {count_line(len(examples), chosen)}")
     wrong = bool(chosen.expected) and len(examples) > chosen.expected
     if annotations:
         return int(wrong)
@@ -79,9 +81,9 @@ def check(
     with _decoder(found, decode) as decoder:
         findings = list(media_findings(examples, decoder))
     for finding in findings:
-        click.echo(f"  {found.media}: {finding}")
+        echo(f"  {found.media}: {finding}")
     if not findings:
-        click.echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
+        echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
     return int(wrong or bool(findings))
 
 
@@ -98,7 +100,7 @@ def draw(*, task: str, split: "WorldHalf", examples: int, seed: int, data_root: 
     """
     from anymal_eval.demo import write_task
 
-    click.echo(str(write_task(task, data_root, examples=examples, seed=seed, split=split)))
+    echo(str(write_task(task, data_root, examples=examples, seed=seed, split=split)))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -60,7 +62,7 @@ def export(
     )
     folder = out if out is not None else run / "export"
     for file in _write(exported, format, folder, (data_root, not no_samples)):
-        click.echo(str(file))
+        echo(str(file))
 
 
 def _tasks(run: "StoredRun", named: str | None) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ def _write(exported: "Exported", format: str, folder: Path, given: tuple[Path, b
         case _:
             files, messages = every_eval_ever(exported, samples=given[1])
     for line in messages:
-        click.echo(line, err=True)
+        echo(line, err=True)
     # Only the first part may start with a dot: it is the format's own, such as .eval_results.
     for name in files:
         inside(folder / name.partition("/")[0], *name.split("/")[1:])

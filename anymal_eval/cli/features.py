@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 if TYPE_CHECKING:
     from anymal_eval.anymal.features import FeatureCache
     from anymal_eval.engine.ray_filling import Fillers
@@ -82,15 +84,13 @@ def fill(folder: Path, **given: Any) -> int:
     with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
         filled = filler.fill(media, plan.execution.threads, advance)
     cached = filled.media - filled.encoded - filled.skipped - len(filled.failed)
-    click.echo(
-        f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}"
-    )
+    echo(f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}")
     if filled.corrupt:
-        click.echo(f"{filled.corrupt} entries were corrupt and were encoded again", err=True)
+        echo(f"{filled.corrupt} entries were corrupt and were encoded again", err=True)
     if filled.not_stored:
-        click.echo(f"{folder}: features of {filled.not_stored} media could not be stored: {filled.reason}", err=True)
+        echo(f"{folder}: features of {filled.not_stored} media could not be stored: {filled.reason}", err=True)
     if filled.failed:
-        click.echo(f"{len(filled.failed)} media failed: {listed(filled.failed, between='; ')}", err=True)
+        echo(f"{len(filled.failed)} media failed: {listed(filled.failed, between='; ')}", err=True)
     return 2 if filled.failed or filled.not_stored else 0
 
 
@@ -101,8 +101,8 @@ def verify(folder: Path, repair: bool) -> int:
     """Compare every entry with its checksum and name the corrupt ones. Exits with 1 if there are any."""
     bad = _open(folder).verify(remove=repair)
     for file in bad:
-        click.echo(f"corrupt{', deleted' if repair else ''}: {file}")
-    click.echo(f"{_summary(folder)}, {len(bad)} corrupt" + (" deleted" if bad and repair else ""))
+        echo(f"corrupt{', deleted' if repair else ''}: {file}")
+    echo(f"{_summary(folder)}, {len(bad)} corrupt" + (" deleted" if bad and repair else ""))
     return int(bool(bad))
 
 
@@ -112,7 +112,7 @@ def verify(folder: Path, repair: bool) -> int:
 def prune(folder: Path, max_size: str) -> None:
     """Delete the least recently used entries until the cache takes at most SIZE."""
     freed = _open(folder).prune(_bytes(max_size))
-    click.echo(f"{_size(freed)} freed; {_summary(folder)}")
+    echo(f"{_size(freed)} freed; {_summary(folder)}")
 
 
 def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fillers":

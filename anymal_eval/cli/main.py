@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from anymal_eval.cli._printing import echo, echo_line
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.version import __version__
 
@@ -96,7 +97,7 @@ class Interruption:
     def exit(self) -> NoReturn:
         """Print that the command was interrupted, and exit."""
         try:
-            click.echo("interrupted", err=True)
+            echo("interrupted", err=True)
             sys.stdout.flush()
         except OSError:
             # The terminal is gone, or the reader of a pipe; Python would exit with 120 where it cannot flush.
@@ -140,13 +141,13 @@ def main() -> None:
 def _report(error: Exception) -> int:
     """Print an error, and return its exit code."""
     if isinstance(error, AnyMALEvalError):
-        click.echo(f"error: {error}", err=True)
+        echo_line(f"error: {error}")
         return error.exit_code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return WRONG_USE
     if isinstance(error, click.ClickException):
-        click.echo(f"error: {error.format_message()}", err=True)
+        echo_line(f"error: {error.format_message()}")
         return WRONG_USE
     if isinstance(error, BrokenPipeError):
         # The reader of our output (``| head``) has left: that is its right.
@@ -154,6 +155,6 @@ def _report(error: Exception) -> int:
         return 0
     import traceback
 
-    traceback.print_exception(error)
-    click.echo("this is a fault of anymal_eval or of a plug-in; please report it with the lines above", err=True)
+    echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    echo("this is a fault of anymal_eval or of a plug-in; please report it with the lines above", err=True)
     return OUR_FAULT

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 ACCEPTED = Path("results") / "accepted"
 
 
@@ -58,6 +60,6 @@ def report(
     with progress("media", len(unique) if copied else 0, 0) as advance:
         how = Media(copied=copied, picture_side=picture_side, timeout_s=media_timeout)
         size = write_report(folder, found, how, advance)
-    click.echo(folder / "index.html")
+    echo(folder / "index.html")
     shown = sum(len(page.examples) for page in found.pages)
-    click.echo(f"{shown:,} examples of {len(found.pages)} tasks, {size / 1e6:.1f} MB", err=True)
+    echo(f"{shown:,} examples of {len(found.pages)} tasks, {size / 1e6:.1f} MB", err=True)

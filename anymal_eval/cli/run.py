@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 
 @click.command()
 @click.option("--tasks", required=True, help="Names separated by commas, or all.")
@@ -63,6 +65,6 @@ def run(**given: Any) -> int:
     from anymal_eval.evaluation.run import run as evaluate
 
     finished = evaluate(make_plan(**given), Terminal())
-    click.echo(finished.table)
-    click.echo(f"written to {finished.root}", err=True)
+    echo(finished.table)
+    echo(f"written to {finished.root}", err=True)
     return finished.exit_code

@@ -5,6 +5,8 @@ from typing import Literal
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -22,6 +24,6 @@ def score(run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tas
     from anymal_eval.evaluation.run import rescore
 
     finished = rescore(run, Terminal(), data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
-    click.echo(finished.table)
-    click.echo(f"written to {finished.root}", err=True)
+    echo(finished.table)
+    echo(f"written to {finished.root}", err=True)
     return finished.exit_code

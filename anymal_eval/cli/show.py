@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 
 @click.command()
 @click.argument("task")
@@ -47,7 +49,7 @@ def show(task: str, count: int, **given: Any) -> None:
             requests = build_requests(dataset, loaded.wording, resolved.protocol, plan.ablate).requests
             reading = reading_for(dataset.task, loaded.wording, resolved.protocol)
             for example, request in itertools.islice(zip(dataset.examples, requests, strict=False), count):
-                click.echo("\n".join(prompt_lines(dataset.task.name, example, request, reading)))
-                click.echo()
+                echo("\n".join(prompt_lines(dataset.task.name, example, request, reading)))
+                echo()
     finally:
         loaded.close()

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
@@ -42,7 +44,7 @@ def table(
         if (run / digests.FILE).is_file():
             digests.verify(run, only=["results.json"])
     made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against, runs)
-    click.echo(render(made, cast(Format, format)), nl=False)
+    echo(render(made, cast(Format, format)), nl=False)
 
 
 def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -60,4 +62,4 @@ def _write_accepted() -> None:
     from anymal_eval.store.accepted import ACCEPTED
 
     for file in write_tables(ACCEPTED, TABLES):
-        click.echo(str(file))
+        echo(str(file))

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 COUNT, SEED = click.IntRange(min=1), click.IntRange(min=0)
 FLOAT, SECONDS = click.FloatRange(min=0), click.FloatRange(min=0, min_open=True)
@@ -108,10 +110,10 @@ def _train(**options: Any) -> None:
     try:
         finished = run.train(resolve(make_plan(**options)), Terminal())
     except KeyboardInterrupt:
-        click.echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
+        echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
         raise
     if finished.is_main and finished.unreadable:
         named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
-        click.echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
+        echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
     if finished.is_main:
-        click.echo(str(finished.checkpoint))
+        echo(str(finished.checkpoint))

@@ -9,8 +9,9 @@ from typing import Any
 from anymal_eval.errors import listed
 from anymal_eval.report.flips import Flip
 from anymal_eval.report.regression import Check, TaskCheck, Word
-from anymal_eval.report.rendering import Cell, Table, escape_markdown, one_line, render
+from anymal_eval.report.rendering import Cell, Table, escape_markdown, render
 from anymal_eval.report.run_table import SCALE
+from anymal_eval.visible import visible_line
 
 COLUMNS = ("task", "before", "after", "difference", "95 % interval", "p (Holm)", "detectable", "gain", "verdict")
 SHOWN_FLIPS = 3
@@ -42,25 +43,25 @@ def terminal(found: Check) -> str:
     lines += table.notes
     for item in found.tasks:
         first, *rest = _about(item, SHOWN_FLIPS)
-        lines += ["", one_line(first), *(f"  {one_line(line)}" for line in rest)]
+        lines += ["", visible_line(first), *(f"  {visible_line(line)}" for line in rest)]
     if found.also_differs:
-        lines += ["", one_line(f"also differs: {'; '.join(found.also_differs)}")]
-    lines += ["", one_line(summary(found))]
+        lines += ["", visible_line(f"also differs: {'; '.join(found.also_differs)}")]
+    lines += ["", visible_line(summary(found))]
     return "\n".join(lines) + "\n"
 
 
 def markdown(found: Check) -> str:
     """For a pull request: the verdict, the table, and the changed examples in folded sections."""
-    parts = [f"### {escape_markdown(one_line(summary(found)))}", render(check_table(found), "md").rstrip()]
+    parts = [f"### {escape_markdown(visible_line(summary(found)))}", render(check_table(found), "md").rstrip()]
     for item in found.tasks:
         first, *rest = _about(item, 0)
-        parts.append(f"- {MARKS.get(item.word, '')} {escape_markdown(one_line(first))}".replace("-  ", "- "))
-        parts[-1] += "".join(f"\n  - {escape_markdown(one_line(line))}" for line in rest)
+        parts.append(f"- {MARKS.get(item.word, '')} {escape_markdown(visible_line(first))}".replace("-  ", "- "))
+        parts[-1] += "".join(f"\n  - {escape_markdown(visible_line(line))}" for line in rest)
     for item in found.tasks:
         if item.flips:
             parts.append(_folded(item))
     if found.also_differs:
-        parts.append(f"Also differs: {escape_markdown(one_line('; '.join(found.also_differs)))}.")
+        parts.append(f"Also differs: {escape_markdown(visible_line('; '.join(found.also_differs)))}.")
     return "\n\n".join(parts) + "\n"
 
 

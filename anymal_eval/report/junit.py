@@ -21,7 +21,7 @@ import datetime
 from xml.etree import ElementTree
 
 from anymal_eval.report.regression import Check, TaskCheck
-from anymal_eval.report.rendering import one_line
+from anymal_eval.visible import visible_line
 
 
 def junit(found: Check) -> str:
@@ -86,4 +86,4 @@ def _label(item: TaskCheck) -> str:
 
 def _text(text: str) -> str:
     # XML 1.0 allows no control characters, not even escaped.
-    return one_line(text)
+    return visible_line(text)

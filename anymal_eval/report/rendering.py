@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from anymal_eval.visible import visible_line
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -81,7 +83,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Put the text on one line: a line break would start a new row in Markdown."""
-        object.__setattr__(self, "text", one_line(self.text))
+        object.__setattr__(self, "text", visible_line(self.text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +96,10 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Put the title and each note on one line."""
-        object.__setattr__(self, "title", one_line(self.title))
-        object.__setattr__(self, "notes", tuple(one_line(note) for note in self.notes))
+        """Put the title, the columns and each note on one line."""
+        object.__setattr__(self, "columns", tuple(visible_line(column) for column in self.columns))
+        object.__setattr__(self, "title", visible_line(self.title))
+        object.__setattr__(self, "notes", tuple(visible_line(note) for note in self.notes))
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -123,15 +126,6 @@ def render(table: Table, format: Format) -> str:
             return _csv(table)
         case "html":
             return _html(table)
-
-
-def one_line(text: str) -> str:
-    r"""Text without line breaks and without control characters.
-
-    >>> one_line("a\n b\x1b[31m")
-    'a b?[31m'
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def escape_latex(text: str) -> str:

@@ -74,4 +74,4 @@ def test_the_latex_compiles(tmp_path: Path) -> None:
 
 def test_nothing_in_a_name_acts_on_a_terminal() -> None:
     page = render(table(Cell("a\x1b[31mb\x00\ud800"), Cell("1")), "md")
-    assert "a?[31mb??" in page
+    assert "a&lt;U+001B&gt;[31mb&lt;U+0000&gt;&lt;U+D800&gt;" in page

@@ -14,6 +14,7 @@ from anymal_eval.report.gallery.drawing import Plot, Words
 from anymal_eval.report.regression import TaskCheck
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.store.results import Chance, Measurement
+from anymal_eval.visible import visible
 
 UNITS = {"fraction": "fractions x100", "cider": "CIDEr x100"}
 HERE = Path(__file__).parent
@@ -32,7 +33,7 @@ def write_pages(folder: Path, report: Report) -> None:
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_visible,
     )  # fmt: skip
     environment.globals |= {"policy": POLICY, "report": report, "right_from": RIGHT_FROM}
     environment.filters |= {"x100": x100, "signed": signed, "interval": interval, "group": group_text}
@@ -48,9 +49,13 @@ def write_pages(folder: Path, report: Report) -> None:
     _write(folder / "index.html", made)
 
 
+def _visible(value: object) -> object:
+    # The templates' own pieces of HTML are of a subclass of str.
+    return visible(value) if type(value) is str else value
+
+
 def _write(file: Path, text: str) -> None:
-    # UTF-8 cannot encode half of a surrogate pair, and HTML allows no NUL.
-    file.write_bytes(text.replace("\0", "\u2400").encode("utf-8", "replace"))
+    file.write_text(text, encoding="utf-8")
 
 
 def _index_plots(folder: Path, report: Report) -> list[Plot]:

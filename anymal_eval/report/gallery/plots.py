@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.report.gallery.content import TaskPage
 from anymal_eval.report.gallery.drawing import CHANCE, INK, LINE, MUTED, SIDES, Plot, Words, canvas, save
 from anymal_eval.report.run_table import SCALE
+from anymal_eval.visible import visible_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,5 +234,5 @@ def _group(item: Measurement) -> str:
 
 
 def _short(text: str, most: int = LONGEST_LABEL) -> str:
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    plain = visible_line(text)
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"

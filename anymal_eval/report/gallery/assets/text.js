@@ -1,11 +1,12 @@
 "use strict";
 // Text that somebody else wrote, as text: never parsed as HTML, and with what would be invisible made visible.
 const AnyMALText = (() => {
-  // Control characters (not tab and line feed), marks that turn the direction of text, and halves of surrogate pairs.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+  // The characters of anymal_eval/visible.py: control characters (not tab and line feed), marks that turn the direction of
+  // text, what has no width, halves of surrogate pairs. But for joiners, which a browser needs for emoji and many scripts.
+  const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0e\uffa0\u{e0000}-\u{e0fff}]/gu;
 
   function name(mark) {
-    const code = mark.charCodeAt(0);
+    const code = mark.codePointAt(0);
     if (code < 0x20) return String.fromCharCode(0x2400 + code);
     return "U+" + code.toString(16).toUpperCase().padStart(4, "0");
   }
