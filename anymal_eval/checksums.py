@@ -93,17 +93,15 @@ def write_checked_json(data: Mapping[str, Any]) -> str:
     return start + _sum_end(start.encode())
 
 
-def read_checked_json(file: Path) -> tuple[Any, bool]:
-    """A file of :func:`write_checked_json` without its checksum, and whether that matches.
-
-    A file that an earlier version wrote has no checksum, and counts as matching.
+def read_checked_json(file: Path) -> tuple[Any, bool | None]:
+    """A file of :func:`write_checked_json` without its checksum, and whether that matches; None where it has none.
 
     Raises:
         BadData: it is truncated or no JSON.
     """
     data = read_json(file)
     if not isinstance(data, dict) or _SUM not in data:
-        return data, True
+        return data, None
     content = file.read_bytes()
     matches = content[-_SUM_BYTES:] == _sum_end(content[:-_SUM_BYTES]).encode()
     return {key: value for key, value in data.items() if key != _SUM}, matches

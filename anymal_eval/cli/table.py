@@ -28,8 +28,10 @@ def table(
     from anymal_eval.report.gains import gains_table
     from anymal_eval.report.paper_table import paper_table
     from anymal_eval.report.rendering import Format, render
+    from anymal_eval.scoring.verification import verify_run
     from anymal_eval.store import digests
     from anymal_eval.store.results import read_results
+    from anymal_eval.store.stored import open_run
 
     if accepted:
         if runs or like is not None or gains is not None or against is not None:
@@ -41,8 +43,9 @@ def table(
     runs = _with_blind(runs)
     measured = [read_results(run) for run in runs]
     for run in runs:
-        if (run / digests.FILE).is_file():
-            digests.verify(run, only=["results.json"])
+        root = run if run.is_dir() else run.parent
+        if (root / digests.FILE).is_file():
+            verify_run(open_run(root))
     made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against, runs)
     echo(render(made, cast(Format, format)), nl=False)
 

@@ -19,6 +19,7 @@ from anymal_eval.records import Example, Request
 from anymal_eval.report.gallery.content import Report, Side, TaskPage
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import Check, check
+from anymal_eval.scoring.verification import verify_run
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.accepted import base_runs
@@ -57,6 +58,7 @@ def read_report(options: ReportOptions) -> Report:
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
     """
     run = open_run(options.run)
+    verify_run(run)
     results = run.results
     labels = run_labels([str(options.run), *options.against])
     bases = [_base(run, each, options.accepted) for each in zip(options.against, labels[1:], strict=True)]

@@ -16,6 +16,8 @@ from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.evaluation.score import score
 from anymal_eval.evaluation.write import FinishedRun, write
 from anymal_eval.report.run_table import write_tables
+from anymal_eval.store import digests
+from anymal_eval.store import manifest as manifests
 from anymal_eval.store.folder import BLIND, RunFolder
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
         loaded.close()
     with RunFolder(finished.root):
         table = write_tables(finished.root)
+        digests.renew(finished.root, digests.TABLES)
     return replace(finished, table=table, errors=finished.errors + blind.errors)
 
 
@@ -73,6 +76,8 @@ def rescore(
         if each == root or each.is_dir():
             with RunFolder(each) as folder:
                 manifest = folder.manifest()
+                if (each / digests.FILE).is_file() and not manifests.has_checksum(folder.manifest_file):
+                    digests.verify(each, only=[folder.manifest_file.name])
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
                 used = ptb or manifest.identity["ptb"]
                 generated = GeneratedRun(folder=folder, manifest=manifest, datasets=tuple(datasets), ptb=used)

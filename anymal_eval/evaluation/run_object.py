@@ -18,6 +18,7 @@ from anymal_eval.report.check_texts import check_table, summary
 from anymal_eval.report.regression import Check
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import screen_table
+from anymal_eval.scoring.verification import verify_run
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest
@@ -63,6 +64,7 @@ class Run:
             OtherRun, MissingData, BadData: it holds no run, or one that is not scored, was edited or is newer.
         """
         self._stored = open_run(root)
+        verify_run(self._stored)
         self._data_root, self._tasks_dir, self._made = data_root, tasks_dir, dict(requests or {})
         self._datasets: dict[str, TaskDataset] = {}
         self._requests: dict[str, Mapping[str, Request]] = {}

@@ -40,5 +40,6 @@ def write(scored: ScoredRun) -> FinishedRun:
     """Write what a scored run measured; tasks that the folder holds from before stay in it."""
     folder, manifest = scored.generated.folder, scored.generated.manifest
     folder.write_results(manifest, {task: scores.result_rows for task, scores in scored.scores.items()})
-    digests.write(folder.root, manifest.tasks)
-    return FinishedRun(root=folder.root, manifest=manifest, table=write_tables(folder.root), errors=scored.errors)
+    table = write_tables(folder.root)
+    digests.write(folder.root, manifest.tasks, scored=scored.scores)
+    return FinishedRun(root=folder.root, manifest=manifest, table=table, errors=scored.errors)

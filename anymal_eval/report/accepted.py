@@ -14,11 +14,11 @@ from anymal_eval.report.comparison import measured_place
 from anymal_eval.report.pairing import task_run
 from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
-from anymal_eval.store import digests
+from anymal_eval.scoring.verification import verify_run
 from anymal_eval.store.accepted import accepted_runs
 from anymal_eval.store.atomic import delete_drafts, storage_errors, write_atomic, write_files
 from anymal_eval.store.results import Results
-from anymal_eval.store.stored import StoredRun
+from anymal_eval.store.stored import StoredRun, open_run
 
 TABLES = Path("results") / "tables"
 INDEX = ".written.json"  # the names of the tables that were written; other files beside them are the user's
@@ -61,7 +61,7 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
     """
     runs = []
     for run in accepted_runs(accepted):
-        digests.verify(run.root, only=["results.json"])
+        verify_run(open_run(run.root))
         runs.append(run.results)
     if not runs:
         return {}

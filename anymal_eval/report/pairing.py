@@ -10,8 +10,8 @@ import numpy as np
 
 from anymal_eval import metrics
 from anymal_eval.codec import encode
-from anymal_eval.errors import BadData
 from anymal_eval.metrics import Metric
+from anymal_eval.scoring.verification import verify_task
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
@@ -83,14 +83,11 @@ def task_run(run: StoredRun, task: str) -> TaskRun:
     """Read one task of a run.
 
     Raises:
-        BadData: scores and statistics have different numbers of rows.
+        BadData: its files do not belong together.
     """
     rows = run.scores(task)
     statistics = run.statistics(task)
-    scored = sum(row["state"] != "error" for row in rows)
-    for name, stats in statistics.items():
-        if len(stats) != scored:
-            raise BadData(f"{run.root / task}: {len(stats)} rows of {name}, but {scored} examples are scored")
+    verify_task(run, task, rows, statistics)
     headline = next((item for item in run.results.measurements if item.task == task and item.headline), None)
     why = next((item.why for item in run.results.not_computed if item.task == task), "it has no headline number")
     return TaskRun(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
+from anymal_eval.store import digests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import BLIND
 from anymal_eval.store.results import FILE, Chance, Measurement, NotComputed, Results, read_results
@@ -79,6 +80,8 @@ def write_tables(root: Path) -> str:
     """
     results = read_results(root)
     blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
+    if blind is not None and (root / BLIND / digests.FILE).is_file():
+        digests.verify(root / BLIND, only=[FILE])
     for name, text in files_of(results, blind).items():
         write_atomic(root / name, text)
     return render(screen_table(results, blind), "md")

@@ -1,7 +1,6 @@
 """Accepted runs: tracked baselines. Their scores are compressed; they hold no media and no responses."""
 
 import contextlib
-import gzip
 import hashlib
 import re
 import shutil
@@ -17,6 +16,7 @@ from anymal_eval.paths import inside
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
+from anymal_eval.store.packed import pack
 from anymal_eval.store.stored import StoredRun, open_run
 
 ACCEPTED = Path("results") / "accepted"
@@ -89,9 +89,17 @@ def _copy(run: StoredRun, draft: Path) -> None:
     for task in run.manifest.tasks:
         inside(draft, task).mkdir()
         scores = digests.content(run.root, f"{task}/scores.jsonl")
-        # Without a timestamp in the gzip header the same scores give the same bytes.
-        write_atomic(inside(draft, task, "scores.jsonl.gz"), gzip.compress(scores, 9, mtime=0))
+        _require_readable(run, task, len(scores))
+        write_atomic(inside(draft, task, "scores.jsonl.gz"), pack(scores))
         write_atomic(inside(draft, task, "statistics.npz"), digests.content(run.root, f"{task}/statistics.npz"))
+
+
+def _require_readable(run: StoredRun, task: str, size: int) -> None:
+    most = digests.limit(run.sizes, f"{task}/scores.jsonl")
+    if size > most:
+        raise WrongUse(
+            f"{run.root / task / 'scores.jsonl'} has {size:,} bytes: an accepted run of its size holds {most:,}"
+        )
 
 
 def _beside(target: Path, what: str) -> Path:

@@ -1,51 +1,110 @@
-"""``digests.json``: the SHA-256 of a run's files when it was scored, which shows a later edit."""
+"""``digests.json``: the SHA-256 of a run's files when it was scored, which shows damage and later edits."""
 
-import gzip
 import hashlib
-import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from anymal_eval.codec import read_json, write_json_pretty
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.paths import inside
 from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.packed import inflated
 
 FILE = "digests.json"
 SCHEMA = 1
+WHOLE = ("manifest.json", "results.json")
+PER_TASK = ("scores.jsonl", "statistics.npz")
+TABLES = ("table.md", "table.csv", "table.tex")
+# An accepted run holds neither responses nor tables, and a run may lack them: they are verified where they are.
+_RUN, _TASK_RUN = TABLES, ("responses.jsonl",)
+_KINDS = ("sha256", "run")
+
+# The largest content that is inflated, and what a row of scores may take of it: a baseline from somewhere else may
+# declare more than memory holds. Rows of real runs take about 300 bytes.
+LARGEST = 1 << 29
+ROW_BYTES = 1 << 16
+_BLOCK = 1 << 20
 
 
-def write(root: Path, tasks: Iterable[str]) -> None:
-    """Write the SHA-256 of the manifest, the results, and each task's scores and statistics.
+def write(root: Path, tasks: Collection[str], scored: Collection[str] | None = None) -> None:
+    """Write the SHA-256 of the manifest, the results, the tables, and each task's responses, scores and statistics.
 
-    A task without scores is left out; the same files give the same bytes.
+    A file that is not there is left out; the same files give the same bytes.
+
+    Args:
+        root: the run folder.
+        tasks: all of its tasks.
+        scored: those that were just scored; the others keep their digests, so that damage since then still shows.
     """
-    names = ["manifest.json", "results.json"]
-    names += [f"{task}/{file}" for task in sorted(tasks) for file in ("scores.jsonl", "statistics.npz")]
-    digests = {name: _digest(content(root, name)) for name in names if _exists(root, name)}
-    write_atomic(root / FILE, write_json_pretty({"schema": SCHEMA, "sha256": digests}))
+    known = _read(root) if scored is not None and (root / FILE).is_file() else {}
+    kept = frozenset(tasks) - frozenset(tasks if scored is None else scored)
+
+    def digests(kind: str, names: Iterable[str]) -> dict[str, str]:
+        earlier = known.get(kind, {})
+        return {
+            name: earlier[name] if name.partition("/")[0] in kept else _sha256(root, name)
+            for name in names
+            if (name in earlier if name.partition("/")[0] in kept else _exists(root, name))
+        }
+
+    needed = digests("sha256", [*WHOLE, *(f"{task}/{file}" for task in sorted(tasks) for file in PER_TASK)])
+    run = digests("run", sorted([*_RUN, *(f"{task}/{file}" for task in tasks for file in _TASK_RUN)]))
+    write_atomic(root / FILE, write_json_pretty({"schema": SCHEMA, "sha256": needed, **({"run": run} if run else {})}))
 
 
-def verify(root: Path, only: Iterable[str] | None = None) -> None:
+def renew(root: Path, names: Iterable[str]) -> None:
+    """Replace the digests of tables that were written again."""
+    known = _read(root)
+    run = {**known.get("run", {}), **{name: _sha256(root, name) for name in names}}
+    write_atomic(root / FILE, write_json_pretty({"schema": SCHEMA, **known, "run": dict(sorted(run.items()))}))
+
+
+def verify(root: Path, only: Iterable[str] | None = None, rows: Mapping[str, int] | None = None) -> None:
     """Compare a run's files with their digests.
 
     Args:
         root: a run folder, or an accepted run, whose scores are compressed.
         only: the files to compare; by default all that have a digest.
+        rows: the number of examples by task, which limits what a compressed copy may hold.
 
     Raises:
         MissingData: there are no digests, or a file is missing.
-        BadData: a file has changed since the run was scored.
+        BadData: a file has changed since the run was scored, or has no digest.
     """
-    known = read(root)
-    for name in known if only is None else only:
+    known = _read(root)
+    needed, run = known["sha256"], {} if only is not None else known.get("run", {})
+    for name in needed if only is None else only:
         if not _exists(root, name):
             raise MissingData(f"{root / name} is missing; anymal-eval score {root} makes it again")
-        if _digest(content(root, name)) != known.get(name):
-            raise BadData(
-                f"{root / name} has changed since it was scored (its digest differs): it was edited, or a later run "
-                f"did not finish; anymal-eval score {root} makes it again from the responses"
-            )
+        if _sha256(root, name, limit(rows, name)) != needed.get(name):
+            raise _changed(root, name)
+    for name, digest in run.items():
+        if _file(root, name).is_file() and _sha256(root, name) != digest:
+            raise _changed(root, name)
+    for task in rows or {}:
+        for name in (f"{task}/{file}" for file in PER_TASK):
+            if name not in needed and _exists(root, name):
+                raise BadData(f"{root / FILE}: it holds no digest of {name}; anymal-eval score {root} makes it again")
+
+
+def limit(rows: Mapping[str, int] | None, name: str) -> int:
+    """How many bytes the content of a task's file may have."""
+    n = (rows or {}).get(name.partition("/")[0])
+    return LARGEST if n is None else min(LARGEST, ROW_BYTES * (16 + max(n, 0)))
+
+
+def _changed(root: Path, name: str) -> BadData:
+    if name == "manifest.json":
+        remedy = "the command of the run, given again, compares every entry and writes it anew"
+    elif name.endswith("/responses.jsonl"):
+        remedy = f"anymal-eval score {root} names damaged lines, or scores what is there now"
+    else:
+        remedy = f"anymal-eval score {root} makes it again from the responses"
+    return BadData(
+        f"{root / name} has changed since it was scored (its digest differs): it is damaged, it was edited, or a later "
+        f"run did not finish; {remedy}"
+    )
 
 
 def read(root: Path) -> dict[str, str]:
@@ -55,36 +114,65 @@ def read(root: Path) -> dict[str, str]:
         MissingData: there are none.
         BadData: the file is damaged.
     """
+    return _read(root)["sha256"]
+
+
+def _read(root: Path) -> dict[str, dict[str, str]]:
     file = root / FILE
     if not file.is_file():
         raise MissingData(f"{root} holds no {FILE}: scoring has not finished; anymal-eval score {root}")
     data = read_json(file)
-    known = data.get("sha256") if isinstance(data, dict) else None
-    if not isinstance(known, dict) or data.get("schema") != SCHEMA:
+    if not _is_valid(data):
         raise BadData(f"{file}: it must hold schema {SCHEMA} and the digests under sha256; anymal-eval score {root}")
-    return known
+    return {kind: data[kind] for kind in _KINDS if kind in data}
 
 
-def content(root: Path, name: str) -> bytes:
+def _is_valid(data: Any) -> bool:
+    return (
+        isinstance(data, dict)
+        and data.get("schema") == SCHEMA
+        and data.keys() <= {"schema", *_KINDS}
+        and "sha256" in data
+        and all(isinstance(data[kind], dict) for kind in _KINDS if kind in data)
+    )
+
+
+def content(root: Path, name: str, most: int = LARGEST) -> bytes:
     """A file's bytes, read from its compressed copy where only that exists.
 
+    Args:
+        root: the run.
+        name: of the file.
+        most: the largest content of a compressed copy, in bytes.
+
     Raises:
-        BadData: the compressed copy is damaged, or the name leads out of the run.
+        BadData: the compressed copy is damaged or holds more, or the name leads out of the run.
         MissingData: neither exists.
     """
-    file, packed = _places(root, name)
+    return b"".join(_content(root, name, most))
+
+
+def _content(root: Path, name: str, most: int) -> Iterator[bytes]:
+    file, copy = _places(root, name)
     if file.is_file():
-        return file.read_bytes()
-    if not packed.is_file():
+        return _blocks(file)
+    if not copy.is_file():
         raise MissingData(f"{file} is missing")
-    try:
-        return gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadData(f"{packed}: {error}; is the file whole?") from None
+    return inflated(copy, most)
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            yield block
+
+
+def _file(root: Path, name: str) -> Path:
+    return inside(root, *name.split("/"))
 
 
 def _places(root: Path, name: str) -> tuple[Path, Path]:
-    file = inside(root, *name.split("/"))
+    file = _file(root, name)
     return file, inside(file.parent, f"{file.name}.gz")
 
 
@@ -92,5 +180,12 @@ def _exists(root: Path, name: str) -> bool:
     return any(file.is_file() for file in _places(root, name))
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(root: Path, name: str, most: int = LARGEST) -> str:
+    return _hash(_content(root, name, most))
+
+
+def _hash(blocks: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for block in blocks:
+        found.update(block)
+    return found.hexdigest()

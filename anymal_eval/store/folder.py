@@ -7,10 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from anymal_eval.checksums import write_checked_json
 from anymal_eval.codec import encode, read_json, write_json, write_json_pretty
 from anymal_eval.errors import OtherRun
 from anymal_eval.locks import hold
 from anymal_eval.paths import inside
+from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import delete_drafts, storage_errors, write_atomic
 from anymal_eval.store.manifest import Manifest
@@ -72,6 +74,7 @@ class RunFolder:
 
         Raises:
             OtherRun: the folder holds no run.
+            BadData: it is damaged or was edited.
         """
         if not self.manifest_file.is_file():
             raise OtherRun(f"{self.root} holds no run: it has no manifest.json")
@@ -85,12 +88,15 @@ class RunFolder:
 
         Raises:
             OtherRun: the folder holds another run.
+            BadData: the manifest is damaged, and holds tasks that ``manifest`` does not, so that nothing confirms them.
         """
         if self.manifest_file.is_file():
-            before = self.manifest()
+            before = manifests.read(self.manifest_file, verify=False)
+            if before.tasks.keys() - manifest.tasks.keys():
+                before = manifests.read(self.manifest_file)
             manifests.check_same(self.manifest_file, before, manifest, allow_environment_change)
             manifest = manifests.resumed(before, manifest)
-        write_atomic(self.manifest_file, write_json_pretty(encode(manifest)))
+        write_atomic(self.manifest_file, write_checked_json(encode(manifest)))
         return manifest
 
     def responses(self, task: str) -> Path:
@@ -123,10 +129,17 @@ class RunFolder:
         Args:
             manifest: of the run.
             scored: by task, its rows by their key in the file; other tasks of the run keep those that they have.
+
+        Raises:
+            BadData: those were changed since.
         """
         file = self.root / "results.json"
         # Where every task was just scored, the file is replaced as a whole, and may be damaged.
-        before = read_json(file) if file.is_file() and not manifest.tasks.keys() <= scored.keys() else {}
+        before = {}
+        if file.is_file() and not manifest.tasks.keys() <= scored.keys():
+            if (self.root / digests.FILE).is_file():
+                digests.verify(self.root, only=[file.name])
+            before = read_json(file)
         rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
         for task in manifest.tasks:
             for key, collected in rows.items():

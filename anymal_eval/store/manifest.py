@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval import fingerprint
-from anymal_eval.codec import decode, encode, read_json
+from anymal_eval.checksums import read_checked_json
+from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, OtherRun
 from anymal_eval.paths import PACKAGE, safe_name
 from anymal_eval.version import __version__
@@ -91,13 +92,17 @@ def new(run_identity: Mapping[str, Any], label: str, environment: Mapping[str, A
     return Manifest(run=name, identity=dict(run_identity), environment=dict(environment))
 
 
-def read(file: Path) -> Manifest:
+def read(file: Path, *, verify: bool = True) -> Manifest:
     """Read a manifest.
+
+    Args:
+        file: the manifest.
+        verify: refuse one whose checksum differs; earlier versions wrote none.
 
     Raises:
         BadData: it is damaged, written by a newer version, or the run, a task or a split has no name for a path.
     """
-    data = read_json(file)
+    data, matches = read_checked_json(file)
     if isinstance(data, dict) and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
         raise BadData(
             f"{file}: schema {data['schema']} is newer than this version knows ({SCHEMA}); update anymal_eval"
@@ -107,7 +112,26 @@ def read(file: Path) -> Manifest:
     for task, entry in manifest.tasks.items():
         safe_name(task, f"{file}: tasks")
         safe_name(entry.split, f"{file}: tasks.{task}.split")
+    if verify and matches is False:
+        raise BadData(
+            f"{file}: its checksum differs: it is damaged or was edited; the command of the run, given again, compares "
+            "every entry and writes it anew"
+        )
     return manifest
+
+
+def is_whole(file: Path) -> bool:
+    """Whether the checksum of a manifest matches, or it has none.
+
+    Raises:
+        BadData: it is no JSON.
+    """
+    return read_checked_json(file)[1] is not False
+
+
+def has_checksum(file: Path) -> bool:
+    """Whether a manifest carries a checksum; those of earlier versions do not."""
+    return read_checked_json(file)[1] is not None
 
 
 def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
@@ -39,6 +39,18 @@ def _read(file: Path) -> Iterator[tuple[bytes, Response]]:
             )
         seen.add(response.id)
         yield line, response
+
+
+def read_raw(file: Path) -> dict[str, Any] | None:
+    """The ``raw`` of ``scores.jsonl`` by id: the text of each answer, or its option scores; None without a file.
+
+    Raises:
+        BadData: lines are damaged.
+    """
+    if not file.is_file():
+        return None
+    rows = (row for _, _, row in read_checked_lines(file, _whole_bytes(file)))
+    return {str(row.get("id")): row.get("option_scores", row.get("answer")) for row in rows}
 
 
 def _whole_bytes(file: Path) -> int:

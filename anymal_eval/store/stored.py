@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import BadData, OtherRun
+from anymal_eval.paths import inside
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
+from anymal_eval.store.arrays import read_arrays
 from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.results import Results, read_results
 
@@ -28,12 +29,23 @@ class StoredRun:
     @cached_property
     def manifest(self) -> Manifest:
         """The run's identity, environment and tasks."""
-        return manifests.read(self.root / "manifest.json")
+        return manifests.read(self.root / "manifest.json", verify=False)  # ``open_run`` compares its digest
 
     @cached_property
     def results(self) -> Results:
         """The content of ``results.json``."""
         return read_results(self.root)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples by task."""
+        return {task: entry.n for task, entry in self.manifest.tasks.items()}
+
+    def holds(self, task: str) -> bool:
+        """Whether a task has scores and statistics."""
+        folder = inside(self.root, task)
+        scores = any((folder / name).is_file() for name in ("scores.jsonl", "scores.jsonl.gz"))
+        return scores and (folder / "statistics.npz").is_file()
 
     def scores(self, task: str) -> list[dict[str, Any]]:
         """The rows of one task's ``scores.jsonl``.
@@ -42,20 +54,24 @@ class StoredRun:
             BadData: a line is not JSON.
         """
         name = f"{task}/scores.jsonl"
-        lines = [line for line in digests.content(self.root, name).decode().split("\n") if line]
+        content = digests.content(self.root, name, digests.limit(self.sizes, name))
         try:
+            lines = [line for line in content.decode().split("\n") if line]
             # Parsed as one list: one call per line takes twice as long, and large tasks have hundreds of thousands.
             rows: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadData(f"{self.root / name}: {error}; is the file whole?") from None
         return rows
 
     def statistics(self, task: str) -> dict[str, Floats]:
-        """One task's statistics by metric id, loaded without pickle."""
-        import numpy as np
+        """One task's statistics by metric id, loaded without pickle.
 
-        with np.load(io.BytesIO(digests.content(self.root, f"{task}/statistics.npz")), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        Raises:
+            BadData: the file is damaged, or declares more than a run of its size holds.
+        """
+        name = f"{task}/statistics.npz"
+        most = digests.limit(self.sizes, name)
+        return read_arrays(digests.content(self.root, name), str(self.root / name), most)
 
 
 def open_run(root: Path) -> StoredRun:
@@ -72,5 +88,5 @@ def open_run(root: Path) -> StoredRun:
     if not run.manifest.tasks:
         raise OtherRun(f"{root}: the run is empty: it holds no task")
     _ = run.results  # read before the digests: a newer schema must not be reported as an edited file
-    digests.verify(root)
+    digests.verify(root, rows=run.sizes)
     return run

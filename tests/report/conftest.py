@@ -63,7 +63,11 @@ def scored(tmp_path: Path) -> Callable[..., Path]:
                 ])  # fmt: skip
                 kept = np.array([state != "error" for state in states])
                 folder.write_statistics(task, {rule: stats[kept]})
-                rows.append(measured(task, rule, stats[kept], states, more))
+                group = more.get("headline_group") or {}
+                labels = more.get("groups") or [{"type": "ab"[at % 2]} for at in range(len(stats))]
+                within = np.array([group.items() <= one.items() for one in labels])
+                types = np.array([one.get("type", "") for one in labels])[kept & within]
+                rows.append(measured(task, rule, stats[kept & within], (states, within, types), more))
             whole = folder.start(whole)
             run = {"name": whole.run, "model": identity["model"]}
             results = {"schema": 1, "run": run, "measurements": rows, "not_computed": []}
@@ -87,12 +91,14 @@ def entry_of(n: int, **more: Any) -> manifest.TaskEntry:
 
 
 def measured(
-    task: str, rule: str, stats: NDArray[np.float64], states: list[str], more: Mapping[str, Any]
+    task: str, rule: str, stats: NDArray[np.float64], about: tuple[Any, Any, Any], more: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """``about``: the states of all examples, which of them the headline covers, and their types where scored."""
     metric = metrics.get(rule)
-    groups = {"type": np.array(["ab"[at % 2] for at in range(len(stats))])}
-    value = float(metric.reduce(stats, np.ones((1, len(stats))), groups)[0, 0]) if len(stats) else 0.0
-    counted = {name: states.count(name) for name in ("ok", "empty", "unparsable", "error")}
+    states, within, types = about
+    value = float(metric.reduce(stats, np.ones((1, len(stats))), {"type": types})[0, 0]) if len(stats) else 0.0
+    covered = [state for state, one in zip(states, within, strict=True) if one]
+    counted = {name: covered.count(name) for name in ("ok", "empty", "unparsable", "error")}
     return {
         "task": task, "split": "test", "data": more.get("data", "official"), "protocol": "plain",
         "metric": metric.name, "version": metric.version, "output": metric.outputs[0].name,

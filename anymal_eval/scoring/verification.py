@@ -1,0 +1,172 @@
+"""Whether the files of a scored run belong together: responses, scores, statistics and results, each against the next.
+
+Digests find damage; whoever edits a file can write them again. So the numbers are computed again where that is cheap:
+raw answers from the responses, per-example scores and values from the statistics, counts from the scores. What needs
+the data (answers against references) or takes long (intervals) is not: ``anymal-eval score`` computes all of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from anymal_eval import metrics
+from anymal_eval.errors import BadData, NotInCatalog
+from anymal_eval.metrics import Metric
+from anymal_eval.records import State
+from anymal_eval.store.responses import read_raw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from anymal_eval.metrics import Floats
+    from anymal_eval.store.results import Measurement
+    from anymal_eval.store.stored import StoredRun
+
+Rows = Sequence[Mapping[str, Any]]
+# Values were perhaps computed on another processor, whose sums round otherwise.
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+_NEEDED = {"id", "cluster", "state", "answer", "scores"}
+
+
+def verify_run(run: StoredRun) -> None:
+    """Verify every scored task of a run that ``open_run`` returned.
+
+    Raises:
+        BadData: files do not belong together; the message names the task, the example and what to do.
+    """
+    for task in run.manifest.tasks:
+        if run.holds(task):
+            verify_task(run, task, run.scores(task), run.statistics(task))
+
+
+def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> None:
+    """Verify one task.
+
+    Args:
+        run: the run.
+        task: its name.
+        rows: of ``scores.jsonl``.
+        statistics: by metric id, (n, k).
+
+    Raises:
+        BadData: as for :func:`verify_run`.
+    """
+    why = (
+        _rows(rows) or _responses(run, task, rows) or _scores(rows, statistics) or _values(run, task, rows, statistics)
+    )
+    if why is not None:
+        if (run.root / task / "responses.jsonl").is_file():
+            remedy = f"anymal-eval score {run.root} computes them again"
+        else:
+            remedy = "restore it, or accept the run again"
+        raise BadData(f"{run.root / task}: {why}: one of the files was changed; {remedy}")
+
+
+def _rows(rows: Rows) -> str | None:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not row.keys() >= _NEEDED or not isinstance(row["scores"], dict):
+            return f"line {number} of scores.jsonl is no row of scores"
+        if row["state"] not in get_args(State) or not isinstance(row.get("groups", {}), dict):
+            return f"line {number} of scores.jsonl has no known state, or no groups"
+    names = Counter(row["id"] for row in rows)
+    double = next((name for name, count in names.items() if count > 1), None)
+    return None if double is None else f"{double} occurs twice in scores.jsonl"
+
+
+def _responses(run: StoredRun, task: str, rows: Rows) -> str | None:
+    """Raw answers against the responses, where the folder holds them (an accepted run does not)."""
+    raw = read_raw(run.root / task / "responses.jsonl")
+    if raw is None:
+        return None
+    for row in rows:
+        if row["state"] != "error" and row["id"] in raw and raw[row["id"]] != row.get("raw"):
+            return f"the raw answer of {row['id']} in scores.jsonl is not the one in responses.jsonl"
+    return None
+
+
+def _scores(rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
+    """The scores of each example against its statistics."""
+    scored = [row for row in rows if row["state"] != "error"]
+    for name, stats in statistics.items():
+        if stats.ndim != 2 or len(stats) != len(scored):
+            return f"{len(stats)} rows of {name}, but {len(scored)} examples are scored"
+        metric = _metric(name)
+        if metric is None or not len(scored):
+            continue
+        if metric.display is not None:
+            kept, shown = [row["scores"].get(name) for row in scored], metric.display(stats)
+        elif "p_yes" in metric.needs:
+            kept, shown = [row.get("p_yes", one) for row, one in zip(scored, stats[:, 0], strict=True)], stats[:, 0]
+        else:
+            continue
+        wrong = _differing(kept, shown)
+        if wrong is not None:
+            return f"the {name} of {scored[wrong]['id']} in scores.jsonl is not that of statistics.npz"
+    return None
+
+
+def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
+    """The first place at which two sequences of numbers differ."""
+    if not all(isinstance(number, int | float) for number in kept):
+        return next(at for at, number in enumerate(kept) if not isinstance(number, int | float))
+    equal = np.isclose(np.array(kept, dtype=np.float64), shown, **CLOSE)
+    return None if equal.all() else int(np.flatnonzero(~equal)[0])
+
+
+def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
+    """The values and counts in ``results.json`` against statistics and scores."""
+    labels = _labels(rows)
+    states = np.array([row["state"] for row in rows], dtype=np.str_)
+    kept = states != "error"
+    entry = run.manifest.tasks[task]
+    for item in run.results.measurements:
+        if item.task != task:
+            continue
+        where = f"{item.label}{f' of {dict(item.group)}' if item.group else ''} in results.json"
+        if (item.split, item.data, item.protocol) != (entry.split, entry.data, entry.protocol):
+            return f"{where} is of another split, data or protocol than the manifest's"
+        within = np.ones(len(rows), dtype=np.bool_)
+        for name, value in (item.group or {}).items():
+            within &= labels[name] == value if name in labels else False
+        counted = {state: int((states[within] == state).sum()) for state in get_args(State)}
+        if counted != {state: item.states.get(state, 0) for state in counted}:
+            return f"{where} counts other states than scores.jsonl holds"
+        if item.rule not in statistics:
+            return f"{where} has no statistics"
+        metric = _metric(item.rule)
+        if metric is None:
+            continue
+        chosen = within[kept]
+        grouped = {name: found[kept][chosen] for name, found in labels.items()}
+        why = _value(item, metric, statistics[item.rule][chosen], grouped)
+        if why is not None:
+            return f"{where} {why}"
+    return None
+
+
+def _value(item: Measurement, metric: Metric, stats: Floats, groups: Mapping[str, NDArray[np.str_]]) -> str | None:
+    outputs = {output.name: (at, output) for at, output in enumerate(metric.outputs)}
+    at, output = outputs.get(item.output or metric.outputs[0].name, (None, None))
+    if at is None or output is None or (item.unit, item.better) != (output.unit, output.better):
+        return "is no output of that metric"
+    value = float(metric.reduce(stats, np.ones((1, len(stats))), dict(groups))[0, at]) if len(stats) else np.nan
+    if not np.isclose(value, item.value, **CLOSE):
+        return f"is {item.value!r}, but statistics.npz gives {value!r}"
+    return None
+
+
+def _labels(rows: Rows) -> dict[str, NDArray[np.str_]]:
+    names = sorted({name for row in rows for name in row.get("groups", {})})
+    return {name: np.array([str(row.get("groups", {}).get(name, "")) for row in rows], dtype=np.str_) for name in names}
+
+
+def _metric(name: str) -> Metric | None:
+    """None where the metric of a plug-in is not installed here, so that its numbers are not computed again."""
+    try:
+        return metrics.get(name)
+    except NotInCatalog:
+        return None
