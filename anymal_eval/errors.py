@@ -20,6 +20,7 @@
         |-- ContextTooLong        2           its prompt exceeds the model's context
         |-- BadLogits             2           the network returned NaN or infinity
         |-- OutOfMemory           2           a batch did not fit into memory; the engine splits it
+        |-- UnexpectedError       2           a library raised an error of its own on it
         |-- ServerFailed          2           a model server returned no answer, or no valid one
         `-- Refused               2           a served model, or a filter before it, declined to answer
 
@@ -129,6 +130,12 @@ class OutOfMemory(RequestFailed):
     """A batch did not fit into the device's memory. The engine splits it."""
 
     kind = "memory"
+
+
+class UnexpectedError(RequestFailed):
+    """A library raised an error of its own on one request; the message names it and the line of code."""
+
+    kind = "unexpected"
 
 
 class ServerFailed(RequestFailed):

@@ -19,9 +19,11 @@ class EngineSettings:
         threads: threads that prepare requests.
         ahead_bytes: the most prepared data that may wait, in bytes.
         max_errors: stop after more failures than this; None never stops.
+        give_up_after: stop after so many unexpected errors without an answer; None never stops.
     """
 
     batch_size: int | None = 16
     threads: int = 4
     ahead_bytes: int = 1 << 30
     max_errors: int | None = None
+    give_up_after: int | None = 16

@@ -10,8 +10,9 @@ from dataclasses import replace
 from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS, Batcher, BatchLimits
 from anymal_eval.engine.clock import Clock
+from anymal_eval.engine.faults import failure_of
 from anymal_eval.engine.ordering import ordered
-from anymal_eval.errors import IncompleteRun, OutOfMemory, RequestFailed
+from anymal_eval.errors import IncompleteRun, OutOfMemory, RequestFailed, UnexpectedError
 from anymal_eval.models import Model, Prepared
 from anymal_eval.records import Failure, Request, Response
 
@@ -24,9 +25,9 @@ def run_requests(
 ) -> None:
     """Answer every request once and pass the responses to ``sink`` as they arrive, in any order.
 
-    A request that cannot be prepared or answered becomes a failure. Any other error (a fault of ours or of the model)
-    is raised; ``sink`` has the responses that came before it. A model that memory does not limit, such as a server,
-    gives its batch size as ``batch_hint``; a batch size in ``settings`` takes precedence.
+    A request that cannot be prepared or answered becomes a failure, whatever a library raised on it. What is no matter
+    of one request is raised; ``sink`` has the responses that came before it. A model that memory does not
+    limit, such as a server, gives its batch size as ``batch_hint``; a batch size in ``settings`` takes precedence.
 
     Args:
         requests: the requests.
@@ -36,7 +37,7 @@ def run_requests(
         clock: adds up where the time went, also when this ends early.
 
     Raises:
-        IncompleteRun: more than ``max_errors`` failures.
+        IncompleteRun: more than ``max_errors`` failures, a broken device, or a model that answers nothing.
     """
     clock = clock or Clock()
     if settings.batch_size is None:
@@ -45,7 +46,7 @@ def run_requests(
         settings.batch_size, getattr(model, "token_budget", DEFAULT_TOKENS), getattr(model, "batch_hint", MAX_ROWS)
     )
     timings: Mapping[str, float] = getattr(model, "timings", {})
-    count = ErrorCount(settings.max_errors)
+    count = ErrorCount(settings)
     for batch, failures in _batches(requests, model, settings, limits, clock):
         with clock.answering(timings):
             responses = [*failures, *answer(model, batch, limits)]
@@ -57,9 +58,10 @@ def run_requests(
 class ErrorCount:
     """Counts failures and stops a run that has too many."""
 
-    def __init__(self, most: int | None) -> None:
-        """``most``: the failures allowed; None for any number."""
-        self._most, self._count = most, 0
+    def __init__(self, settings: EngineSettings) -> None:
+        """``settings``: the failures allowed, and the unexpected ones before the first answer."""
+        self._most, self._count = settings.max_errors, 0
+        self._give_up_after, self._unexpected, self._answered = settings.give_up_after, 0, False
 
     def add(self, responses: Sequence[Response]) -> None:
         """Count the failures among responses that are written.
@@ -69,6 +71,15 @@ class ErrorCount:
         """
         failures = [response.failure for response in responses if response.failure is not None]
         self._count += len(failures)
+        self._answered |= len(failures) < len(responses)
+        unexpected = [failure for failure in failures if failure.kind == UnexpectedError.kind]
+        self._unexpected += len(unexpected)
+        never = self._give_up_after is not None and self._unexpected >= self._give_up_after
+        if unexpected and never and not self._answered:
+            raise IncompleteRun(
+                f"stopped: no request was answered, and {self._unexpected} ended in unexpected errors; the last one: "
+                f"{unexpected[-1].message}"
+            )
         if self._most is not None and failures and self._count > self._most:
             raise IncompleteRun(
                 f"stopped: {self._count} errors are more than --max-errors allows; the last one: {failures[-1].message}"
@@ -76,7 +87,7 @@ class ErrorCount:
 
 
 def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list[Response]:
-    """Answer a batch, in halves where it does not fit into memory.
+    """Answer a batch, in halves where it does not fit into memory or an error has to be traced to its request.
 
     Raises:
         RuntimeError: the ids of the responses are not those of the requests.
@@ -84,27 +95,32 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
     if not batch:
         return []
     # The halves run outside ``except``: the error's traceback would keep the whole batch in memory.
-    message: str
+    failure: Failure
     try:
         responses = list(model.answer(batch))
-    except OutOfMemory as error:
-        message = str(error)
+    except BaseException as error:  # noqa: BLE001  # what is no failure of a request is raised again
+        failure = _failure(failure_of(error))
     else:
         limits.fitted(batch)
         ids, answered = [item.request.id for item in batch], [response.id for response in responses]
         if answered != ids:
             raise RuntimeError(f"the model answered {answered}, but the requests are {ids}")
         return responses
-    limits.too_large(batch)
+    if failure.kind == OutOfMemory.kind:
+        limits.too_large(batch)
     if len(batch) == 1:
-        return [failed(batch[0].request, OutOfMemory(message))]
+        return [Response(id=batch[0].request.id, failure=failure)]
     half = len(batch) // 2
     return [*answer(model, batch[:half], limits), *answer(model, batch[half:], limits)]
 
 
 def failed(request: Request, error: RequestFailed) -> Response:
     """The failure of one request, as a response."""
-    return Response(id=request.id, failure=Failure(kind=error.kind, message=str(error)))
+    return Response(id=request.id, failure=_failure(error))
+
+
+def _failure(error: RequestFailed) -> Failure:
+    return Failure(kind=error.kind, message=str(error))
 
 
 def _batches(
@@ -186,7 +202,7 @@ def _prepare(model: Model, request: Request, window: _Window, place: int) -> Pre
     window.enter(place)
     try:
         item: Prepared | Response = model.prepare(request)
-    except RequestFailed as error:
-        item = failed(request, error)
+    except BaseException as error:  # noqa: BLE001  # what is no failure of a request is raised again
+        item = failed(request, failure_of(error))
     window.ready(item)
     return item

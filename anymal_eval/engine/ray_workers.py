@@ -70,8 +70,8 @@ class Workers:
             OtherRun: workers have loaded different models.
         """
         units = _units(ordered(requests), len(self._pool.actors), settings)
-        count = ErrorCount(settings.max_errors)
-        apart = replace(settings, max_errors=None)
+        count = ErrorCount(settings)
+        apart = replace(settings, max_errors=None, give_up_after=None)
         for unit, result in self._pool.run(units, lambda actor, own: actor.answer.remote(own, apart)):
             if result is None:
                 responses = _given_up(unit)

@@ -8,7 +8,7 @@ import pytest
 
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.local import run_requests
-from anymal_eval.errors import IncompleteRun, MediaError, OutOfMemory
+from anymal_eval.errors import BadData, IncompleteRun, MediaError, OutOfMemory, StorageFull, WrongUse
 from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared
 from anymal_eval.records import ALL_MEDIA, Message, Request, Response
 
@@ -102,6 +102,102 @@ def test_a_fault_of_the_model_is_raised_and_no_answer() -> None:
         collect(Faulty(), 4, batch_size=4)
 
 
+class PanicException(BaseException):
+    """As a bug in a Rust library arrives in Python."""
+
+
+POISON: list[BaseException] = [
+    TypeError("unsupported operand"), KeyError("patch_size"), AttributeError("no vision"), IndexError("out of range"),
+    RuntimeError("shapes\ndo not match"), AssertionError(), OverflowError("too large"), RecursionError("too deep"),
+    ZeroDivisionError("by zero"), OSError(5, "Input/output error"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad"),
+    StopIteration(), NotImplementedError("no such mask"),
+    BadData("the chat template refuses system"), Exception("rust"),
+    PanicException("called unwrap on None"),
+]  # fmt: skip
+
+
+class Poisoned(Echo):
+    """One request of many raises an error of a library's own."""
+
+    def __init__(self, error: BaseException, where: str, poison: str = "5") -> None:
+        super().__init__()
+        self.error, self.where, self.poison = error, where, poison
+        self.calls = 0
+
+    def prepare(self, request: Request) -> PlainText:
+        if self.where == "prepare" and request.id == self.poison:
+            raise self.error
+        return super().prepare(request)
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        self.calls += 1
+        if self.where == "answer" and self.poison in [item.request.id for item in batch]:
+            raise self.error
+        return super().answer(batch)
+
+
+@pytest.mark.parametrize("where", ["prepare", "answer"])
+@pytest.mark.parametrize("error", POISON, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_one_poison_example_is_one_failure(error: BaseException, where: str, batch_size: int) -> None:
+    model = Poisoned(error, where)
+    responses = {item.id: item for batch in collect(model, 20, batch_size=batch_size) for item in batch}
+    assert sorted(responses, key=int) == [str(number) for number in range(20)]
+    assert [item.id for item in responses.values() if item.failure] == ["5"]
+    failure = responses["5"].failure
+    assert failure is not None
+    assert "\n" not in failure.message
+    if isinstance(error, BadData):
+        assert (failure.kind, failure.message) == ("model", "the chat template refuses system")
+    else:
+        assert failure.kind == "unexpected"
+        assert failure.message.startswith(type(error).__name__)
+        assert "test_local.py:" in failure.message
+    assert sorted(model.asked, key=int) == [str(number) for number in range(20) if number != 5], "each is answered once"
+    assert model.calls <= 20 // batch_size + 8
+
+
+@pytest.mark.parametrize("where", ["prepare", "answer"])
+def test_memory_of_the_host_that_runs_out_is_a_failure_too(where: str) -> None:
+    responses = [item for batch in collect(Poisoned(MemoryError(), where), 9, batch_size=4) for item in batch]
+    assert [(item.id, item.failure.kind) for item in responses if item.failure] == [("5", "memory")]
+
+
+@pytest.mark.parametrize("where", ["prepare", "answer"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), WrongUse("no key"), StorageFull("full")])
+def test_what_is_no_matter_of_one_request_is_raised(error: BaseException, where: str) -> None:
+    with pytest.raises(type(error)):
+        collect(Poisoned(error, where), 20, batch_size=4)
+
+
+@pytest.mark.parametrize("where", ["prepare", "answer"])
+def test_a_broken_device_ends_the_run(where: str) -> None:
+    model = Poisoned(RuntimeError("CUDA error: device-side assert triggered\nCompile with ..."), where)
+    written: list[Response] = []
+    with pytest.raises(IncompleteRun, match=r"the device is broken after RuntimeError: CUDA error: device-side assert"):
+        run_requests(requests(40), model, written.extend, EngineSettings(batch_size=4))
+    assert [item.id for item in written] == ["0", "1", "2", "3"]
+    assert all(item.failure is None for item in written)
+
+
+def test_poison_counts_as_an_error_of_the_run() -> None:
+    with pytest.raises(IncompleteRun, match=r"stopped: 1 errors are more than --max-errors allows; .* KeyError"):
+        run_requests(requests(20), Poisoned(KeyError("x"), "answer"), len, EngineSettings(batch_size=4, max_errors=0))
+
+
+def test_a_model_that_answers_nothing_stops_early() -> None:
+    class Broken(Echo):
+        def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+            raise KeyError("weights")
+
+    written: list[Response] = []
+    with pytest.raises(IncompleteRun, match=r"no request was answered, and 16 ended in unexpected errors; .* KeyError"):
+        run_requests(requests(1000), Broken(), written.extend, EngineSettings(batch_size=4))
+    assert len(written) == 16
+    # Where the last few of a run are all that is left, each is a failure.
+    assert len([item for batch in collect(Broken(), 15, batch_size=4) for item in batch]) == 15
+
+
 def test_the_queue_is_bounded_in_bytes() -> None:
     prepared: list[str] = []
     most: list[int] = []
@@ -120,3 +216,13 @@ def test_the_queue_is_bounded_in_bytes() -> None:
     # A batch is being answered, 300 bytes wait, and each thread may be in the middle of one.
     assert max(most) <= 2 + 3 + 3
     assert len(prepared) == 200
+
+
+def test_a_ray_worker_gives_poison_back_as_failures() -> None:
+    from anymal_eval.engine.ray_actor import ModelRecipe, ModelWorker
+
+    worker = ModelWorker(ModelRecipe(typed="constant"))
+    worker._model = Poisoned(KeyError("x"), "answer")
+    _, responses, _ = worker.answer(requests(20), EngineSettings(batch_size=8, give_up_after=None))
+    assert [item.id for item in responses if item.failure and item.failure.kind == "unexpected"] == ["5"]
+    assert len(responses) == 20
