@@ -1,14 +1,16 @@
 """Checkpoints of a trained network, without its frozen parts.
 
 A folder with ``config.json`` (its configuration, and the fingerprints of its frozen parts), ``projectors.safetensors``
-and, after instruction tuning, a PEFT folder ``lora/``. Backbones are found by the paths in ``config.json``,
-relative ones from the folder itself, and refused by name when they are not those of training.
+and, after instruction tuning, a PEFT folder ``lora/`` (or, once that is merged, a language model ``llm/``). Backbones
+are found by the paths in ``config.json``, relative ones from the folder itself, and refused by name when they are not
+those of training.
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,12 @@ from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, wri
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.transformers_folder import read_json
-from anymal_eval.checkpoints.weights import fill_module, read_tensors
+from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_tensors
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import delete, replacing
 
 FORMAT = 1
-CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
+CONFIG, PROJECTORS, ADAPTERS, LLM = "config.json", "projectors.safetensors", "lora", "llm"
 
 
 def save(network: AnyMAL, folder: Path, note: str = "") -> None:
@@ -39,20 +41,57 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         OSError: there is no space, or no right to write; an older checkpoint stays whole.
         WrongUse: the folder holds other files and no checkpoint.
     """
+    contents = Contents(
+        config=network.config,
+        frozen=fingerprints(network),
+        projectors=network.projectors.state_dict(),
+        note=note,
+        adapters=network.llm.model if lora.is_attached(network.llm.model) else None,
+    )
+    write(folder, contents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a checkpoint holds.
+
+    Attributes:
+        config: of the network.
+        frozen: fingerprints of the frozen parts, by ``llm`` or medium.
+        projectors: their tensors by name.
+        note: a warning for readers of its scores.
+        adapters: a language model with adapters, which are written; None for none.
+        llm: writes a language model of the checkpoint's own into a folder; None where it has none.
+    """
+
+    config: AnyMALConfig
+    frozen: Mapping[str, str]
+    projectors: Mapping[str, Any]
+    note: str = ""
+    adapters: Any = None
+    llm: Callable[[Path], None] | None = None
+
+
+def write(folder: Path, contents: Contents) -> None:
+    """Write a checkpoint atomically; an older one in that folder is replaced. Raises as :func:`save`."""
     from safetensors.torch import save as pack
 
     require_replaceable(folder)
+    config, frozen = _relative(contents.config, folder), dict(contents.frozen)
     with replacing(folder, _require_ours) as draft:
-        state = {name: value.detach().cpu().contiguous() for name, value in network.projectors.state_dict().items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in contents.projectors.items()}
         (draft / PROJECTORS).write_bytes(pack(state))
-        if lora.is_attached(network.llm.model):
-            lora.save(network.llm.model, draft / ADAPTERS)
+        if contents.adapters is not None:
+            lora.save(contents.adapters, draft / ADAPTERS)
+        if contents.llm is not None:
+            contents.llm(draft / LLM)
+            config, frozen["llm"] = with_paths(config, {"llm": LLM}), fingerprint(draft / LLM)
         content = {
             "format": FORMAT,
-            "network": write_config(_relative(network.config, folder)),
-            "frozen": fingerprints(network),
-            "adapters": lora.is_attached(network.llm.model),
-            **({"note": note} if note else {}),
+            "network": write_config(config),
+            "frozen": frozen,
+            "adapters": contents.adapters is not None,
+            **({"note": contents.note} if contents.note else {}),
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     _delete_earlier_drafts(folder)
@@ -147,6 +186,15 @@ def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
     content = _content(folder)
     frozen = {str(name): str(value) for name, value in content.get("frozen", {}).items()}
     return read_config(content["network"], str(folder / CONFIG)), frozen
+
+
+def placed(folder: Path) -> AnyMALConfig:
+    """A checkpoint's config, with absolute paths for the backbones that lie beside it or in it.
+
+    Raises:
+        BadCheckpoint: not a checkpoint of ours, or of another format.
+    """
+    return _absolute(read(folder)[0], folder)
 
 
 def _content(folder: Path) -> dict[str, Any]:

@@ -99,6 +99,21 @@ class LLM(nn.Module):
         return self.model(**inputs)
 
 
+def recompute_activations(model: Any) -> list[nn.Module]:
+    """Recompute each layer of a causal LM in the backward pass instead of keeping its activations.
+
+    Returns:
+        The layers, which do so while their own ``training`` is set.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    inner = model.get_base_model() if lora.is_attached(model) else model
+    name = "activation" if hasattr(inner, "activation_checkpointing_enable") else "gradient"
+    enable = getattr(inner, f"{name}_checkpointing_enable")
+    enable(**{f"{name}_checkpointing_kwargs": {"use_reentrant": False}})
+    return [layer for layer in inner.modules() if isinstance(layer, GradientCheckpointingLayer)]
+
+
 def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapters: LoraConfig | None) -> LLM:
     """Load, quantize, freeze, and attach new adapters.
 

@@ -20,7 +20,7 @@ from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
-from anymal_eval.anymal.llm import llm_of_shapes
+from anymal_eval.anymal.llm import llm_of_shapes, recompute_activations
 from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
@@ -44,6 +44,7 @@ class Workload:
         beams: of the search; rows are repeated for each.
         windows: windows of each medium in a row; those of one medium where a kind is missing.
         train: whether it is a training step.
+        recompute: whether that step keeps no activations of the language model's layers (gradient checkpointing).
     """
 
     rows: int = 1
@@ -52,6 +53,7 @@ class Workload:
     beams: int = 1
     windows: Mapping[Medium, int] = field(default_factory=dict)
     train: bool = False
+    recompute: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +222,9 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
         What is alive after the forward pass, the most alive in both passes without the gradients, and no cache.
     """
     network.train()
+    if workload.recompute:
+        for layer in recompute_activations(network.llm.model):
+            layer.training = True  # of the layer alone: its dropout stays off
     loss = network.loss(_rows(network, workload))
     kept = live.now
     trained = [value for value in network.parameters() if value.requires_grad]

@@ -3,12 +3,10 @@
 Shapes:  k modality tokens · d LLM width
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from anymal_eval.anymal import lora
+from anymal_eval.anymal.llm import recompute_activations
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import spread
 from anymal_eval.training.batches import Batch
@@ -53,14 +51,7 @@ class TrainingModule(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Recompute each layer of the language model in the backward pass instead of keeping its activations."""
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        model: Any = self.network.llm.model
-        inner = model.get_base_model() if lora.is_attached(model) else model
-        name = "activation" if hasattr(inner, "activation_checkpointing_enable") else "gradient"
-        enable = getattr(inner, f"{name}_checkpointing_enable")
-        enable(**{f"{name}_checkpointing_kwargs": {"use_reentrant": False}})
-        self._checkpointed = [layer for layer in inner.modules() if isinstance(layer, GradientCheckpointingLayer)]
+        self._checkpointed = recompute_activations(self.network.llm.model)
 
 
 def enable_gradients(network: AnyMAL, *, adapters: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """What memory.py says beforehand is what real tensors then take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.config import MEDIA, AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.live_bytes import LiveBytes
+from anymal_eval.anymal.llm import recompute_activations
 from anymal_eval.anymal.memory import Workload, estimate
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.splice import Batch
@@ -90,9 +92,16 @@ def test_a_training_step(config: AnyMALConfig) -> None:
     near(estimated.optimiser, states, "optimiser")
 
 
-def test_the_peak_of_a_training_step(config: AnyMALConfig) -> None:
-    estimated = estimate(config, Loading(), Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True))
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_peak_of_a_training_step(config: AnyMALConfig, recompute: bool) -> None:
+    work = Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True, recompute=recompute)
+    estimated = estimate(config, Loading(), work)
+    if recompute:
+        plain = estimate(config, Loading(), replace(work, recompute=False))
+        assert estimated.activations < 0.9 * plain.activations
     network = create(config, Loading()).train()
+    for layer in recompute_activations(network.llm.model) if recompute else ():
+        layer.training = True
     with LiveBytes([*network.parameters(), *network.buffers()]) as live:
         network.loss(batch(network, answers=True)).backward()  # type: ignore[no-untyped-call]
         near(estimated.gradients, sum(v.grad.nbytes for v in network.parameters() if v.grad is not None), "gradients")

@@ -1,0 +1,73 @@
+"""What a network will take of a device's memory: a preset or a checkpoint, and how it is used."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.config import AnyMALConfig, preset, read_toml
+from anymal_eval.anymal.memory import Estimate, Workload, estimate
+from anymal_eval.checkpoints.loading import Loading
+from anymal_eval.checkpoints.transformers_folder import Quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What is forecast; fields as the options of ``checkpoints estimate``.
+
+    Attributes:
+        network: a preset, a TOML file or a checkpoint folder.
+        train: the stage of one training step; None for one batch of answers.
+    """
+
+    network: str
+    train: Literal["align", "instruct"] | None = None
+    batch_size: int = 1
+    text_tokens: int = 128
+    new_tokens: int = 32
+    beams: int = 1
+    gradient_checkpointing: bool = False
+    precision: Literal["fp32", "bf16"] = "bf16"
+    quantize: Quantization = "none"
+
+    @property
+    def title(self) -> str:
+        """All of it on one line."""
+        use = "answers" if self.train is None else f"train {self.train}"
+        more = ", gradient checkpointing" if self.gradient_checkpointing else ""
+        weights = self.precision if self.quantize == "none" else f"{self.quantize}, else {self.precision}"
+        rows = f"batch {self.batch_size}, {self.text_tokens} + {self.new_tokens} tokens of text"
+        return f"{self.network}, {use}, {weights}, {rows}{more}"
+
+
+def forecast(wanted: Forecast) -> Estimate:
+    """The memory of one batch.
+
+    Raises:
+        NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
+    """
+    import torch
+
+    config, adapters = _network(wanted.network)
+    if wanted.train == "align" or (wanted.train is None and not adapters):
+        config = replace(config, lora=None)
+    workload = Workload(
+        rows=wanted.batch_size,
+        text_tokens=wanted.text_tokens,
+        new_tokens=wanted.new_tokens,
+        beams=wanted.beams,
+        train=wanted.train is not None,
+        recompute=wanted.gradient_checkpointing,
+    )
+    precision = torch.float32 if wanted.precision == "fp32" else torch.bfloat16
+    return estimate(config, Loading(precision=precision, quantize=wanted.quantize), workload)
+
+
+def _network(name: str) -> tuple[AnyMALConfig, bool]:
+    """The network, and whether it has adapters already."""
+    folder = Path(name)
+    if folder.is_dir():
+        return checkpoint.placed(folder), checkpoint.has_adapters(folder)
+    if folder.suffix == ".toml":
+        return read_toml(folder), False
+    return preset(name), False

@@ -1,0 +1,84 @@
+"""``anymal-eval checkpoints``: the network's checkpoints: estimate, join, merge-lora."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from anymal_eval.anymal.memory import Estimate
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+OUT = click.option("--out", type=FOLDER, required=True, help="The folder of the new checkpoint.")
+COUNT = click.IntRange(min=1)
+GIB = 2**30
+
+
+@click.group()
+def checkpoints() -> None:
+    """Checkpoints of the AnyMAL network: what they will need, and new ones made of others."""
+
+
+@checkpoints.command()
+@click.argument("network")
+@click.option("--train", type=click.Choice(["align", "instruct"]), help="A step of this stage; without it, an answer.")
+@click.option("--batch-size", type=COUNT, default=1, show_default=True, help="Rows computed at once.")
+@click.option("--text-tokens", type=COUNT, default=128, show_default=True, help="Of the longest row, without media.")
+@click.option("--new-tokens", type=COUNT, default=32, show_default=True, help="Of the answer.")
+@click.option("--beams", type=COUNT, default=1, show_default=True, help="Of the search.")
+@click.option(
+    "--gradient-checkpointing", is_flag=True, help="Recompute the language model's layers in the backward pass."
+)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True, help="Of the frozen parts."
+)
+@click.option(
+    "--quantize", type=click.Choice(["none", "int8", "nf4"]), default="none", show_default=True, help="The LLM."
+)
+def estimate(network: str, **given: Any) -> None:
+    """Estimate the memory of NETWORK, a preset or a checkpoint folder, from its sizes alone.
+
+    Nothing is loaded. The operators counted are those of a processor; a GPU adds its context and what its allocator
+    rounds up.
+    """
+    from anymal_eval.anymal.forecast import Forecast, forecast
+
+    wanted = Forecast(network=network, **given)
+    for line in _lines(wanted.title, forecast(wanted)):
+        click.echo(line)
+
+
+@checkpoints.command()
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@OUT
+def join(folders: tuple[Path, ...], out: Path) -> None:
+    """Join checkpoints of stage 1, aligned one modality at a time over one language model, into one for all of them."""
+    from anymal_eval.anymal.joining import join as join_checkpoints
+
+    config = join_checkpoints(folders, out)
+    click.echo(f"{out}: {', '.join(config.modalities)}")
+
+
+@checkpoints.command("merge-lora")
+@click.argument("folder", type=FOLDER)
+@OUT
+def merge_lora(folder: Path, out: Path) -> None:
+    """Merge the adapters of a checkpoint of stage 2 into a copy of its language model, OUT/llm."""
+    from anymal_eval.anymal.merging import merge
+
+    merge(folder, out)
+    click.echo(str(out))
+
+
+def _lines(title: str, found: "Estimate") -> list[str]:
+    parts = [(part, kind, size) for part, kinds in found.weights.items() for kind, size in kinds.items() if size]
+    rows = [(f"weights: {part}, {kind}", size) for part, kind, size in parts]
+    rows += [
+        ("KV cache", found.kv_cache),
+        ("activations", found.activations),
+        ("for a moment", found.working),
+        ("gradients", found.gradients),
+        ("optimiser", found.optimiser),
+        ("total", found.total),
+    ]
+    return [title, *(f"  {name:<34}{size / GIB:>9.2f} GiB" for name, size in rows if size)]
