@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anymal_eval.cli._printing import echo
+
 if TYPE_CHECKING:
     from anymal_eval.anymal.memory import Estimate
 
@@ -45,7 +47,7 @@ def estimate(network: str, **given: Any) -> None:
 
     wanted = Forecast(network=network, **given)
     for line in _lines(wanted.title, forecast(wanted)):
-        click.echo(line)
+        echo(line)
 
 
 @checkpoints.command()
@@ -56,7 +58,7 @@ def join(folders: tuple[Path, ...], out: Path) -> None:
     from anymal_eval.anymal.joining import join as join_checkpoints
 
     config = join_checkpoints(folders, out)
-    click.echo(f"{out}: {', '.join(config.modalities)}")
+    echo(f"{out}: {', '.join(config.modalities)}")
 
 
 @checkpoints.command("merge-lora")
@@ -67,7 +69,7 @@ def merge_lora(folder: Path, out: Path) -> None:
     from anymal_eval.anymal.merging import merge
 
     merge(folder, out)
-    click.echo(str(out))
+    echo(str(out))
 
 
 def _lines(title: str, found: "Estimate") -> list[str]:
