@@ -73,6 +73,9 @@ def save(model: Any, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = None
+    for name, value in vars(model.peft_config[model.active_adapter]).items():
+        if isinstance(value, set | frozenset):  # peft writes a set in the order of this process
+            settings[name] = sorted(value)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -102,6 +102,53 @@ def test_killed_while_saving(folder: Path, whole: Path, tmp_path: Path) -> None:
     assert sorted(each.name for each in (out / "steps").iterdir()) == ["checkpoint-4", "checkpoint-6"]
 
 
+KILLED_ENCODING = """
+import os, signal, sys
+from anymal_eval.anymal.features import FeatureCache
+from anymal_eval.cli.main import cli
+
+def put(self, key, features):
+    if len(self) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, key, features)
+
+real, FeatureCache.put = FeatureCache.put, put
+cli(sys.argv[1:])
+"""
+
+
+def test_killed_while_encoding(folder: Path, whole: Path, tmp_path: Path) -> None:
+    """The rest is encoded in other batches and, with the second process, by another number of threads."""
+
+    def command(name: str) -> list[str]:
+        return [
+            "train", "instruct", str(whole / "checkpoint"), "--data",
+            f"instructions:{folder / 'data' / 'instructions.jsonl'}", "--steps", "2", "--batch-size", "6",
+            "--lora-rank", "4", "--device", "cpu", "--features", str(tmp_path / f"features-{name}"),
+            "--out", str(tmp_path / name),
+        ]  # fmt: skip
+
+    def content(root: Path) -> dict[str, bytes]:
+        return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+    assert CliRunner().invoke(cli, command("plain")).exit_code == 0
+    here = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_ENCODING, *command("killed")], cwd=ROOT, env=here, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert len(list((tmp_path / "features-killed").glob("??/*.safetensors"))) == 4
+    assert CliRunner().invoke(cli, command("killed")).exit_code == 0
+    one, other = content(tmp_path / "plain" / "checkpoint"), content(tmp_path / "killed" / "checkpoint")
+    assert one == other
+    [settings] = [json.loads(value) for name, value in one.items() if name.endswith("adapter_config.json")]
+    assert len(settings["target_modules"]) == 14
+    assert settings["target_modules"] == sorted(settings["target_modules"])
+    features = content(tmp_path / "features-plain")
+    del features["digests.jsonl"]
+    assert features.items() <= content(tmp_path / "features-killed").items()
+
+
 def test_another_configuration_is_refused_by_name(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
