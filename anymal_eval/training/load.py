@@ -16,7 +16,7 @@ from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
-from anymal_eval.training import record, states
+from anymal_eval.training import record, state_digests
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
@@ -25,6 +25,7 @@ from anymal_eval.training.sources import TrainingData
 from anymal_eval.training.training_module import enable_gradients
 
 CHECKPOINT, STEPS = "checkpoint", "steps"
+DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
 _LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -38,7 +39,8 @@ class LoadedTraining:
         arguments: what transformers' ``Trainer`` takes.
         partition: this process's part of every batch.
         network: only what is trained takes gradients.
-        state: the last saved state, to resume from; None at the start.
+        state: the last saved state that is whole, to resume from; None at the start.
+        messages: what the user must know about it.
         record: the content of ``training.json``; its ``finished`` is 0 until training has finished.
     """
 
@@ -47,6 +49,7 @@ class LoadedTraining:
     partition: BatchPartition
     network: AnyMAL
     state: Path | None
+    messages: Sequence[str]
     record: Mapping[str, Any]
 
     @property
@@ -93,16 +96,21 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         "finished": 0,
     }
     is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
+    choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
+    if choice.damaged or before.get(DAMAGED):
+        content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
     loaded = LoadedTraining(
         resolved=resolved,
         arguments=arguments,
         partition=partition,
         network=network,
-        state=next(reversed(states.states(out / STEPS)), None),
+        state=choice.state,
+        messages=choice.messages,
         record=before if is_finished else content,
     )
     if loaded.is_main and not is_finished:
         record.write(out, content)
+        state_digests.set_aside(choice)
     return loaded
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.codec import read_json
-from anymal_eval.errors import OtherRun
+from anymal_eval.checksums import read_checked_json, write_checked_json
+from anymal_eval.errors import BadData, OtherRun
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FORMAT = 1
@@ -18,10 +18,21 @@ PACKAGES = ("anymal_eval", "torch", "transformers", "peft", "accelerate", "bitsa
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a folder; empty if none is there yet."""
+    """The record of a folder; empty if none is there yet.
+
+    Raises:
+        BadData: it is damaged.
+    """
     file = folder / NAME
-    record: dict[str, Any] = read_json(file) if file.exists() else {}
-    return record
+    if not file.exists():
+        return {}
+    record, matches = read_checked_json(file)
+    if matches is False:
+        raise BadData(
+            f"{file}: its checksum differs: it is damaged or was edited; restore it, or delete it to resume without "
+            "comparing the training with the one there"
+        )
+    return dict(record)
 
 
 def require_same(folder: Path, record: Mapping[str, Any], identity: Mapping[str, Any], *, unknown: str = "") -> None:
@@ -56,7 +67,7 @@ def write(folder: Path, record: Mapping[str, Any]) -> None:
     Raises:
         StorageFull, WrongUse: it cannot be written.
     """
-    write_atomic(folder / NAME, json.dumps({"format": FORMAT, **record}, indent=2) + "\n")
+    write_atomic(folder / NAME, write_checked_json({"format": FORMAT, **record}))
 
 
 def versions() -> dict[str, str]:

@@ -60,6 +60,8 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         shown: Console = console if console is not None and loaded.is_main else SilentConsole()
         if lock is not None:
             shown = _Checked(shown, lock)
+        for line in loaded.messages:
+            shown.message(line)
         with quiet(), _encode(loaded, shown) as batches:
             _fit(loaded, batches, shown, lock)
         return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))

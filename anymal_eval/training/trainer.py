@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anymal_eval.errors import BadLogits, listed
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
-from anymal_eval.training import states
+from anymal_eval.training import state_digests, states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.record import TrainingLog
@@ -138,6 +138,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             "unreadable": self._batches.unreadable.state_dict(),
             "loss": self._tr_loss.item(),
             "logged": self._globalstep_last_logged,
+            state_digests.MARK: True,
         }
         states.write(draft / states.POSITION.format(self.args.process_index), json.dumps(position).encode())
         suffix = f"_{self.args.process_index}" if self.args.world_size > 1 else ""
@@ -149,6 +150,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             self.state.save_to_json(str(draft / "trainer_state.json"))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
+            state_digests.write(draft)
             states.publish(draft, self.state.global_step, self._saving.keep)
         self.accelerator.wait_for_everyone()
 
