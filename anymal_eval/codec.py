@@ -1,5 +1,6 @@
 """Strict reading and plain writing of records as JSON and TOML. The only place that imports pydantic."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -10,9 +11,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-from anymal_eval.errors import AnyMALEvalError, BadData, BadDefinition, listed
+from anymal_eval.errors import AnyMALEvalError, BadData, BadDefinition, listed, system_error
 from anymal_eval.visible import visible_json
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
 
     Raises:
         BadData: it is truncated or no JSON, or holds an id twice; the message names the line or the id.
+        FileUnusable: the operating system does not give it.
     """
     try:
         return json.loads(file.read_bytes(), object_pairs_hook=_refuse_doubles if ids_as_keys else None)
@@ -84,10 +86,12 @@ def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
         raise BadData(f"{file}: byte {error.start} is not UTF-8; is the file whole?") from None
     except UNREADABLE as error:
         raise BadData(f"{file}: {error}") from None
+    except OSError as error:
+        raise system_error(error, file) from None
 
 
-# Not only invalid JSON: also a number of thousands of digits, too deeply nested lists, a broken disk.
-UNREADABLE = (ValueError, RecursionError, OSError)
+# Not only invalid JSON: also a number of thousands of digits, and too deeply nested lists.
+UNREADABLE = (ValueError, RecursionError)
 
 
 def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,9 +111,10 @@ def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, A
 
     Raises:
         BadData: a line is no JSON; the message names it.
+        FileUnusable: the operating system does not give the file.
     """
     read = 0
-    with file.open("rb") as lines:
+    with reading(file) as lines:
         for number, line in enumerate(lines, 1):
             read += len(line)
             if end is not None and read > end:
@@ -120,6 +125,20 @@ def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, A
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise BadData(f"{file}: line {number}: {error}; is the file whole?") from None
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[BinaryIO]:
+    """A file opened for reading in binary mode; what the operating system refuses is one of our errors.
+
+    Raises:
+        FileUnusable: there is no such file, no permission, a broken disk, ...
+    """
+    try:
+        with file.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise system_error(error, file) from None
 
 
 def read_toml(of_type: type[T], file: Path) -> T:
@@ -136,10 +155,13 @@ def read_toml_table(file: Path) -> dict[str, Any]:
 
     Raises:
         BadDefinition: it is no TOML.
+        FileUnusable: the operating system does not give it.
     """
+    with reading(file) as stream:
+        content = stream.read()
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode())
+    except UNREADABLE as error:
         raise BadDefinition(f"{file}: {error}") from None
 
 

@@ -8,6 +8,7 @@
     |   |-- MissingData           1           files are missing; the message says which go where
     |   |-- BadCheckpoint         1           a checkpoint is not for this network, or incomplete
     |   |-- OtherRun              1           a run folder holds another run than the command names
+    |   |-- FileUnusable          1           the operating system refuses a file or a folder
     |   `-- NeedsExtra            1           an optional package or program is not installed
     |       `-- NeedsJava         1           no Java runtime
     |-- IncompleteRun             2           the run has errors or lacks answers; the same command resumes it
@@ -28,7 +29,23 @@ The message is one line that names the file, the row and what to do. ``cli.main`
 ``exit_code``; any other exception keeps its traceback and exits with 70.
 """
 
+import errno
+import os
 from collections.abc import Sequence
+
+# The disk, the quota, or the largest file that the process may write.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    errno.EACCES: "give this user the permission, or name another place",
+    errno.EIO: "the disk or its network failed: copy the file elsewhere, or try again",
+    errno.ELOOP: "a symbolic link leads to itself: repair it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "it was moved or deleted",
+    errno.EPERM: "give this user the permission, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ESTALE: "the network file system lost it: try again",
+}
 
 
 class AnyMALEvalError(Exception):
@@ -63,6 +80,10 @@ class BadCheckpoint(WrongUse):
 
 class OtherRun(WrongUse):
     """A run folder holds another run than the command names."""
+
+
+class FileUnusable(WrongUse):
+    """The operating system refuses a file or a folder: no permission, a broken disk, too long a name, ..."""
 
 
 class NeedsExtra(WrongUse):
@@ -160,3 +181,45 @@ def listed(names: Sequence[str], shown: int = 5, between: str = ", ") -> str:
     """
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return between.join(names[:shown]) + more
+
+
+def system_reason(error: OSError) -> str:
+    """What the operating system says about a file, in one line without the file's name.
+
+    >>> system_reason(PermissionError(13, "Permission denied", "weights.bin"))
+    'Permission denied'
+    >>> system_reason(OSError("No such model: is it there?"))
+    'No such model: is it there?'
+    """
+    return " ".join((error.strerror or str(error)).split()) or type(error).__name__
+
+
+def shown_path(path: object) -> str:
+    r"""A path for a message, escaped where it cannot be printed.
+
+    >>> print(shown_path("data/a.json"), shown_path("data/\x1b[2J"))
+    data/a.json 'data/\x1b[2J'
+    """
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else f"file descriptor {path}"
+    return text if text.isprintable() else repr(text)
+
+
+def system_error(error: OSError, file: object = None) -> AnyMALEvalError:
+    """One of our errors for one of the operating system's. Every command ends with it where nothing else handled one.
+
+    Args:
+        error: as it was raised.
+        file: named where the error itself names no file.
+
+    >>> str(system_error(PermissionError(13, "Permission denied", "weights.bin")))
+    'weights.bin: Permission denied; give this user the permission, or name another place'
+    """
+    named = error.filename if error.filename is not None else file
+    where = "" if named is None else f"{shown_path(named)}: "
+    if error.errno in FULL:
+        reason = "the size limit of a file is reached" if error.errno == errno.EFBIG else "no space left"
+        return StorageFull(
+            f"{where}{reason}; nothing written so far is lost: make space and give the same command again"
+        )
+    remedy = _REMEDIES.get(error.errno or 0)
+    return FileUnusable(f"{where}{system_reason(error)}" + (f"; {remedy}" if remedy else ""))

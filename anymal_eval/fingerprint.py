@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from anymal_eval import paths
+from anymal_eval.errors import WrongUse
 
 DIGITS = 16
 LARGE_BYTES = 1 << 24  # from here on a file's digest is remembered in the user's cache folder
@@ -149,7 +150,7 @@ def remembered(name: str) -> RememberedDigests:
     """
     try:
         return _remembered(paths.cache() / "digests" / name)
-    except RuntimeError:  # this user has no home folder
+    except WrongUse:  # this user has no home folder
         return _remembered(None)
 
 

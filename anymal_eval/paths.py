@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, WrongUse
 
 PACKAGE = Path(__file__).parent
 # One path component, as long as file systems allow. A colon and spaces occur in names of models and of tasks.
@@ -30,11 +30,18 @@ def demo_model() -> Path:
 
 
 def cache() -> Path:
-    """The user's cache folder: ``ANYMAL_EVAL_CACHE``, else ``anymal_eval`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    """The user's cache folder: ``ANYMAL_EVAL_CACHE``, else ``anymal_eval`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        WrongUse: none is named, and this user has no home folder.
+    """
     named = os.environ.get("ANYMAL_EVAL_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anymal_eval"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anymal_eval"
+    except RuntimeError:
+        raise WrongUse("this user has no home folder; name a folder for the cache in ANYMAL_EVAL_CACHE") from None
 
 
 def runs() -> Path:

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 import click
 
 from anymal_eval.cli._printing import echo, echo_line
-from anymal_eval.errors import AnyMALEvalError
+from anymal_eval.cli._streams import StandardStreams
+from anymal_eval.errors import AnyMALEvalError, system_error
 from anymal_eval.version import __version__
 
 WRONG_USE = 1
@@ -94,15 +94,10 @@ class Interruption:
                 for each, handler in before.items():
                     signal.signal(each, handler)
 
-    def exit(self) -> NoReturn:
-        """Print that the command was interrupted, and exit."""
-        try:
-            echo("interrupted", err=True)
-            sys.stdout.flush()
-        except OSError:
-            # The terminal is gone, or the reader of a pipe; Python would exit with 120 where it cannot flush.
-            os._exit(self.exit_code)
-        sys.exit(self.exit_code)
+    def ended(self) -> int:
+        """Print that the command was interrupted, and return its exit code."""
+        echo("interrupted", err=True)
+        return self.exit_code
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -124,22 +119,32 @@ def _ignore_signals() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    streams = StandardStreams()
+    with streams.kept_open():
+        code = _run()
+        sys.stdout.flush()
+        if streams.lost is not None:
+            lost = _report(system_error(streams.lost, "standard output"))
+            code = code or lost
+    sys.exit(code)
+
+
+def _run() -> int:
     interruption = Interruption()
     try:
         with interruption.handled():
             code = cli.main(standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        interruption.exit()
+        return interruption.ended()
     except Exception as error:  # noqa: BLE001  # every error ends in a line or a traceback, and an exit code
-        # A terminal that is gone fails each line that is printed after the signal.
-        if interruption.came:
-            interruption.exit()
-        sys.exit(_report(error))
-    sys.exit(code if isinstance(code, int) else 0)
+        return interruption.ended() if interruption.came else _report(error)
+    return code if isinstance(code, int) else 0
 
 
 def _report(error: Exception) -> int:
     """Print an error, and return its exit code."""
+    if isinstance(error, OSError):
+        error = system_error(error)
     if isinstance(error, AnyMALEvalError):
         echo_line(f"error: {error}")
         return error.exit_code
@@ -149,10 +154,6 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         echo_line(f"error: {error.format_message()}")
         return WRONG_USE
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output (``| head``) has left: that is its right.
-        sys.stderr.close()
-        return 0
     import traceback
 
     echo("".join(traceback.format_exception(error)), err=True, nl=False)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, listed
+from anymal_eval.sources.csv_rows import read_csv
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium, medium_within, missing, read_csv, refuse_doubles
+from anymal_eval.sources.folder import first_of, medium, medium_within, missing, refuse_doubles
 from anymal_eval.sources.tables import JsonFiles, Row, each, rows_in
 from anymal_eval.task import DataFile, Split
 

@@ -11,6 +11,13 @@ from typing import Any
 
 from anymal_eval.errors import BadData
 
+# What a spreadsheet writes in place of a text that it took for a formula, such as an id that starts with a dash.
+SPREADSHEET_ERRORS = frozenset(
+    ("#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#N/A", "########")
+)
+# Ids of many digits as a spreadsheet or pandas saves them: different ids become one.
+_ROUNDED = re.compile(r"[+-]?\d+([.,]\d+)?[Ee][+-]\d{1,3}")
+
 
 class Fields:
     """The keys of one row; every error names the file, the row and the key.
@@ -78,6 +85,11 @@ class Fields:
             return str(value)
         if not isinstance(value, str) or not value or _is_broken(value):
             raise self.bad(f"{key!r} must be an id (a number or a string), not {value!r:.80}")
+        if value in SPREADSHEET_ERRORS or (value[0] in "+-0123456789" and _ROUNDED.fullmatch(value)):
+            raise self.bad(
+                f"{key!r} is {value!r}, which a spreadsheet made of another id: take the file as it was before the "
+                "spreadsheet saved it"
+            )
         return value
 
     def whole(self, key: str) -> int:

@@ -1,6 +1,5 @@
 """``DIR/<task>``: the official files that must be there, and media below it that must not lead out of it."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,32 +71,6 @@ def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> No
     doubles = [name for name, count in Counter(ids).items() if count > 1]
     if doubles:
         raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
-
-
-def read_csv(file: Path, columns: Sequence[str], *, header: bool = True) -> Iterator[Fields]:
-    """The rows of a table whose values are separated by commas, or by tabs in a file ``*.tsv``.
-
-    Args:
-        file: the table.
-        columns: the columns that must be there; without a header line, the names of all columns in their order.
-        header: whether the first line names the columns.
-
-    Raises:
-        BadData: a column is missing, a row has another number of columns, or the bytes are not UTF-8.
-    """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
-            names = next(reader, []) if header else columns
-            if lacking := [name for name in columns if name not in names]:
-                raise BadData(f"{file}: line 1: no column {', '.join(lacking)}; it has {names}")
-            for values in filter(None, reader):  # an empty line, as at the end of many files, is no row
-                row = Fields(dict(zip(names, values, strict=False)), file, f"line {reader.line_num}")
-                if len(values) != len(names):
-                    raise row.bad(f"expected {len(names)} columns; is the file whole?")
-                yield row
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise BadData(f"{file}: {error}; is the file whole?") from None
 
 
 def read_lines(file: Path) -> Iterator[Fields]:

@@ -84,7 +84,7 @@ class Hub:
         prefix = f"{ROW}{place}/{self.media}#" if self.media in columns else ""
         for number, data in enumerate(rows):
             held = prefix and (self.media not in data or data[self.media] is not None)
-            fields = Fields(data, f"{self.id} {theirs}", f"row {number}")
+            fields = Fields(data, f"{self.id} {theirs}", f"row {number + 1}")
             yield Row(fields, home, split, number, f"{prefix}{number}" if held else "")
 
 

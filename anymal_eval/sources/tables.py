@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anymal_eval.codec import read_json
+from anymal_eval.codec import read_json, reading
 from anymal_eval.errors import BadData, listed
+from anymal_eval.sources.csv_rows import read_csv
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium, read_csv, read_lines, refuse_doubles, require
+from anymal_eval.sources.folder import first_of, medium, read_lines, refuse_doubles, require
 from anymal_eval.task import DataFile, Split
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ class Row(Fields):
     Attributes:
         root: ``DIR/<task>``, absolute.
         split: the split that is read; ``split.labelled`` says whether the row must have an answer.
-        number: counted from 0.
+        number: counted from 0, for ids; messages count from 1.
         uri: the medium, where a hub row holds it.
         annotation: the row of the annotations file with the same id; None where there is no such file.
     """
@@ -98,7 +99,7 @@ def rows_in(data: Any, key: str, file: Path, name: str = "id") -> Iterator[Field
         what = repr(key) if key else "the whole"
         raise BadData(f"{file}: {what} must be a list of rows, not {type(found).__name__} or empty")
     if isinstance(found, list):
-        return (Fields(row, file, f"{key}[{n}]" if key else f"row {n}") for n, row in enumerate(found))
+        return (Fields(row, file, f"{key} row {n}" if key else f"row {n}") for n, row in enumerate(found, 1))
     rows = ((id_, {**row, name: id_} if isinstance(row, dict) else row) for id_, row in found.items())
     return (Fields(row, file, f"{key} {id_}" if key else f"row {id_}") for id_, row in rows)
 
@@ -202,7 +203,7 @@ class JsonFiles(Table):
         return self._whole(file)
 
     def _whole(self, file: Path) -> Iterator[Fields]:
-        with file.open("rb") as start:
+        with reading(file) as start:
             is_object = start.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
         data = read_json(file, ids_as_keys=is_object and not self.key)
         return rows_in(data, self.key, file, self.id)

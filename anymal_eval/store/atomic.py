@@ -1,32 +1,13 @@
 """Atomic writes, and one-line errors for a full disk or a place that cannot be written."""
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from anymal_eval.errors import StorageFull, WrongUse
+from anymal_eval.errors import FULL, FileUnusable, shown_path, system_error, system_reason
 from anymal_eval.locks import replace_file, working
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# The user's choice of a place explains these. Any other error (a broken disk) keeps its traceback.
-WRONG_PLACE = (
-    errno.EACCES,
-    errno.EBUSY,  # a mount point, which cannot be renamed
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.ENXIO,
-    errno.EPERM,
-    errno.EPIPE,
-    errno.EROFS,
-    errno.ETXTBSY,
-)
 
 
 @contextlib.contextmanager
@@ -39,19 +20,19 @@ def storage_errors(file: Path, option: str = "--out") -> Iterator[None]:
 
     Raises:
         StorageFull: the disk or the quota is full, or the file has reached the size limit of the process.
-        WrongUse: the place cannot be written: it is read-only, a folder where a file should be, ...
+        FileUnusable: the place cannot be written: it is read-only, a folder where a file should be, ...
     """
     try:
         yield
     except OSError as error:
-        if error.errno in WRONG_PLACE:
-            message = f"{file} cannot be written: {error.strerror}; make it writable, or choose another {option}"
-            raise WrongUse(message) from None
-        if error.errno not in FULL:
-            raise
-        reason = "the size limit of a file is reached" if error.errno == errno.EFBIG else "no space left"
-        message = f"{file}: {reason}; nothing written so far is lost: make space and give the same command again"
-        raise StorageFull(message) from None
+        # A draft beside the file, and a folder above it, are not the user's names for it.
+        if error.filename is None or file.is_relative_to(Path(os.fsdecode(error.filename)).parent):
+            error.filename = str(file)
+        if error.errno in FULL:
+            raise system_error(error) from None
+        place = shown_path(error.filename)
+        message = f"{place} cannot be written: {system_reason(error)}; make it writable, or choose another {option}"
+        raise FileUnusable(message) from None
 
 
 def write_user_file(file: Path, content: str) -> None:
@@ -61,7 +42,7 @@ def write_user_file(file: Path, content: str) -> None:
     put a regular file in its place. A link is followed, so its target is the file that changes.
 
     Raises:
-        StorageFull, WrongUse: no space, no permission, no such device, or the reader of a FIFO has left.
+        StorageFull, FileUnusable: no space, no permission, no such device, or the reader of a FIFO has left.
     """
     with storage_errors(file, "file"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +64,7 @@ def write_atomic(file: Path, content: str | bytes, option: str = "--out") -> Non
         option: what the user changes to write elsewhere.
 
     Raises:
-        StorageFull, WrongUse: no space, or no permission to write; the old content is unchanged.
+        StorageFull, FileUnusable: no space, or no permission to write; the old content is unchanged.
     """
     with storage_errors(file, option):
         replace_file(file, content.encode() if isinstance(content, str) else content)

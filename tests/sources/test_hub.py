@@ -163,7 +163,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_a_row_that_is_wrong_is_named(tmp_path: Path) -> None:
     task = okvqa(copy(tmp_path / "nine", answers=["a"] * 9))
-    with pytest.raises(BadData, match=r"nine val2014: row 0: 'answers' holds 9 answers"):
+    with pytest.raises(BadData, match=r"nine val2014: row 1: 'answers' holds 9 answers"):
         load_examples(task, task.split(None), "hub", tmp_path)
     task = okvqa(copy(tmp_path / "double", question_id="12"))
     with pytest.raises(BadData, match=r"double val: 1 double id: 12"):

@@ -28,8 +28,8 @@ def rows(source: Any, root: Path, split: Split = SPLIT) -> list[Row]:
     ("name", "key", "content", "places"),
     [
         ("{split}.jsonl", "", '{"id": "a", "n": 1}\n\n{"id": "b", "n": 2}\n', ["line 1", "line 3"]),
-        ("{split}.json", "", [{"id": "a", "n": 1}, {"id": "b", "n": 2}], ["row 0", "row 1"]),
-        ("x/{split}.json", "data", {"data": [{"id": "a", "n": 1}, {"id": "b", "n": 2}]}, ["data[0]", "data[1]"]),
+        ("{split}.json", "", [{"id": "a", "n": 1}, {"id": "b", "n": 2}], ["row 1", "row 2"]),
+        ("x/{split}.json", "data", {"data": [{"id": "a", "n": 1}, {"id": "b", "n": 2}]}, ["data row 1", "data row 2"]),
         ("{split}.json", "", {"a": {"n": 1}, "b": {"n": 2}}, ["row a", "row b"]),
         ("{split}.json", "", '\ufeff {"a": {"n": 1}, "b": {"n": 2}}', ["row a", "row b"]),
         ("{split}.json", "data", {"data": {"a": {"n": 1}, "b": {"n": 2}}}, ["data a", "data b"]),
@@ -63,11 +63,15 @@ def test_every_layout_of_csv(name: str, header: bool, content: str, first: str, 
         (JsonFiles(file="t.json", origin="o"), [], "the whole must be a list of rows, not list or empty"),
         (JsonFiles(file="t.json", origin="o"), "3", "the whole must be a list of rows, not int or empty"),
         (JsonFiles(file="t.json", key="data", origin="o"), {"rows": []}, "the whole: no key 'data'; it has rows"),
-        (JsonFiles(file="t.json", origin="o"), [{"id": "a"}, 4], "row 1: expected an object, got int"),
+        (JsonFiles(file="t.json", origin="o"), [{"id": "a"}, 4], "row 2: expected an object, got int"),
         (JsonFiles(file="t.json", origin="o"), '{"a": {}, "a": {}}', "more than once: a"),
         (JsonFiles(file="t.json", origin="o"), '[{"id": ', "is the file whole?"),
         (CsvFiles(file="t.json", columns=("id", "x"), origin="o"), "id\na\n", "line 1: no column x; it has ['id']"),
-        (CsvFiles(file="t.json", origin="o"), "id,x\na\n", "line 2: expected 2 columns; is the file whole?"),
+        (
+            CsvFiles(file="t.json", origin="o"),
+            "id,x\na\n",
+            "line 2: expected 2 columns, as in line 1, ",
+        ),
         (CsvFiles(file="t.json", columns=("i", "x"), header=False, origin="o"), "a,b\na\n", "line 2: expected 2 "),
     ],
 )
@@ -112,7 +116,7 @@ def test_annotations_are_joined_by_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("questions", "answers", "message"),
     [
-        (QUESTIONS, "question\n1\n", "q.json: row 1: qid 2 has no annotation in "),
+        (QUESTIONS, "question\n1\n", "q.json: row 2: qid 2 has no annotation in "),
         (QUESTIONS, "question\n1\n2\n3\n", "a.csv: 1 unknown question, not in q.json: 3"),
         (QUESTIONS, "question\n1\n2\n2\n", "a.csv: 1 double question: 2"),
         ([*QUESTIONS, QUESTIONS[0]], "question\n1\n2\n", "q.json: 1 double qid: 1"),
@@ -150,7 +154,7 @@ def test_media_are_paths_in_their_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["../secret", "/etc/passwd", "a/../../../x", ""])
 @pytest.mark.parametrize("pattern", ["images/{name}", "{name}", "{name}.jpg"])
 def test_media_that_leave_the_folder_are_refused(bad: str, pattern: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"row\.json: row 0: .*(data folder|must be an id)"):
+    with pytest.raises(BadData, match=r"row\.json: row 1: .*(data folder|must be an id)"):
         row(tmp_path / "task", name=bad).medium(pattern)
 
 
@@ -167,9 +171,9 @@ def test_media_of_a_key_that_is_no_id_or_not_there(tmp_path: Path) -> None:
 def test_an_object_in_a_row_has_its_place(tmp_path: Path) -> None:
     one = row(tmp_path, id="a", types={"structural": "query"}, flat="x")
     assert one.nested("types").text("structural") == "query"
-    with pytest.raises(BadData, match="row 0: 'types': no key 'semantic'; it has structural"):
+    with pytest.raises(BadData, match="row 1: 'types': no key 'semantic'; it has structural"):
         one.nested("types").text("semantic")
-    with pytest.raises(BadData, match="row 0: 'flat': expected an object, got str"):
+    with pytest.raises(BadData, match="row 1: 'flat': expected an object, got str"):
         one.nested("flat")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from anymal_eval.errors import BadData
 from anymal_eval.records import Media
-from anymal_eval.sources.folder import medium, read_csv
+from anymal_eval.sources.csv_rows import read_csv
+from anymal_eval.sources.folder import medium
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import caption_samples, captions_of, require_file, table_data
@@ -35,7 +36,7 @@ def load(address: DataAddress) -> TrainingData:
 
 def _samples(address: DataAddress, file: Path, split: str) -> Iterator[Sample]:
     for row in read_csv(file, ("file_name", *CAPTIONS)):
-        name = row.text("file_name")
+        name = row.name("file_name")
         sound = Media(kind="audio", uri=medium(file.parent, split, name, row))
         captions = [caption for key in CAPTIONS for caption in captions_of(row, key)]
         yield from caption_samples(address, row, name, sound, captions)

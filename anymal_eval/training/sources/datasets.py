@@ -61,7 +61,7 @@ def load(address: DataAddress) -> TrainingData:
     contents, missing, skipped = [], [], []
     captions = rows.select_columns([columns.caption])
     for number, (data, (held, path)) in enumerate(zip(captions, _held(rows, columns), strict=True)):
-        row = Fields(data, name, f"row {number}")
+        row = Fields(data, name, f"row {number + 1}")
         found, lacks = _medium(columns, number, row, path, held=held)
         texts = captions_of(row, columns.caption)
         contents.append(f"{path.rpartition('/')[2] if path else ''}\0{texts}")

@@ -112,5 +112,5 @@ def _of_release(file: Path) -> Iterator[tuple[str, str, Fields, str]]:
                 continue
             narrations = Fields(passes.raw(name), file, f"{uid}.{name}").items("narrations")
             for number, item in enumerate(narrations):
-                row = Fields(item, file, f"{uid}.{name}[{number}]")
+                row = Fields(item, file, f"{uid}.{name} row {number + 1}")
                 yield f"{uid}/{order}/{number}", uid, row, "narration_text"

@@ -9,7 +9,7 @@ may be a list. Rows without any are text alone::
         {"from": "gpt", "value": "The bus is white and red."}]}]
 
 Messages of gpt before the first of human, and of human after the last of gpt, are dropped: they hold no answer to train
-on. Released files use one id for several rows; those are named ``ID@ROW``.
+on. Released files use one id for several rows; those are named ``ID@ROW``, counted from 0.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def load(address: DataAddress) -> TrainingData:
     """The rows as samples. They hold the user's text, so ``address.prompt`` is not used.
 
     Raises:
-        MissingData, BadData: naming the file and the row, counted from 0.
+        MissingData, BadData: naming the file and the row, counted from 1.
     """
     path, folder = address.path, Path(address.path).parent
     if "@" in path and not Path(path).is_file():
@@ -49,7 +49,7 @@ def _samples(file: Path, folder: Path) -> Iterator[Sample]:
     data = read_json(file)
     if not isinstance(data, list):
         raise BadData(f"{file}: expected a list of conversations, got {type(data).__name__}")
-    rows = [Fields(item, file, f"row {number}") for number, item in enumerate(data)]
+    rows = [Fields(item, file, f"row {number}") for number, item in enumerate(data, 1)]
     names = Counter(row.name("id") for row in rows)
     for number, row in enumerate(rows):
         name = row.name("id")
@@ -60,7 +60,7 @@ def _samples(file: Path, folder: Path) -> Iterator[Sample]:
 def _messages(row: Fields, file: Path, number: int) -> list[RoleAndText]:
     messages: list[RoleAndText] = []
     for item in row.items("conversations"):
-        message = Fields(item, file, f"row {number}: conversations")
+        message = Fields(item, file, f"row {number + 1}: conversations")
         speaker = message.text("from")
         if speaker not in ROLES:
             raise message.bad(f"{speaker!r} speaks; the layout has {', '.join(ROLES)}")

@@ -61,7 +61,7 @@ def test_an_imagefolder(tmp_path: Path, picture: Write) -> None:
     source = open_data(f"datasets:{tmp_path}/photos", prompt="What is it?")
     found = samples(source)
     assert [sample.id for sample in found] == ["0", "1", "2"]
-    assert found[1].where == f"{tmp_path}/photos: row 1"
+    assert found[1].where == f"{tmp_path}/photos: row 2"
     assert found[1].media[0].uri == str(tmp_path / "photos" / "train" / "1.png")
     assert found[1].turns == (
         Turn(role="user", parts=(Slot(medium="image"), "What is it?")),
@@ -96,17 +96,17 @@ def test_paths_in_json(tmp_path: Path, motion: Write) -> None:
     lines = [{"imu": f"imu/{name}.npy", "caption": name} for name in ("a", "b", "a")]
     (tmp_path / "own" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     address = f"datasets:{tmp_path}/own"
-    with pytest.raises(MissingData, match=r"own: row 1: no imu/b\.npy; fetch them, or leave"):
+    with pytest.raises(MissingData, match=r"own: row 2: no imu/b\.npy; fetch them, or leave"):
         open_data(address)
     source = open_data(address, skip_missing=True)
     assert [(sample.id, sample.media[0].uri) for sample in samples(source)] == [("0", path), ("2", path)]
-    assert source.unreadable == [f"{tmp_path}/own: row 1: no imu/b.npy"]
+    assert source.unreadable == [f"{tmp_path}/own: row 2: no imu/b.npy"]
 
 
 def test_rows_without_their_medium(tmp_path: Path) -> None:
     rows = [{"image": {"bytes": b"x", "path": None}, "text": "a"}, {"image": None, "text": "b"}]
     folder = parquet(tmp_path / "copy", datasets.Image(decode=False), "image", rows, text=datasets.Value("string"))
-    with pytest.raises(MissingData, match=r"copy: row 1: no image in column 'image'; fetch"):
+    with pytest.raises(MissingData, match=r"copy: row 2: no image in column 'image'; fetch"):
         open_data(f"datasets:{folder}")
     assert captions(open_data(f"datasets:{folder}", skip_missing=True)) == ["a"]
 
@@ -140,10 +140,10 @@ def table(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?image=image", "copy: row 1: 'text' is empty"),
+        ("?image=image", "copy: row 2: 'text' is empty"),
         ("?image=picture", "copy: no column picture; it has image, text, audio, n"),
         ("?image=image&caption=words", "copy: no column words; it has"),
-        ("?image=image&caption=n", "copy: row 0: 'n' must be a string, not 1"),
+        ("?image=image&caption=n", "copy: row 1: 'n' must be a string, not 1"),
         ("?video=n&caption=audio", "copy: column 'n' holds int64, where media or paths were due"),
         ("?image=image&split=val", 'copy val cannot be loaded: Unknown split "val"'),
     ],
@@ -182,5 +182,5 @@ def test_paths_stay_inside(tmp_path: Path, picture: Write) -> None:
     picture("out.png")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "train.jsonl").write_text('{"image": "../out.png", "caption": "a"}\n')
-    with pytest.raises(BadData, match=r"own: row 0: .* out of the data folder"):
+    with pytest.raises(BadData, match=r"own: row 1: .* out of the data folder"):
         open_data(f"datasets:{tmp_path}/own")

@@ -49,7 +49,7 @@ def talk(*texts: str) -> list[dict[str, str]]:
 def test_a_released_row(tmp_path: Path, table: Write) -> None:
     (sample,) = samples(open_data(table(BUS), prompt="Describe."))
     assert sample.id == "000000033471"
-    assert sample.where == f"{tmp_path}/llava.json: row 0"
+    assert sample.where == f"{tmp_path}/llava.json: row 1"
     assert [medium.uri for medium in sample.media] == [f"{tmp_path}/000000033471.jpg"]
     assert sample.turns == (
         Turn(role="user", parts=(IMAGE, "What are the colors of the bus in the image?")),
@@ -88,7 +88,7 @@ def test_media_in_another_folder(tmp_path: Path, table: Write) -> None:
     assert sample.media[0].uri == f"{tmp_path}/coco/train2017/1.jpg"
     with pytest.raises(MissingData, match=r"no folder .*/none; write llava:FILE\.json@FOLDER"):
         open_data(f"{table(row)}@{tmp_path}/none")
-    with pytest.raises(MissingData, match=r"llava\.json: row 0: no train2017/1\.jpg; fetch them"):
+    with pytest.raises(MissingData, match=r"llava\.json: row 1: no train2017/1\.jpg; fetch them"):
         open_data(table(row))
 
 
@@ -120,7 +120,7 @@ def test_fingerprints(table: Write) -> None:
 def test_bad_rows(tmp_path: Path, table: Write, row: object, message: str) -> None:
     with pytest.raises(BadData) as raised:
         open_data(table(BUS, row))
-    assert str(raised.value).startswith(f"{tmp_path}/llava.json: row 1: ")
+    assert str(raised.value).startswith(f"{tmp_path}/llava.json: row 2: ")
     assert message in str(raised.value)
 
 

@@ -170,7 +170,7 @@ def test_ego4d(tmp_path: Path, ego4d: Path) -> None:
         Media(kind="imu", uri=uri, start_s=0.0, end_s=5.0),
         Media(kind="imu", uri=uri, start_s=3.9, end_s=8.9),
     ]
-    assert source.unreadable == [f"{ego4d}: v-1.narration_pass_1[1]: not of the wearer, or no words (and 1 more)"]
+    assert source.unreadable == [f"{ego4d}: v-1.narration_pass_1 row 2: not of the wearer, or no words (and 1 more)"]
     with MediaReader() as reader:
         assert [reader.imu(sample.media[0]).shape for sample in found] == [(6, 1000)] * 4
     ego4d.write_text(json.dumps(EGO4D))
@@ -222,10 +222,10 @@ def test_narrations(text: str, words: str | None) -> None:
     ("data", "message"),
     [
         ({"videos": {"v-1": {"narration_pass_1": {"narrations": [row(1, None)]}}}},
-         "v-1.narration_pass_1[0]: 'narration_text' must be a string, not None"),
+         "v-1.narration_pass_1 row 1: 'narration_text' must be a string, not None"),
         ({"videos": {"v-1": {"narration_pass_1": {"narrations": [row(-1, "#C C a")]}}}},
-         "v-1.narration_pass_1[0]: 'timestamp_sec' must be a time"),
-        ({"videos": {"../v": {"narration_pass_1": {"narrations": [row(1, "#C C a")]}}}}, "../v.narration_pass_1[0]: "),
+         "v-1.narration_pass_1 row 1: 'timestamp_sec' must be a time"),
+        ({"videos": {"../v": {"narration_pass_1": {"narrations": [row(1, "#C C a")]}}}}, "../v.narration_pass_1 row"),
         ({"videos": {"v-1": {"narration_pass_1": [1]}}}, "v-1.narration_pass_1: expected an object, got list"),
         ({"videos": [1]}, "videos: expected an object, got list"),
         ([1], "the whole: expected an object, got list"),
