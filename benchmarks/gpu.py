@@ -28,6 +28,7 @@ from anymal_eval.anymal.llm import LLM
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import Batch
 from anymal_eval.checkpoints.loading import BackboneLoading, freeze, library, quiet
+from anymal_eval.checkpoints.token_ids import TokenIds
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.local import run_requests
 from anymal_eval.generation import BatchedPrefix
@@ -68,7 +69,13 @@ def network_of(config: AnyMALConfig, folder: Path, device: str, dtype: torch.dty
     with torch.device(device), quiet():
         model = freeze(library().AutoModelForCausalLM.from_config(settings, dtype=dtype))
     chat = Chat(own, style="template", media=["image"])
-    llm = LLM(model, chat, context=settings.max_position_embeddings, weights="random", endings=((), own.pad_token_id))
+    llm = LLM(
+        model,
+        chat,
+        context=settings.max_position_embeddings,
+        weights="random",
+        ids=TokenIds(ends=(), pad=own.pad_token_id),
+    )
     part = config.modalities["image"]
     tiny.write_encoder(folder / "encoder", part.encoder)
     coder = encoders.build(replace(part.encoder, path=str(folder / "encoder")), BackboneLoading(dtype=dtype))

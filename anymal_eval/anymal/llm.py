@@ -13,6 +13,7 @@ from anymal_eval.anymal.encoders import Medium
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, backbone, freeze, library, quiet
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.quantization import keep_layout
+from anymal_eval.checkpoints.token_ids import TokenIds, resolve_token_ids
 from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import BadCheckpoint, ContextTooLong
 from anymal_eval.generation import OptionRanker, TextGenerator
@@ -29,13 +30,12 @@ class LLM(nn.Module):
         weights: the fingerprint of the checkpoint.
         ends: the ids that end an answer.
         pad: the id to pad with.
+        contradictions: of the checkpoint's metadata about these ids, and how each was resolved.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
     """
 
-    def __init__(
-        self, model: Any, chat: Chat, *, context: int, weights: str, endings: tuple[tuple[int, ...], int]
-    ) -> None:
-        """``endings``: the ids that end an answer, and the id to pad with.
+    def __init__(self, model: Any, chat: Chat, *, context: int, weights: str, ids: TokenIds) -> None:
+        """``ids``: those that end an answer, and the one to pad with.
 
         The model's own decoding settings are dropped, because ``generate`` would fill them in silently.
         """
@@ -45,13 +45,9 @@ class LLM(nn.Module):
         self.context = context
         self.weights = weights
         self.width = int(model.get_input_embeddings().weight.shape[1])
-        self.ends, self.pad = endings
+        self.ends, self.pad, self.contradictions = ids.ends, ids.pad, ids.notes
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
-        model.generation_config = library().GenerationConfig(
-            eos_token_id=list(self.ends) or None,
-            bos_token_id=model.generation_config.bos_token_id,
-            pad_token_id=self.pad,
-        )
+        model.generation_config = library().GenerationConfig(**ids.settings())
 
     @property
     def generator(self) -> TextGenerator:
@@ -132,10 +128,10 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)
     context = int(config.context or getattr(model.config, "max_position_embeddings", 0) or 2048)
-    endings = _endings(model, tokenizer)
+    ids = resolve_token_ids(folder, model, tokenizer)
     if adapters is not None:
         model = lora.attach(model, adapters)
-    return LLM(model, chat, context=context, weights=weights, endings=endings)
+    return LLM(model, chat, context=context, weights=weights, ids=ids)
 
 
 def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
@@ -149,16 +145,4 @@ def llm_of_shapes(config: LLMConfig, loading: Loading) -> LLM:
                 BackboneLoading(dtype=loading.precision, weights=False),
             )
         )
-    return LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", endings=((), 0))
-
-
-def _endings(model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
-    """The ids that end an answer, the model's and the tokenizer's, and the id to pad with."""
-    own = model.generation_config.eos_token_id
-    found = [own] if isinstance(own, int) else list(own or [])
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in found:
-        found.append(tokenizer.eos_token_id)
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        pad = found[0] if found else 0
-    return tuple(found), int(pad)
+    return LLM(model, cast(Chat, None), context=1 << 62, weights="shapes only", ids=TokenIds(ends=(), pad=0))

@@ -155,6 +155,9 @@ def plain_generation(model: Any) -> dict[str, object]:
     kept = ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
     own = model.generation_config
     model.generation_config = library().GenerationConfig(**{name: getattr(own, name, None) for name in kept})
+    forced, rows = model.generation_config.forced_bos_token_id, len(model.get_input_embeddings().weight)
+    if not (isinstance(forced, int) and 0 <= forced < rows):
+        model.generation_config.forced_bos_token_id = None
     # These two do not choose tokens.
     silent = ("_from_model_config", "transformers_version", "use_cache", *kept)
     return {

@@ -12,6 +12,7 @@ from anymal_eval.checkpoints import weights
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.checkpoints.loading import fill, freeze, library, loading_of, plain_generation, quiet, reason
 from anymal_eval.checkpoints.quantization import keep_layout
+from anymal_eval.checkpoints.token_ids import resolve_token_ids
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
 from anymal_eval.errors import BadCheckpoint, NeedsExtra
 
@@ -55,7 +56,10 @@ def load_model(
     """
     weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
     model, new, device = _filled(cls, checkpoint, options)
-    dropped = plain_generation(_generating(model))
+    generating = _generating(model)
+    dropped = plain_generation(generating)
+    ids = resolve_token_ids(checkpoint.folder, generating, getattr(processor, "tokenizer", processor))
+    generating.generation_config.update(**ids.settings())
     content = {
         "class": type(model).__name__,
         "weights": weights_hash,
@@ -65,6 +69,8 @@ def load_model(
         "tokenizer": _tokenizer_hash(checkpoint),
         "new_weights": new,
     }
+    if ids.notes:  # by an earlier version, such a checkpoint was answered with other end tokens
+        content["contradictions"] = list(ids.notes)
     how = {"precision": options.precision, "quantize": options.quantize}
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []

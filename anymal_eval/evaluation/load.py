@@ -77,6 +77,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
             )
         datasets = [_expected_by(model, dataset) for dataset in resolved.datasets]
         warn_of_cleaning(resolved, model.wording, console)
+        for note in getattr(model, "provenance", {}).get("contradictions", ()):
+            console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
         tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         if isinstance(model, Refusing):
             for task in tasks:

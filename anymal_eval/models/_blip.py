@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
@@ -42,6 +43,7 @@ from anymal_eval.models._prepared import (
     media_key,
     nbytes,
     require_context,
+    require_vocabulary,
     respond,
 )
 from anymal_eval.models._protocols import Prepared
@@ -90,6 +92,7 @@ class BlipModel(ABC):
         self.timings = self.generator.timings
         self.timings["encoding"] = 0.0
         self.ranker = OptionRanker(self.generator.model, self.generator.pad_id, self.timings)
+        self._rows = len(self.generator.model.get_input_embeddings().weight)
         self._reader = reader
         self._preprocessed: BoundedCache[Tensor] = BoundedCache(PREPROCESSED_BYTES, lambda pixels: pixels.nbytes)
         self.features: BoundedCache[Tensor] = BoundedCache(FEATURE_BYTES, lambda features: features.nbytes)
@@ -117,6 +120,7 @@ class BlipModel(ABC):
                 raise RequestFailed(f"{media.uri}: the model takes pictures and clips, not {media.kind}")
         text = join_with_space(_text(request), request.answer_prefix)
         ids, option_ids = self._ids(text, request.candidates)
+        require_vocabulary((*ids, *chain.from_iterable(option_ids)), self._rows)
         images = tuple(pair for media in request.media for pair in self._images(media, request.frames))
         image_tokens = self.network.config.num_query_tokens * len(images)
         require_context(request, image_tokens + len(ids), option_ids, self._context)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
@@ -31,12 +32,13 @@ from anymal_eval.generation import (
     memory_guard,
     option_token_ids,
 )
-from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat
+from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
     media_key,
     nbytes,
     require_context,
+    require_vocabulary,
     respond,
 )
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
@@ -87,6 +89,8 @@ class ChatModel:
         self.ranker = OptionRanker(loaded.model, self.generator.pad_id, self.timings)
         self.prefix_sharing: PrefixSharing | None = None
         self._literal = _literal_text(loaded.processor)
+        self._rows = len(loaded.model.get_input_embeddings().weight)
+        self._places = media_token_ids(loaded.model.config)
         self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
     def prepare(self, request: Request) -> PreparedChat:
@@ -106,6 +110,7 @@ class ChatModel:
         length = int(inputs["input_ids"].shape[1])
         require_context(request, length, option_ids, self._context)
         ids = inputs["input_ids"][0].tolist()
+        require_vocabulary((*ids, *chain.from_iterable(option_ids)), self._rows, self._places)
         shared = self.prefix_sharing.prefix_length(request, ids) if self.prefix_sharing is not None else 0
         return PreparedChat(
             request=request,

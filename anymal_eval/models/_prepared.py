@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -134,6 +134,25 @@ def require_context(request: Request, length: int, option_token_ids: OptionToken
     if context is not None and length + new > context:
         raise ContextTooLong(
             f"a prompt of {length} tokens and {new} new ones make {length + new}, the model's context is {context}"
+        )
+
+
+def require_vocabulary(ids: Iterable[int], rows: int, places: Collection[int] = ()) -> None:
+    """Refuse ids that the embedding has no row for: on a GPU they would break every later request.
+
+    Args:
+        ids: of a prompt and its options.
+        rows: of the embedding.
+        places: ids at whose positions media are inserted, which are not embedded.
+
+    Raises:
+        RequestFailed: names the id.
+    """
+    beyond = next((one for one in ids if not 0 <= one < rows and one not in places), None)
+    if beyond is not None:
+        raise RequestFailed(
+            f"the tokenizer gives token id {beyond}, the embedding has {rows} rows: the checkpoint's tokenizer and "
+            "weights do not belong together"
         )
 
 

@@ -10,7 +10,7 @@ from anymal_eval.checkpoints.transformers_folder import CheckpointOptions, read_
 from anymal_eval.errors import ContextTooLong
 from anymal_eval.generation import LiteralText, PromptTokenizer
 from anymal_eval.models._blip import TAKES, BlipModel, PreparedBlip, load_blip, no_image_tokens
-from anymal_eval.models._prepared import media_reader
+from anymal_eval.models._prepared import media_reader, require_vocabulary
 from anymal_eval.models._protocols import PLAIN_WORDING, Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.protocols import Phrase, Wording
@@ -110,6 +110,7 @@ class _InstructBlip(BlipModel):
         longest = self.network.config.qformer_config.max_position_embeddings
         if len(ids) > longest:
             raise ContextTooLong(f"the Q-Former reads at most {longest} tokens of text, the prompt has {len(ids)}")
+        require_vocabulary(ids, self.network.config.qformer_config.vocab_size)
         return tuple(ids)
 
     def encode_image(self, pixels: Tensor) -> Tensor:

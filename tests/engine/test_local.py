@@ -182,7 +182,7 @@ def test_a_broken_device_ends_the_run(where: str) -> None:
 
 def test_poison_counts_as_an_error_of_the_run() -> None:
     with pytest.raises(IncompleteRun, match=r"stopped: 1 errors are more than --max-errors allows; .* KeyError"):
-        run_requests(requests(20), Poisoned(KeyError("x"), "answer"), len, EngineSettings(batch_size=4, max_errors=0))
+        collect(Poisoned(KeyError("x"), "answer"), 20, batch_size=4, max_errors=0)
 
 
 def test_a_model_that_answers_nothing_stops_early() -> None:

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.errors import OutOfMemory
 from anymal_eval.generation import OptionTokenIds, memory_guard
-from anymal_eval.models._prepared import answer_in_groups, nbytes, require_context, respond
+from anymal_eval.models._prepared import answer_in_groups, nbytes, require_context, require_vocabulary, respond
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options
@@ -40,13 +41,15 @@ class NetworkModel:
         self._reader = reader
         self.fingerprint = name
         self.remark = ""
-        self.provenance = {
+        self.provenance: dict[str, object] = {
             "device": str(network.llm.device),
             "precision": options.precision,
             "quantize": options.quantize,
             "device_map": placement(network.llm.model, options.device_map),
             "frozen": checkpoint.fingerprints(network),
         }
+        if network.llm.contradictions:
+            self.provenance["contradictions"] = list(network.llm.contradictions)
         self.accepts: frozenset[MediaKind] = network.accepts
         self.wording: Wording = PLAIN_WORDING
         self.timings = network.llm.timings
@@ -64,6 +67,8 @@ class NetworkModel:
             prompt, option_ids = self._network.chat.options(turns, request.candidates, request.answer_prefix)
         else:
             prompt = self._network.chat.prompt(turns, request.answer_prefix)
+        own = (*chain.from_iterable(prompt.pieces), *chain.from_iterable(option_ids))
+        require_vocabulary(own, len(self._network.llm.model.get_input_embeddings().weight))
         head, tail = prompt.split()
         keys = "|".join(item.key for item in inputs) or None
         prefix_tokens = head.text_tokens + sum(item.tokens for item in inputs)
