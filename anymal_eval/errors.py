@@ -17,7 +17,8 @@
     |-- CannotTell                4           ``check`` has too little data to decide
     `-- RequestFailed             2           one request failed: it becomes a Failure, and the run continues
         |-- MediaError            2           its image, audio, video or IMU recording cannot be read
-        |   `-- MediaTimeout      2           a decoder did not finish in time
+        |   |-- MediaTimeout      2           a decoder did not finish in time
+        |   `-- MediaTruncated    2           it holds less than it declares, or than the request needs
         |-- ContextTooLong        2           its prompt exceeds the model's context
         |-- BadLogits             2           the network returned NaN or infinity
         |-- OutOfMemory           2           a batch did not fit into memory; the engine splits it
@@ -133,6 +134,12 @@ class MediaTimeout(MediaError):
     """A decoder did not finish in time."""
 
     kind = "timeout"
+
+
+class MediaTruncated(MediaError):
+    """A medium holds less than it declares, or ends long before the part that the request needs."""
+
+    kind = "truncated"
 
 
 class ContextTooLong(RequestFailed):

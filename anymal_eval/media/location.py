@@ -56,20 +56,33 @@ def file_path(media: Media) -> Path | None:
     return path
 
 
-def read_bytes(media: Media, opener: Opener | None = None) -> bytes:
+def read_bytes(media: Media, opener: Opener | None = None, *, most: int | None = None) -> bytes:
     """All bytes of a medium, at least one.
 
+    Args:
+        media: a file, or a medium in a row.
+        opener: reads rows.
+        most: the bytes that it may have; a larger file is not opened.
+
     Raises:
-        MediaError: the medium is missing, cannot be read, or is empty.
+        MediaError: the medium is missing, cannot be read, is empty or too large.
     """
     path = file_path(media)
     try:
-        content = read_row(media, opener) if path is None else path.read_bytes()
+        size = 0 if path is None else path.stat().st_size
+        content = b"" if most is not None and size > most else _content(media, path, opener)
     except OSError as error:
         raise MediaError(f"{media.uri}: {reason(error)}") from error
+    size = size or len(content)
+    if most is not None and size > most:
+        raise MediaError(f"{media.uri}: refused for its size: a file of {size} bytes is over {most} bytes")
     if not content:
         raise MediaError(f"{media.uri}: it is empty (0 bytes)")
     return content
+
+
+def _content(media: Media, path: Path | None, opener: Opener | None) -> bytes:
+    return read_row(media, opener) if path is None else path.read_bytes()
 
 
 def read_row(media: Media, opener: Opener | None) -> bytes:
@@ -115,5 +128,5 @@ def window(media: Media) -> tuple[float, float | None]:
 
 def reason(error: BaseException) -> str:
     """A library's error message, on one line."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -1,12 +1,14 @@
-"""A pool of processes that decode videos; a process that hangs or crashes is replaced."""
+"""A pool of processes that decode videos, and whatever else is large; one that hangs or crashes is replaced."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import MediaError, MediaTimeout
+from anymal_eval.media.broken import MEMORY, failure
+from anymal_eval.media.budget import DEFAULT, MediaBudget
 from anymal_eval.records import Media
 
 SCRIPT = Path(__file__).with_name("decoder.py")
+PACKAGES = str(Path(__file__).parents[2])  # the decoder imports this package, and from nowhere else
 START_S = 120.0
 """The time that a decoder may take to start: a second on an idle machine, far more on a busy one."""
 
@@ -35,6 +40,8 @@ class DecoderProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(filter(None, (PACKAGES, os.environ.get("PYTHONPATH"))))},
             )
         self.overdue = False
         self._waiting = False
@@ -100,13 +107,13 @@ class DecoderPool:
     """At most ``processes`` decoders, started when first needed. Thread-safe.
 
     ``timeout_s`` limits the decoding of one medium, reading its file included; waiting for a free decoder does not
-    count.
+    count. ``budget`` limits its size and the memory of the decoder.
     """
 
-    def __init__(self, *, timeout_s: float, max_pixels: int, processes: int) -> None:
+    def __init__(self, *, timeout_s: float, processes: int, budget: MediaBudget = DEFAULT) -> None:
         if not timeout_s > 0 or processes < 1:
             raise ValueError(f"a pool of {processes} decoders with {timeout_s} s each cannot be")
-        self.timeout_s, self.max_pixels = timeout_s, max_pixels
+        self.timeout_s, self.budget = timeout_s, budget
         self._free = threading.BoundedSemaphore(processes)
         self._lock = threading.Lock()
         self._idle: list[DecoderProcess] = []
@@ -119,10 +126,28 @@ class DecoderPool:
         _, pictures = self._do(media, content, {"kind": "video", "frames": frames})
         return pictures
 
-    def audio(self, media: Media, content: bytes | None) -> tuple[NDArray[np.float32], int]:
-        """The window of an audio track as FFmpeg decodes it, mono at its own rate, and that rate in Hz."""
-        head, sound = self._do(media, content, {"kind": "audio"})
-        return sound, int(head["rate"])
+    def image(self, media: Media, content: bytes | None) -> NDArray[np.uint8]:
+        """A picture; see ``load_image``."""
+        _, pixels = self._do(media, content, {"kind": "image"})
+        return pixels
+
+    def verify_jpeg(self, media: Media, content: bytes) -> None:
+        """Decode a JPEG file strictly, by FFmpeg.
+
+        Raises:
+            MediaTruncated: its data are damaged.
+        """
+        self._do(media, content, {"kind": "verify"})
+
+    def audio(self, media: Media, sample_rate: int, content: bytes | None) -> NDArray[np.float32]:
+        """The window of a sound or a sound track, mono at ``sample_rate`` Hz; see ``load_audio``."""
+        _, sound = self._do(media, content, {"kind": "audio", "sample_rate": sample_rate})
+        return sound
+
+    def imu(self, media: Media, content: bytes | None) -> NDArray[np.float32]:
+        """An IMU recording; see ``load_imu``."""
+        _, motion = self._do(media, content, {"kind": "imu"})
+        return motion
 
     def close(self) -> None:
         """Kill all decoders; threads that wait for one get a MediaError. Calling it again does nothing."""
@@ -139,7 +164,7 @@ class DecoderPool:
             "path": media.uri if content is None else None,
             "start_s": media.start_s,
             "end_s": media.end_s,
-            "max_pixels": self.max_pixels,
+            "budget": asdict(self.budget),
             "timeout_s": self.timeout_s,
         }
         with self._free:
@@ -147,14 +172,13 @@ class DecoderPool:
             whole = False
             try:
                 head, result = worker.run(job, content)
-                whole = True
+                whole = head.get("kind") != MEMORY  # a decoder that ran out of memory ends
             except (EOFError, OSError) as error:
                 raise self._lost(media, worker) from error
             finally:
                 self._give(worker, whole)
         if result is None:
-            kind = "clip" if what["kind"] == "video" else "sound"
-            raise MediaError(f"{media.uri}: the {kind} cannot be decoded: {' '.join(head['error'].split())}")
+            raise failure(media, head["kind"], head["error"])
         return head, result
 
     def _take(self, media: Media) -> DecoderProcess:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.media.audio import load_audio
-from anymal_eval.media.image import MAX_PIXELS, load_image
+from anymal_eval.media.budget import DEFAULT, MediaBudget
+from anymal_eval.media.image import load_image
 from anymal_eval.media.imu import load_imu
 from anymal_eval.media.location import Opener, digest, read_bytes
 from anymal_eval.media.pool import DecoderPool
@@ -17,12 +18,12 @@ from anymal_eval.records import Media
 class MediaReader:
     """Opens media lazily; thread-safe. Close it, or use it in a ``with`` statement, to stop the decoder processes.
 
-    ``opener`` reads media inside data set rows (``row:SOURCE#ROW``). ``timeout_s`` limits the decoding of one video.
-    At most ``processes`` decoder processes run; the first starts with the first video. Images and frames of more than
-    ``max_pixels`` pixels are refused.
+    ``opener`` reads media inside data set rows (``row:SOURCE#ROW``). ``timeout_s`` limits the decoding of one medium in
+    a decoder process: of every video, and of large media of other kinds. At most ``processes`` such processes run; the
+    first starts when it is needed. A medium over the ``budget`` is refused, mostly by its header.
 
-    Every method raises MediaError, whose message names the file, for anything wrong with a medium; ``video`` and
-    ``audio`` raise its subclass MediaTimeout when a decoder exceeds its time.
+    Every method raises MediaError, whose message names the file, for anything wrong with a medium: MediaTruncated where
+    it holds less than it declares, and MediaTimeout where a decoder exceeds its time.
     """
 
     def __init__(
@@ -30,16 +31,20 @@ class MediaReader:
         opener: Opener | None = None,
         *,
         timeout_s: float = 60.0,
-        max_pixels: int = MAX_PIXELS,
+        budget: MediaBudget = DEFAULT,
         processes: int = 1,
     ) -> None:
         self._opener = opener
-        self._max_pixels = max_pixels
-        self._pool = DecoderPool(timeout_s=timeout_s, max_pixels=max_pixels, processes=processes)
+        self._pool = DecoderPool(timeout_s=timeout_s, budget=budget, processes=processes)
+
+    @property
+    def budget(self) -> MediaBudget:
+        """The limits of one medium."""
+        return self._pool.budget
 
     def image(self, media: Media) -> NDArray[np.uint8]:
         """uint8 (height, width, 3) RGB; see ``load_image``."""
-        return load_image(media, self._opener, max_pixels=self._max_pixels)
+        return load_image(media, self._pool, self._opener)
 
     def audio(self, media: Media, sample_rate: int) -> NDArray[np.float32]:
         """float32 (samples,) in [-1, 1], mono at ``sample_rate`` Hz; see ``load_audio``."""
@@ -51,11 +56,11 @@ class MediaReader:
 
     def imu(self, media: Media) -> NDArray[np.float32]:
         """float32 (6, samples) at 200 Hz; see ``load_imu``."""
-        return load_imu(media, self._opener)
+        return load_imu(media, self._pool, self._opener)
 
     def read_bytes(self, media: Media) -> bytes:
-        """The medium's bytes, at least one."""
-        return read_bytes(media, self._opener)
+        """The medium's bytes, at least one and no more than the budget has."""
+        return read_bytes(media, self._opener, most=self.budget.file_bytes)
 
     def digest(self, media: Media) -> str:
         """The SHA-256 of the medium's whole content in hex."""

@@ -88,7 +88,7 @@ def test_windows_are_cut_at_the_sample(tmp_path: Path, reader: MediaReader, suff
     whole = reader.audio(save(tmp_path / f"a.{suffix}", noise, 16_000), 16_000)
     part = reader.audio(save(tmp_path / f"a.{suffix}", noise, 16_000, start_s=0.5, end_s=1.25), 16_000)
     np.testing.assert_allclose(part, whole[8_000:20_000], atol=1e-4)
-    tail = reader.audio(save(tmp_path / f"a.{suffix}", noise, 16_000, start_s=1.5, end_s=9.0), 16_000)
+    tail = reader.audio(save(tmp_path / f"a.{suffix}", noise, 16_000, start_s=1.5, end_s=3.0), 16_000)
     np.testing.assert_allclose(tail, whole[24_000:], atol=1e-4)
 
 

@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from anymal_eval.errors import MediaError
-from anymal_eval.media.image import FORMATS, ORIENTATION, load_image
+from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.pixels import FORMATS, ORIENTATION
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 
 
 def media(path: Path) -> Media:
     return Media(kind="image", uri=str(path))
+
+
+def load_image(item: Media) -> NDArray[np.uint8]:
+    with MediaReader() as reader:
+        return reader.image(item)
 
 
 def save(path: Path, image: Image.Image, **how: Any) -> Media:
@@ -143,9 +149,12 @@ def test_a_bomb_is_refused_by_its_size(tmp_path: Path, side: int) -> None:
 
 def test_the_limit_is_the_callers(tmp_path: Path) -> None:
     item = save(tmp_path / "a.png", Image.fromarray(gradient()))
-    with MediaReader(max_pixels=24 * 32) as reader:
+    with MediaReader(budget=MediaBudget(pixels=24 * 32)) as reader:
         assert reader.image(item).shape == (24, 32, 3)
-    with MediaReader(max_pixels=24 * 32 - 1) as reader, pytest.raises(MediaError, match="32 x 24 is over 767"):
+    with (
+        MediaReader(budget=MediaBudget(pixels=24 * 32 - 1)) as reader,
+        pytest.raises(MediaError, match="32 x 24 is over 767"),
+    ):
         reader.image(item)
 
 
@@ -157,17 +166,16 @@ def test_damaged_bytes_raise_nothing_else(kind: str) -> None:
     Image.fromarray(gradient()).save(buffer, kind)
     whole = buffer.getvalue()
     messages = []
-    for number in range(300):
-        content = bytearray(whole[: rng.integers(1, len(whole) + 1)] if number % 3 == 0 else whole)
-        for place in rng.integers(0, min(len(content), 200 if number % 2 else len(content)), number % 8):
-            content[place] = rng.integers(0, 256)
-        try:
-            load_image(
-                Media(kind="image", uri="row:a#1"),
-                lambda _: bytes(content),  # noqa: B023
-                max_pixels=1_000_000,
-            )
-        except MediaError as error:
-            messages.append(str(error))
+    now = b""
+    with MediaReader(opener=lambda _: now, budget=MediaBudget(pixels=1_000_000)) as reader:
+        for number in range(300):
+            content = bytearray(whole[: rng.integers(1, len(whole) + 1)] if number % 3 == 0 else whole)
+            for place in rng.integers(0, min(len(content), 200 if number % 2 else len(content)), number % 8):
+                content[place] = rng.integers(0, 256)
+            now = bytes(content)
+            try:
+                reader.image(Media(kind="image", uri="row:a#1"))
+            except MediaError as error:
+                messages.append(str(error))
     assert len(messages) > 20
     assert all(message.startswith("row:a#1: ") and "\n" not in message for message in messages)

@@ -7,10 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval.errors import MediaError
-from anymal_eval.media.imu import load_imu
+from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 
 NAMES = "acc_x,acc_y,acc_z,gyr_x,gyr_y,gyr_z"
+
+
+def load_imu(item: Media) -> NDArray[np.float32]:
+    with MediaReader() as reader:
+        return reader.imu(item)
 
 
 def save(path: Path, table: NDArray[np.float64], **cut: float) -> Media:
@@ -60,7 +65,9 @@ def test_csv_in_milliseconds_with_a_window_in_its_own_time(tmp_path: Path) -> No
 
 def test_windows_are_cut_to_what_was_recorded(tmp_path: Path) -> None:
     table = timed(np.arange(100) / 200, np.arange(100.0))
-    np.testing.assert_allclose(load_imu(save(tmp_path / "a.npy", table, start_s=0.45, end_s=9))[0], np.arange(90, 100))
+    np.testing.assert_allclose(
+        load_imu(save(tmp_path / "a.npy", table, start_s=0.45, end_s=1.5))[0], np.arange(90, 100)
+    )
     with pytest.raises(MediaError, match="nothing was recorded from 2 s"):
         load_imu(save(tmp_path / "a.npy", table, start_s=2, end_s=9))
     with pytest.raises(MediaError, match="nothing was recorded"):
@@ -90,7 +97,7 @@ def test_faster_recordings_are_filtered(tmp_path: Path, rate: int) -> None:
         (timed(np.array([0, 0.01, 0.01, 0.02]), np.zeros(4)), "do not rise after sample 1"),
         (timed(np.array([0, 0.01, 2, 2.01]), np.zeros(4)), "a hole of 1.99 s after 0.01 s"),
         (np.array([["a"] * 7] * 3), "numbers"),
-        (np.array([[{}] * 7] * 3), "pickle"),
+        (np.array([[{}] * 7] * 3), "object"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, table: NDArray[np.float64], match: str) -> None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anymal_eval.errors import MediaError, MediaTimeout
-from anymal_eval.media.image import load_image
 from anymal_eval.media.pool import SCRIPT, DecoderPool
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
@@ -163,17 +162,23 @@ def test_a_killed_parent_leaves_no_process_and_a_script_needs_no_guard(
     wait_for(lambda: gone(int(done.stdout)))
 
 
-def test_the_decoder_imports_numpy_and_av_only() -> None:
+def test_the_decoder_imports_nothing_heavy() -> None:
     tree = ast.parse(SCRIPT.read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == {"numpy", "av"}
+    packages = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert packages == {"numpy", "av", "PIL", "anymal_eval"}
+    loads = (
+        "import anymal_eval.media.decoder, sys; print(*{'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_impossible_pools_are_refused() -> None:
     for timeout, processes in [(0.0, 1), (1.0, 0), (float("nan"), 1)]:
         with pytest.raises(ValueError, match="cannot be"):
-            DecoderPool(timeout_s=timeout, max_pixels=1, processes=processes)
+            DecoderPool(timeout_s=timeout, processes=processes)
 
 
 def resident(pid: int) -> int:
@@ -191,7 +196,7 @@ def test_memory_stays_flat(tmp_path: Path, make_clip: MakeClip, steady: Steady) 
     with MediaReader() as reader:
         sizes = []
         for number in range(300):
-            assert load_image(Media(kind="image", uri=str(tmp_path / "a.jpg"))).shape == (480, 640, 3)
+            assert reader.image(Media(kind="image", uri=str(tmp_path / "a.jpg"))).shape == (480, 640, 3)
             assert len(reader.audio(Media(kind="audio", uri=str(tmp_path / "a.wav")), 16_000)) == 16_000
             assert len(reader.video(Media(kind="video", uri=path), 4)) == 4
             if number in (100, 299):

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval.errors import MediaError
+from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 
@@ -83,7 +84,7 @@ def test_windows(reader: MediaReader, make_clip: MakeClip, read_numbers: Numbers
     assert read_numbers(reader.video(clip(path, 2.0, 4.0), 4)) == [22, 27, 32, 37]
     assert read_numbers(reader.video(clip(path, 4.0), 2)) == [42, 47]
     assert read_numbers(reader.video(clip(path, None, 1.0), 2)) == [2, 7]
-    assert read_numbers(reader.video(clip(path, 4.5, 99.0), 1)) == [47]  # cut at the clip's end
+    assert read_numbers(reader.video(clip(path, 4.5, 5.9), 1)) == [47]  # cut at the clip's end
     assert read_numbers(reader.video(clip(path, 3.05, 3.05), 2)) == [30, 30]
     for start, end in [(5.5, None), (99.0, 100.0), (3.0, 2.0), (-1.0, 2.0)]:
         with pytest.raises(MediaError, match=r"window starts|no part of a clip"):
@@ -152,8 +153,13 @@ def test_what_has_no_frames_is_refused(
 
 
 def test_frames_over_the_limit_are_refused(make_clip: MakeClip, steady: Steady) -> None:
-    with MediaReader(max_pixels=4095) as reader:
-        refused(reader, clip(make_clip("a.mp4", steady(4), **X264)), "64 x 64 pixels exceed the limit of 4095")
+    path = make_clip("a.mp4", steady(4), **X264)
+    with MediaReader(budget=MediaBudget(pixels=4095)) as reader:
+        refused(reader, clip(path), "64 x 64 is over 4095 pixels")
+    with MediaReader(budget=MediaBudget(clip_pixels=4 * 4096)) as reader:
+        assert len(reader.video(clip(path), 4)) == 4
+        with pytest.raises(MediaError, match="5 frames of 64 x 64 is over 16384 pixels"):
+            reader.video(clip(path), 5)
 
 
 BREAKS = ["cut", "noise", "zeros"]

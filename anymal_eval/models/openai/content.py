@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anymal_eval.errors import WrongUse
-from anymal_eval.media.image import DAMAGED, ORIENTATION
+from anymal_eval.media.pixels import ODD_EXIF, ORIENTATION
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media, Message
 
@@ -106,7 +106,7 @@ def _unchanged_type(content: bytes) -> str | None:
             return None
         try:
             turned = image.getexif().get(ORIENTATION, 1) != 1
-        except DAMAGED:
+        except ODD_EXIF:
             turned = True
         return None if turned else UNCHANGED_TYPES.get(image.format or "")
 

@@ -68,13 +68,13 @@ def preview_frames(seconds: float) -> int:
     return min(most, max(least, round(seconds * PREVIEW_RATE)))
 
 
-def seconds_of(content: bytes, media: Media) -> float:
+def seconds_of(file: str | io.BytesIO, media: Media) -> float:
     """The length of a video's window, by its header; ``UNKNOWN_SECONDS`` where the header has no duration."""
     import av
     from av.error import FFmpegError
 
     try:
-        clip: Any = av.open(io.BytesIO(content), options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
+        clip: Any = av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
         with clip:
             duration = (clip.duration or 0) / av.time_base
     except FFmpegError:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from anymal_eval.errors import MediaError
+from anymal_eval.media.location import file_path
 from anymal_eval.records import Media
 from anymal_eval.report.gallery import clips
 
@@ -121,14 +122,17 @@ class MediaFiles:
         middle = Image.fromarray(self._reader.video(media, 1)[0])
         tag: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
         tag["width"], tag["height"] = middle.size
-        content = self._reader.read_bytes(media)
+        path = file_path(media)
+        large = path is not None and path.stat().st_size > MAX_VIDEO
+        content = b"" if large else self._reader.read_bytes(media)
         ending = clips.clip_ending(content)
         if ending and len(content) <= MAX_VIDEO:
             return tag | {"file": self.put(content, ending)}
-        seconds = clips.seconds_of(content, media)
-        decoded = self._reader.video(media, clips.preview_frames(seconds))
+        seconds = clips.seconds_of(str(path) if large else io.BytesIO(content), media)
+        fitting = self._reader.budget.clip_pixels // (middle.width * middle.height)
+        decoded = self._reader.video(media, max(1, min(clips.preview_frames(seconds), fitting)))
         frames = np.stack([np.asarray(_fitted(Image.fromarray(frame), VIDEO_SIDE)) for frame in decoded])
-        why = "it is large" if ending else "browsers do not play this file"
+        why = "it is large" if ending or large else "browsers do not play this file"
         tag["note"] = f"drawn again from {len(frames)} frames, without sound: {why}"
         return tag | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
 
