@@ -9,6 +9,10 @@ AnswerKind = Literal["caption", "short_answer", "choice", "yes_no"]
 State = Literal["ok", "empty", "unparsable", "error"]
 Finish = Literal["stop", "length", "ranked"]
 
+# Failures that time, another machine or a restart may end: a server's fault, a deadline, memory, a lost worker.
+# All others (broken media, refusals, prompts beyond the context, missing answers ...) come again with the same input.
+PASSING_KINDS = frozenset({"server", "timeout", "memory", "worker"})
+
 ALL_MEDIA: frozenset[MediaKind] = frozenset({"image", "audio", "video", "imu"})
 
 
@@ -91,10 +95,19 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """The reason for a missing answer: ``kind`` groups failures, ``message`` names the file or the cause."""
+    """The reason for a missing answer: ``kind`` groups failures, ``message`` names the file or the cause.
+
+    A resumed run requests every failed example again, because a file may have been repaired or a server changed. Only a
+    failure that may pass by itself is announced as one that the same command tries again.
+    """
 
     kind: str
     message: str
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another try may succeed although data, model and prompt stay the same."""
+        return self.kind in PASSING_KINDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.batching import MAX_ROWS
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.local import ErrorCount
+from anymal_eval.engine.failures import ErrorCount
 from anymal_eval.engine.ordering import media_of, ordered
 from anymal_eval.engine.ray_actor import ModelFacts, ModelRecipe, ModelWorker
 from anymal_eval.engine.ray_pool import Cluster as Cluster

@@ -99,8 +99,12 @@ def generate(
     *earlier, own = manifest.versions
     if earlier:
         console.message(f"{folder.root}: made by anymal_eval {', '.join(earlier)}, resumed by {own}")
-    for task in loaded.tasks:
-        _answer(loaded, task, folder.responses(task.dataset.task.name), session, console)
+    try:
+        for task in loaded.tasks:
+            _answer(loaded, task, folder.responses(task.dataset.task.name), session, console)
+    finally:
+        if repeated := getattr(loaded.model, "retry_summary", ""):
+            console.message(repeated)
     return GeneratedRun(
         folder=folder, manifest=manifest, datasets=tuple(task.dataset for task in loaded.tasks), ptb=plan.ptb
     )

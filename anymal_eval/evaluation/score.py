@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anymal_eval.errors import listed
 from anymal_eval.evaluation.generate import GeneratedRun
 from anymal_eval.metrics import use_ptb
+from anymal_eval.records import Failure
 from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
 from anymal_eval.sources.dataset import TaskDataset
@@ -42,20 +44,21 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
     Raises:
         IncompleteRun: responses are missing.
     """
-    folder, scores, errors = generated.folder, {}, 0
+    folder, scores, failures, errors = generated.folder, {}, {}, 0
     with use_ptb(generated.ptb):
         for dataset in generated.datasets:
             name = dataset.task.name
             responses = read_responses(folder.responses(name))
             scores[name] = score_task(dataset.task, generated.manifest.tasks[name], dataset.examples, responses)
+            failures[name] = [item.failure for item in responses.values() if item.failure is not None]
             folder.write_scores(name, scores[name].rows(dataset.examples, responses))
             folder.write_statistics(name, scores[name].statistics)
     for dataset in generated.datasets:
-        errors += _count_errors(dataset, scores[dataset.task.name], console)
+        errors += _count_errors(dataset, scores[dataset.task.name], failures[dataset.task.name], console)
     return ScoredRun(generated=generated, scores=scores, errors=errors)
 
 
-def _count_errors(dataset: TaskDataset, scores: Scores, console: Console) -> int:
+def _count_errors(dataset: TaskDataset, scores: Scores, failures: Sequence[Failure], console: Console) -> int:
     errors = [
         (example.id, answer.text)
         for example, answer in zip(dataset.examples, scores.answers, strict=True)
@@ -64,7 +67,20 @@ def _count_errors(dataset: TaskDataset, scores: Scores, console: Console) -> int
     if errors:
         console.message(
             f"{dataset.task.name}: {len(errors)} of {len(scores.answers)} answers are errors and are left out "
-            f"of the value: {listed([name for name, _ in errors])}; the first: {errors[0][1]}; the same command tries "
-            "them again"
+            f"of the value: {listed([name for name, _ in errors])}; the first: {errors[0][1]}; {_outlook(failures)}"
         )
     return len(errors)
+
+
+def _outlook(failures: Sequence[Failure]) -> str:
+    """What the same command can do about errors, by the kinds of their failures."""
+    passing = Counter(failure.kind for failure in failures if failure.may_pass)
+    lasting = Counter(failure.kind for failure in failures if not failure.may_pass)
+    if not lasting:
+        return "the same command tries them again" if passing else "they stay errors with these answers"
+    stay = f"{_counted(lasting)} will fail again unless the data, the prompt or the model change"
+    return f"the same command tries again {_counted(passing)}; {stay}" if passing else stay
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return f"{sum(kinds.values())} ({', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))})"

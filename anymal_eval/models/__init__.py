@@ -17,7 +17,7 @@ from anymal_eval.models._prepared import (
     require_context,
     respond,
 )
-from anymal_eval.models._protocols import PLAIN_WORDING, Expecting, Model, PlainText, Prepared, Refusing
+from anymal_eval.models._protocols import PLAIN_WORDING, Expecting, Model, PlainText, Prepared, Refusing, Streaming
 from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Prepared",
     "PreparedRequest",
     "Refusing",
+    "Streaming",
     "answer_in_groups",
     "choose_model",
     "completed_response",

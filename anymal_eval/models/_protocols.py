@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -52,8 +53,9 @@ class Model(Protocol):
     """What every wrapper is.
 
     ``fingerprint`` names the weights and all else that changes an answer. A model may also have ``timings`` (seconds
-    so far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its memory)
-    and ``batch_hint`` (the most requests of one call that it makes use of).
+    so far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its
+    memory), ``batch_hint`` (the most requests of one call that it makes use of) and ``retry_summary`` (a line for the
+    user about repeated requests, empty where there were none).
     """
 
     @property
@@ -96,6 +98,25 @@ class Expecting(Protocol):
 
         Raises:
             WrongUse, BadData: it does not belong to these examples.
+        """
+        ...
+
+
+@runtime_checkable
+class Streaming(Model, Protocol):
+    """A model that answers many requests at once, such as a server. The engine writes each answer when it comes.
+
+    ``in_flight`` is the number of requests that it answers at once.
+    """
+
+    @property
+    def in_flight(self) -> int: ...
+
+    def submit(self, item: Prepared) -> Future[Response]:
+        """Begin with a request. Called from one thread; the future may be cancelled.
+
+        Returns:
+            The response to come; a request that fails at the server is a response with a failure.
         """
         ...
 

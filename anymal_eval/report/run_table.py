@@ -122,7 +122,7 @@ def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
     if blind is not None:
         notes.append("no media: the same prompts without their media.")
     if any(item.states.get("error", 0) for item in results.measurements):
-        notes.append("Errors are left out of the value; the same command requests them again.")
+        notes.append("Errors are left out of the value.")
     return tuple(notes)
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anymal_eval.codec import encode, write_json
-from anymal_eval.errors import RequestFailed, WrongUse
+from anymal_eval.errors import Refused, RequestFailed, ServerFailed, WrongUse
 from anymal_eval.models import Model, choose_model
-from anymal_eval.models.openai.client import _retry_after
 from anymal_eval.models.openai.reading import candidate_scores, read_completion
+from anymal_eval.models.openai.retries import RetryBudget, retry_after, wait_s
 from anymal_eval.protocols import Protocol
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Decoding, Example, Media, Message, Request
@@ -278,10 +278,84 @@ def test_identity_is_the_model_and_not_its_address(server: Address) -> None:
 
 
 def test_retry_after() -> None:
-    assert _retry_after("2.5") == 2.5
-    assert _retry_after("-1") == _retry_after("soon") == _retry_after("") == 0.0
-    assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    assert _retry_after("Wed, 21 Oct 2093 07:28:00 GMT") > 1e9
+    assert retry_after("2.5") == 2.5
+    assert retry_after("-1") == retry_after("soon") == retry_after("") == retry_after("nan") == 0.0
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert retry_after("Wed, 21 Oct 2093 07:28:00 GMT") > 1e9
+    for odd in ("Wed, 01 Jan 0001 00:00:00 -2300", "Fri, 31 Dec 9999 23:59:59 -2359", "1 Jan", "-inf", "1e400", "٣"):
+        assert 0.0 <= wait_s(1, retry_after(odd)) <= 60.5
+
+
+@given(st.text() | st.floats().map(str))
+def test_no_header_makes_a_request_wait_long(header: str) -> None:
+    assert 0.0 <= wait_s(1, retry_after(header)) <= 60.5
+
+
+def test_the_budget_of_a_run() -> None:
+    budget = RetryBudget(10.0, 2)
+    assert budget.summary == ""
+    assert [budget.take(time.monotonic(), 8.0) for _ in range(3)] == [True, True, False]
+    assert budget.take(time.monotonic(), 1.0)
+    assert "3 further tries took 8.5 s of the run's retry budget of 10 s" in budget.summary
+
+
+def test_a_spent_budget_ends_the_retries(server: Address) -> None:
+    made = model(server, retry_budget=0)
+    first, second = respond(made, [question(600, "500 1"), question(601)])
+    made.close()
+    assert first.failure is not None
+    assert "not repeated: the run's retry budget of 0 s is spent; -o retry_budget=SECONDS" in first.failure.message
+    assert second.answer == "word 601"
+    assert server.stats()["tries"]["600"] == 1
+
+
+def reply(content: object, finish: object = "stop", **message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    ("finish", "read"),
+    [("STOP", "stop"), ("end_turn", "stop"), ("eos_token", "stop"), ("Stop ", "stop"), ("MAX_TOKENS", "length"),
+     ("length", "length"), ("", None), (None, None), ("tool_calls", None), ("whatever", None), (1, None), ({}, None),
+     (["stop"], None), (True, None)],
+)  # fmt: skip
+def test_an_answer_whatever_its_end_is_called(finish: object, read: str | None) -> None:
+    response = read_completion(question(1), reply("a red bus", finish))
+    assert (response.answer, response.finish) == ("a red bus", read)
+    without = reply("a red bus")
+    del without["choices"][0]["finish_reason"]
+    assert read_completion(question(1), without).answer == "a red bus"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a red bus"}], "a red bus"),
+        ([{"type": "text", "text": "a red "}, {"type": "output_text", "text": "bus"}], "a red bus"),
+        (["a red ", "bus"], "a red bus"),
+        ([{"type": "thinking", "text": "hm"}, {"type": "text", "text": "bus"}], "bus"),
+        ([{"type": "reasoning", "reasoning": "hm"}, {"text": "bus"}], "bus"),
+        ([{"type": "text", "text": {"value": "bus", "annotations": []}}], "bus"),
+        ({"type": "text", "text": "bus"}, "bus"),
+        ([{"type": "text", "text": ""}], ""),
+    ],
+)
+def test_a_content_of_parts_is_an_answer(content: object, text: str) -> None:
+    assert read_completion(question(1), reply(content)).answer == text
+
+
+@pytest.mark.parametrize("content", [[], {}, None, 3, True, [None], [3], [[]], [{"type": "thinking", "text": "hm"}]])
+def test_a_content_without_text_is_none(content: object) -> None:
+    with pytest.raises(ServerFailed, match="has no text"):
+        read_completion(question(1), reply(content))
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "SAFETY", "guardrail_intervened"])
+def test_filters_and_refusals(finish: str) -> None:
+    with pytest.raises(Refused, match="filter"):
+        read_completion(question(1), reply("half an", finish))
+    with pytest.raises(Refused, match="I will not"):
+        read_completion(question(1), reply([{"type": "refusal", "refusal": "I will not"}]))
 
 
 JSON = st.recursive(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import string
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anymal_eval import fingerprint
-from anymal_eval.errors import RequestFailed, WrongUse
-from anymal_eval.models._prepared import PreparedRequest, failed_response, media_key, media_reader
+from anymal_eval.errors import WrongUse
+from anymal_eval.models._prepared import PreparedRequest, media_key, media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
+from anymal_eval.models.openai.secret import Secret
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
 from anymal_eval.records import Decoding, MediaKind, Request, Response
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 KEY = "OPENAI_API_KEY"
 # Requests of one ``answer`` for each one in flight: the wait for the slowest request comes once in so many rounds.
 ROUNDS = 4
+LEAST = {"concurrency": 1, "timeout": 0.001, "retries": 0, "retry_budget": 0, "sample_rate": 1}
+PLAIN_NAME = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16})*")  # of a variable; anything else may be the key itself
 RANKED_BY_ONE_TOKEN = frozenset(string.ascii_uppercase) | frozenset(YES_NO_TRUE_FALSE)
 
 # A chat server gives no log-likelihood of a text: the model writes its choice, which is read from the text.
@@ -54,6 +59,8 @@ class Options:
         concurrency: requests in flight at once.
         timeout: seconds of one try, from the first byte sent to the last one read.
         retries: further tries after a 429, a 5xx, a time-out or a cut connection.
+        retry_budget: seconds that the run may spend on failed tries and the waits after them, averaged over the
+            requests in flight; when it is spent, nothing is repeated until the run is resumed.
         media: the media that the model takes, with commas: image, audio, video (as images).
         max_image_side: larger images are scaled down to it; 0 sends them as they are.
         sample_rate: of the sounds sent, in Hz.
@@ -68,6 +75,7 @@ class Options:
     concurrency: int = 16
     timeout: float = 60.0
     retries: int = 5
+    retry_budget: float = 7200.0
     media: str = "image"
     max_image_side: int = 0
     sample_rate: int = 16_000
@@ -99,14 +107,22 @@ def load(options: Options) -> Model:
     from anymal_eval.models.openai.client import Client, Server
     from anymal_eval.models.openai.content import Content
 
-    for name, least in (("concurrency", 1), ("timeout", 0.001), ("retries", 0), ("sample_rate", 1)):
+    for name, least in LEAST.items():
         if not least <= getattr(options, name) < float("inf"):
             raise WrongUse(f"model openai: option {name} must be at least {least}, not {getattr(options, name)}")
-    client = Client(
-        Server(url=options.url, key=_key(options), timeout_s=options.timeout, retries=options.retries),
-        concurrency=options.concurrency,
+    server = Server(
+        url=options.url,
+        key=_key(options),
+        timeout_s=options.timeout,
+        retries=options.retries,
+        retry_budget_s=options.retry_budget,
     )
-    listed = client.listed(options.checkpoint, may_be_unlisted=options.unlisted)
+    client = Client(server, concurrency=options.concurrency)
+    try:
+        listed = client.listed(options.checkpoint, may_be_unlisted=options.unlisted)
+    except BaseException:
+        client.close()
+        raise
     content = Content(
         media_reader(options.media_timeout), max_side=options.max_image_side, sample_rate=options.sample_rate
     )
@@ -119,9 +135,17 @@ def _key(options: Options) -> str:
         raise WrongUse("model openai: option key_env must be the name of an environment variable, not the key itself")
     key = os.environ.get(options.key_env or KEY, "").strip()
     if options.key_env and not key:
-        raise WrongUse(f"model openai: option key_env names {options.key_env}, which is not set in the environment")
+        named = options.key_env if PLAIN_NAME.fullmatch(options.key_env) else "a variable"
+        raise WrongUse(f"model openai: option key_env names {named}, which is not set in the environment")
     if not (key.isascii() and key.isprintable()):
-        raise WrongUse(f"model openai: what is in {options.key_env or KEY} is no key: it holds unprintable characters")
+        raise WrongUse("model openai: what is in the variable of the key is no key: it holds unprintable characters")
+    secret = Secret(key)
+    for name in ("checkpoint", "url", "key_env", "media"):
+        if secret.is_option(str(getattr(options, name))):
+            raise WrongUse(
+                f"model openai: option {name} holds the key itself, which would be written into the run folder; "
+                "leave it in the environment alone"
+            )
     return key
 
 
@@ -146,7 +170,8 @@ class OpenAIModel:
         self.accepts = accepts(options)
         self.wording: Wording = WORDING
         self.batch_hint = ROUNDS * options.concurrency
-        self.provenance: Mapping[str, Any] = {"url": options.url, "models": dict(listed)}
+        self.in_flight = options.concurrency
+        self.provenance: Mapping[str, Any] = {"url": options.url, "models": client.described(listed)}
         name = fingerprint.of(
             [
                 options.checkpoint,
@@ -210,17 +235,28 @@ class OpenAIModel:
                 f"a chat server cannot continue an answer, and the protocol wants the prefix {request.answer_prefix!r}"
             )
 
+    @property
+    def retry_summary(self) -> str:
+        """A line about the requests that were repeated, and the budget for it; empty where there were none."""
+        return self._client.budget.summary
+
+    def submit(self, item: Prepared) -> Future[Response]:
+        """Begin with a request; one that fails at the server is a response with a failure."""
+        if not isinstance(item, PreparedBody):
+            raise TypeError(f"{item.request.id} was prepared by another model")
+        return self._client.start(item.request, item.body)
+
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Answer a batch, ``concurrency`` requests at once; a request that fails at the server fails alone."""
-        items = [item for item in batch if isinstance(item, PreparedBody)]
-        found = self._client.complete([(item.request, item.body) for item in items])
-        return [
-            failed_response(item.request, one) if isinstance(one, RequestFailed) else one
-            for item, one in zip(items, found, strict=True)
-        ]
+        started = [self.submit(item) for item in batch]
+        try:
+            return [future.result() for future in started]
+        finally:
+            for future in started:
+                future.cancel()
 
     def close(self) -> None:
-        """Close the connections and stop the decoder processes."""
+        """Cancel what is in flight, close the connections and stop the decoder processes."""
         self._client.close()
         self._content.close()
 

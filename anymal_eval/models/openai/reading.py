@@ -7,8 +7,23 @@ from typing import Any
 from anymal_eval.errors import Refused, ServerFailed
 from anymal_eval.records import Finish, Request, Response
 
-# Servers' names for an end that the model chose; TGI has its own.
-STOPPED = ("stop", "eos", "eos_token", "stop_sequence")
+# Words of servers and gateways for the end of an answer, in lower case: the model's own end, the limit of tokens, a
+# filter, and an end that leaves a part of an answer. With any other word, or none, a text is the answer.
+STOPPED = frozenset(
+    {"stop", "eos", "eos_token", "stop_sequence", "end_turn", "stop_token", "end", "complete", "completed"}
+)
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit"})
+FILTERED = frozenset(
+    {"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii", "refusal",
+     "guardrail_intervened"}
+)  # fmt: skip
+BROKEN = frozenset(
+    {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource",
+     "incomplete", "failed"}
+)  # fmt: skip
+# Kinds of the parts of a content that are no part of the answer.
+THINKING = frozenset({"thinking", "reasoning", "reasoning_content", "redacted_thinking"})
+MOST_TOKENS = 1 << 40
 LEAST = -1e6  # no log p is below it; this and 1 also leave out NaN and infinity
 
 
@@ -26,24 +41,22 @@ def read_completion(request: Request, data: object) -> Response:
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise ServerFailed("the server's answer has no message")
-    finish = choice.get("finish_reason")
     if message.get("refusal"):
         raise Refused(f"the model refused: {_line(message['refusal'])}")
-    if finish == "content_filter":
-        raise Refused("the server's content filter cut the answer off")
+    finish = _word(choice.get("finish_reason"))
+    if finish in FILTERED:
+        raise Refused(f"a content filter cut the answer off (finish_reason {choice['finish_reason']!r})")
     prompt_tokens, new_tokens = _count(data, "prompt_tokens"), _count(data, "completion_tokens")
     scores = candidate_scores(request.candidates, choice)
     if scores is not None:
         return Response(id=request.id, option_scores=scores, finish="ranked", prompt_tokens=prompt_tokens)
-    text = message.get("content")
-    if not isinstance(text, str):
-        raise ServerFailed(f"the server's answer has no text (finish_reason {finish!r})")
-    # JSON can hold half of a surrogate pair, which UTF-8 cannot.
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = _text(message.get("content"))
+    if text is None:
+        raise ServerFailed(f"the server's answer has no text (finish_reason {choice.get('finish_reason')!r})")
     return Response(
         id=request.id,
         answer=text,
-        finish=_finish(finish, text),
+        finish=_finish(finish, text, choice.get("finish_reason")),
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
     )
@@ -97,14 +110,43 @@ def _first_choice(data: object) -> Mapping[str, Any]:
     return choices[0]
 
 
-def _finish(reason: object, text: str) -> Finish | None:
-    if reason == "length":
+def _word(reason: object) -> str:
+    """The word of a finish_reason; empty where it is none, such as null."""
+    return reason.strip().lower() if isinstance(reason, str) else ""
+
+
+def _text(content: object) -> str | None:
+    """The text of a message: a string, or the texts of a list of parts joined; None where it has none."""
+    if isinstance(content, Mapping):
+        content = [content]
+    if isinstance(content, list):
+        texts = [text for text in map(_part, content) if text is not None]
+        content = "".join(texts) if texts else None
+    # JSON can hold half of a surrogate pair, which UTF-8 cannot.
+    return content.encode("utf-8", "replace").decode("utf-8") if isinstance(content, str) else None
+
+
+def _part(part: object) -> str | None:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or _word(part.get("type")) in THINKING:
+        return None
+    if part.get("refusal"):
+        raise Refused(f"the model refused: {_line(part['refusal'])}")
+    text = part.get("text")
+    if isinstance(text, Mapping):
+        text = text.get("value")
+    return text if isinstance(text, str) else None
+
+
+def _finish(word: str, text: str, reason: object) -> Finish | None:
+    if word in CUT:
         if not text.strip():
-            raise ServerFailed("the server cut the answer off before its first word (finish_reason 'length')")
+            raise ServerFailed(f"the server cut the answer off before its first word (finish_reason {reason!r})")
         return "length"
-    if reason in STOPPED:
+    if word in STOPPED:
         return "stop"
-    if reason is None and text.strip():
+    if text.strip() and word not in BROKEN:
         return None
     raise ServerFailed(f"the server did not finish the answer (finish_reason {reason!r})")
 
@@ -112,9 +154,10 @@ def _finish(reason: object, text: str) -> Finish | None:
 def _count(data: object, name: str) -> int | None:
     usage = data.get("usage") if isinstance(data, Mapping) else None
     count = usage.get(name) if isinstance(usage, Mapping) else None
-    return count if type(count) is int else None
+    return count if type(count) is int and 0 <= count < MOST_TOKENS else None
 
 
 def _line(message: object) -> str:
+    # Not cut here: the caller removes the key first, which a cut could leave in part.
     text = message.get("message", message) if isinstance(message, Mapping) else message
-    return " ".join(str(text).split())[:300]
+    return " ".join(str(text).split())

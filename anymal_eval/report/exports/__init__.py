@@ -76,7 +76,7 @@ class Exported:
         if whole and errors:
             raise IncompleteRun(
                 f"{self.run.root}: {len(errors):,} answers to {task} are errors, the first is {errors[0]}; "
-                "the same run command requests them again"
+                "an export holds an answer to every example"
             )
         return rows
 
