@@ -25,9 +25,9 @@ def run_requests(
     """Answer every request once and pass the responses to ``sink`` as they arrive, in any order.
 
     A request that cannot be prepared or answered becomes a failure, whatever a library raised on it. What is no matter
-    of one request is raised; ``sink`` has the responses that came before it. A model that memory does not limit gives its
-    batch size as ``batch_hint``; a batch size in ``settings`` takes precedence. A model that answers many requests at
-    once, such as a server, gets each as soon as it has a place for it, and each of its answers is passed on when it comes.
+    of one request is raised; ``sink`` has the responses that came before it. A model that memory does not limit gives
+    its batch size as ``batch_hint``; a batch size in ``settings`` takes precedence. A model that answers many requests
+    at once, such as a server, gets each when it has a place for it, and each answer is passed on when it comes.
 
     Args:
         requests: the requests.
