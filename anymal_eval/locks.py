@@ -1,8 +1,9 @@
 """Locks on files and output folders, files and folders that are replaced as a whole, and folders for a moment.
 
 A lock is an flock on a file that is deleted when the lock is released. The operating system releases it when a process
-dies; the file stays, and the next process that takes the lock deletes it. What is written beside a folder until it is
-complete lies in one hidden folder, ``.NAME.anymal-eval``, which the next command that writes the folder deletes too.
+dies; the file stays, and the next process that takes the lock deletes it. On file systems without flock, a lease of
+``leases.py`` takes its place. What is written beside a folder until it is complete lies in one hidden folder,
+``.NAME.anymal-eval``, which the next command that writes the folder deletes too.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from anymal_eval.errors import OtherRun, WrongUse
+from anymal_eval.leases import NO_FLOCK, Holder, Lease, take
 
 _LOG = logging.getLogger(__name__)
 _LOCK, _NEW, _OLD = "lock", "new", "old"
@@ -26,6 +28,7 @@ _MESSAGE_AFTER_S = 2.0  # of waiting
 _ABANDONED_S = 3600.0  # a temporary folder without a lock, of an earlier version
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _AT_FDCWD = -100
+_LEASES: dict[int, Lease] = {}  # of the handles of this process that hold one in place of an flock
 
 
 class Lock:
@@ -91,7 +94,7 @@ def replace_file(file: Path, content: bytes) -> None:
         _unlink(draft, handle)
         raise
     finally:
-        os.close(handle)
+        _close(handle)
 
 
 @contextlib.contextmanager
@@ -111,7 +114,7 @@ def working(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _hold_inside(work):
-            _require_known(work, (_LOCK, _NEW, _OLD))
+            _require_known(work, (_LOCK, f"{_LOCK}.lease", _NEW, _OLD))
             if (work / _OLD).exists() and not os.path.lexists(folder):
                 (work / _OLD).rename(folder)
             _empty(work)
@@ -174,29 +177,51 @@ def _locked(file: Path, busy: str = "") -> int:
         # Neither truncated nor followed: the name may be a link that someone else made.
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_open(file, handle):
+            holder = _flocked(file, handle)
+            if holder is None and _is_open(file, handle):
                 return handle
-            os.close(handle)  # the process before deleted it
-            continue
-        except BlockingIOError:
-            os.close(handle)
-            if busy:
-                raise OtherRun(busy) from None
+            _close(handle)
+            if holder is None:
+                continue  # the process before deleted it
         except BaseException:
-            os.close(handle)
+            _close(handle)
             raise
+        if busy:
+            raise OtherRun(f"{busy} ({holder})" if holder else busy)
         if not waited and time.monotonic() - start > _MESSAGE_AFTER_S:
             waited = True
             _LOG.warning("%s: waiting for another process that is writing there", file.parent)
         time.sleep(_POLL_S)
 
 
+def _flocked(file: Path, handle: int) -> str | None:
+    """None where the lock is held now; else who holds it, as far as known."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return ""
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        lease = take(file, handle)
+        if isinstance(lease, Holder):
+            return str(lease)
+        _LEASES[handle] = lease
+    return None
+
+
+def _close(handle: int) -> None:
+    """Release a lock; an flock ends with its handle."""
+    if lease := _LEASES.pop(handle, None):
+        lease.release()
+    os.close(handle)
+
+
 def _release(file: Path, handle: int) -> None:
     try:
         _unlink(file, handle)
     finally:
-        os.close(handle)
+        _close(handle)
 
 
 def _unlink(file: Path, handle: int) -> None:
@@ -274,7 +299,7 @@ def _delete_abandoned(folder: Path) -> None:
         return
     handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its process is alive
-        shutil.rmtree(folder)
+        if _flocked(lock, handle) is None:  # else its process is alive
+            shutil.rmtree(folder)
     finally:
-        os.close(handle)
+        _close(handle)

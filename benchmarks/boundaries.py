@@ -7,6 +7,7 @@ without the fault must then end as it does on the fresh copy: nothing is lost.
 """
 
 import argparse
+import contextlib
 import errno
 import importlib
 import io
@@ -146,6 +147,14 @@ def _call(world: Path, arguments: Sequence[str], path: str, number: int, report:
     return code
 
 
+def preload(names: Sequence[str]) -> None:
+    """Import here what a command imported, so that the next processes need not."""
+    for name in names:
+        if not name.partition(".")[0].startswith(("_", "anymal_eval_")) and name not in sys.modules:
+            with contextlib.suppress(ImportError):  # a name that a package makes up
+                importlib.import_module(name)
+
+
 def restore(world: Path, saved: Path) -> None:
     """Make the world as it was when saved."""
     shutil.rmtree(world, ignore_errors=True)
@@ -209,10 +218,7 @@ def main() -> int:
             began = time.monotonic()
             arguments = COMMANDS[name].split()
             plain = call(world, arguments)
-            # Imported once here, and not in each process.
-            for module in plain.modules:
-                if module.startswith("anymal_eval.") or module in ("numpy", "scipy.special", "torch", "pandas"):
-                    importlib.import_module(module)
+            preload(plain.modules)
             tried = 0
             for path, number in cases(plain.seen, ERRORS, every=not options.turns):
                 restore(world, saved)

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "anymal_eval"
 LAYERS = [
     {"errors", "records", "version", "visible"},
     {"paths"},
+    {"leases"},
     {"locks"},
     {"catalog"},
     {"codec"},
