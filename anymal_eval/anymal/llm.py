@@ -116,7 +116,7 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     Raises:
         BadCheckpoint: the folder is not a whole causal LM in safetensors with a tokenizer.
     """
-    folder = locate(config.path)
+    folder = locate(config.path, convert=True)
     weights = fingerprint(folder)
     model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.backbone, **loading.arguments())
     try:

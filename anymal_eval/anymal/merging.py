@@ -27,7 +27,7 @@ def merge(folder: Path, out: Path) -> None:
     if not checkpoint.has_adapters(folder):
         raise WrongUse(f"{folder} has no adapters: there is nothing to merge")
     config, frozen = checkpoint.placed(folder), checkpoint.read(folder)[1]
-    source = locate(config.llm.path)
+    source = locate(config.llm.path, convert=True)
     if frozen.get("llm") not in (None, fingerprint(source)):
         raise BadCheckpoint(f"{source} is not the language model that {folder} was trained with")
     contents = checkpoint.Contents(

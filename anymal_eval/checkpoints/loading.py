@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from anymal_eval.checkpoints.device_map import DeviceMap, read_device_map
+from anymal_eval.checkpoints.files import reason
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.checkpoints.quantization import quantization_config
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions, Quantization
@@ -107,7 +108,7 @@ def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, loading: Back
             config = _part(architecture(path, given), cls)
             make = cls.from_config if hasattr(cls, "from_config") else cls._from_config
             return make(config, dtype=loading.dtype)
-    folder = locate_config(str(locate(path))).parent
+    folder = locate_config(str(locate(path, convert=True))).parent
     model, lacking = fill(cls, folder, dtype=loading.dtype, use_safetensors=True, **arguments)
     if lacking:
         raise BadCheckpoint(f"{folder} is no {cls.__name__}: it lacks {len(lacking)} tensors, first {lacking[0]}")
@@ -136,14 +137,6 @@ def fill(cls: Any, folder: Path, what: str = "", **arguments: Any) -> tuple[Any,
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BadCheckpoint(f"{folder} cannot be loaded as {what or cls.__name__}: {reason(error)}") from error
     return model, sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-
-
-def reason(error: BaseException) -> str:
-    """A library's error on one line."""
-    text = str(error).strip()
-    if "trust_remote_code" in text:
-        return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def plain_generation(model: Any) -> dict[str, object]:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anymal_eval.checkpoints.conversion import with_safetensors
+from anymal_eval.checkpoints.files import Pickled, skipped_in
 from anymal_eval.errors import BadCheckpoint
 
 CONFIG = "config.json"
-_OTHER_FORMATS = ("*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.gguf", "*.ot", "*.tflite")
-_PICKLED = ("*.bin", "*.pt", "*.pth")
 
 
-def locate(name: str, revision: str = "", *, pickled: bool = False) -> Path:
+def locate(name: str, revision: str = "", *, pickled: bool = False, convert: bool = False) -> Path:
     """The folder of a whole checkpoint; one of the hub is downloaded where the hub's cache lacks it.
 
     Args:
         name: a folder, or OWNER/NAME of a hub repository.
         revision: of the repository: a branch, tag or commit.
         pickled: whether weights that are not safetensors are wanted too.
+        convert: whether a checkpoint whose weights are pickles alone is converted to safetensors, in the cache.
 
     Raises:
         BadCheckpoint: there is no such folder, or the hub does not give the repository.
     """
-    skipped = [*_OTHER_FORMATS, *(() if pickled else _PICKLED)]
-    return _local(name) or _hub(name, revision, lambda hub, **it: hub.snapshot_download(**it, ignore_patterns=skipped))
+    wanted: Pickled = "always" if pickled else "alone" if convert else "never"
+    folder = _local(name) or _hub(name, revision, partial(_snapshot, pickled=wanted))
+    return with_safetensors(folder) if convert else folder
 
 
 def locate_config(name: str, revision: str = "") -> Path:
@@ -40,6 +45,18 @@ def locate_config(name: str, revision: str = "") -> Path:
     if not (folder / CONFIG).is_file():
         raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no transformers checkpoint")
     return folder / CONFIG
+
+
+def _snapshot(hub: Any, *, pickled: Pickled, **repository: Any) -> str:
+    """Download the files that are used; where the list of files cannot be had, what the hub's cache holds is taken."""
+    import httpx2
+
+    names: list[str] = []
+    if not repository["local_files_only"]:
+        with contextlib.suppress(hub.errors.HfHubHTTPError, hub.errors.OfflineModeIsEnabled, httpx2.TransportError):
+            names = hub.HfApi().list_repo_files(repository["repo_id"], revision=repository["revision"])
+    skipped = [glob.escape(name) for name in skipped_in(names, pickled=pickled)]
+    return str(hub.snapshot_download(**repository, ignore_patterns=skipped or None))
 
 
 def _local(name: str) -> Path | None:

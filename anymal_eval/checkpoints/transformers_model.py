@@ -10,7 +10,8 @@ from typing import Any
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints import weights
 from anymal_eval.checkpoints.device_map import placement
-from anymal_eval.checkpoints.loading import fill, freeze, library, loading_of, plain_generation, quiet, reason
+from anymal_eval.checkpoints.files import reason
+from anymal_eval.checkpoints.loading import fill, freeze, library, loading_of, plain_generation, quiet
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import resolve_token_ids
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions

@@ -7,6 +7,8 @@ import hashlib
 import json
 import mmap
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from anymal_eval import fingerprint as names
-from anymal_eval.checkpoints.loading import reason
+from anymal_eval.checkpoints.files import reason, weight_files
 from anymal_eval.errors import BadCheckpoint
+
+# What torch's reader of pickles raises on damaged ones, besides its own error.
+_DAMAGED = (
+    EOFError, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError,
+    OverflowError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 def fingerprint(folder: Path) -> str:
@@ -27,7 +35,7 @@ def fingerprint(folder: Path) -> str:
     Raises:
         BadCheckpoint: the folder holds no readable safetensors file.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         raise BadCheckpoint(f"{folder} holds no .safetensors file; other formats are not read, convert it first")
     try:
@@ -38,7 +46,7 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_tensors(file: Path) -> dict[str, Any]:
+def read_tensors(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The tensors of a safetensors file, or of one of torch that holds nothing else.
 
     Raises:
@@ -49,10 +57,16 @@ def read_tensors(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what matters is raised
+            return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=mapped))
     except SafetensorError as error:
         raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
-    except (pickle.UnpicklingError, EOFError, RuntimeError, TypeError, ValueError) as error:
+    except pickle.UnpicklingError:  # torch's own text recommends to run the code in it
+        raise BadCheckpoint(
+            f"{file} cannot be read as tensors alone: it is damaged, or holds more than tensors, which could run code"
+        ) from None
+    except _DAMAGED as error:
         raise BadCheckpoint(f"{file} cannot be read as tensors alone: {reason(error)}") from error
 
 
@@ -66,7 +80,7 @@ def read_folder(folder: Path, prefix: str = "") -> dict[str, Any]:
     Raises:
         BadCheckpoint: it holds no such file, or a damaged one.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         raise BadCheckpoint(f"{folder} holds no .safetensors file")
     found: dict[str, Any] = {}

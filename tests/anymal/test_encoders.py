@@ -205,7 +205,7 @@ def test_imu2clip_refuses_what_is_not_its_state_dict(tmp_path: Path) -> None:
 
 def test_weights_that_are_missing_or_pickled_are_refused(tmp_path: Path) -> None:
     made("clip", tmp_path / "clip")
-    (tmp_path / "clip" / "model.safetensors").rename(tmp_path / "clip" / "pytorch_model.bin")
+    (tmp_path / "clip" / "model.safetensors").rename(tmp_path / "clip" / "weights.onnx")
     with pytest.raises(BadCheckpoint, match=r"safetensors"):
         made("clip", tmp_path / "clip")
     options = decode(encoders.options_of("clip"), {"kind": "clip", "path": "no/where"}, "clip")

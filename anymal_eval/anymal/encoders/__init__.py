@@ -109,7 +109,7 @@ def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
     """A frozen encoder with its weights, or on the meta device."""
     encoder: Encoder = _module(options.kind).build(options, loading)
     if not hasattr(encoder, "weights"):
-        encoder.weights = fingerprint(locate(options.path)) if loading.weights else "shapes only"
+        encoder.weights = fingerprint(locate(options.path, convert=True)) if loading.weights else "shapes only"
     freeze(encoder)
     return encoder
 
@@ -134,7 +134,7 @@ def image_processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
     """
     if not loading.weights:
         return None
-    folder = locate(options.path)
+    folder = locate(options.path, convert=True)
     try:
         with quiet():
             return library().AutoImageProcessor.from_pretrained(folder, backend="pil")

@@ -125,6 +125,6 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)
     try:
-        return Clap(model, ClapFeatureExtractor.from_pretrained(locate(options.path)), options)
+        return Clap(model, ClapFeatureExtractor.from_pretrained(locate(options.path, convert=True)), options)
     except OSError as error:
         raise BadCheckpoint(f"{options.path} has no preprocessor_config.json: {error}") from error

@@ -184,7 +184,7 @@ def build(options: Options, loading: BackboneLoading) -> ViCLIP:
         sizes = Sizes(**{name: value for name, value in (options.architecture or {}).items() if name in known})
         with torch.device("meta"):
             return _chosen(Tower(sizes).to(loading.dtype), sizes, options)
-    folder = locate(options.path)
+    folder = locate(options.path, convert=True)
     tensors = read_folder(folder, PREFIX)
     tensors.pop("proj", None)  # into the space that ViCLIP shares with text
     sizes = sizes_of(tensors, folder)

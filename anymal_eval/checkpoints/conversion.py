@@ -1,0 +1,91 @@
+"""Weights that a checkpoint holds as pickles alone, converted to safetensors once, in the user's cache.
+
+Some released encoders (laion/clap-htsat-unfused, openai/clip-vit-large-patch14-336) have only ``pytorch_model.bin``.
+The file is read as tensors alone, so that nothing in it can run; a pickle that holds anything else is refused.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from anymal_eval import fingerprint, paths
+from anymal_eval.checkpoints.files import OTHERS, PICKLED, PICKLED_INDEX, pickled_files, weight_files
+from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.locks import replacing
+
+_LOG = logging.getLogger(__name__)
+SOURCE = "converted.json"  # our mark on a converted folder
+_SMALL_BYTES = 64 << 20  # other files than these are no configuration
+
+
+def with_safetensors(folder: Path) -> Path:
+    """A checkpoint whose weights are safetensors: the folder itself, or its converted copy in the cache.
+
+    A folder with neither safetensors nor ``pytorch_model.bin`` is returned as it is.
+
+    Raises:
+        BadCheckpoint: the pickle is damaged, or holds something besides tensors.
+        WrongUse: the cache cannot be written.
+    """
+    pickles = [] if weight_files(folder) else pickled_files(folder)
+    if not pickles:
+        return folder
+    digests = [f"{file.name} {fingerprint.remembered('files.jsonl').of(file, fingerprint.sha256)}" for file in pickles]
+    target = paths.cache() / "converted" / hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
+    if not (target / SOURCE).is_file():
+        try:
+            with replacing(target, _require_ours) as draft:
+                _convert(folder, pickles, draft)
+        except OSError as error:
+            raise WrongUse(f"{target}, where {folder} is converted to safetensors: {error.strerror}") from error
+        _LOG.warning("%s holds pickles alone: converted to safetensors once, in %s", folder, target)
+    return target
+
+
+def _require_ours(target: Path) -> None:
+    if target.exists() and not (target / SOURCE).is_file() and any(target.iterdir()):
+        raise WrongUse(f"{target} holds other files; move them away")
+
+
+def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
+    from safetensors.torch import save_file
+
+    places: dict[str, str] = {}
+    for file in pickles:
+        name = file.name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
+        tensors = _read(file)
+        save_file(tensors, draft / name, metadata={"format": "pt"})
+        places |= dict.fromkeys(tensors, name)
+    if len(set(places.values())) > 1:
+        index = json.dumps({"metadata": {}, "weight_map": places}, indent=2)
+        (draft / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+    for file in sorted(folder.iterdir()):
+        is_weight = any(file.match(pattern) for pattern in (*PICKLED, *OTHERS)) or file.name == PICKLED_INDEX
+        if file.is_file() and not is_weight and file.stat().st_size <= _SMALL_BYTES:
+            shutil.copyfile(file, draft / file.name)
+    (draft / SOURCE).write_text(json.dumps({"from": sorted(set(places.values()))}) + "\n", encoding="utf-8")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The tensors of a pickle, each with memory of its own, as safetensors wants it."""
+    import torch
+
+    from anymal_eval.checkpoints.weights import read_tensors
+
+    # Files of torch before 1.6 are no zip archives and cannot be mapped.
+    found = read_tensors(file, mapped=zipfile.is_zipfile(file))
+    found = dict(found.get("state_dict", found))
+    seen: set[int] = set()
+    tensors = {}
+    for name, value in found.items():
+        if not isinstance(value, torch.Tensor):
+            raise BadCheckpoint(f"{file} cannot be converted: {name!r:.80} is no tensor")
+        storage = value.untyped_storage().data_ptr()
+        tensors[str(name)] = value.clone().contiguous() if storage in seen else value.contiguous()
+        seen.add(storage)
+    return tensors

@@ -1,0 +1,88 @@
+"""Which files of a checkpoint are read: a folder or a repository often holds its weights several times."""
+
+import json
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from anymal_eval.errors import BadCheckpoint
+
+Pickled = Literal["never", "alone", "always"]
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Weights of other libraries and other programs beside transformers': OpenCLIP's, Mistral's and Meta's own.
+OTHERS = (
+    "*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.gguf", "*.ot", "*.tflite", "open_clip*", "consolidated*",
+    "training_args.bin", "optimizer*", "*.zip", "*.tar*",
+)  # fmt: skip
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers reads of a folder, sorted; all of them where none has its usual name.
+
+    Raises:
+        BadCheckpoint: the index names a file that is not in the folder.
+    """
+    index = folder / INDEX
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if index.is_file():
+        return [_listed(folder, index, name) for name in _names(index)]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def pickled_files(folder: Path) -> list[Path]:
+    """The files of ``pytorch_model.bin``, sorted; none where the folder has no such file.
+
+    Raises:
+        BadCheckpoint: the index names a file that is not in the folder.
+    """
+    index = folder / PICKLED_INDEX
+    if index.is_file():
+        return [_listed(folder, index, name) for name in _names(index)]
+    single = folder / "pytorch_model.bin"
+    return [single] if single.is_file() else []
+
+
+def skipped_in(names: Collection[str], *, pickled: Pickled) -> list[str]:
+    """The files of a hub repository that are not downloaded.
+
+    Args:
+        names: all its files.
+        pickled: whether pickles are wanted: never, where there are no safetensors, or always.
+    """
+    kept = [name for name in names if not _is_any(name.rpartition("/")[2], OTHERS)]
+    weights = {name for name in kept if name.endswith(".safetensors") or _is_any(name, PICKLED)}
+    wanted = {name for name in weights if "/" not in name and not _is_any(name, PICKLED)}
+    if pickled == "always" or (pickled == "alone" and not wanted):
+        wanted |= {name for name in weights if "/" not in name}
+    return sorted(set(names) - (set(kept) - weights) - wanted)
+
+
+def _is_any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _names(index: Path) -> list[str]:
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return sorted({str(name) for name in places.values()})
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise BadCheckpoint(f"{index} is no index of weights") from None
+
+
+def _listed(folder: Path, index: Path, name: str) -> Path:
+    file = folder / name
+    if Path(name).name != name or not file.is_file():
+        raise BadCheckpoint(f"{index} names {name!r:.80}, which is not in the folder")
+    return file
+
+
+def reason(error: BaseException) -> str:
+    """The error of a library that reads such files, on one line."""
+    text = str(error).strip()
+    if "trust_remote_code" in text:
+        return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
+    return text.splitlines()[0] if text else type(error).__name__
