@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from anymal_eval.engine import EngineSettings
@@ -63,13 +64,23 @@ class ModelWorker:
 
     def answer(
         self, requests: Sequence[Request], settings: EngineSettings
-    ) -> tuple[str, list[Response], dict[str, float]]:
-        """The model's fingerprint, the responses, and the seconds by activity."""
+    ) -> Iterator[tuple[str, list[Response], dict[str, float]]]:
+        """Answer a unit.
+
+        Yields:
+            The model's fingerprint, the responses of a batch as soon as it is answered, and at the end of the unit its
+            seconds by activity.
+        """
         model = _SingleThreadModel(self._thread.submit(self._load).result(), self._thread)
-        responses: list[Response] = []
+        batches: SimpleQueue[Sequence[Response] | None] = SimpleQueue()
         clock = Clock()
-        run_requests(requests, model, responses.extend, settings, clock)
-        return model.fingerprint, responses, {**clock.seconds, "answering": model.undivided}
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="unit") as pool:
+            running = pool.submit(run_requests, requests, model, batches.put, settings, clock)
+            running.add_done_callback(lambda _: batches.put(None))
+            while (responses := batches.get()) is not None:
+                yield model.fingerprint, list(responses), {}
+            running.result()
+        yield model.fingerprint, [], {**clock.seconds, "answering": model.undivided}
 
     def refuse(self, request: Request) -> None:
         """Let the model refuse a request, where its wrapper can."""

@@ -6,7 +6,7 @@ leaves no partial entry, and the next actor skips the entries that exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +32,12 @@ class FillWorker:
         if self._filler is None:
             self._filler = Filler(self._options)
 
-    def fill(self, media: Sequence[MediaRequest], threads: int) -> Filled:
-        """Encode the media that the cache lacks."""
+    def fill(self, media: Sequence[MediaRequest], threads: int) -> Iterator[Filled]:
+        """Encode the media that the cache lacks; yield the counts."""
         self.load()
         if self._filler is None:
             raise RuntimeError("the encoders are not loaded")
-        return self._filler.fill(media, threads, lambda _: None)
+        yield self._filler.fill(media, threads, lambda _: None)
 
 
 class Fillers:
@@ -66,6 +66,7 @@ class Fillers:
         for unit, filled in self._pool.run(units, lambda actor, own: actor.fill.remote(own, threads)):
             whole.add(_given_up(unit) if filled is None else filled)
             advance(len(unit.content))
+            unit.content = []
         return whole
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """A pool of Ray actors of one class, which take units of work as they become free.
 
-When an actor dies, another replaces it and gets the units in flight again: none of their results was used.
+An actor sends what is done of a unit in parts. When it dies, another replaces it and gets the rest of the units in
+flight: what was received is kept.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from anymal_eval.engine.ray_processes import Guard, descendants
 from anymal_eval.errors import AnyMALEvalError, NeedsExtra, WrongUse
 
 IN_FLIGHT = 2  # units per actor, so that none waits for the driver
 UNITS_PER_ACTOR = 8  # at least, so that all actors end at about the same time
-MAX_DEATHS = 3  # actors that may die during a unit before it fails
+MAX_DEATHS = 3  # actors in a row that may die during a unit before it fails
 CONNECT_S = 10.0
 STORE_BYTES = 256 << 20  # the messages are small; by default Ray takes a third of the memory
 
@@ -37,7 +39,7 @@ class Cluster:
 
 @dataclass(kw_only=True)
 class Unit(Generic[T]):
-    """One unit of work, and how many actors died during it."""
+    """One unit of work, and how many actors died during it without sending a part."""
 
     content: list[T]
     deaths: int = 0
@@ -59,7 +61,9 @@ class Pool:
             NeedsExtra: Ray is not installed.
             WrongUse: no cluster at this address.
         """
+        before = descendants()
         self._ray = _start(cluster)
+        self._guard = None if cluster.address is not None else Guard(before)
         options = {"num_cpus": 1, "num_gpus": cluster.gpus_per_worker, "max_concurrency": at_once}
         self._actor = self._ray.remote(**options)(actor)
         self._recipe = recipe
@@ -79,31 +83,43 @@ class Pool:
     def run(self, units: Iterable[Unit[T]], call: Callable[[Any, list[T]], Any]) -> Iterator[tuple[Unit[T], Any]]:
         """Distribute the units, in order.
 
+        The caller removes from ``unit.content`` what a part has done: after the death of an actor the unit is given to
+        another as it is then, and dropped where it is empty.
+
         Args:
             units: the units of work.
-            call: starts a unit on an actor and returns the reference of its result.
+            call: starts a unit on an actor, by a method that is a generator.
 
         Yields:
-            Each finished unit with its result, in order of completion; None where too many actors died during it.
+            A unit and a part of its result, as parts arrive; None where too many actors died during the unit.
         """
         todo = deque(units)
         pending: dict[Any, tuple[Any, Unit[T]]] = {}
         while todo or pending:
             self._assign(todo, pending, call)
-            for done in self._ray.wait(list(pending), num_returns=1)[0]:
-                actor, unit = pending.pop(done)
-                alive, result = self.result(done, actor, unit)
-                if alive or unit.deaths >= MAX_DEATHS:
+            for stream in self._ray.wait(list(pending), num_returns=1)[0]:
+                actor, unit = pending[stream]
+                part = next(stream, None)
+                if part is None:
+                    del pending[stream]
+                    continue
+                alive, result = self.result(part, actor, unit)
+                if not alive:
+                    del pending[stream]
+                    if unit.content and unit.deaths < MAX_DEATHS:
+                        todo.append(unit)
+                        continue
+                if alive or unit.content:
                     yield unit, result
-                else:
-                    todo.append(unit)
 
     def result(self, done: Any, actor: Any, unit: Unit[T]) -> tuple[bool, Any]:
-        """Whether the actor survived the unit, and the result; a dead actor is replaced."""
+        """Whether the actor was alive, and the part of a result; a dead actor is replaced."""
         from ray.exceptions import RayActorError
 
         try:
-            return True, self.get(done)
+            result = self.get(done)
+            unit.deaths = 0
+            return True, result
         except RayActorError:
             unit.deaths += 1
             self.actors = [self._actor.remote(self._recipe) if one is actor else one for one in self.actors]
@@ -114,6 +130,8 @@ class Pool:
         for actor in self.actors:
             self._ray.kill(actor)
         self._ray.shutdown()
+        if self._guard is not None:
+            self._guard.close()
 
     def _assign(
         self, todo: deque[Unit[T]], pending: dict[Any, tuple[Any, Unit[T]]], call: Callable[[Any, list[T]], Any]

@@ -1,7 +1,8 @@
 """The engine with Ray: workers on one or many machines each load the model; the driver sends requests and writes.
 
 A worker loads the model from its command-line form; no weights are sent. Workers get units of requests as they become
-free; requests with the same media are in one unit. When a worker dies, another replaces it and gets its units again.
+free, and send back each batch as soon as it is answered; requests with the same media are in one unit. When a worker
+dies, another replaces it and gets what is left of its units: at most one batch is computed again.
 """
 
 from __future__ import annotations
@@ -72,14 +73,18 @@ class Workers:
         units = _units(ordered(requests), len(self._pool.actors), settings)
         count = ErrorCount(settings)
         apart = replace(settings, max_errors=None, give_up_after=None)
-        for unit, result in self._pool.run(units, lambda actor, own: actor.answer.remote(own, apart)):
-            if result is None:
+        for unit, part in self._pool.run(units, lambda actor, own: actor.answer.remote(own, apart)):
+            if part is None:
                 responses = _given_up(unit)
             else:
-                fingerprint, responses, seconds = result
+                fingerprint, responses, seconds = part
                 if fingerprint != self.fingerprint:
                     raise OtherRun(f"the workers have different models: {self.fingerprint} and {fingerprint}")
                 clock.merge(seconds)
+            if not responses:
+                continue
+            answered = {response.id for response in responses}
+            unit.content = [request for request in unit.content if request.id not in answered]
             with clock.measure("writing"):
                 sink(responses)
             count.add(responses)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def answered(out: Path) -> list[str]:
 
 
 def wait_for(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 120
     while len(answered(out)) < count and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)
     assert process.poll() is None
@@ -120,6 +121,62 @@ def test_killed_worker_and_killed_driver_and_another_number(tmp_path: Path, data
     assert [one["answered"] for one in sessions] == [len(halfway), COUNT - len(halfway)]
 
 
+RECORDING = """
+import os
+from anymal_eval.models import constant
+
+class Recording(constant._Constant):
+    Options, accepts, opens_media, wording = constant.Options, constant.ALL_MEDIA, False, constant.PLAIN_WORDING
+
+    def answer(self, batch):
+        with open(os.environ["ASKED"], "a") as asked:
+            asked.write(" ".join(item.request.id for item in batch) + "\\n")
+        return super().answer(batch)
+"""
+
+
+def session(leader: int) -> list[str]:
+    """The living processes of a session, by name."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text()
+        except OSError:
+            continue
+        name, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
+        if int(fields[3]) == leader and fields[0] not in "ZX":
+            found.append(name)
+    return found
+
+
+def test_a_kill_costs_one_batch_and_a_killed_driver_leaves_no_process(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "recording").mkdir()
+    (tmp_path / "recording" / "model.py").write_text(RECORDING)
+    out, asked, size = tmp_path / "out", tmp_path / "asked", 4
+    given = arguments(data, out, "--engine", "ray", "--workers", 1, seconds=0.2)
+    given[given.index("constant")] = "recording.model:Recording"
+    given[given.index("--batch-size") + 1] = str(size)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anymal_eval", *given],
+        cwd=tmp_path, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "ASKED": str(asked)},
+    )  # fmt: skip
+    wait_for(process, out, 3 * size)
+    before = len(answered(out))
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    wait_for(process, out, before + 15 * size)
+    again = Counter(asked.read_text().split())
+    assert sum(again.values()) - len(again) <= size
+    assert max(Counter(answered(out)).values()) == 1
+    assert {"raylet", "ray::DashboardA"} <= set(session(process.pid))
+    process.kill()
+    process.wait()
+    limit = time.monotonic() + 30  # without the guard two agents stay for a minute
+    while session(process.pid) and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert session(process.pid) == []
+
+
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NeedsExtra, match=r"--engine ray needs Ray: pip install 'anymal_eval\[ray\]'"):
@@ -169,7 +226,7 @@ def test_a_unit_that_kills_its_workers_becomes_failures() -> None:
     assert pool.result("b", first, unit) == (False, None)  # its second unit: replaced only once
     assert cluster.started == 1
     assert pool.actors[1] is other
-    [(given_up, result)] = pool.run([unit], lambda actor, content: object())
+    [(given_up, result)] = pool.run([unit], lambda actor, content: iter([object()]))
     assert result is None
     assert given_up.deaths == 3
     assert [item.failure and item.failure.kind for item in _given_up(given_up)] == ["worker"] * 3
