@@ -8,9 +8,11 @@ or class with ``Options``, ``accepts(options)`` and ``load(options)``; or to a c
 import dataclasses
 import difflib
 import importlib
+import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from anymal_eval import catalog
@@ -153,6 +155,9 @@ def wrapper(what: str, found: Any) -> Wrapper:
 
 def _imported(typed: str) -> Any:
     name, _, wanted = typed.partition(":")
+    here = str(Path().absolute())
+    if here not in sys.path:
+        sys.path.append(here)  # after all that is installed, which a file there must not replace
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
