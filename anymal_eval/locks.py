@@ -97,6 +97,11 @@ def replace_file(file: Path, content: bytes) -> None:
         _close(handle)
 
 
+def is_working(folder: Path) -> bool:
+    """Whether a process writes an output folder, or was killed while it did."""
+    return os.path.lexists(folder.with_name(f".{folder.name}.anymal-eval"))
+
+
 @contextlib.contextmanager
 def working(folder: Path) -> Iterator[Path]:
     """Hold the lock of an output folder, and an empty hidden folder beside it for what is not complete.

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.cli.main import main as anymal
-from benchmarks.crashes_cases import CASES, Case, Tree, tree, write_inputs
+from benchmarks.crashes_cases import CASES, Case, Tree, timeless, tree, write_inputs
 from benchmarks.measuring import write_section
 
 EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
@@ -217,7 +217,7 @@ class Campaign:
             ended = Running(case.command, root).wait()
             if ended.code:
                 raise SystemExit(f"{case.name} ends with {ended.code}: {ended.stderr}")
-            found.append((tree(root), ended, _blocks(root) - _blocks(base)))
+            found.append((timeless(tree(root)), ended, _blocks(root) - _blocks(base)))
             shutil.rmtree(root)
         if found[0][0] != found[1][0]:
             names = [name for name, content in found[0][0].items() if found[1][0].get(name) != content]
@@ -288,7 +288,8 @@ class Campaign:
         if all(each.code != 0 for each in ended) or len(refused) + sum(not each.code for each in ended) < len(ended):
             self._fault(case, "lost", f"{what}; then exit {[each.code for each in ended]}: {ended[0].stderr[-2000:]}")
             return
-        different = [name for name, content in known.after.items() if after.get(name) != content]
+        found = timeless(after)
+        different = [name for name, content in known.after.items() if found.get(name) != content]
         over = sorted(after.keys() - known.after.keys())
         lost = case.kept(root, known.before, killed, after)
         for fault, names in (("lost", [lost] if lost else []), ("different", different), ("left over", over)):

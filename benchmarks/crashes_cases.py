@@ -31,21 +31,31 @@ TIMES = (
     (re.compile(r"\.jsonl$"), re.compile(rb'"seconds": [0-9.]+')),
     (re.compile(r"junit\.xml$"), re.compile(rb'timestamp="[^"]*"')),
     (re.compile(r"^export/"), re.compile(rb'"?(retrieved_timestamp|evaluation_timestamp)"?: "?[0-9.TZ:+-]+"?')),
-    (re.compile(r"^cache/digests/|^features/digests\.jsonl$"), re.compile(rb".*", re.DOTALL)),
 )
+REMEMBERED = re.compile(r"^cache/digests(/.*)?|^features/digests\.jsonl$")  # of files that are old enough, to save time
 Tree = Mapping[str, bytes]
 Kept = Callable[[Path, Tree, Tree, Tree], "str | None"]
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every path below a folder; a file with its content, without what it holds of the time."""
+    """Every path below a folder, a file with its content; the folder's own name is left out."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
+        if REMEMBERED.fullmatch(name):
+            continue
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b"folder"
-        for names, times in TIMES:
-            content = times.sub(b"", content) if names.search(name) else content
+        content = content.replace(str(root).encode(), b"ROOT")
         found[name] = content
+    return found
+
+
+def timeless(files: Tree) -> dict[str, bytes]:
+    """The files without the times that they hold."""
+    found = dict(files)
+    for name in found:
+        for names, times in TIMES:
+            found[name] = times.sub(b"", found[name]) if names.search(name) else found[name]
     return found
 
 

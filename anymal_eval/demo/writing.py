@@ -1,5 +1,6 @@
 """Write one task's official layout into a folder: whole or not at all, once, safely from several processes."""
 
+import contextlib
 import json
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,7 @@ from anymal_eval.demo.chance import WorldHalf
 from anymal_eval.demo.files import write_json
 from anymal_eval.demo.plan import Plan
 from anymal_eval.errors import MissingData, WrongUse
-from anymal_eval.locks import delete, working
+from anymal_eval.locks import delete, is_working, working
 
 WORLD = 1  # raised whenever the same arguments give other files
 NOTE = "DEMO.txt"
@@ -50,6 +51,9 @@ def write_task(task: str, root: Path, *, examples: int = 200, seed: int = 0, spl
     plan = Plan(task=task, examples=examples, seed=seed, split=split)
     target = root / task
     if target.exists():
+        if is_working(target):
+            with contextlib.suppress(OSError), working(target):  # deletes what a killed process left; may be read-only
+                pass
         return _checked(target, plan)
     with working(target) as work:
         if not target.exists():  # else another process was first; its files are the same

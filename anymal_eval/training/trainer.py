@@ -147,6 +147,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             states.write_trained(draft / states.TRAINED, self._module)
             states.write_object(draft / "optimizer.pt", self.optimizer.state_dict())
             states.write_object(draft / "scheduler.pt", self.lr_scheduler.state_dict())
+            # transformers counts from where it resumed; the state is the same bytes with and without an interruption.
+            self.state.epoch = self.state.global_step / self.args.max_steps
             self.state.save_to_json(str(draft / "trainer_state.json"))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

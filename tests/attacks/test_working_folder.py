@@ -11,28 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 RUN = ("run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", "4", "--out", "out")
-MODEL = """
-import click
-
-from anymal_eval.models import PlainText
-
-import sibling
-
-
-class Strongest:
-    accepts = frozenset({"image"})
-    wording = {}
-    fingerprint = sibling.FINGERPRINT
-
-    def prepare(self, request):
-        return PlainText(request)
-
-    def answer(self, batch):
-        raise NotImplementedError
-
-    def close(self):
-        pass
-"""
+EXAMPLE = ROOT / "docs" / "examples" / "adding_a_model" / "strongest.py"
 
 
 def python(*arguments: str, cwd: Path, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -63,7 +42,7 @@ def test_no_module_of_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "empty.py").touch()
     # What Python imports of its own before it runs any module is its user's to guard, with -P.
     own = python("-c", "import runpy, sys; runpy.run_module('empty'); print(*sys.modules)", cwd=tmp_path).stdout.split()
-    planted = sorted(names - set(own) - {"anymal_eval", "_anymal_eval_tasks"}) + ["torch", "wandb", "bitsandbytes"]
+    planted = [*sorted(names - set(own) - {"anymal_eval", "_anymal_eval_tasks"}), "torch", "wandb", "bitsandbytes"]
     assert len(planted) > 100
     work = tmp_path / "work"
     work.mkdir()
@@ -93,10 +72,10 @@ def test_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("program", [("-m", "anymal_eval"), ("-c", "from anymal_eval.cli.main import main; main()")])
 def test_a_model_of_the_user_in_the_working_folder(program: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "model.py").write_text(MODEL)
-    (tmp_path / "sibling.py").write_text("FINGERPRINT = 'strongest-1'\n")
+    (tmp_path / "own" / "model.py").write_text(f"import sibling\n{EXAMPLE.read_text()}")
+    (tmp_path / "sibling.py").touch()
     (tmp_path / "click.py").write_text("raise SystemExit(3)\n")
-    arguments = (*RUN[:3], "--model", "own.model:Strongest", *RUN[3:], "--dry-run")
+    arguments = (*RUN[:3], "--model", "own.model:Strongest", *RUN[3:])
     before = ("-P",) if program[0] == "-c" else ()  # as the installed command, whose folder is not the working folder
     done = python(*before, *program, *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
