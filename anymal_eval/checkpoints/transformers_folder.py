@@ -51,10 +51,13 @@ class CheckpointOptions(LoadingOptions):
     Attributes:
         revision: of a hub repository: a branch, tag or commit.
         allow_new_weights: load a checkpoint that lacks weights, which are then random.
+        context: the most tokens of a prompt and its answer (of an encoder-decoder, of the prompt); 0 takes what the
+            checkpoint states.
         allow_pickle: read weights that are not safetensors; pickled files can run code.
     """
 
     revision: str = ""
+    context: int = 0
     allow_new_weights: bool = False
     allow_pickle: bool = False
 

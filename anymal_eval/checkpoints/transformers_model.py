@@ -38,6 +38,7 @@ class LoadedModel:
     fingerprint: str
     provenance: Mapping[str, object]
     remark: str
+    context: int = 0  # the user's limit of a prompt and its answer
 
 
 def load_model(
@@ -89,6 +90,7 @@ def load_model(
             **content,
         },
         remark=", ".join(remarks),
+        context=options.context,
     )
 
 

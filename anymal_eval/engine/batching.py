@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from anymal_eval.generation import MemoryForecast, RowShape
 from anymal_eval.models import Prepared
 
 DEFAULT_TOKENS = 16_384  # per batch, where the model names no token budget
@@ -14,11 +15,19 @@ class BatchLimits:
     """The number of rows that a batch may have, by length.
 
     It is the fixed size, or else follows from a token budget. When a batch does not fit, half its size becomes the
-    limit of its bucket (lengths up to the same power of two) and of all longer ones.
+    limit of its bucket (lengths up to the same power of two) and of all longer ones. A forecast of memory limits every
+    batch, a fixed size too.
     """
 
-    def __init__(self, size: int | None, tokens: int = DEFAULT_TOKENS, most: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        size: int | None,
+        tokens: int = DEFAULT_TOKENS,
+        most: int = MAX_ROWS,
+        forecast: MemoryForecast | None = None,
+    ) -> None:
         """``size``: rows per batch, or None for a budget of ``tokens`` and at most ``most`` rows."""
+        self._forecast = forecast
         self._size, self._tokens, self.most = size, tokens, size or most
         self._learned: dict[int, int] = {}
         self._good: dict[int, int] = {}
@@ -28,6 +37,11 @@ class BatchLimits:
         start = self._size if self._size is not None else min(self.most, self._tokens // max(longest, 1))
         own = _bucket(longest)
         return max(1, min([start, *(rows for bucket, rows in self._learned.items() if bucket <= own)]))
+
+    def fits(self, batch: Sequence[Prepared]) -> bool:
+        """Whether the forecast of a batch, padded to its longest row, stays below the budget."""
+        shape = shape_of(batch)
+        return self._forecast is None or shape is None or len(batch) <= self._forecast.rows(shape)
 
     def too_large(self, batch: Sequence[Prepared]) -> None:
         """Record that a batch did not fit."""
@@ -92,6 +106,19 @@ def tokens(item: Prepared) -> int:
     decoding = item.request.decoding
     new_tokens = 0 if item.request.candidates else decoding.max_new_tokens
     return (item.prefix_tokens + item.suffix_tokens + new_tokens) * decoding.beams
+
+
+def shape_of(batch: Sequence[Prepared]) -> RowShape | None:
+    """The longest row that the requests would make together; None without a request."""
+    if not batch:
+        return None
+    generated = [item.request.decoding for item in batch if not item.request.candidates]
+    return RowShape(
+        prompt=max(item.prefix_tokens + item.suffix_tokens for item in batch),
+        new=max((decoding.max_new_tokens for decoding in generated), default=0),
+        beams=max((decoding.beams for decoding in generated), default=1),
+        options=max(len(item.request.candidates) for item in batch),
+    )
 
 
 def _group_key(item: Prepared) -> str | None:

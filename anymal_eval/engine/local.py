@@ -46,7 +46,10 @@ def run_requests(
     if settings.batch_size is None:
         settings = replace(settings, batch_size=getattr(model, "batch_hint", None))
     limits = BatchLimits(
-        settings.batch_size, getattr(model, "token_budget", DEFAULT_TOKENS), getattr(model, "batch_hint", MAX_ROWS)
+        settings.batch_size,
+        getattr(model, "token_budget", DEFAULT_TOKENS),
+        getattr(model, "batch_hint", MAX_ROWS),
+        getattr(model, "memory_forecast", None),
     )
     timings: Mapping[str, float] = getattr(model, "timings", {})
     count = ErrorCount(settings)
@@ -66,6 +69,8 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
     """
     if not batch:
         return []
+    if len(batch) > 1 and not limits.fits(batch):
+        return _halves(model, batch, limits)
     # The halves run outside ``except``: the error's traceback would keep the whole batch in memory.
     failure: Failure
     try:
@@ -82,6 +87,10 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
         limits.too_large(batch)
     if len(batch) == 1:
         return [Response(id=batch[0].request.id, failure=failure)]
+    return _halves(model, batch, limits)
+
+
+def _halves(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list[Response]:
     half = len(batch) // 2
     return [*answer(model, batch[:half], limits), *answer(model, batch[half:], limits)]
 

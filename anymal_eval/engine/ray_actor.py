@@ -13,6 +13,7 @@ from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
+from anymal_eval.generation import MemoryForecast
 from anymal_eval.models import Expecting, Model, Prepared, choose_model
 from anymal_eval.protocols import Wording
 from anymal_eval.records import MediaKind, Request, Response
@@ -104,6 +105,7 @@ class _SingleThreadModel:
         self.undivided = 0.0  # seconds of answering that the model does not divide; without the wait for the other unit
         self.token_budget: int = getattr(model, "token_budget", DEFAULT_TOKENS)
         self.batch_hint: int = getattr(model, "batch_hint", MAX_ROWS)
+        self.memory_forecast: MemoryForecast | None = getattr(model, "memory_forecast", None)
 
     def prepare(self, request: Request) -> Prepared:
         return self._model.prepare(request)

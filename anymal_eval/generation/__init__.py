@@ -7,6 +7,7 @@ from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded,
 from anymal_eval.generation.bounded_cache import BoundedCache
 from anymal_eval.generation.devices import memory_guard, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
+from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forgetful_layers, forward_parameters, prefill
 from anymal_eval.generation.text_generator import Completion, TextGenerator
@@ -18,10 +19,12 @@ __all__ = [
     "BoundedCache",
     "Completion",
     "LiteralText",
+    "MemoryForecast",
     "OptionRanker",
     "OptionTokenIds",
     "PrefixKV",
     "PromptTokenizer",
+    "RowShape",
     "TextGenerator",
     "concatenated",
     "forgetful_layers",

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval.generation.batches import position_ids
 from anymal_eval.generation.logits import check_finite, float32_head
+from anymal_eval.generation.memory_forecast import OPTION_ROWS, MemoryForecast
 from anymal_eval.generation.prefix_kv import BatchedPrefix, forward_parameters, last_logits_only, select_rows
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-OPTION_ROWS = 64  # options scored at once
 Options = Sequence[Sequence[int]]
 
 
@@ -29,6 +29,7 @@ class OptionRanker:
     Attributes:
         one_at_a_time: whether the class computes positions or masks from the whole prompt, so that its cache cannot be
             continued: rows are then ranked singly, and every option as a whole prompt.
+        forecast: how many options are scored at once; None for ``OPTION_ROWS``.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
     """
 
@@ -36,6 +37,7 @@ class OptionRanker:
         """``timings`` is given where others count in it too."""
         self.model = model
         self.pad_id = pad_id
+        self.forecast: MemoryForecast | None = None
         self.timings = timings if timings is not None else dict.fromkeys(("prefilling", "decoding"), 0.0)
         takes_cross_attention = "cross_attention_mask" in forward_parameters(model)
         self.one_at_a_time = hasattr(getattr(model, "model", model), "get_rope_index") or takes_cross_attention
@@ -115,8 +117,9 @@ class OptionRanker:
         longer = [
             (row, place) for row, own in enumerate(options) for place, option in enumerate(own) if len(option) > 1
         ]
-        for start in range(0, len(longer), OPTION_ROWS):
-            chunk = longer[start : start + OPTION_ROWS]
+        at_once = self._option_rows(mask)
+        for start in range(0, len(longer), at_once):
+            chunk = longer[start : start + at_once]
             rows = [row for row, _ in chunk]
             sums = self._continued(out.past_key_values, mask, rows, [options[row][place] for row, place in chunk])
             for (row, place), value in zip(chunk, sums, strict=True):
@@ -148,8 +151,9 @@ class OptionRanker:
         mask = inputs["attention_mask"]
         totals: list[list[float]] = [[] for _ in options]
         pairs = [(row, option) for row, own in enumerate(options) for option in own]
-        for start in range(0, len(pairs), OPTION_ROWS):
-            chunk = pairs[start : start + OPTION_ROWS]
+        at_once = self._option_rows(mask)
+        for start in range(0, len(pairs), at_once):
+            chunk = pairs[start : start + at_once]
             rows = [row for row, _ in chunk]
             given, targets, used = self._padded([[start_id, *option] for _, option in chunk], mask.device)
             with float32_head(self.model):
@@ -162,6 +166,9 @@ class OptionRanker:
             for row, value in zip(rows, _sums(out.logits, targets, used), strict=True):
                 totals[row].append(value)
         return [tuple(row) for row in totals]
+
+    def _option_rows(self, mask: Tensor) -> int:
+        return OPTION_ROWS if self.forecast is None else self.forecast.option_rows(mask.shape[1])
 
     def _padded(self, sequences: Options, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """(r, m) all ids but each row's last, the ids that follow them, and which of these are real."""

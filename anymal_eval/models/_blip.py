@@ -42,10 +42,10 @@ from anymal_eval.models._prepared import (
     answer_in_groups,
     media_key,
     nbytes,
-    require_context,
     require_vocabulary,
     respond,
 )
+from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -96,9 +96,8 @@ class BlipModel(ABC):
         self._reader = reader
         self._preprocessed: BoundedCache[Tensor] = BoundedCache(PREPROCESSED_BYTES, lambda pixels: pixels.nbytes)
         self.features: BoundedCache[Tensor] = BoundedCache(FEATURE_BYTES, lambda features: features.nbytes)
-        text = loaded.model.config.text_config
-        # An encoder-decoder's positions are relative: it has no longest prompt.
-        self._context = None if self.generator.encoder_decoder else getattr(text, "max_position_embeddings", None)
+        self._prompt_limits = PromptLimits(self.generator.model, loaded.processor.tokenizer, loaded.context)
+        self.memory_forecast = self.ranker.forecast = self._prompt_limits.forecast
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -123,7 +122,7 @@ class BlipModel(ABC):
         require_vocabulary((*ids, *chain.from_iterable(option_ids)), self._rows)
         images = tuple(pair for media in request.media for pair in self._images(media, request.frames))
         image_tokens = self.network.config.num_query_tokens * len(images)
-        require_context(request, image_tokens + len(ids), option_ids, self._context)
+        self._prompt_limits.require(request, image_tokens + len(ids), option_ids)
         keys = "|".join(key for key, _ in images) or None
         qformer_ids = self.qformer_ids(text)
         return PreparedBlip(

@@ -37,11 +37,11 @@ from anymal_eval.models._prepared import (
     answer_in_groups,
     media_key,
     nbytes,
-    require_context,
     require_vocabulary,
     respond,
 )
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
+from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
@@ -91,7 +91,8 @@ class ChatModel:
         self._literal = _literal_text(loaded.processor)
         self._rows = len(loaded.model.get_input_embeddings().weight)
         self._places = media_token_ids(loaded.model.config)
-        self._context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        self._prompt_limits = PromptLimits(loaded.model, loaded.processor.tokenizer, loaded.context)
+        self.memory_forecast = self.ranker.forecast = self._prompt_limits.forecast
 
     def prepare(self, request: Request) -> PreparedChat:
         """Decode, render the chat template, preprocess and tokenise."""
@@ -108,7 +109,7 @@ class ChatModel:
         if changed:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
-        require_context(request, length, option_ids, self._context)
+        self._prompt_limits.require(request, length, option_ids)
         ids = inputs["input_ids"][0].tolist()
         require_vocabulary((*ids, *chain.from_iterable(option_ids)), self._rows, self._places)
         shared = self.prefix_sharing.prefix_length(request, ids) if self.prefix_sharing is not None else 0

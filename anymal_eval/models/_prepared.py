@@ -133,7 +133,8 @@ def require_context(request: Request, length: int, option_token_ids: OptionToken
     new = max(map(len, option_token_ids), default=request.decoding.max_new_tokens)
     if context is not None and length + new > context:
         raise ContextTooLong(
-            f"a prompt of {length} tokens and {new} new ones make {length + new}, the model's context is {context}"
+            f"the prompt is too long: its {length} tokens and {new} new ones make {length + new}, "
+            f"the model's context is {context}"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from anymal_eval.anymal import drafts, tiny
+from anymal_eval.anymal import tiny
 from anymal_eval.anymal.features import FeatureCache
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import WrongUse
@@ -151,7 +151,7 @@ def test_any_failure_to_write_costs_the_entry(
     def failing(*_: Any) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(drafts.os, "replace", failing)
+    monkeypatch.setattr(os, "replace", failing)
     with caplog.at_level(logging.WARNING):
         for key in KEYS[1:]:
             cache.put(key, features(key))
@@ -177,7 +177,7 @@ def test_a_draft_at_work_survives_any_clock(tmp_path: Path, hours: float) -> Non
 
 
 def test_a_draft_that_another_machine_deleted_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, lost = os.replace, []
+    real, lost = os.replace, list[Path]()
 
     def replace(draft: Path, file: Path) -> None:
         if len(lost) < 2:
@@ -185,7 +185,7 @@ def test_a_draft_that_another_machine_deleted_is_written_again(tmp_path: Path, m
             draft.unlink()
         real(draft, file)
 
-    monkeypatch.setattr(drafts.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     cache = filled(tmp_path, KEYS[:1])
     assert len(lost) == 2
     assert cache.counts.not_stored == 0

@@ -223,6 +223,7 @@ def test_a_ray_worker_gives_poison_back_as_failures() -> None:
 
     worker = ModelWorker(ModelRecipe(typed="constant"))
     worker._model = Poisoned(KeyError("x"), "answer")
-    _, responses, _ = worker.answer(requests(20), EngineSettings(batch_size=8, give_up_after=None))
+    parts = worker.answer(requests(20), EngineSettings(batch_size=8, give_up_after=None))
+    responses = [response for _, batch, _ in parts for response in batch]
     assert [item.id for item in responses if item.failure and item.failure.kind == "unexpected"] == ["5"]
     assert len(responses) == 20

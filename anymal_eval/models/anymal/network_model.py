@@ -13,7 +13,8 @@ from anymal_eval import fingerprint
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.errors import OutOfMemory
 from anymal_eval.generation import OptionTokenIds, memory_guard
-from anymal_eval.models._prepared import answer_in_groups, nbytes, require_context, require_vocabulary, respond
+from anymal_eval.models._prepared import answer_in_groups, nbytes, require_vocabulary, respond
+from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options
@@ -57,6 +58,8 @@ class NetworkModel:
         self.tokens = ModalityTokens(network, cache)
         self.prefixes = PrefixBatches(network, share=options.share)
         self.token_budget = _token_budget(network)
+        self._prompt_limits = PromptLimits(network.llm.model, network.llm.chat.tokenizer, network.llm.context)
+        self.memory_forecast = self._prompt_limits.forecast
 
     def prepare(self, request: Request) -> PreparedPrompt:
         """Decode, preprocess and tokenise."""
@@ -72,7 +75,7 @@ class NetworkModel:
         head, tail = prompt.split()
         keys = "|".join(item.key for item in inputs) or None
         prefix_tokens = head.text_tokens + sum(item.tokens for item in inputs)
-        require_context(request, prefix_tokens + tail.text_tokens, option_ids, self._network.llm.context)
+        self._prompt_limits.require(request, prefix_tokens + tail.text_tokens, option_ids)
         return PreparedPrompt(
             request=request,
             prompt=prompt,
@@ -109,7 +112,9 @@ class NetworkModel:
             inputs, prefix = self.prefixes.batch(items, tokens)
         llm = self._network.llm
         # White space around a text stays, as in all recorded runs of this model.
-        return respond(items, (llm.generator, llm.ranker), inputs, prefix, strip=False)
+        ranker = llm.ranker
+        ranker.forecast = self.memory_forecast
+        return respond(items, (llm.generator, ranker), inputs, prefix, strip=False)
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
