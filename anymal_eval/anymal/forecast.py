@@ -48,7 +48,9 @@ def forecast(wanted: Forecast) -> Estimate:
     """
     import torch
 
-    config, adapters = _network(wanted.network)
+    config = network_of(wanted.network)
+    folder = Path(wanted.network)
+    adapters = folder.is_dir() and checkpoint.has_adapters(folder)
     if wanted.train == "align" or (wanted.train is None and not adapters):
         config = replace(config, lora=None)
     workload = Workload(
@@ -63,11 +65,13 @@ def forecast(wanted: Forecast) -> Estimate:
     return estimate(config, Loading(precision=precision, quantize=wanted.quantize), workload)
 
 
-def _network(name: str) -> tuple[AnyMALConfig, bool]:
-    """The network, and whether it has adapters already."""
+def network_of(name: str) -> AnyMALConfig:
+    """The network of a preset, a TOML file or a checkpoint folder.
+
+    Raises:
+        NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
+    """
     folder = Path(name)
     if folder.is_dir():
-        return checkpoint.placed(folder), checkpoint.has_adapters(folder)
-    if folder.suffix == ".toml":
-        return read_toml(folder), False
-    return preset(name), False
+        return checkpoint.placed(folder)
+    return read_toml(folder) if folder.suffix == ".toml" else preset(name)

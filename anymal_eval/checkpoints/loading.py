@@ -139,6 +139,11 @@ def fill(cls: Any, folder: Path, what: str = "", **arguments: Any) -> tuple[Any,
     return model, sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
 
 
+def missing_tensors(cls: Any, folder: Path) -> list[str]:
+    """The tensors of a transformers class that a checkpoint lacks or has in another shape. Reads no weights."""
+    return fill(cls, folder, device_map="meta", dtype=torch.float32, ignore_mismatched_sizes=True)[1]
+
+
 def plain_generation(model: Any) -> dict[str, object]:
     """Drop a checkpoint's own decoding settings, which ``generate`` would silently fill in; keep what ends an answer.
 

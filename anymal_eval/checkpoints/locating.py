@@ -33,6 +33,24 @@ def locate(name: str, revision: str = "", *, pickled: bool = False, convert: boo
     return with_safetensors(folder) if convert else folder
 
 
+def find(name: str) -> Path | None:
+    """The folder of a checkpoint that is on this machine, or the hub's cache of it; None where neither is. No network.
+
+    Raises:
+        BadCheckpoint: the name can only be a folder, and there is none.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    folder = _local(name)
+    if folder is not None:
+        return folder
+    try:
+        return Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
 def locate_config(name: str, revision: str = "") -> Path:
     """A checkpoint's ``config.json``; nothing else is downloaded.
 

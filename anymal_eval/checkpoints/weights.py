@@ -9,6 +9,7 @@ import mmap
 import pickle
 import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,23 @@ def read_tensors(file: Path, *, mapped: bool = False) -> dict[str, Any]:
         ) from None
     except _DAMAGED as error:
         raise BadCheckpoint(f"{file} cannot be read as tensors alone: {reason(error)}") from error
+
+
+def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a file's tensors, from its header alone.
+
+    Raises:
+        BadCheckpoint: it is missing or damaged, or holds something else.
+    """
+    if file.suffix != ".safetensors":
+        found = read_tensors(file, mapped=zipfile.is_zipfile(file))
+        found = dict(found.get("state_dict", found))
+        return {str(name): tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}
+    try:
+        with safe_open(file, "pt") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
 
 
 def read_folder(folder: Path, prefix: str = "") -> dict[str, Any]:

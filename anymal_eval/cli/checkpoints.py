@@ -1,4 +1,4 @@
-"""``anymal-eval checkpoints``: the network's checkpoints: estimate, join, merge-lora."""
+"""``anymal-eval checkpoints``: the network's checkpoints: check, estimate, join, merge-lora."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ import click
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
+    from anymal_eval.anymal.inspection import PartReport
     from anymal_eval.anymal.memory import Estimate
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -19,6 +20,23 @@ GIB = 2**30
 @click.group()
 def checkpoints() -> None:
     """Checkpoints of the AnyMAL network: what they will need, and new ones made of others."""
+
+
+@checkpoints.command()
+@click.argument("network")
+@click.option("--offline", is_flag=True, help="Ask the hub nothing.")
+def check(network: str, offline: bool) -> int:
+    """Check the frozen parts of NETWORK, a preset or a checkpoint folder: where they are, and whether they fit.
+
+    No weights are read. Exits with 1 where a part is missing or does not fit.
+    """
+    from anymal_eval.anymal.forecast import network_of
+    from anymal_eval.anymal.inspection import inspect
+
+    parts = inspect(network_of(network), offline=offline)
+    for part in parts:
+        _report(part)
+    return int(any(part.problem for part in parts))
 
 
 @checkpoints.command()
@@ -70,6 +88,18 @@ def merge_lora(folder: Path, out: Path) -> None:
 
     merge(folder, out)
     echo(str(out))
+
+
+def _report(part: "PartReport") -> None:
+    echo(f"{part.part}: {part.kind}, {part.path}")
+    if part.where is not None and str(part.where) != part.path:
+        echo(f"  in {part.where}")
+    if part.files:
+        licence = f", licence {part.licence}" if part.licence else ""
+        echo(f"  {part.files} file{'s' * (part.files > 1)} of {part.weights}, {part.size / GIB:.2f} GiB{licence}")
+    if part.weights == "pickles":
+        echo("  read as tensors alone, and converted to safetensors once, in the cache")
+    echo(f"  {part.problem}\n  do: {part.remedy}" if part.problem else "  its tensors fit")
 
 
 def _lines(title: str, found: "Estimate") -> list[str]:

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 from anymal_eval.anymal import tiny
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog
+from tests.checkpoints.fake_hub import serving
 
 
 def call(*given: object) -> Result:
-    return CliRunner().invoke(cli, ["checkpoints", *map(str, given)])
+    return CliRunner().invoke(cli, ["checkpoints", *map(str, given)], standalone_mode=False)
 
 
 def total(done: Result) -> float:
@@ -49,3 +51,51 @@ def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     done = call("merge-lora", tmp_path / "checkpoint", "--out", tmp_path / "merged")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "merged" / "llm" / "model.safetensors").is_file()
+
+
+def test_parts_that_are_here_are_checked_by_their_headers(tmp_path: Path) -> None:
+    tiny.write(tmp_path)
+    network = tmp_path / "checkpoint"
+    (tmp_path / "backbones" / "clip" / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    done = call("check", network, "--offline")
+    assert done.return_value == 0, done.output
+    assert done.output.count("its tensors fit") == 5
+    assert re.search(
+        r"image: clip, .*clip\n  1 file of safetensors, 0\.00 GiB, licence mit\n  its tensors fit", done.output
+    )
+
+    file = tmp_path / "backbones" / "clip" / "model.safetensors"
+    tensors = load_file(file)
+    name = next(each for each in tensors if each.endswith("layers.1.mlp.fc1.weight"))
+    save_file({**tensors, name: tensors[name][:-1].clone()}, file, metadata={"format": "pt"})
+    done = call("check", network, "--offline")
+    assert done.return_value == 1
+    assert "1 tensors are missing or of another shape, first" in done.output
+    assert done.output.count("its tensors fit") == 4
+    file.unlink()
+    assert "it holds no weights" in call("check", network, "--offline").output
+
+
+def test_parts_that_are_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = tmp_path / "hub" / "meta-llama" / "Llama-2-13b-chat-hf"
+    llm.mkdir(parents=True)
+    (llm / "model.safetensors").write_bytes(b"0" * 1000)
+    (llm / "pytorch_model.bin").write_bytes(b"0" * 5000)
+    with serving(tmp_path / "hub", tmp_path / "cache", monkeypatch) as hub:
+        hub.cards["meta-llama/Llama-2-13b-chat-hf"] = {"license": "llama2", "gated": "manual"}
+        done = call("check", "13b-video")
+        assert done.return_value == 1
+        address = f"{hub.url}/meta-llama/Llama-2-13b-chat-hf"
+        assert done.output.splitlines() == [
+            "llm: language model, meta-llama/Llama-2-13b-chat-hf",
+            "  1 file of safetensors, 0.00 GiB, licence llama2",
+            "  it is not on this machine",
+            f"  do: accept its licence at {address}, then hf auth login, "
+            "then hf download meta-llama/Llama-2-13b-chat-hf",
+            "video: viclip, OpenGVLab/ViCLIP-L-14-hf",
+            "  the hub has no such repository, or it is private",
+            "  do: check the name, or hf auth login",
+        ]
+        assert not hub.read, "nothing was downloaded"
+    done = call("check", "13b-video", "--offline")
+    assert done.output.count("do: hf download ") == 2

@@ -1,0 +1,137 @@
+"""What stands where a network's frozen parts should: files, format, licence, and whether the tensors fit.
+
+No weight is read: names and shapes come from the headers of the files, and are compared with the architecture built of
+shapes alone.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from anymal_eval.anymal import encoders
+from anymal_eval.anymal.config import AnyMALConfig
+from anymal_eval.anymal.llm import llm_of_shapes
+from anymal_eval.checkpoints.files import pickled_files, weight_files
+from anymal_eval.checkpoints.hub import HubFacts, hub_facts
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading, library, missing_tensors
+from anymal_eval.checkpoints.locating import find
+from anymal_eval.checkpoints.weights import read_shapes
+from anymal_eval.errors import AnyMALEvalError
+
+_LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """One frozen part.
+
+    Attributes:
+        part: ``llm``, or the medium.
+        kind: what it is, such as an encoder's name.
+        path: as the network names it.
+        where: the folder or file on this machine; None where it is not here.
+        files: of its weights.
+        size: their bytes; of the repository's weights where the part is not here.
+        weights: safetensors, pickles, or empty where there are none.
+        licence: as its card says; empty where no card is at hand.
+        problem: why it cannot be used as it is; empty where it can.
+        remedy: what to do about it.
+    """
+
+    part: str
+    kind: str
+    path: str
+    where: Path | None = None
+    files: int = 0
+    size: int = 0
+    weights: str = ""
+    licence: str = ""
+    problem: str = ""
+    remedy: str = ""
+
+
+def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
+    """Report on the language model and every encoder.
+
+    Args:
+        config: the network.
+        offline: ask the hub nothing.
+    """
+    found = [_inspect("llm", "language model", config.llm.path, config, offline=offline)]
+    parts = config.modalities.items()
+    return found + [
+        _inspect(str(name), part.encoder.kind, part.encoder.path, config, offline=offline) for name, part in parts
+    ]
+
+
+def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
+    known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
+    place = Path(path).expanduser() if kind == "imu2clip" else find(path)
+    if place is None or not place.exists():
+        return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
+    known["where"] = place
+    known["licence"] = _licence(place)
+    files = [place] if place.is_file() else weight_files(place)
+    known["weights"] = "safetensors"
+    if not files or files[0].suffix not in (".safetensors",):
+        files = files or pickled_files(place)
+        known["weights"] = "pickles" if files else ""
+    known |= {"files": len(files), "size": sum(file.stat().st_size for file in files)}
+    if not files:
+        return PartReport(**known, problem="it holds no weights", remedy=f"download {path} once more")
+    try:
+        lacking = _lacking(part, config, place, files)
+    except AnyMALEvalError as error:
+        return PartReport(**known, problem=str(error), remedy=f"download {path} once more")
+    if lacking:
+        problem = f"{len(lacking)} tensors are missing or of another shape, first {lacking[0]}"
+        return PartReport(**known, problem=problem, remedy=f"name a checkpoint of the architecture {kind}")
+    return PartReport(**known)
+
+
+def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
+    path = known["path"]
+    if known["kind"] == "imu2clip":
+        remedy = "its authors give the weights on request; name the file of their state dict"
+        return PartReport(**known, problem="there is no such file", remedy=remedy)
+    if facts is None:
+        return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {path}")
+    if facts.problem:
+        return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
+    about = {"files": facts.files, "size": facts.size, "weights": facts.weights, "licence": facts.licence}
+    gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
+    return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {path}")
+
+
+def _licence(place: Path) -> str:
+    card = place / "README.md"
+    if not card.is_file():
+        return ""
+    head = card.read_text(encoding="utf-8", errors="replace")[:4000]
+    found = _LICENCE.search(head) if head.startswith("---") else None
+    return found[1] if found else ""
+
+
+def _lacking(part: str, config: AnyMALConfig, place: Path, files: Sequence[Path]) -> list[str]:
+    """The part's parameters without a tensor of their shape."""
+    module: nn.Module
+    if part == "llm":
+        module = llm_of_shapes(config.llm, Loading()).model
+    else:
+        options = next(own.encoder for name, own in config.modalities.items() if name == part)
+        module = encoders.build(options, BackboneLoading(weights=False))
+    of_transformers = next((each for each in module.modules() if isinstance(each, library().PreTrainedModel)), None)
+    if of_transformers is not None:
+        return missing_tensors(type(of_transformers), place)
+    # Encoders of our own have the released names, behind a prefix of the whole model or of a trainer.
+    found = [(name, shape) for file in files for name, shape in read_shapes(file).items()]
+    expected = {name.removeprefix("tower."): tuple(value.shape) for name, value in module.named_parameters()}
+    return sorted(
+        name
+        for name, shape in expected.items()
+        if not any((other == name or other.endswith(f".{name}")) and own == shape for other, own in found)
+    )
