@@ -61,6 +61,7 @@ def reload_dataset(
         demo_examples=entry.source.get("examples", 200),
         demo_seed=entry.source.get("seed", 0),
         hub_id=entry.source.get("id"),
+        hub_config=entry.source.get("config"),
     )
     dataset = load_dataset(catalog.tasks(tasks_dir).get(name, "TASK", Task), options)
     if dataset.fingerprint != entry.examples:

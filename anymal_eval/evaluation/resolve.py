@@ -63,8 +63,8 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     spec = _spec(plan)
     plan.execution.settings(0)
     tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
-    if plan.data.hub_id is not None and len(tasks) > 1:
-        raise WrongUse("--hub-id goes with one task")
+    if (plan.data.hub_id or plan.data.hub_config) is not None and len(tasks) > 1:
+        raise WrongUse("--hub-id and --hub-config go with one task")
     protocol = protocols.get(plan.protocol or protocols.DEFAULT)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
     for task_name, reason in skipped.items():

@@ -25,6 +25,7 @@ class DataOptions:
     demo_examples: int = 200
     demo_seed: int = 0
     hub_id: str | None = None
+    hub_config: str | None = None
     skip_missing_media: bool = False
 
     @property
@@ -67,8 +68,8 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
     Raises:
         MissingData, BadData: one line that names the file and the row.
     """
-    if options.hub_id is not None:
-        task = with_hub_id(task, options.hub_id)
+    if options.hub_id is not None or options.hub_config is not None:
+        task = with_hub_id(task, options.hub_id, options.hub_config)
     split, kind = task.split(options.split), options.kind
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])
@@ -76,6 +77,7 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
     source: dict[str, Any] = {"examples": demo[0], "seed": demo[1]} if kind == "demo" else {}
     if kind == "hub":
         source = {"id": getattr(task.hub, "id", ""), "revision": getattr(task.hub, "revision", "")}
+        source |= {"config": options.hub_config} if options.hub_config else {}
     return TaskDataset(
         task=task,
         split=split,

@@ -8,9 +8,10 @@ media columns. ``HF_HUB_OFFLINE`` is honoured: rows then come from the cache.
 
 import functools
 import hashlib
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media.location import ROW
 from anymal_eval.paths import inside
 from anymal_eval.sources.fields import Fields
+from anymal_eval.sources.hub_shards import files_with_rows
 from anymal_eval.sources.tables import Reader, Row
 from anymal_eval.task import DataFile, Split
 
@@ -73,16 +75,18 @@ class Hub:
         theirs = self.splits.get(split.name)
         if theirs is None:
             raise WrongUse(f"the hub copy {self.id} has no split {split.name}; it has {', '.join(self.splits)}")
-        config = self.config or NO_CONFIG
-        place = f"{self.id}@{self.revision}/{config}/{theirs}"
-        if self.large and not cached_only(self.id):
-            rows, columns = _streamed(place, self.media)
-        else:
-            rows = load(place)
-            columns = rows.column_names
+        place = f"{self.id}@{self.revision}/{self.config or NO_CONFIG}/{theirs}"
+        streamed = self.large and not cached_only(self.id)
+        try:
+            rows, columns = _opened(place, self.media, streamed=streamed)
+        except (BadData, MissingData):
+            if (other := place_with_config(place)) is None:
+                raise
+            place = other
+            rows, columns = _opened(place, self.media, streamed=streamed)
         home = root.absolute()
         prefix = f"{ROW}{place}/{self.media}#" if self.media in columns else ""
-        for number, data in enumerate(rows):
+        for number, data in enumerate(_without_faults(place, rows, self.media if streamed else None)):
             held = prefix and (self.media not in data or data[self.media] is not None)
             fields = Fields(data, f"{self.id} {theirs}", f"row {number + 1}")
             yield Row(fields, home, split, number, f"{prefix}{number}" if held else "")
@@ -130,7 +134,16 @@ def load(place: str) -> Any:
     import datasets
 
     where = Place.parse(place)
-    return undecoded(_loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
+
+    def load_from(more: Mapping[str, Any]) -> Any:
+        return datasets.load_dataset(**where.arguments(), **more, split=where.part)
+
+    try:
+        return undecoded(_loaded(where, lambda: load_from({})))
+    except (BadData, MissingData):
+        if (files := _without_empty(place)) is None:
+            raise
+        return undecoded(_loaded(where, lambda: datasets.load_dataset(**files, split=where.part)))
 
 
 def undecoded(rows: Any) -> Any:
@@ -190,30 +203,138 @@ def _cached_commit(name: str) -> str:
     return max(found, key=lambda folder: os.stat(folder).st_mtime).name
 
 
-def _streamed(place: str, media: str) -> tuple[Any, list[str]]:
+def place_with_config(place: str) -> str | None:
+    """The same split in the one configuration that has it, where the named one is not there; None without another.
+
+    Raises:
+        BadData: several configurations have the split, or none.
+    """
     import datasets
 
     where = Place.parse(place)
-    rows = _loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part, streaming=True))
+    if "." in where.split:
+        return None
+    if cached_only(where.id):
+        found = _cached_configs(where)
+        known = found
+    else:
+        try:
+            known = datasets.get_dataset_config_names(where.id, **_revision(where))
+            if where.config in known or (where.config == NO_CONFIG and known in ([], ["default"])):
+                return None
+            found = [
+                each
+                for each in known
+                if where.split in datasets.get_dataset_split_names(where.id, each, **_revision(where))
+            ]
+        except _failures():
+            return None
+    if len(found) == 1 and found[0] != where.config:
+        return f"{where.id}@{where.revision}/{found[0]}/{where.split}"
+    if len(found) > 1:
+        raise BadData(
+            f"hub data set {where.id}: its configurations {', '.join(found)} have the split {where.split}; "
+            "name one with --hub-config"
+        )
+    if not found and known:
+        raise BadData(
+            f"hub data set {where.id}: none of its configurations {', '.join(known)} has the split {where.split}"
+        )
+    return None
+
+
+def _cached_configs(where: Place) -> list[str]:
+    # ORG___NAME/CONFIG/VERSION/COMMIT/NAME-SPLIT.arrow, as ``datasets`` keeps it; a configuration may bear a digest.
+    from datasets import config
+
+    home = inside(Path(config.HF_DATASETS_CACHE), where.id.replace("/", "___"))
+    files = home.glob(f"*/*/{where.revision}/*-{where.split}*.arrow")
+    return sorted({file.parents[2].name for file in files} - {"default"})
+
+
+def _revision(where: Place) -> dict[str, str]:
+    return {"revision": where.revision} if COMMIT.fullmatch(where.revision) else {}
+
+
+def _opened(place: str, media: str, *, streamed: bool) -> tuple[Any, list[str]]:
+    if streamed:
+        return _streamed(place, media)
+    rows = load(place)
+    return rows, list(rows.column_names)
+
+
+def _without_faults(place: str, rows: Iterable[Any], streamed_media: str | None) -> Iterator[Any]:
+    """The rows; an error of ``datasets`` names the file and the row, and files without rows are left out."""
+    done = 0
+    try:
+        for data in rows:
+            yield data
+            done += 1
+    except _failures() as error:
+        files = _without_empty(place) if streamed_media is not None else None
+        if files is None:
+            raise BadData(f"hub data set {Place.parse(place).id}: row {done + 1}: {_reason(error)}") from error
+        rest, _ = _streamed(place, streamed_media or "", files)
+        yield from itertools.islice(rest, done, None)
+
+
+def _without_empty(place: str) -> dict[str, Any] | None:
+    """Arguments of ``datasets.load_dataset`` that leave out the files without rows; None where there are none.
+
+    Raises:
+        BadData: a file is damaged; names it.
+    """
+    where = Place.parse(place)
+    if cached_only(where.id):
+        return None
+    try:
+        files = data_files(place)
+    except (BadData, MissingData):
+        return None
+    kept = files_with_rows(files)
+    if len(kept) == len(files) or not kept:
+        return None
+    kind = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}.get(Path(kept[0]).suffix)
+    return None if kind is None else {"path": kind, "data_files": {where.part: kept}}
+
+
+def _streamed(place: str, media: str, given: Mapping[str, Any] | None = None) -> tuple[Any, list[str]]:
+    import datasets
+
+    where = Place.parse(place)
+    plain = dict(given or where.arguments())
+    rows = _loaded(where, lambda: datasets.load_dataset(**plain, split=where.part, streaming=True))
     columns = list(rows.column_names or rows.features or [])
     kept = [name for name in columns if name != media]
     # Media stay unread only if the files are read by column; dropping columns afterwards would be too late.
     if data_files(place) and all(file.endswith(".parquet") for file in data_files(place)):
-        arguments = {**where.arguments(), "columns": kept}
+        arguments = {**plain, "columns": kept}
         return _loaded(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
     return undecoded(rows).select_columns(kept), columns
 
 
 def _loaded(what: Place | str, load: Callable[[], Any]) -> Any:
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # Its bases are OSError and the root of whichever HTTP library this version of the hub's client uses.
-    network = HfHubHTTPError.__bases__
     name, split = (what.id, f" {what.split}") if isinstance(what, Place) else (what, "")
     try:
         return load()
-    except (DatasetsError, *network, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except _failures() as error:
         kind = BadData if Path(name).is_dir() else MissingData
-        raise kind(f"hub data set {name}{split} cannot be loaded: {reason:.300}") from error
+        raise kind(f"hub data set {name}{split} cannot be loaded: {_reason(error)}") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    import pyarrow as pa
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The bases of the last are OSError and the root of whichever HTTP library this version of the hub's client uses.
+    return (DatasetsError, pa.ArrowException, ValueError, RuntimeError, TypeError, KeyError, *HfHubHTTPError.__bases__)
+
+
+def _reason(error: BaseException) -> str:
+    """The error's message, and that of its root where ``datasets`` only says that it failed."""
+    texts = [" ".join(str(error).split())]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        texts.append(" ".join(str(error).split()))
+    return f"{texts[0]:.300}" + (f": {texts[-1]:.300}" if texts[-1] not in texts[0] else "")

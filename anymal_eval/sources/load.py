@@ -83,8 +83,8 @@ def source_of(task: Task, kind: Kind) -> RowSource:
     return task.hub
 
 
-def with_hub_id(task: Task, hub_id: str) -> Task:
-    """The same task, read from another hub data set (or local folder) with the same columns.
+def with_hub_id(task: Task, hub_id: str | None, config: str | None = None) -> Task:
+    """The same task, read from another hub data set (or local folder) with the same columns, or another configuration.
 
     Raises:
         WrongUse: the task has no hub source.
@@ -92,7 +92,8 @@ def with_hub_id(task: Task, hub_id: str) -> Task:
     source = source_of(task, "hub")
     if not isinstance(source, Hub):
         raise WrongUse(f"the hub source of task {task.name} takes no id")
-    return replace(task, hub=replace(source, id=hub_id))
+    named = {"id": hub_id, "config": config}
+    return replace(task, hub=replace(source, **{key: name for key, name in named.items() if name is not None}))
 
 
 def data_root(task: Task, split: Split, kind: Kind, root: Path, demo: tuple[int, int] = (DEMO_EXAMPLES, 0)) -> Path:

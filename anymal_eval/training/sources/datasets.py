@@ -55,7 +55,7 @@ def load(address: DataAddress) -> TrainingData:
     name, options = _options(address)
     revision = hub.resolve(name, options.get("revision", ""))
     place = f"{name}@{revision}/{options.get('config') or hub.NO_CONFIG}/{options.get('split', 'train')}"
-    rows = _loaded(place)
+    rows = hub.load(place)
     columns = _columns(name, place, options, rows.column_names)
     kept: list[Sample] = []
     contents, missing, skipped = [], [], []
@@ -87,17 +87,6 @@ def _options(address: DataAddress) -> tuple[str, dict[str, str]]:
             f"{address.name}: options are written as in ?image=COLUMN&split=train; there are {', '.join(OPTIONS)}"
         )
     return name, options
-
-
-def _loaded(place: str) -> Any:
-    try:
-        return hub.load(place)
-    except BadData as error:
-        # The error of ``datasets`` says that it failed; the reason, such as a missing torchcodec, is its root cause.
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise BadData(f"{error}: {' '.join(str(cause).split())}") from error
 
 
 def _columns(name: str, place: str, options: dict[str, str], existing: list[str]) -> Columns:
