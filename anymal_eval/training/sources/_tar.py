@@ -4,9 +4,11 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from anymal_eval.errors import MissingData
+from anymal_eval.errors import BadData, MissingData
 from anymal_eval.media.location import reason
+from anymal_eval.training.sources._shard_file import ShardFile, open_shard
 
 Report = Callable[[str], None]
 BLOCK = tarfile.BLOCKSIZE
@@ -31,29 +33,33 @@ def members(shard: Path, report: Report) -> Iterator[Member]:
         MissingData: the shard cannot be opened.
     """
     try:
-        with tarfile.open(shard, "r:", ignore_zeros=True) as archive:
-            yield from _walk(archive, shard, report)
-    except tarfile.TarError as error:
+        opened = open_shard(shard)
+        with tarfile.open(fileobj=cast(BinaryIO, opened), mode="r:", ignore_zeros=True) as archive:
+            yield from _walk(archive, opened, shard, report)
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         report(f"{shard}: no plain tar file: {reason(error)}")
+    except BadData as error:
+        report(str(error))
     except OSError as error:
         raise MissingData(f"{shard}: {reason(error)}") from error
 
 
-def _walk(archive: tarfile.TarFile, shard: Path, report: Report) -> Iterator[Member]:
-    end, name, size = 0, "", shard.stat().st_size
-    while (member := _next(archive, size)) is not None:
+def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: Path, report: Report) -> Iterator[Member]:
+    end, name = 0, ""
+    while (member := _next(archive, opened.size)) is not None:
         archive.members = []  # type: ignore[attr-defined]  # else it keeps the headers of the whole shard
         if member.offset > end and not _is_intact(archive, end):
             report(f"{shard}: after {name or 'its start'}: a damaged header; what it stood for is lost")
         name, end = member.name, member.offset_data + -(-member.size // BLOCK) * BLOCK
         if not member.isreg() or name.rpartition("/")[2].startswith("__"):
             continue
-        try:
-            file = archive.extractfile(member)
-            content = file.read() if file is not None else b""
-        except (tarfile.TarError, OSError) as error:
-            report(f"{shard}: in {name}: {reason(error)}; the rest is lost")
+        content = opened.at(member.offset_data, member.size)
+        if len(content) < member.size:
+            report(f"{shard}: in {name}: unexpected end of data; the rest is lost")
             return
+        if member.issparse():
+            report(f"{shard}: in {name}: a sparse file, which has no bytes of its own in place; it is left out")
+            continue
         yield Member(name=name, offset=member.offset_data, content=content)
     if not name:
         report(f"{shard}: no plain tar file with members")
@@ -62,14 +68,22 @@ def _walk(archive: tarfile.TarFile, shard: Path, report: Report) -> Iterator[Mem
 
 
 def _next(archive: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:
-    """The next member with an intact header, also after a two-part header whose second part is damaged."""
+    """The next member with an intact header, also after a two-part header whose second part is damaged.
+
+    ``tarfile`` raises ValueError for numbers in a header that are none, and moves back for a negative size.
+    """
     while True:
+        before = archive.offset
         try:
-            return archive.next()
-        except tarfile.ReadError:
-            archive.offset += BLOCK
-            if archive.offset >= size:
-                return None
+            member = archive.next()
+        except (tarfile.TarError, ValueError, OverflowError):
+            member = None
+        else:
+            if member is None or (member.size >= 0 and archive.offset > member.offset):
+                return member
+        archive.offset = (before if member is None else member.offset) + BLOCK
+        if archive.offset >= size:
+            return None
 
 
 def _is_intact(archive: tarfile.TarFile, end: int) -> bool:

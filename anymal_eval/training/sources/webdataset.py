@@ -8,8 +8,8 @@ caption, in a txt, or as "caption" in a json::
 
 Media are not held in memory: a uri ``row:SHARD#OFFSET+SIZE:MEMBER`` holds the place of one in its shard, and the opener
 reads it there, in any thread, process or order. The ``webdataset`` library does not report these places and ends a
-shard silently at a damaged header or a truncated end, so ``tarfile`` reads the shards. Shards must be plain tar files
-on disk. The fingerprint is of their names and sizes.
+shard silently at a damaged header or a truncated end, so ``tarfile`` reads the shards. Shards may be compressed with
+gzip, bzip2 or xz, and lie on disk. The fingerprint is of their names and sizes.
 """
 
 import functools
@@ -29,6 +29,8 @@ from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
+from anymal_eval.training.sources._shard_file import ENDINGS as ENDINGS_OF_SHARDS
+from anymal_eval.training.sources._shard_file import open_shard
 from anymal_eval.training.sources._table import caption_samples, captions_of, refuse_missing
 from anymal_eval.training.sources._tar import Member, members
 
@@ -60,9 +62,7 @@ class Shards:
         if span is None:
             raise MediaError(f"{uri}: it is in none of the {len(self.paths)} shards that are open here")
         offset, size = int(span[1]), int(span[2])
-        with open(address[: span.start()], "rb") as file:
-            file.seek(offset)
-            content = file.read(size)
+        content = open_shard(Path(address[: span.start()])).at(offset, size)
         if len(content) != size:
             raise MediaError(f"{uri}: the shard ends before; has it changed?")
         return content
@@ -73,12 +73,12 @@ def load(address: DataAddress) -> TrainingData:
 
     Raises:
         MissingData: shards are missing.
-        BadData: one is not named ``.tar``.
+        BadData: one is not named as a tar file is.
     """
     named = expand(address.path)
-    other = [path for path in named if not path.endswith(".tar")]
+    other = [path for path in named if not path.endswith(ENDINGS_OF_SHARDS)]
     if other:
-        raise BadData(f"{other[0]}: shards must be plain .tar files, for media are read at their place in them")
+        raise BadData(f"{other[0]}: shards must be files {', '.join(ENDINGS_OF_SHARDS)}; no other format is read")
     paths = [Path(path).absolute() for path in named]
     shards = [path for path in paths if path.is_file()]
     missing = [f"no shard {path}" for path in paths if path not in set(shards)]
@@ -119,7 +119,12 @@ def _read(
             known.add(line)
             unreadable.append(line)
 
+    before: set[str] = set()
     for key, parts in itertools.groupby(members(shards[number], report), lambda member: _key(member.name)[0]):
+        if key in before:
+            report(f"{shards[number]}: {key}: its files do not follow one another; write the shard sorted by name")
+            continue
+        before.add(key)
         try:
             yield from _samples(address, shards[number], key, parts)
         except BadData as error:

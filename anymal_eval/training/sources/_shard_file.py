@@ -1,0 +1,114 @@
+"""The bytes of a tar shard, plain or compressed as WebDataset writes them, at any place and from any thread.
+
+A compressed shard is inflated once, into a temporary file without a name; the last two are kept by each process.
+"""
+
+import bz2
+import functools
+import gzip
+import lzma
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.errors import BadData
+
+KEPT = 2
+# Media are compressed already, and texts shrink by less; what inflates to more is no shard.
+LARGEST_RATIO, SPARE_BYTES = 50, 1 << 30
+_BLOCK = 1 << 20
+_FORMATS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class ShardFile:
+    """The uncompressed bytes of a shard, read like a file. No read is longer than what is left."""
+
+    def __init__(self, handle: int) -> None:
+        """Take a file descriptor, and close it in the end."""
+        self._handle = handle
+        self._position = 0
+        self.size = os.fstat(handle).st_size
+
+    def __del__(self) -> None:
+        """Readers in other threads may still hold it when it is dropped."""
+        os.close(self._handle)
+
+    def at(self, offset: int, size: int) -> bytes:
+        """Bytes at a place; fewer where the shard ends before."""
+        parts = []
+        size = min(size, self.size - offset)
+        while size > 0 and (part := os.pread(self._handle, min(size, 1 << 30), offset)):
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return b"".join(parts)
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; all that is left for a negative size."""
+        found = self.at(self._position, self.size if size < 0 else size)
+        self._position += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place of the shard, never before its start."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._position
+
+
+def open_shard(path: Path) -> ShardFile:
+    """The bytes of a shard.
+
+    Raises:
+        BadData: it is compressed, and damaged or cut off, or inflates to far more than media do.
+        OSError: it cannot be read, or there is no space to inflate it.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    plain = ShardFile(handle)
+    start = plain.at(0, 6)
+    kind = next((magic for magic in _FORMATS if start.startswith(magic)), None)
+    if kind is None:
+        return plain
+    facts = os.fstat(handle)
+    return ShardFile(os.dup(_inflated(path, kind, facts.st_size, facts.st_mtime_ns).handle))
+
+
+class _Inflated:
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __del__(self) -> None:
+        os.close(self.handle)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _inflated(path: Path, kind: bytes, size: int, changed: int) -> _Inflated:
+    del changed  # another file under the same name is inflated again
+    largest = size * LARGEST_RATIO + SPARE_BYTES
+    handle, name = tempfile.mkstemp(prefix="anymal-shard-")
+    os.unlink(name)
+    found, total = _Inflated(handle), 0
+    try:
+        with _FORMATS[kind](path) as stream:
+            while block := stream.read(_BLOCK):
+                total += len(block)
+                if total > largest:
+                    raise BadData(f"{path}: {size:,} bytes inflate to more than {largest:,}; it is no shard of media")
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
+    except OSError as error:
+        # bz2 reports damaged bytes as an OSError without a number.
+        if error.errno is not None:
+            raise
+        raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
+    return found
