@@ -1,6 +1,6 @@
 """Kills commands and fills disks, gives the same commands again, and compares with what they give undisturbed.
 
-    python -m benchmarks.crashes [--kills 200] [--full-disks 100] [--seed 0] [--only NAME] [--write FILE]
+    python -m benchmarks.crashes [--kills 200] [--full-disks 100] [--seed 0] [--only NAME] [--jobs N] [--write FILE]
 
 A kill is a SIGKILL: one half at a change of the file system that is drawn from all that the command makes (before a
 file is opened for writing, renamed, deleted or synced, or half-way through a write), one half at a moment drawn from
@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
+import json
 import os
 import random
 import re
@@ -31,8 +33,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ class Running:
             self.kill()
         code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         changes = self.counted.stat().st_size if self.counted.exists() else 0
-        text = self.errors.read_text(errors="replace")
+        text = self.errors.read_text(errors="replace") if self.errors.exists() else ""  # a kill may come before it
         for file in (self.counted, self.errors):
             file.unlink(missing_ok=True)
         return Ended(code, changes, time.monotonic() - self.start, text)
@@ -198,19 +201,22 @@ class Campaign:
     """Trials of the cases in a scratch folder."""
 
     def __init__(self, scratch: Path, seed: int) -> None:
-        self.scratch, self.random = scratch, random.Random(seed)
+        self.scratch, self.seed, self.random = scratch, seed, random.Random(seed)
         self.number = 0
         self.tallies: dict[str, Tally] = {}
         write_inputs(scratch / "inputs")
 
     def undisturbed(self, case: Case) -> Undisturbed:
         """Run what stands before a case, and the case itself, twice: what differs then would count as a fault."""
+        self.random = random.Random(f"{self.seed} {case.name}")  # the same trials whichever cases are chosen
         base = self._fresh(self.scratch / "inputs")
         for arguments in case.before:
             self._import(arguments, base)
         root = self._fresh(base)
         self._import(case.command, root)
         shutil.rmtree(root)
+        gc.collect()
+        gc.freeze()  # a collection in a forked process would copy every page
         found = []
         for _ in range(2):
             root = self._fresh(base)
@@ -245,8 +251,6 @@ class Campaign:
                 for each in running:
                     each.kill()
             ended = [each.wait() for each in running]
-            if at_change and case.at_once > 1:
-                at_change = ended[0].code == -signal.SIGKILL or at_change
             if any(each.code == -signal.SIGKILL for each in ended):
                 break
             shutil.rmtree(root)
@@ -339,16 +343,18 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def campaign(
-    kills: int, full_disks: int, seed: int, cases: Sequence[Case] = CASES, done: Callable[[str], None] = print
+    kills: int, full_disks: int, seed: int, only: Collection[str] = (), done: Callable[[str], None] = print
 ) -> dict[str, Tally]:
-    """Run the trials, and count their faults by case."""
+    """Run the trials, and count their faults by case; ``only`` names cases, whose trials are those of the whole."""
     scratch = Path(tempfile.mkdtemp(prefix="crashes-"))
     try:
         if full_disks and not can_mount(scratch):
             raise SystemExit("full disks need root, which may mount a small file system; give --full-disks 0")
         made = Campaign(scratch, seed)
-        plan = zip(cases, shares(kills, len(cases)), shares(full_disks, len(cases)), strict=True)
+        plan = zip(CASES, shares(kills, len(CASES)), shares(full_disks, len(CASES)), strict=True)
         for case, own_kills, own_disks in plan:
+            if only and case.name not in only:
+                continue
             start = time.monotonic()
             known = made.undisturbed(case)
             for at in range(own_kills):
@@ -363,17 +369,36 @@ def campaign(
     return made.tallies
 
 
+def in_processes(jobs: int, kills: int, full_disks: int, seed: int) -> dict[str, Tally]:
+    """The same, each case in a process of its own, several at once."""
+
+    def one(case: Case) -> Tally:
+        options = ["--kills", str(kills), "--full-disks", str(full_disks), "--seed", str(seed), "--only", case.name]
+        command = [sys.executable, "-m", "benchmarks.crashes", *options, "--json"]
+        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+        data = json.loads(found.splitlines()[-1])[case.name]
+        return Tally(Counter(data["counts"]), data["faults"])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(zip([case.name for case in CASES], pool.map(one, CASES), strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--full-disks", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="a command of the table; repeatable")
+    parser.add_argument("--jobs", type=int, default=1, help="how many commands are tried at once")
+    parser.add_argument("--json", action="store_true", help="print counts and faults in place of the table")
     parser.add_argument("--write", type=Path, help="a page whose table is replaced")
     given = parser.parse_args()
-    cases = [case for case in CASES if not given.only or case.name in given.only]
-    tallies = campaign(given.kills, given.full_disks, given.seed, cases, lambda line: print(line, file=sys.stderr))
-    print(table(tallies))
+    size = (given.kills, given.full_disks, given.seed)
+    if given.jobs > 1:
+        tallies = in_processes(given.jobs, *size)
+    else:
+        tallies = campaign(*size, given.only or (), lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps({name: asdict(tally) for name, tally in tallies.items()}) if given.json else table(tallies))
     if given.write:
         how = (
             f"`python -m benchmarks.crashes --kills {given.kills} --full-disks {given.full_disks} --seed {given.seed}`"

@@ -38,13 +38,39 @@ class OneFileEach(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command = getattr(importlib.import_module(f"anymal_eval.cli.{cmd_name}"), cmd_name)
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        _add_allow_links(command)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their one line each."""
         rows = [(name, _summary(name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _add_allow_links(command: click.Command) -> None:
+    """Give ``--allow-links`` to a command that reads data."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _add_allow_links(each)
+    names = {each.name for each in command.params}
+    if "data_root" in names and "allow_links" not in names:
+        about = "A folder outside the data that symbolic links in them may lead to; repeatable."
+        option = click.Option(["--allow-links"], type=click.Path(file_okay=False), multiple=True, metavar="DIR",
+                              help=about, expose_value=False, callback=_allow_links)  # fmt: skip
+        command.params.append(option)
+
+
+def _allow_links(context: click.Context, option: click.Parameter, folders: tuple[str, ...]) -> None:
+    from anymal_eval.media.location import ALLOW_LINKS
+
+    del option
+    before = os.environ.get(ALLOW_LINKS)
+    if folders:
+        os.environ[ALLOW_LINKS] = os.pathsep.join((*filter(None, (before,)), *map(os.path.abspath, folders)))
+        context.call_on_close(lambda: os.environ.update({ALLOW_LINKS: before or ""}))
 
 
 def _summary(name: str) -> str:

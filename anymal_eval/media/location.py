@@ -1,9 +1,10 @@
 """Access to a medium's bytes: in a file, or in a row of a data set that only its source can open."""
 
 import hashlib
+import os
 import stat
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from anymal_eval.errors import BadData, MediaError
 from anymal_eval.records import Media
@@ -15,27 +16,73 @@ Opener = Callable[[str], bytes]
 """Maps a whole ``row:`` uri to bytes. Called from many threads; raises MediaError or OSError."""
 
 
-def safe_path(root: Path, relative: str) -> Path:
-    """The file ``relative`` inside ``root``, for paths from an annotation file; it need not exist.
+ALLOW_LINKS = "ANYMAL_EVAL_ALLOW_LINKS"
+"""The environment variable with the folders that ``--allow-links`` names, separated as in ``PATH``."""
+
+
+def safe_path(root: Path, relative: str, layout: str = "") -> Path:
+    """A file inside a data folder, for paths that a file of the data holds; it need not exist.
+
+    This is the one rule of symbolic links in data, for every source. The data folder may be a link. A link in it is
+    followed to another place in it, and to the folders that ``--allow-links`` names. A folder of a benchmark's layout
+    may also be a link to another folder beside the data folder, as ``okvqa/val2014`` to ``vqav2/val2014``.
+
+    Args:
+        root: the data folder.
+        relative: the path below ``root/layout``, which it may not leave.
+        layout: a folder below ``root`` that the benchmark's layout fixes.
 
     Raises:
         BadData: the path leaves the folder (absolute, ``../``, or through a symbolic link), or is no path.
 
-    >>> safe_path(Path("/data"), "val/1.jpg").as_posix()
+    >>> safe_path(Path("/data"), "1.jpg", "val").as_posix()
     '/data/val/1.jpg'
     """
     if not relative or "\0" in relative:
         raise BadData(f"{root}: {relative!r} is no path of a file")
-    if PurePosixPath(relative).is_absolute():
+    if relative.startswith("/"):
         raise BadData(f"{root}: the path {relative!r} is absolute; paths must stay inside the data folder")
-    path = root / relative
+    inner = os.path.normpath(relative)
+    if inner == "." or inner == ".." or inner.startswith("../"):
+        raise BadData(f"{root}: the path {relative!r} leads out of the data folder")
+    path = root / layout / relative
+    # One look at each name below the root: data have hundreds of thousands of media, and few are links.
+    names = [name for name in f"{layout}/{relative}".split("/") if name not in ("", ".")]
+    at = str(root)
+    for name in names:
+        at = f"{at}/{name}"
+        if name == ".." or os.path.islink(at):
+            _require_inside(root, path, relative, layout)
+            break
+    return path
+
+
+def _require_inside(root: Path, path: Path, relative: str, layout: str) -> None:
     try:
-        real, home = path.resolve(), root.resolve()
+        real, home, folder = path.resolve(), root.resolve(), (root / layout).resolve()
+        beside = root.absolute().parent.resolve()
     except (OSError, RuntimeError) as error:
         raise BadData(f"{root}: the path {relative!r} cannot be followed: {error}") from error
-    if real == home or not real.is_relative_to(home):
-        raise BadData(f"{root}: the path {relative!r} leads to {real}, out of the data folder")
-    return path
+    allowed = [home, *_hub_cache(home), *_allowed()]
+    if layout and folder != beside and folder.is_relative_to(beside):
+        allowed.append(folder)
+    if real == home or not any(real.is_relative_to(each) for each in allowed):
+        where = folder if layout and real.is_relative_to(folder) else real.parent
+        raise BadData(
+            f"{root}: the path {relative!r} leads to {real}, out of the data folder; if that is meant, give "
+            f"--allow-links {where}"
+        )
+
+
+def _allowed() -> list[Path]:
+    named = os.environ.get(ALLOW_LINKS, "")
+    return [Path(each).resolve() for each in named.split(os.pathsep) if each]
+
+
+def _hub_cache(home: Path) -> list[Path]:
+    """The repository's folder in the hub's cache, whose snapshots are links to its blobs."""
+    parents = [each.parent for each in (home, *home.parents) if each.name == "snapshots"]
+    return [each for each in parents[:1] if (each / "blobs").is_dir() and each.name.startswith("datasets--")]
 
 
 def file_path(media: Media) -> Path | None:

@@ -23,6 +23,17 @@ def require(root: Path, files: Sequence[DataFile]) -> None:
         raise missing(root, [f"{file.name} (from {file.origin})" for file in lacking])
 
 
+def refuse_links_out(root: Path, files: Iterable[DataFile]) -> None:
+    """Make sure that the official files themselves are no links out of the folder; folders are looked at by name.
+
+    Raises:
+        BadData: one is; the message names it, and the option that allows it.
+    """
+    for file in files:
+        if not file.is_folder:
+            safe_path(root, file.name)
+
+
 def missing(root: Path, what: Sequence[str]) -> MissingData:
     """An error that ``what`` is not under ``root``, to be raised."""
     return MissingData(
@@ -34,16 +45,16 @@ def missing(root: Path, what: Sequence[str]) -> MissingData:
 def medium(root: Path, folder: str, name: str, row: Fields) -> str:
     """The absolute path of a medium that an annotation file names.
 
-    ``folder`` is fixed by the benchmark's layout and may itself be a link to where the pictures are, as its owner
-    likes. ``name`` comes from the file, and may not leave that folder.
+    ``folder`` is fixed by the benchmark's layout, ``name`` comes from the file and may not leave that folder. Links are
+    followed as :func:`anymal_eval.media.location.safe_path` says.
 
     Raises:
-        BadData: it is absolute, climbs out with ``..``, or is a link that leads out.
+        BadData: it is absolute, climbs out with ``..``, or a link leads out of the data folder.
     """
     if not name or "\0" in name:
         raise row.bad(f"{name!r} is no file name")
     try:
-        return str(safe_path(root.absolute() / folder, name))
+        return str(safe_path(root.absolute(), name, "" if folder == "." else folder))
     except BadData as error:
         raise row.bad(str(error)) from None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.errors import BadData, MissingData, WrongUse
-from anymal_eval.media.location import ROW
+from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.paths import inside
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.hub_shards import files_with_rows
@@ -176,10 +176,13 @@ def resolve(name: str, pinned: str) -> str:
 
     Raises:
         MissingData: there is none.
+        BadData: a symbolic link leads out of the local folder.
     """
     folder = Path(name)
     if folder.is_dir():
         files = sorted(file for file in folder.rglob("*") if file.is_file())
+        for file in files:
+            safe_path(folder, file.relative_to(folder).as_posix())
         lines = "".join(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n" for file in files)
         return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
     if COMMIT.fullmatch(pinned):

@@ -13,7 +13,7 @@ from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
-from anymal_eval.sources.folder import refuse_doubles
+from anymal_eval.sources.folder import refuse_doubles, refuse_links_out
 from anymal_eval.sources.hub import Hub
 from anymal_eval.task import RowSource, Split, Task
 
@@ -45,6 +45,8 @@ def load_examples(
     """
     source = source_of(task, kind)
     folder = demo_folder(task, split, demo_examples, demo_seed) if kind == "demo" else root
+    if kind != "hub":
+        refuse_links_out(folder / task.name, source.files(split))
     with _collector_resting():
         examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
     named = _name_of(source, folder / task.name, split)

@@ -44,7 +44,7 @@ class Row(Fields):
         Args:
             patterns: paths below ``DIR/<task>``, such as ``images/{imageId}.jpg``. Keys in braces are filled from the
                 row, ``{split}`` with the split's name in the official files. The folder before the first key is part
-                of the layout and may be a link; the rest may not lead out of it.
+                of the layout; the rest may not lead out of it.
 
         Raises:
             BadData: a key is missing, or the path leads out of its folder.
@@ -57,13 +57,9 @@ class Row(Fields):
 
     def _path(self, pattern: str) -> str:
         folder, parts = _parsed(pattern, self.split.in_files)
-        name, is_safe = "", True
+        name = ""
         for text, key, spec in parts:
-            # Formatted numbers cannot lead out of the folder.
             name += text + (format(self.whole(key), spec) if spec else self.name(key) if key else "")
-            is_safe = is_safe and (not key or bool(spec))
-        if is_safe:
-            return f"{self.root}/{folder}{folder and '/'}{name}"
         # Some files name their folder too, as in "img/08291.png".
         return medium(self.root, folder, name.removeprefix(f"{folder}/") if folder else name, self)
 

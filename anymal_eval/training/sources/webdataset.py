@@ -24,7 +24,7 @@ from pathlib import Path
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import BadData, MediaError, MissingData
-from anymal_eval.media.location import ROW
+from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
@@ -73,7 +73,7 @@ def load(address: DataAddress) -> TrainingData:
 
     Raises:
         MissingData: shards are missing.
-        BadData: one is not named as a tar file is.
+        BadData: one is not named as a tar file is, or is a symbolic link out of its folder.
     """
     named = expand(address.path)
     other = [path for path in named if not path.endswith(ENDINGS_OF_SHARDS)]
@@ -85,6 +85,8 @@ def load(address: DataAddress) -> TrainingData:
     refuse_missing(address, missing)
     if not shards:
         raise MissingData(f"no shard {address.path}")
+    for shard in shards:
+        safe_path(shard.parent, shard.name)
     sizes = [[path.name, path.stat().st_size] for path in shards]
     return TrainingData(
         name=address.name,
