@@ -1,4 +1,4 @@
-"""Symbolic links in data are followed inside the data folder, in every source alike; out of it only by --allow-links."""
+"""Symbolic links in data are followed inside the data folder, in every source; out of it only by --allow-links."""
 
 import io
 import json
@@ -211,24 +211,12 @@ def test_the_option(tmp_path: Path, anymal: Anymal) -> None:
     pictures.mkdir(parents=True)
     (pictures / "COCO_val2014_000000000007.jpg").write_bytes(content("7.jpg"))
     (folder / "val2014").symlink_to(pictures)
-    run = (
-        "run",
-        "--tasks",
-        "vqav2",
-        "--model",
-        "constant",
-        "--data-root",
-        tmp_path / "data",
-        "--out",
-        tmp_path / "run",
-    )
+    given, out = ("--data-root", tmp_path / "data"), tmp_path / "run"
+    run = ("run", "--tasks", "vqav2", "--model", "constant", *given, "--out", out)
     ended = anymal(*run)
     assert (ended.code, len(ended.lines)) == (1, 1)
     assert f"--allow-links {pictures}" in ended.lines[0]
-    assert not (tmp_path / "run").exists()
+    assert not out.exists()
     assert anymal(*run, "--allow-links", pictures).code == 0
-    assert anymal("score", tmp_path / "run", "--data-root", tmp_path / "data").code == 1
-    assert (
-        anymal("score", tmp_path / "run", "--data-root", tmp_path / "data", "--allow-links", tmp_path / "coco").code
-        == 0
-    )
+    assert anymal("score", out, *given).code == 1
+    assert anymal("score", out, *given, "--allow-links", tmp_path / "coco").code == 0
