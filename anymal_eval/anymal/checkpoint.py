@@ -19,13 +19,16 @@ import torch
 from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
-from anymal_eval.checkpoints.loading import Loading
-from anymal_eval.checkpoints.transformers_folder import read_json
+from anymal_eval.checkpoints.files import read_json
+from anymal_eval.checkpoints.headers import read_header
+from anymal_eval.checkpoints.loading import Loading, checkpoint_errors
 from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_tensors
+from anymal_eval.codec import encode
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import delete, replacing
 
 FORMAT = 1
+_SMALL, _MOST = 256, 4096  # options of projectors and encoders
 CONFIG, PROJECTORS, ADAPTERS, LLM = "config.json", "projectors.safetensors", "lora", "llm"
 
 
@@ -146,12 +149,14 @@ def load(
     config, frozen = read(folder)
     if not (folder / PROJECTORS).exists():
         raise BadCheckpoint(f"{folder} holds no {PROJECTORS}: the trained projectors are missing")
+    _check_sizes(config, folder)
     adapters = has_adapters(folder)
     if adapters and not (folder / ADAPTERS / lora.WEIGHTS).exists():
         raise BadCheckpoint(f"{folder / ADAPTERS} holds no {lora.WEIGHTS}; the adapters of this checkpoint are missing")
     placed = with_paths(_absolute(config, folder), backbones or {})
     bare = AnyMALConfig(llm=placed.llm, modalities=placed.modalities)
-    network = create(bare, loading)
+    with checkpoint_errors(f"{folder}: its network cannot be built"):
+        network = create(bare, loading)
     _compare(frozen, network, placed)
     _fill(network, folder / PROJECTORS)
     if adapters:
@@ -171,10 +176,26 @@ def load_encoders(folder: Path, loading: Loading) -> AnyMAL:
         BadCheckpoint: it is no checkpoint, or an encoder is not the one of training.
     """
     config, frozen = read(folder)
+    _check_sizes(config, folder)
     placed = _absolute(config, folder)
     network = create_encoders(placed, loading)
     _compare({name: value for name, value in frozen.items() if name != "llm"}, network, placed)
     return network
+
+
+def _check_sizes(config: AnyMALConfig, folder: Path) -> None:
+    """Refuse projectors that are larger than their weights, and encoders of absurd settings, before they are built."""
+    file = folder / PROJECTORS
+    shapes = [facts.shape for facts in read_header(file).values()] if file.exists() else []
+    side = max((one for shape in shapes for one in shape), default=0)
+    for medium, part in config.modalities.items():
+        limits = {"projector": max(side, _SMALL), "encoder": _MOST, "layers": max(len(shapes), _SMALL)}
+        for place, options in (("projector", part.projector), ("encoder", part.encoder)):
+            for name, value in encode(options).items():
+                most = limits["layers" if name == "layers" else place]
+                if type(value) is int and abs(value) > most:
+                    where = f"{folder / CONFIG}: modalities.{medium}.{place}.{name}"
+                    raise BadCheckpoint(f"{where} is more than its weights can fill (at most {most})")
 
 
 def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
@@ -184,7 +205,10 @@ def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
         BadCheckpoint: not a checkpoint of ours, or of another format.
     """
     content = _content(folder)
-    frozen = {str(name): str(value) for name, value in content.get("frozen", {}).items()}
+    named = content.get("frozen", {})
+    if not isinstance(named, dict) or not isinstance(content["network"], dict):
+        raise BadCheckpoint(f"{folder / CONFIG}: network and frozen must be objects")
+    frozen = {str(name): str(value) for name, value in named.items()}
     return read_config(content["network"], str(folder / CONFIG)), frozen
 
 

@@ -10,12 +10,20 @@ from anymal_eval.anymal import lora
 from anymal_eval.anymal.config import LLMConfig, LoraConfig
 from anymal_eval.anymal.conversation import Chat
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.checkpoints.loading import BackboneLoading, Loading, backbone, freeze, library, quiet
+from anymal_eval.checkpoints.loading import (
+    BackboneLoading,
+    Loading,
+    backbone,
+    checkpoint_errors,
+    freeze,
+    library,
+    quiet,
+)
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import TokenIds, resolve_token_ids
 from anymal_eval.checkpoints.weights import fingerprint
-from anymal_eval.errors import BadCheckpoint, ContextTooLong
+from anymal_eval.errors import ContextTooLong
 from anymal_eval.generation import OptionRanker, TextGenerator
 
 
@@ -119,11 +127,8 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     folder = locate(config.path, convert=True)
     weights = fingerprint(folder)
     model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.backbone, **loading.arguments())
-    try:
-        with quiet():
-            tokenizer = library().AutoTokenizer.from_pretrained(folder, padding_side="left")
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{folder} has no tokenizer: {error}") from error
+    with checkpoint_errors(f"{folder} has no tokenizer that can be read"), quiet():
+        tokenizer = library().AutoTokenizer.from_pretrained(folder, padding_side="left")
     freeze(model)
     keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.anymal.config import LoraConfig
-from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.checkpoints.files import read_json
+from anymal_eval.checkpoints.headers import read_header
+from anymal_eval.checkpoints.loading import checkpoint_errors, quiet
 from anymal_eval.errors import BadCheckpoint
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
@@ -45,12 +47,21 @@ def load(model: Any, folder: Path, *, trainable: bool) -> Any:
 
     if not (folder / WEIGHTS).exists():
         raise BadCheckpoint(f"{folder} holds no {WEIGHTS}; the adapters of this checkpoint are missing")
-    try:
-        with quiet():
-            return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
-    except (RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise BadCheckpoint(f"the adapters in {folder} do not fit this language model: {first}") from error
+    _check_ranks(folder)
+    with checkpoint_errors(f"the adapters in {folder} do not fit this language model"), quiet():
+        return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+def _check_ranks(folder: Path) -> None:
+    """Refuse adapters of a rank that their weights do not have, before they are made."""
+    sides = [one for facts in read_header(folder / WEIGHTS).values() for one in facts.shape]
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else None
+    if not isinstance(settings, dict):
+        raise BadCheckpoint(f"{folder} holds no usable {SETTINGS}")
+    patterns = settings.get("rank_pattern") or {}
+    ranks = [settings.get("r"), *(patterns.values() if isinstance(patterns, dict) else [patterns])]
+    if any(type(rank) is not int or not 0 < rank <= max(sides, default=0) for rank in ranks):
+        raise BadCheckpoint(f"{folder / SETTINGS}: its ranks are not those of {WEIGHTS}")
 
 
 def save(model: Any, folder: Path) -> None:

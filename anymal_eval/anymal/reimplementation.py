@@ -12,8 +12,8 @@ from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, ModalityConfig
 from anymal_eval.anymal.encoders.clip import Options as ClipOptions
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.projectors.resampler import Options as ResamplerOptions
+from anymal_eval.checkpoints.files import read_json
 from anymal_eval.checkpoints.loading import Loading
-from anymal_eval.checkpoints.transformers_folder import read_json
 from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint
 

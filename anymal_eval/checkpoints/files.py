@@ -1,14 +1,17 @@
 """Which files of a checkpoint are read: a folder or a repository often holds its weights several times."""
 
 import json
+import stat
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anymal_eval.errors import BadCheckpoint
 
 Pickled = Literal["never", "alone", "always"]
+JSON_BYTES = 64 << 20  # of a JSON file; the index of the largest checkpoints has a tenth
+MOST_REASON = 500  # characters of a library's message
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -85,4 +88,38 @@ def reason(error: BaseException) -> str:
     text = str(error).strip()
     if "trust_remote_code" in text:
         return "it comes with Python code of its own, which runs with -o trust_remote_code=true only"
-    return text.splitlines()[0] if text else type(error).__name__
+    first = text.splitlines()[0][:MOST_REASON] if text else ""
+    if isinstance(error, OSError | ValueError | RuntimeError) and first:
+        return first
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def require_regular(file: Path) -> int:
+    """The size of a file that is no device, FIFO or folder, which could be read for ever.
+
+    Raises:
+        BadCheckpoint: it is one.
+        OSError: it is not there, or cannot be read.
+    """
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise BadCheckpoint(f"{file} is no regular file")
+    return found.st_size
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file of a checkpoint.
+
+    Raises:
+        BadCheckpoint: it is no JSON, too deep or too large, or cannot be read.
+    """
+    try:
+        if require_regular(file) > JSON_BYTES:
+            raise BadCheckpoint(f"{file} is larger than {JSON_BYTES >> 20} MiB")
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadCheckpoint(f"{file} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise BadCheckpoint(f"{file} is nested too deeply") from error
+    except ValueError as error:
+        raise BadCheckpoint(f"{file} is no JSON: {error}") from error

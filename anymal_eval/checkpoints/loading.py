@@ -2,7 +2,8 @@
 
 import logging as python_logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 
 from anymal_eval.checkpoints.device_map import DeviceMap, read_device_map
-from anymal_eval.checkpoints.files import reason
+from anymal_eval.checkpoints.files import read_json, reason
+from anymal_eval.checkpoints.headers import check_declared, check_sizes
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.checkpoints.quantization import quantization_config
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions, Quantization
-from anymal_eval.errors import BadCheckpoint, NeedsExtra
+from anymal_eval.errors import AnyMALEvalError, BadCheckpoint, NeedsExtra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,13 @@ def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
         BadCheckpoint: it is not found.
     """
     if Path(path).expanduser().is_dir() or given is None:
-        return library().AutoConfig.from_pretrained(locate_config(path).parent)
-    return library().AutoConfig.for_model(**given)
+        file = locate_config(path)
+        check_sizes(read_json(file), file)
+        with checkpoint_errors(f"{file} is no configuration that transformers reads"):
+            return library().AutoConfig.from_pretrained(file.parent)
+    check_sizes(given, Path(path))
+    with checkpoint_errors(f"{path}: its architecture is none of transformers"):
+        return library().AutoConfig.for_model(**given)
 
 
 def backbone(cls: Any, path: str, given: Mapping[str, Any] | None, loading: BackboneLoading, **arguments: Any) -> Any:
@@ -131,17 +138,38 @@ def fill(cls: Any, folder: Path, what: str = "", **arguments: Any) -> tuple[Any,
     Raises:
         BadCheckpoint: it cannot be loaded.
     """
-    try:
-        with quiet():
-            model, report = cls.from_pretrained(folder, output_loading_info=True, **arguments)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BadCheckpoint(f"{folder} cannot be loaded as {what or cls.__name__}: {reason(error)}") from error
+    check_declared(folder)
+    with checkpoint_errors(f"{folder} cannot be loaded as {what or cls.__name__}"), quiet():
+        model, report = cls.from_pretrained(folder, output_loading_info=True, **arguments)
     return model, sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
 
 
 def missing_tensors(cls: Any, folder: Path) -> list[str]:
     """The tensors of a transformers class that a checkpoint lacks or has in another shape. Reads no weights."""
     return fill(cls, folder, device_map="meta", dtype=torch.float32, ignore_mismatched_sizes=True)[1]
+
+
+@contextmanager
+def checkpoint_errors(what: str) -> Iterator[None]:
+    """Turn whatever a library raises while it reads a checkpoint into one line.
+
+    A checkpoint may come from anyone, and libraries raise errors of every class on files that they did not write, down
+    to panics of a library in Rust, which are no ``Exception``.
+
+    Args:
+        what: names the checkpoint, and what cannot be done with it.
+
+    Raises:
+        BadCheckpoint: the line. An error of ours, and an ``ImportError``, stay as they are.
+    """
+    try:
+        yield
+    except (AnyMALEvalError, ImportError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BadCheckpoint(f"{what}: {reason(error)}") from error
 
 
 def plain_generation(model: Any) -> dict[str, object]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.checkpoints.transformers_folder import read_json
+from anymal_eval.checkpoints.files import read_json
 from anymal_eval.errors import BadCheckpoint
 
 GENERATION, CONFIG = "generation_config.json", "config.json"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from anymal_eval.checkpoints.files import read_json
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.errors import BadCheckpoint
 
@@ -127,7 +127,8 @@ def fetch(options: CheckpointOptions) -> Checkpoint:
 
 def architecture(config: Mapping[str, Any]) -> str:
     """The class that a configuration names."""
-    named = config.get("architectures") or [config.get("model_type") or "model of no known type"]
+    named = [one for one in config.get("architectures") or () if isinstance(one, str) and one]
+    named = named or [config.get("model_type") or "model of no known type"]
     return str(named[0])
 
 
@@ -153,16 +154,8 @@ def _config(file: Path) -> Mapping[str, Any]:
     content = read_json(file)
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{file} is not what transformers writes")
+    expected = {"model_type": str, "architectures": list, "auto_map": dict, "text_config": dict, "vision_config": dict}
+    for name, kind in expected.items():
+        if not isinstance(content.get(name), kind | None):
+            raise BadCheckpoint(f"{file}: {name} must be of type {kind.__name__}, not {type(content[name]).__name__}")
     return content
-
-
-def read_json(file: Path) -> Any:
-    """A JSON file of a checkpoint.
-
-    Raises:
-        BadCheckpoint: it is no JSON.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadCheckpoint(f"{file} is no JSON: {error}") from error

@@ -11,7 +11,15 @@ from anymal_eval import fingerprint
 from anymal_eval.checkpoints import weights
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.checkpoints.files import reason
-from anymal_eval.checkpoints.loading import fill, freeze, library, loading_of, plain_generation, quiet
+from anymal_eval.checkpoints.loading import (
+    checkpoint_errors,
+    fill,
+    freeze,
+    library,
+    loading_of,
+    plain_generation,
+    quiet,
+)
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import resolve_token_ids
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
@@ -107,7 +115,7 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         BadCheckpoint: it cannot be loaded.
     """
     try:
-        with quiet():
+        with checkpoint_errors(f"{checkpoint.folder}: its processor cannot be loaded"), quiet():
             return library().AutoProcessor.from_pretrained(checkpoint.folder, trust_remote_code=trusted(options))
     except ImportError as error:
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
@@ -115,8 +123,6 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         raise NeedsExtra(
             f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}, which is not installed"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{checkpoint.folder}: its processor cannot be loaded: {reason(error)}") from error
 
 
 def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:

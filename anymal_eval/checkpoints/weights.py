@@ -21,6 +21,7 @@ from torch import nn
 
 from anymal_eval import fingerprint as names
 from anymal_eval.checkpoints.files import reason, weight_files
+from anymal_eval.checkpoints.headers import read_header
 from anymal_eval.errors import BadCheckpoint
 
 # What torch's reader of pickles raises on damaged ones, besides its own error.
@@ -126,23 +127,12 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Any], file: Path) -> No
 
 def _tensor_digests(file: Path) -> str:
     """A JSON list with one line for each tensor of a safetensors file."""
-    if not file.stat().st_size:
-        raise BadCheckpoint(f"{file} is empty")
+    header = read_header(file)
     with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            start = 8 + int.from_bytes(data[:8], "little")
-            header = json.loads(data[8:start])
-        except (ValueError, OverflowError) as error:
-            raise BadCheckpoint(f"{file} is no safetensors file, or was cut off") from error
         lines = []
         with memoryview(data) as view:
             for name, facts in header.items():
-                if name == "__metadata__":
-                    continue
-                begin, end = facts["data_offsets"]
-                if start + end > len(data):
-                    raise BadCheckpoint(f"{file} was cut off: {name} ends at byte {start + end} of {len(data)}")
-                with view[start + begin : start + end] as content:
+                with view[facts.begin : facts.end] as content:
                     digest = hashlib.sha256(content).hexdigest()
-                lines.append(f"{name} {facts['dtype']} {facts['shape']} {digest}")
+                lines.append(f"{name} {facts.dtype} {list(facts.shape)} {digest}")
         return json.dumps(lines)

@@ -76,7 +76,9 @@ def test_the_start_of_a_decoder() -> None:
         resolved({"decoder_start_token_id": 77}, {}, {}, **usual)
 
 
-ID = st.one_of(st.integers(-2, ROWS + 2), st.sampled_from([None, True, "2", 2.0, 10**30, [[1]], {}]))
+ID: st.SearchStrategy[Any] = st.one_of(
+    st.integers(-2, ROWS + 2), st.sampled_from([None, True, "2", 2.0, 10**30, [[1]], {}])
+)
 IDS = st.one_of(ID, st.lists(ID, max_size=4))
 NAMES = ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id", "image_token_id")
 PART = st.dictionaries(st.sampled_from(NAMES), IDS, max_size=5)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anymal_eval import catalog
-from anymal_eval.checkpoints.loading import BackboneLoading, backbone, freeze, library, quiet
+from anymal_eval.checkpoints.loading import BackboneLoading, backbone, checkpoint_errors, freeze, library, quiet
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
@@ -135,11 +135,8 @@ def image_processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
     if not loading.weights:
         return None
     folder = locate(options.path, convert=True)
-    try:
-        with quiet():
-            return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{folder} has no usable preprocessor_config.json: {error}") from error
+    with checkpoint_errors(f"{folder} has no usable preprocessor_config.json"), quiet():
+        return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
 
 
 def image_pixels(processor: Any, images: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut, load_backbone
-from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.loading import BackboneLoading, checkpoint_errors
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, MediaError
 
@@ -124,7 +124,5 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
     if not loading.weights and not Path(options.path).expanduser().is_dir():
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)
-    try:
+    with checkpoint_errors(f"{options.path} has no usable preprocessor_config.json"):
         return Clap(model, ClapFeatureExtractor.from_pretrained(locate(options.path, convert=True)), options)
-    except OSError as error:
-        raise BadCheckpoint(f"{options.path} has no preprocessor_config.json: {error}") from error
