@@ -12,7 +12,11 @@ from anymal_eval.records import Decoding, MediaKind, Request, Response
 
 # The prompts of a model without its own.
 PLAIN_WORDING: Wording = {
-    "caption": Phrase(user="{instruction}\nDescribe it in one sentence.", decoding=Decoding(max_new_tokens=64)),
+    "caption": Phrase(
+        user="{instruction}\n{question}",
+        default_question="Describe it in one sentence.",
+        decoding=Decoding(max_new_tokens=64),
+    ),
     "short_answer": Phrase(
         user="{question}\n{instruction}\nAnswer with a single word or phrase.", decoding=Decoding(max_new_tokens=16)
     ),

@@ -25,7 +25,10 @@ SHORT = Decoding(max_new_tokens=10, min_new_tokens=1, beams=5, length_penalty=-1
 def _wording(answer: str) -> Wording:
     return {
         "caption": Phrase(
-            user="a photo of", frames=FRAMES, decoding=Decoding(max_new_tokens=30, min_new_tokens=8, beams=5)
+            user="{question}",
+            default_question="a photo of",
+            frames=FRAMES,
+            decoding=Decoding(max_new_tokens=30, min_new_tokens=8, beams=5),
         ),
         "short_answer": Phrase(
             user="{instruction}\nQuestion: {question} " + answer, question="blip", frames=FRAMES, decoding=SHORT

@@ -29,7 +29,8 @@ PAIRS = 64  # of image and question, in a batch of the Q-Former
 # After the released configurations (LAVIS lavis/projects/instructblip).
 WORDING: Wording = {
     "caption": Phrase(
-        user="A short image caption.",
+        user="{question}",
+        default_question="A short image caption.",
         frames=FRAMES,
         decoding=Decoding(max_new_tokens=80, min_new_tokens=10, beams=5),
     ),

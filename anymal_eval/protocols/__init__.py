@@ -34,6 +34,7 @@ class Phrase:
         length_normalise: compare candidates by log-probability per token instead of by their sums.
         question: ``blip`` lower-cases the question, strips some punctuation and cuts it at 50 words, as BLIP-2's code
             does; ``blip-caption`` replaces the punctuation by spaces, as InstructBLIP's configurations do.
+        default_question: stands for ``{question}`` where an example has none: a caption's usual prompt.
         frames: the number of frames sampled from a video.
         unwrap: ``json-caption`` takes the text out of ``{"caption": "..."}``.
         clean: the name of a cleaning applied to the answer before the metric.
@@ -50,6 +51,7 @@ class Phrase:
     candidates: Candidates = "none"
     length_normalise: bool = False
     question: Literal["none", "blip", "blip-caption"] = "none"
+    default_question: str = ""
     frames: int = 8
     decoding: Decoding = Decoding()
     unwrap: Literal["none", "json-caption"] = "none"

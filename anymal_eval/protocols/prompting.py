@@ -42,7 +42,7 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
     values = {
         **dict.fromkeys(OPTIONAL, ""),
         **example.context,
-        "question": _question(example.question, phrase),
+        "question": _question(example.question, phrase) if example.question.strip() else phrase.default_question,
         "options": render_options(example.options, phrase),
         "instruction": task.instruction,
     }

@@ -18,7 +18,7 @@ AUDIO_ENDINGS = ("wav", "flac", "mp3")
 OWN_LINES = """Our own JSON lines, for data that was never released.
 
 One object a line. ``medium`` is the key that names the file, relative to the folder of the lines; the keys
-question, start_s, end_s and origin (what it was cut from: one cluster) are optional::
+question (the prompt), start_s, end_s and origin (what it was cut from: one cluster) are optional::
 
     {"id": "7", "image": "images/7.jpg", "question": "...", "references": ["..."]}
     {"id": "w1", "imu": "windows/a.npy", "start_s": 0.0, "end_s": 5.0, "origin": "video-a", "references": ["..."]}"""
@@ -175,8 +175,8 @@ def own_lines(key: str) -> Callable[[Iterator[Row]], Iterator[CaptionRow]]:
             row_id=name,
             origin=row.name("origin") if row.has("origin") else name,
             medium=row.medium(f"{{{key}}}"),
-            start_s=row.seconds("start_s") if row.has("start_s") else None,
-            end_s=row.seconds("end_s") if row.has("end_s") else None,
+            start_s=row.seconds("start_s") if key != "image" and row.has("start_s") else None,
+            end_s=row.seconds("end_s") if key != "image" and row.has("end_s") else None,
             question=row.text("question", ""),
             captions=_some(row.texts("references"), row) if row.split.labelled else None,
         )
