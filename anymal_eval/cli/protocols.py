@@ -12,6 +12,13 @@ def protocols(name: str | None, as_json: bool) -> None:
     from anymal_eval.cli._listing import list_or_show
 
     list_or_show(catalog.protocols(), name, as_json, _details)
+    if name is None and not as_json:
+        from anymal_eval.cli._printing import echo
+        from anymal_eval.protocols.extraction import described
+
+        echo("\nrules that read a choice from text (--extract RULE):")
+        for rule, what in described().items():
+            echo(f"{rule:<17}  {what}")
 
 
 def _details(name: str) -> dict[str, object]:

@@ -24,6 +24,9 @@ from anymal_eval.cli._printing import echo
     help="Prompts, decoding and reading of answers; see anymal-eval protocols.  [default: plain; demo: the demo model]",
 )
 @click.option(
+    "--extract", metavar="RULE", help="How a choice is read from text; anymal-eval protocols lists the rules."
+)
+@click.option(
     "--ablate",
     type=click.Choice(["none", "no-media", "shuffled-media"]),
     default="none",

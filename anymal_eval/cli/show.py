@@ -19,6 +19,9 @@ from anymal_eval.cli._printing import echo
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
 @click.option(
+    "--extract", metavar="RULE", help="How a choice is read from text; anymal-eval protocols lists the rules."
+)
+@click.option(
     "--ablate",
     type=click.Choice(["none", "no-media", "shuffled-media"]),
     default="none",

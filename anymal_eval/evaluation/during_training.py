@@ -14,6 +14,7 @@ from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.generate import run_requests, task_entry
 from anymal_eval.evaluation.load import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import choose_tasks
+from anymal_eval.report.run_table import SCALE
 from anymal_eval.scoring.score import score
 from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
 from anymal_eval.sources.load import Kind
@@ -40,7 +41,7 @@ class TrainingEvaluation:
 
 
 def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) -> HeadlineEvaluator:
-    """A function from a network and its step to headlines by ``task/output``.
+    """A function from a network and its step to headlines by ``task/output``, x100 as in tables.
 
     The data are read now, so that what is missing is an error before training starts. A task with answers that are
     errors also gives ``task/errors``.
@@ -86,5 +87,7 @@ def _headlines(model: Model, task: TaskRequests) -> dict[str, float]:
     name, examples = task.dataset.task.name, task.dataset.examples
     scores = score(task.dataset.task, task_entry(task), examples, responses)
     errors = sum(answer.state == "error" for answer in scores.answers)
-    headlines = {f"{name}/{row['output']}": float(row["value"]) for row in scores.measurements if row["headline"]}
+    headlines = {
+        f"{name}/{row['output']}": SCALE * float(row["value"]) for row in scores.measurements if row["headline"]
+    }
     return {**headlines, **({f"{name}/errors": float(errors)} if errors else {})}

@@ -68,6 +68,8 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
         "ablate": loaded.ablate,
         "ptb": plan.ptb,
     }
+    if plan.extract is not None:
+        identity["extract"] = plan.extract
     provenance = dict(getattr(model, "provenance", {}))
     device = str(provenance.get("device", plan.model.device or "none"))
     manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))

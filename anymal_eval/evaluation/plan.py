@@ -89,6 +89,7 @@ class EvaluationPlan:
     Attributes:
         tasks: names, tasks themselves, or ``all`` alone.
         protocol: its name; None is the plain one, or the demo model's own.
+        extract: the rule that reads a choice out of text, before the protocol's and the model's own.
         ablate: ``none``, ``no-media`` or ``shuffled-media``.
         with_blind: a second run without media, inside the first one's folder.
         ptb: the caption tokenizer, ``python`` or ``java``.
@@ -101,6 +102,7 @@ class EvaluationPlan:
     data: DataOptions = field(default_factory=DataOptions)
     execution: ExecutionOptions = ExecutionOptions()
     protocol: str | None = None
+    extract: str | None = None
     ablate: str = "none"
     with_blind: bool = False
     ptb: Literal["python", "java"] = "python"

@@ -37,8 +37,8 @@ def evaluate(
         tasks: names, or ``Task`` objects; ``all`` is every task that the model takes.
         console: takes messages and progress; nothing is shown without one.
         options: the options of ``anymal-eval run`` with underscores: ``data``, ``data_root``, ``hub_id``, ``split``,
-            ``limit``, ``demo_examples``, ``skip_missing_media``, ``protocol``, ``ablate``, ``with_blind``, ``ptb``,
-            ``options`` (a mapping, ``-o`` on the command line), ``device``, ``precision``, ``quantize``,
+            ``limit``, ``demo_examples``, ``skip_missing_media``, ``protocol``, ``extract``, ``ablate``, ``with_blind``,
+            ``ptb``, ``options`` (a mapping, ``-o`` on the command line), ``device``, ``precision``, ``quantize``,
             ``media_timeout``, ``features``, ``batch_size``, ``threads``, ``max_errors``, ``engine``, ``workers``,
             ``gpus_per_worker``, ``address``, ``tasks_dir``, ``allow_environment_change``, ``out``.
 

@@ -157,6 +157,7 @@ def _page(
         measurements=[item for item in results.measurements if item.task == task],
         chance=[item for item in results.chance if item.task == task],
         not_computed=[item for item in results.not_computed if item.task == task],
+        problems=[item for item in results.problems if item.task == task],
         ablate=str(run.manifest.identity.get("ablate", "none")),
     )  # fmt: skip
 

@@ -155,7 +155,8 @@ class Run:
     def _repr_html_(self) -> str:
         headlines = tuple(item for item in self.results.measurements if item.headline)
         short = Results(schema=self.results.schema, run=self.results.run, measurements=headlines,
-                        not_computed=self.results.not_computed, chance=self.results.chance)  # fmt: skip
+                        not_computed=self.results.not_computed, chance=self.results.chance,
+                        problems=self.results.problems)  # fmt: skip
         return render(screen_table(short), "html")
 
     def _dataset(self, task: str) -> TaskDataset:

@@ -15,6 +15,7 @@ from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.responses import read_responses
+from anymal_eval.store.results import AnswerProblem
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
@@ -39,7 +40,7 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
 
     Args:
         generated: the run.
-        console: where answers that are errors are counted.
+        console: where answers that are errors, empty, unparsable or cut are counted.
 
     Raises:
         IncompleteRun: responses are missing.
@@ -55,6 +56,8 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
             folder.write_statistics(name, scores[name].statistics)
     for dataset in generated.datasets:
         errors += _count_errors(dataset, scores[dataset.task.name], failures[dataset.task.name], console)
+        for problem in scores[dataset.task.name].problems:
+            console.message(f"{dataset.task.name}: {AnswerProblem(**problem).sentence}")
     return ScoredRun(generated=generated, scores=scores, errors=errors)
 
 

@@ -70,6 +70,7 @@ class Protocol:
     """A named set of prompts and reading rules. A task without an entry uses the model's own wording.
 
     ``clean`` and ``extract`` apply to tasks without an entry of their own; ``name`` is the file's name.
+    ``user_extract`` is the rule of ``--extract``, which goes before all others.
     """
 
     name: str = ""
@@ -77,6 +78,7 @@ class Protocol:
     paper: str = ""
     clean: str = "none"
     extract: str = ""
+    user_extract: str = ""
     tasks: Mapping[str, Phrase] = field(default_factory=dict)
 
 
@@ -89,4 +91,20 @@ def get(name: str, extra: Sequence[Path] = ()) -> Protocol:
     """
     from anymal_eval.codec import read_toml
 
-    return replace(read_toml(Protocol, catalog.protocols(extra).file(name)), name=name)
+    return replace(read_toml(Protocol, catalog.protocols(extra).file(name)), name=name, user_extract="")
+
+
+def with_extract(protocol: Protocol, rule: str | None) -> Protocol:
+    """The protocol, with a rule of the user's own for reading choices.
+
+    Raises:
+        WrongUse: there is no such rule.
+    """
+    from anymal_eval.errors import WrongUse
+    from anymal_eval.protocols.extraction import NAMES
+
+    if rule is None:
+        return protocol
+    if rule not in NAMES:
+        raise WrongUse(f"--extract {rule}: there is no such rule; there are {', '.join(NAMES)}")
+    return replace(protocol, user_extract=rule)

@@ -9,7 +9,7 @@ from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.cleaning import CLEANING, unavailable
 from anymal_eval.protocols.extraction import NAMES as EXTRACTION
-from anymal_eval.protocols.extraction import extract
+from anymal_eval.protocols.extraction import extract, yes_or_no
 from anymal_eval.protocols.prompting import YES_NO, YES_NO_TRUE_FALSE, phrase_for
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.task import Task
@@ -42,7 +42,7 @@ def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:
     clean = _clean(phrase.clean, protocol)
     return Reading(
         clean="none" if unavailable(clean) else clean,
-        extract=phrase.extract or protocol.extract or task.extract,
+        extract=protocol.user_extract or phrase.extract or protocol.extract or task.extract,
         unwrap=phrase.unwrap,
         length_normalise=phrase.length_normalise,
     )
@@ -78,7 +78,7 @@ def read_response(response: Response, example: Example, reading: Reading) -> Ans
         choice = extract(reading.extract, text, example.options)
         return Answer(state="unparsable" if choice is None else "ok", text=text, choice=choice)
     if example.kind == "yes_no":
-        word = text.strip().rstrip(".").lower()
+        word = yes_or_no(reading.extract, text)
         if word not in YES_NO:
             return Answer(state="unparsable", text=text)
         return Answer(state="ok", text=text, choice=YES_NO.index(word))

@@ -10,7 +10,7 @@ from anymal_eval.errors import listed
 from anymal_eval.report.flips import Flip
 from anymal_eval.report.regression import Check, TaskCheck, Word
 from anymal_eval.report.rendering import Cell, Table, escape_markdown, render
-from anymal_eval.report.run_table import SCALE
+from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.visible import visible_line
 
 COLUMNS = ("task", "before", "after", "difference", "95 % interval", "p (Holm)", "detectable", "gain", "verdict")
@@ -95,7 +95,7 @@ def as_data(found: Check) -> dict[str, Any]:
 
 def _task_data(item: TaskCheck) -> dict[str, Any]:
     one, data = item.comparison, {"task": item.task, "tier": item.tier, "verdict": item.word, "why": item.why}
-    counted = {"only_before": list(item.only_before), "only_after": list(item.only_after)}
+    counted = {"notes": list(item.notes), "only_before": list(item.only_before), "only_after": list(item.only_after)}
     if one is None:
         return {**data, "base": item.base or None, **counted}
     return {
@@ -141,7 +141,7 @@ def _texts(item: TaskCheck) -> tuple[str, ...]:
         f"{SCALE * one.before:.2f}",
         f"{SCALE * one.after:.2f}",
         _signed(SCALE * one.difference, ".2f"),
-        f"[{_signed(SCALE * one.low, '.2f')}, {_signed(SCALE * one.high, '.2f')}]" if one.low == one.low else "",
+        interval_text(one.low, one.high, sign="+"),
         f"{item.p:.2g}" if item.p == item.p else "",
         f"{SCALE * item.detectable:.2f}" if item.detectable == item.detectable else "",
         f"{_signed(SCALE * gain, '.1f')} %" if gain == gain else "",
@@ -158,6 +158,7 @@ def _about(item: TaskCheck, shown: int) -> Iterator[str]:
         moved = f" ({one.risen:,} up, {one.fallen:,} down)" if one.risen or one.fallen else ""
         method = f"{one.method}, " if one.method != item.why else ""
         yield f"{item.task}: {item.word}: {item.why}; {item.metric}, {method}{counts}{moved}"
+    yield from item.notes
     for which, names in (("base", item.only_before), ("run", item.only_after)):
         if names:
             yield f"only in the {which}: {len(names):,} examples ({listed(names)})"

@@ -18,6 +18,7 @@ from anymal_eval.report.comparison import (
 )
 from anymal_eval.report.gains import PercentGain, gain_text, paired_gains, relative_gain
 from anymal_eval.report.rendering import Cell, Table
+from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Results
 
 LETTERS = string.ascii_lowercase
@@ -130,7 +131,7 @@ def _text(place: Place, gain: PercentGain | None, is_published: bool, marks: dic
     else:
         text = f"{place.value:.1f}"
         if place.interval is not None:
-            text += f" [{place.interval[0]:.1f}, {place.interval[1]:.1f}]"
+            text += f" {interval_text(place.interval[0] / SCALE, place.interval[1] / SCALE, 1)}"
         elif not is_published:
             text += " [no interval]"
     if gain is not None:

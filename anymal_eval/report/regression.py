@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from anymal_eval.statistics.paired import Comparison, compare
 from anymal_eval.statistics.power import smallest_detectable
 from anymal_eval.statistics.verdict import VerdictLimits, judge
 from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.results import WHAT
 from anymal_eval.store.stored import StoredRun
 
 Word = Literal["better", "same", "worse", "cannot tell", "refused", "not compared"]
@@ -35,6 +36,7 @@ class TaskCheck:
         p: two-sided, after Holm over all tasks of the check; NaN where nothing was tested.
         detectable: the smallest difference that this comparison detects with probability 0.8; NaN if unknown.
         limit: the largest fall that does not matter; None where none is set.
+        notes: what is to know of either run's answers: how many are empty, unparsable or cut.
         by_policy: whether a change that is more than chance is within that limit.
     """
 
@@ -56,6 +58,7 @@ class TaskCheck:
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
     flips: tuple[Flip, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,10 @@ def check(
     tested = {task: item for task, item in found.items() if isinstance(item, _Tested)}
     adjusted = dict(zip(tested, holm([item.comparison.p for item in tested.values()]), strict=True))
     checks = [
-        item if isinstance(item, TaskCheck) else _judged(item, adjusted, policy, floors.get(task), against[task])
+        replace(
+            item if isinstance(item, TaskCheck) else _judged(item, adjusted, policy, floors.get(task), against[task]),
+            notes=(*_notes("base", against[task], task), *_notes("run", run, task)),
+        )
         for task, item in found.items()
     ]
     lone = {**{task: "only this run has it" for task in mine if task not in against},
@@ -218,6 +224,15 @@ def _judged(
         only_after=item.pairs.only_after,
         flips=flips(item.pairs, headline.rule),
     )
+
+
+def _notes(which: str, run: StoredRun, task: str) -> tuple[str, ...]:
+    found = [f"{which}: {problem.sentence}" for problem in run.results.problems if problem.task == task]
+    headline = next((item for item in run.results.measurements if item.task == task and item.headline), None)
+    if not found and headline is not None:  # a run of a version that did not record examples
+        found = [f"{which}: {count:,} of {headline.requested:,} answers {WHAT[state]}"
+                 for state, count in headline.states.items() if state in WHAT and count]  # fmt: skip
+    return tuple(found)
 
 
 def _lone(task: str, why: str, policy: Policy) -> TaskCheck:

@@ -13,6 +13,7 @@ from anymal_eval.store.results import FILE, Chance, Measurement, NotComputed, Re
 
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
 SCALE = 100.0
+MOST_DIGITS = 6  # of an interval whose two ends have equal digits
 DRAWN_EVENLY = frozenset({"choice_accuracy", "mean_type_accuracy", "roc_auc", "yes_no_accuracy"})
 SCREEN_GROUPS = 8  # a group of more values than this is in the files and not on the screen
 SCREEN_NOTE = 48  # characters of a note in a row on the screen
@@ -87,6 +88,11 @@ def write_tables(root: Path) -> str:
     return render(screen_table(results, blind), "md")
 
 
+def noted(item: Measurement) -> list[str]:
+    """``cut 16``, ``thinking 3``, ``template 1``: the counts that are not zero."""
+    return [f"{what} {count:,}" for what in ("cut", "thinking", "template") if (count := getattr(item, what))]
+
+
 def size_label(measurement: Measurement, limit: int | None) -> str:
     """``limit n of M`` or ``subset n/N`` where the run does not cover the whole split; empty otherwise.
 
@@ -102,6 +108,29 @@ def size_label(measurement: Measurement, limit: int | None) -> str:
     if expected is not None and requested < expected:
         return f"subset {requested:,}/{expected:,}"
     return ""
+
+
+def interval_text(low: float | None, high: float | None, digits: int = 2, sign: str = "") -> str:
+    """An interval x100, with more digits where its ends would look equal; ``not estimable`` where they are equal.
+
+    >>> interval_text(0.5, 0.61), interval_text(0.9999812, 1.0), interval_text(0.0, 0.0), interval_text(None, None)
+    ('[50.00, 61.00]', '[99.998, 100.000]', 'not estimable', '')
+    >>> interval_text(-0.01, 0.02, 1, "+")
+    '[-1.0, +2.0]'
+    """
+    if low is None or high is None or low != low or high != high:
+        return ""
+    if SCALE * (high - low) < 10.0**-MOST_DIGITS:
+        return "not estimable"
+    for more in range(digits, MOST_DIGITS + 1):
+        ends = [_signless_zero(f"{SCALE * end:{sign}.{more}f}") for end in (low, high)]
+        if ends[0] != ends[1]:
+            break
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def _signless_zero(text: str) -> str:
+    return text[1:] if text[0] in "+-" and float(text) == 0 else text
 
 
 def _position(results: Results, task: str) -> int:
@@ -121,20 +150,20 @@ def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
         notes.append("demo: synthetic data; not comparable with any number on the benchmark.")
     if blind is not None:
         notes.append("no media: the same prompts without their media.")
+    notes += [f"{problem.task}: {problem.sentence}." for problem in results.problems]
     if any(item.states.get("error", 0) for item in results.measurements):
         notes.append("Errors are left out of the value.")
     return tuple(notes)
 
 
 def _row(item: Measurement, results: Results) -> tuple[Cell, ...]:
-    interval = "" if item.ci_low is None or item.ci_high is None else f"[{_x100(item.ci_low)}, {_x100(item.ci_high)}]"
     states = ", ".join(f"{state} {count:,}" for state, count in item.states.items() if count)
-    marks = ("chance" if results.run.is_chance else "", size_label(item, results.run.limit))
+    marks = ("chance" if results.run.is_chance else "", size_label(item, results.run.limit), *noted(item))
     texts = (
         _task(item),
         item.label,
         _x100(item.value),
-        interval,
+        interval_text(item.ci_low, item.ci_high),
         item.ci_method,
         f"{item.n:,} of {item.requested:,}",
         states,

@@ -12,7 +12,9 @@ import numpy as np
 
 from anymal_eval import metrics
 from anymal_eval.metrics import Metric
+from anymal_eval.protocols.extraction import READ_YES_NO
 from anymal_eval.records import Answer, Example, State
+from anymal_eval.scoring.answer_notes import NOTED, NotedAnswers
 from anymal_eval.statistics.intervals import Interval, interval
 from anymal_eval.task import Task
 
@@ -28,8 +30,7 @@ def measure(
     entry: TaskEntry,
     metric: Metric,
     stats: Floats,
-    examples: Sequence[Example],
-    answers: Sequence[Answer],
+    noted: NotedAnswers,
 ) -> Iterator[dict[str, Any]]:
     """The rows of one metric: first over all examples, then over each group.
 
@@ -38,9 +39,9 @@ def measure(
         entry: the task's entry in the manifest.
         metric: the metric.
         stats: its statistics, (n, k), without the rows of failed requests.
-        examples: all N examples of the run.
-        answers: their answers, (N,).
+        noted: all N examples of the run, with their answers.
     """
+    examples, answers = noted.examples, noted.answers
     scored = [example for example, answer in zip(examples, answers, strict=True) if answer.state != "error"]
     clusters = np.array([example.cluster for example in scored], dtype=np.str_)
     groups = group_labels(scored)
@@ -51,7 +52,7 @@ def measure(
     for group in _groups(scored, dict(task.headline_group)):
         rows = _rows(groups, group, len(scored))
         found = interval(metric, stats[rows], clusters[rows].tolist(), {k: v[rows] for k, v in groups.items()})
-        states = _states(examples, answers, group)
+        states, counted = _states(examples, answers, group), _noted(noted, group)
         for output, one in zip(metric.outputs, found, strict=True):
             is_headline = (metric.id, output.name, group) == (headline.id, headline_output, dict(task.headline_group))
             yield {
@@ -69,6 +70,7 @@ def measure(
                 "n": int(rows.sum()),
                 "n_expected": _expected(entry, group, states),
                 "states": states,
+                **counted,
                 "group": group or None,
                 "headline": is_headline,
             }
@@ -126,6 +128,17 @@ def _states(examples: Sequence[Example], answers: Sequence[Answer], group: Mappi
     return {state: counted[state] for state in get_args(State)}
 
 
+def _noted(noted: NotedAnswers, group: Mapping[str, str]) -> dict[str, int]:
+    """How many answers are cut, begin with thinking, or hold a template's leftovers."""
+    counted = Counter(
+        what
+        for example, notes in zip(noted.examples, noted.notes, strict=True)
+        if notes and group.items() <= dict(example.groups).items()
+        for what in notes
+    )
+    return {what: counted[what] for what in NOTED}
+
+
 def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str:
     """The rule behind a number, on one line: two numbers are comparable where their signatures are equal.
 
@@ -148,7 +161,7 @@ def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str
 
 def _reading(task: Task, reading: Mapping[str, Any]) -> list[str]:
     parts = [f"clean {reading['clean']}"]
-    if task.kind == "choice":
+    if task.kind == "choice" or (task.kind == "yes_no" and reading["extract"] in READ_YES_NO):
         parts.append(f"extract {reading['extract']}")
     if reading["unwrap"] != "none":
         parts.append(f"unwrap {reading['unwrap']}")

@@ -13,6 +13,7 @@ from anymal_eval.errors import IncompleteRun, NeedsExtra
 from anymal_eval.metrics import Metric, missing_requirement
 from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Answer, Example, Response
+from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, notes_of
 from anymal_eval.scoring.chance import chance
 from anymal_eval.scoring.measurements import measure
 from anymal_eval.task import Task
@@ -34,6 +35,7 @@ class Scores:
         scored: (N,), False for failed requests.
         measurements: rows for ``results.json``.
         not_computed: rows ``{"task", "metric", "why"}``, for the table.
+        problems: rows of :func:`answer_problems`: empty, unparsable, cut, thinking, template.
         chance: rows ``{"task", "metric", "output", "how", "says", "value"}``: the headline metric of guessed answers.
     """
 
@@ -44,11 +46,17 @@ class Scores:
     measurements: tuple[dict[str, Any], ...]
     not_computed: tuple[dict[str, str], ...]
     chance: tuple[dict[str, Any], ...] = ()
+    problems: tuple[dict[str, Any], ...] = ()
 
     @property
     def result_rows(self) -> Mapping[str, Sequence[Any]]:
         """The rows for ``results.json``, by their key in it."""
-        return {"measurements": self.measurements, "not_computed": self.not_computed, "chance": self.chance}
+        return {
+            "measurements": self.measurements,
+            "not_computed": self.not_computed,
+            "chance": self.chance,
+            "problems": self.problems,
+        }
 
     def rows(self, examples: Sequence[Example], responses: Mapping[str, Response]) -> Iterator[dict[str, Any]]:
         """The rows of ``scores.jsonl``, one an example.
@@ -69,6 +77,7 @@ class Scores:
                 row["p_yes"] = answer.p_yes
             if example.groups:
                 row["groups"] = dict(example.groups)
+            row |= dict.fromkeys(sorted(notes_of(response)), True)
             row["scores"] = {}
             if answer.state != "error":
                 row["scores"] = {name: float(values[place]) for name, values in self.display.items()}
@@ -97,10 +106,14 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
     reading = Reading(**entry.reading)
     answers = tuple(read_response(responses[example.id], example, reading) for example in examples)
     scored = np.array([answer.state != "error" for answer in answers], dtype=np.bool_)
+    noted = NotedAnswers(
+        examples=examples, answers=answers, notes=[notes_of(responses[example.id]) for example in examples]
+    )
+    problems = answer_problems(task.name, noted, reading, responses)
     if not entry.labelled:
-        return _no_values(task, answers, scored, f"split {entry.split} has no public labels; use export")
+        return _no_values(task, answers, scored, problems, f"split {entry.split} has no public labels; use export")
     if not scored.any():
-        return _no_values(task, answers, scored, "every answer is an error")
+        return _no_values(task, answers, scored, problems, "every answer is an error")
     statistics: dict[str, Floats] = {}
     display: dict[str, Floats] = {}
     rows: list[dict[str, Any]] = []
@@ -122,7 +135,7 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         statistics[metric.id] = stats
         if metric.display is not None:
             display[metric.id] = metric.display(stats)
-        found = list(measure(task, entry, metric, stats, examples, answers))
+        found = list(measure(task, entry, metric, stats, noted))
         rows.extend(row for row in found if row["value"] is not None)
         undefined = [row for row in found if row["value"] is None and (row["headline"] or row is found[0])]
         if undefined:
@@ -133,6 +146,7 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
             left_out.append({"task": task.name, "metric": metric.id, "why": why})
     return Scores(
         answers=answers,
+        problems=problems,
         statistics=statistics,
         display=display,
         scored=scored,
@@ -165,9 +179,13 @@ def _chance(
     )
 
 
-def _no_values(task: Task, answers: tuple[Answer, ...], scored: NDArray[np.bool_], why: str) -> Scores:
+def _no_values(
+    task: Task, answers: tuple[Answer, ...], scored: NDArray[np.bool_], problems: tuple[dict[str, Any], ...], why: str
+) -> Scores:
     rows = tuple({"task": task.name, "metric": metrics.get(name).id, "why": why} for name in task.metrics)
-    return Scores(answers=answers, statistics={}, display={}, scored=scored, measurements=(), not_computed=rows)
+    return Scores(
+        answers=answers, statistics={}, display={}, scored=scored, measurements=(), not_computed=rows, problems=problems
+    )
 
 
 def _missing_requirement(metric: Metric, answers: Sequence[Answer]) -> str | None:

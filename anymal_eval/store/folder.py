@@ -140,7 +140,7 @@ class RunFolder:
             if (self.root / digests.FILE).is_file():
                 digests.verify(self.root, only=[file.name])
             before = read_json(file)
-        rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": []}
+        rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": [], "problems": []}
         for task in manifest.tasks:
             for key, collected in rows.items():
                 earlier = (row for row in before.get(key, []) if row["task"] == task)

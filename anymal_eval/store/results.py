@@ -12,6 +12,14 @@ from anymal_eval.records import State
 
 SCHEMA = 1
 FILE = "results.json"
+# What an answer has, by the name of the problem.
+WHAT: Mapping[str, str] = {
+    "empty": "are empty",
+    "unparsable": "could not be read",
+    "cut": "are cut at the limit of new tokens",
+    "thinking": "begin with thinking",
+    "template": "hold what belongs to a chat template",
+}
 # Models that answer without reading their input; their scores are a floor and no result.
 CHANCE_MODELS = frozenset({"constant", "chance"})
 
@@ -28,6 +36,8 @@ class Measurement:
         states: the number of examples in each state; they add up to the examples requested.
         group: the subset it covers; None for all examples.
         headline: whether papers report this number for the task.
+        cut, thinking, template: how many answers ended at the limit of new tokens, begin with thinking, hold what
+            belongs to a chat template; 0 in runs of earlier versions, which did not count them.
     """
 
     task: str
@@ -49,6 +59,9 @@ class Measurement:
     states: Mapping[State, int]
     group: Mapping[str, str] | None
     headline: bool
+    cut: int = 0
+    thinking: int = 0
+    template: int = 0
 
     @property
     def requested(self) -> int:
@@ -96,6 +109,25 @@ class Chance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerProblem:
+    """A kind of problem that ``count`` of a task's ``n`` answers have; the first such answer, and the reason."""
+
+    task: str
+    what: Literal["empty", "unparsable", "cut", "thinking", "template"]
+    count: int
+    n: int
+    id: str
+    answer: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """One sentence without its final period: the count, the first answer, and the reason."""
+        said = f" {self.answer!r}" if self.answer else ""
+        return f"{self.count:,} of {self.n:,} answers {WHAT[self.what]}; the first, {self.id}:{said} {self.why}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """The facts about a run that tables show.
 
@@ -135,6 +167,7 @@ class Results:
     measurements: tuple[Measurement, ...]
     not_computed: tuple[NotComputed, ...] = ()
     chance: tuple[Chance, ...] = ()
+    problems: tuple[AnswerProblem, ...] = ()
 
     @property
     def is_demo(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.metrics import get
-from anymal_eval.protocols.extraction import NAMES, RULES, extract
+from anymal_eval.protocols.extraction import NAMES, RULES, TEXT_RULES, extract
 from anymal_eval.records import Answer, Example
 
 
@@ -197,4 +197,4 @@ def test_extraction(rule: str, text: str, options: int, choice: int | None) -> N
 )
 def test_extraction_by_text(text: str, choice: int | None) -> None:
     assert extract("text", text, ("a cat", "a dog.", "same", "Same")) == choice
-    assert set(NAMES) == {*RULES, "text"}
+    assert set(NAMES) == {*RULES, *TEXT_RULES}

@@ -7,17 +7,28 @@ from typing import Any
 from anymal_eval import catalog
 from anymal_eval.errors import NotInCatalog, WrongUse
 from anymal_eval.report.exports import Exported, size
-from anymal_eval.report.run_table import SCALE
+from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Measurement
 from anymal_eval.task import Task
 
 CARD = "model_card_metadata.yaml"
-KINDS = {
-    "caption": "image-to-text",
-    "short_answer": "visual-question-answering",
-    "choice": "visual-question-answering",
-    "yes_no": "image-classification",
+# The hub's task types: huggingface.co/tasks. It has none for motion sensors, and none for sounds in, text out but
+# audio-text-to-text.
+TYPES = {
+    ("image", "caption"): "image-to-text",
+    ("image", "short_answer"): "visual-question-answering",
+    ("image", "choice"): "visual-question-answering",
+    ("image", "yes_no"): "image-classification",
+    ("audio", "caption"): "audio-text-to-text",
+    ("audio", "short_answer"): "audio-text-to-text",
+    ("audio", "choice"): "audio-text-to-text",
+    ("audio", "yes_no"): "audio-classification",
+    ("video", "caption"): "video-text-to-text",
+    ("video", "short_answer"): "video-text-to-text",
+    ("video", "choice"): "video-text-to-text",
+    ("video", "yes_no"): "video-classification",
 }
+OTHER_TYPE = "any-to-any"
 
 
 def eval_results(exported: Exported) -> tuple[dict[str, str], list[str]]:
@@ -64,9 +75,9 @@ def _entry(exported: Exported, item: Measurement, dataset: str) -> dict[str, Any
 
 
 def _card(item: Measurement, dataset: str, task: str) -> dict[str, Any]:
-    kind = catalog.tasks().get(task, "TASK", Task).kind
+    known = catalog.tasks().get(task, "TASK", Task)
     return {
-        "task": {"type": KINDS[kind]},
+        "task": {"type": TYPES.get((known.media, known.kind), OTHER_TYPE)},
         "dataset": {"name": task, "type": dataset, "split": item.split},
         "metrics": [{"type": item.metric, "name": item.label, "value": round(SCALE * item.value, 4)}],
     }
@@ -75,7 +86,7 @@ def _card(item: Measurement, dataset: str, task: str) -> dict[str, Any]:
 def _notes(item: Measurement) -> str:
     interval = "no interval"
     if item.ci_low is not None and item.ci_high is not None:
-        interval = f"95 % interval [{SCALE * item.ci_low:.2f}, {SCALE * item.ci_high:.2f}] ({item.ci_method})"
+        interval = f"95 % interval {interval_text(item.ci_low, item.ci_high)} ({item.ci_method})"
     group = "".join(f", {name}={value}" for name, value in (item.group or {}).items())
     parts = [
         f"anymal_eval, {item.label} x100 on {item.split}{group}",

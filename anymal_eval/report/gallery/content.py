@@ -9,7 +9,7 @@ from typing import Any
 from anymal_eval.records import Example, Request
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
-from anymal_eval.store.results import Chance, Measurement, NotComputed
+from anymal_eval.store.results import AnswerProblem, Chance, Measurement, NotComputed
 
 # An example counts as right from this score on; the pages state it.
 RIGHT_FROM = 0.5
@@ -46,6 +46,7 @@ class TaskPage:
         requests: the exact prompts by example id; empty where the model's templates are unknown.
         sides: the run first, then each baseline that has the task.
         checks: the comparison with each baseline; None where it does not have the task.
+        problems: how many answers are empty, unparsable or cut, with the first of each.
         ablate: the run's ``--ablate``: ``none``, ``no-media`` or ``shuffled-media``.
     """
 
@@ -60,6 +61,7 @@ class TaskPage:
     chance: Sequence[Chance]
     not_computed: Sequence[NotComputed]
     ablate: str
+    problems: Sequence[AnswerProblem] = ()
 
     @property
     def headline(self) -> Measurement | None:

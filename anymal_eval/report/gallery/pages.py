@@ -12,7 +12,7 @@ from anymal_eval.report.gallery import plots
 from anymal_eval.report.gallery.content import RIGHT_FROM, Report, TaskPage
 from anymal_eval.report.gallery.drawing import Plot, Words
 from anymal_eval.report.regression import TaskCheck
-from anymal_eval.report.run_table import SCALE
+from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Chance, Measurement
 from anymal_eval.visible import visible
 
@@ -184,7 +184,7 @@ def signed(value: float) -> str:
 def interval(item: Any) -> str:
     """The interval of a measurement or of a comparison's difference, x100."""
     low, high = (item.ci_low, item.ci_high) if isinstance(item, Measurement) else (item.low, item.high)
-    return "" if low is None or high is None else f"[{x100(low)}, {x100(high)}]"
+    return interval_text(low, high)
 
 
 def group_text(item: Measurement) -> str:

@@ -1,0 +1,109 @@
+"""What a reader of a number must know of the answers behind it: cut, thinking, with a template's leftovers, unread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anymal_eval.protocols.reading import Reading
+from anymal_eval.records import Answer, Example, Response
+
+NOTED = ("cut", "thinking", "template")
+SHOWN = 200  # characters of an example
+
+_THINKING = re.compile(
+    r"\s*(?:<\|?(?:think|thinking|thought|reasoning|reason|reflection|seed:think)\|?>|\[THINK\]|◁think▷"
+    r"|<\|channel\|>\s*analysis|<\|begin_of_thought\|>)|.*?</(?:think|thinking|thought|reasoning)>",
+    re.IGNORECASE | re.DOTALL,
+)
+_TEMPLATE = re.compile(
+    r"<\|[A-Za-z][\w.:-]*\|>|<｜[^｜>]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|pad|unk|image|video|audio)>"
+    r"|<(?:start|end)_of_(?:turn|utterance|text)>|<end▁of▁sentence>|<0x[0-9A-F]{2}>"
+    r"|(?:^|[\n>])\s*(?:###\s*)?(?:ASSISTANT|USER|HUMAN|SYSTEM|Assistant|User|Human|System|Response|Instruction)\s*:"
+    r"|\s(?:ASSISTANT|USER|HUMAN|SYSTEM):"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotedAnswers:
+    """The examples of a run with their answers, and what is noted of each, all (N,)."""
+
+    examples: Sequence[Example]
+    answers: Sequence[Answer]
+    notes: Sequence[frozenset[str]]
+
+
+def notes_of(response: Response) -> frozenset[str]:
+    """What is noted of one response.
+
+    ``cut``: the text ended at the limit of new tokens. ``thinking``: it begins with a block of thinking. ``template``:
+    it holds what belongs to a chat template.
+
+    >>> sorted(notes_of(Response(id="1", answer="<think> Let me see", finish="length")))
+    ['cut', 'thinking']
+    >>> sorted(notes_of(Response(id="1", answer="a dog<|im_end|>", finish="stop")))
+    ['template']
+    >>> sorted(notes_of(Response(id="1", answer="a <b> dog: [x]", finish="stop")))
+    []
+    """
+    found = {"cut"} if response.finish == "length" else set()
+    if response.answer:
+        found |= {"thinking"} if _THINKING.match(response.answer) else set()
+        found |= {"template"} if _TEMPLATE.search(response.answer) else set()
+    return frozenset(found)
+
+
+def answer_problems(
+    task: str, noted: NotedAnswers, reading: Reading, responses: Mapping[str, Response]
+) -> tuple[dict[str, Any], ...]:
+    """A row for each kind of problem that a task's answers have, with the first such answer and the reason.
+
+    Args:
+        task: its name.
+        noted: examples, answers and notes.
+        reading: the rules by which they were read.
+        responses: by id.
+
+    Returns:
+        Rows ``{"task", "what", "count", "n", "id", "answer", "why"}``; none of what no answer has.
+    """
+    kinds: dict[str, list[int]] = {}
+    for at, (answer, notes) in enumerate(zip(noted.answers, noted.notes, strict=True)):
+        for what in (*(name for name in ("empty", "unparsable") if answer.state == name), *sorted(notes)):
+            kinds.setdefault(what, []).append(at)
+    rows = []
+    for what in ("empty", "unparsable", *NOTED):
+        if what in kinds:
+            example = noted.examples[kinds[what][0]]
+            rows.append(
+                {
+                    "task": task,
+                    "what": what,
+                    "count": len(kinds[what]),
+                    "n": len(noted.answers),
+                    "id": example.id,
+                    "answer": (responses[example.id].answer or "")[:SHOWN],
+                    "why": _why(what, example, reading),
+                }
+            )
+    return tuple(rows)
+
+
+def _why(what: str, example: Example, reading: Reading) -> str:
+    match what:
+        case "unparsable" if example.kind == "yes_no":
+            return f"the rule {reading.extract!r} reads neither yes nor no in it"
+        case "unparsable":
+            return f"the rule {reading.extract!r} reads none of its {len(example.options)} options in it"
+        case "empty":
+            rules = [f"{name} {rule!r}" for name, rule in (("unwrap", reading.unwrap), ("clean", reading.clean))
+                     if rule != "none"]  # fmt: skip
+            return f"nothing is left after {' and '.join(rules)}" if rules else "the model wrote nothing"
+        case "cut":
+            return "it ended at the limit of new tokens"
+        case "thinking":
+            return "it begins with thinking, which is scored as if it were the answer"
+        case _:
+            return "it holds what belongs to a chat template"
