@@ -46,7 +46,7 @@ def table(
         root = run if run.is_dir() else run.parent
         if (root / digests.FILE).is_file():
             verify_run(open_run(root))
-    made = gains_table(gains, measured) if gains is not None else paper_table(measured, like, against, runs)
+    made = gains_table(gains, measured, runs) if gains is not None else paper_table(measured, like, against, runs)
     echo(render(made, cast(Format, format)), nl=False)
 
 

@@ -59,17 +59,19 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
     Raises:
         BadData: an accepted run was edited.
     """
-    runs = []
+    runs, folders = [], []
     for run in accepted_runs(accepted):
         verify_run(open_run(run.root))
         runs.append(run.results)
+        folders.append(run.root)
     if not runs:
         return {}
-    tables = {"accepted": paper_table(runs)}
+    tables = {"accepted": paper_table(runs, folders=folders)}
     for like in LIKE:
         fitting = _fitting(runs, like)
         if fitting:
-            tables[like.replace("/", "-table-")] = paper_table(fitting, like)
+            where = [folder for run, folder in zip(runs, folders, strict=True) if run in fitting]
+            tables[like.replace("/", "-table-")] = paper_table(fitting, like, folders=where)
     return {f"{name}{SUFFIXES[format]}": render(table, format) for name, table in tables.items() for format in FORMATS}
 
 

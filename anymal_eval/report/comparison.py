@@ -1,11 +1,13 @@
 """Published numbers and measurements under the same columns, each with the footnotes that a reader needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from anymal_eval.published import FLAGS, Column, Paper, PaperTable
-from anymal_eval.report.run_table import SCALE, size_label
+from anymal_eval.report.comparable import MeasuredTask, RunConditions, refusal
+from anymal_eval.report.run_table import SCALE, noted, size_label
 from anymal_eval.store.results import Measurement, Results
 
 # Metric names of papers -> our outputs; "accuracy" is the task's headline.
@@ -29,6 +31,8 @@ class Place:
         interval: the 95 % interval of a measurement.
         comparable: whether it may be marked as the best of its column.
         is_demo: whether it is over demo data; it has no gain over a number on the benchmark.
+        conditions: of a measurement, to compare it with another; None of a published number.
+        missing: the text of a cell without a value.
         footnotes: sentences without a final period.
     """
 
@@ -37,6 +41,8 @@ class Place:
     comparable: bool = True
     better: Literal["higher", "lower"] = "higher"
     is_demo: bool = False
+    conditions: MeasuredTask | None = None
+    missing: str = "not computed"
     footnotes: tuple[str, ...] = ()
 
 
@@ -73,20 +79,29 @@ def published_lines(paper: Paper, table: PaperTable) -> list[Line]:
 
 
 def measured_lines(
-    runs: Sequence[Results], columns: Sequence[Column], firsts: Mapping[str, Measurement] = NO_FIRSTS
+    runs: Sequence[Results],
+    columns: Sequence[Column],
+    firsts: Mapping[str, Measurement] = NO_FIRSTS,
+    folders: Sequence[Path] | None = None,
 ) -> list[Line]:
     """One line per run; the run's name is added to labels that would be equal.
 
     Args:
         runs: the results.
         columns: the columns of the table.
-        firsts: by column key, the measurement that defines the column; one of the same data and size is comparable.
+        firsts: by column key, the measurement that defines the column, where no published number does.
+        folders: the run folders, in the order of ``runs``; their manifests say more of the conditions than results do.
     """
+    known = [RunConditions(run, folder) for run, folder in zip(runs, folders or [None] * len(runs), strict=True)]
+    references = {column.key: _reference(runs, known, column) for column in columns}
     labels = [run.run.label for run in runs]
     lines = []
-    for run, label in zip(runs, labels, strict=True):
+    for run, conditions, label in zip(runs, known, labels, strict=True):
         shown = f"{label}, {run.run.name}" if labels.count(label) > 1 else label
-        found = {column.key: measured_place(run, column, firsts.get(column.key)) for column in columns}
+        found = {
+            column.key: _ranked(measured_place(run, column, firsts.get(column.key), conditions), references[column.key])
+            for column in columns
+        }
         protocols = sorted({item.protocol for item in run.measurements})
         lines.append(
             Line(
@@ -99,8 +114,13 @@ def measured_lines(
     return lines
 
 
-def measured_place(run: Results, column: Column, first: Measurement | None = None) -> Place | None:
-    """A run's cell under a column; None where it did not measure that task."""
+def measured_place(
+    run: Results, column: Column, first: Measurement | None = None, conditions: RunConditions | None = None
+) -> Place | None:
+    """A run's cell under a column; None where it did not measure that task.
+
+    A measurement on another split than a published column's does not fill the cell: its footnote holds the value.
+    """
     found = find(run, column)
     if found is None:
         output = OUTPUTS.get(column.metric, column.metric)
@@ -109,11 +129,12 @@ def measured_place(run: Results, column: Column, first: Measurement | None = Non
                 return Place(value=None, comparable=False, footnotes=(f"not computed: {missing.why}",))
         return None
     differs, footnotes = _differences(found, column, run)
+    if _is_other_split(found, column):
+        note = f"{column.our_task}: {SCALE * found.value:.1f} measured on {found.split}, the column is {column.split}"
+        return Place(value=None, comparable=False, missing="other split", footnotes=(note,))
     interval = None if found.ci_low is None or found.ci_high is None else (SCALE * found.ci_low, SCALE * found.ci_high)
     if first is None:
         differs = differs or found.is_demo or bool(size_label(found, run.run.limit))
-    else:
-        differs = differs or _data_of(found) != _data_of(first)
     is_result = not run.run.is_chance and run.run.ablate == "none"
     return Place(
         value=SCALE * found.value,
@@ -121,8 +142,38 @@ def measured_place(run: Results, column: Column, first: Measurement | None = Non
         comparable=is_result and not differs,
         better=found.better,
         is_demo=found.is_demo,
+        conditions=(conditions or RunConditions(run)).of(found),
         footnotes=footnotes,
     )
+
+
+def _reference(runs: Sequence[Results], known: Sequence[RunConditions], column: Column) -> MeasuredTask | None:
+    """The first measurement of a column without errors, which the others are ranked with."""
+    for run, conditions in zip(runs, known, strict=True):
+        item = find(run, column)
+        if item is not None and not _is_other_split(item, column) and not conditions.of(item).errors:
+            return conditions.of(item)
+    return None
+
+
+def _ranked(place: Place | None, reference: MeasuredTask | None) -> Place | None:
+    """The place, not comparable and with a footnote where it may not be compared with the column's first."""
+    if place is None or place.conditions is None:
+        return place
+    if reference is None or place.conditions.errors:
+        return replace(place, comparable=False)
+    why = refusal(reference, place.conditions)
+    if not why:
+        return place
+    # A model that reads nothing, or a run without media, is marked by its label and never ranked.
+    notes = (
+        (*place.footnotes, f"not ranked with the first of the column: {why}") if place.comparable else place.footnotes
+    )
+    return replace(place, comparable=False, footnotes=notes)
+
+
+def _is_other_split(item: Measurement, column: Column) -> bool:
+    return bool(column.same_splits) and column.split not in NOT_STATED and item.split not in column.same_splits
 
 
 def find(run: Results, column: Column) -> Measurement | None:
@@ -192,11 +243,10 @@ def _differences(item: Measurement, column: Column, run: Results) -> tuple[bool,
     errors = item.states.get("error", 0)
     if errors:
         notes.append(f"{item.task}: {errors:,} of {item.requested:,} are errors and left out")
+    counts = [f"{name} {count:,}" for name, count in item.states.items() if name in ("empty", "unparsable") and count]
+    if counts or noted(item):
+        notes.append(f"{item.task}: of {item.requested:,} answers {', '.join([*counts, *noted(item)])}")
     return other_rule or other_split, tuple(notes)
-
-
-def _data_of(item: Measurement) -> tuple[str, str, int, int | None]:
-    return item.data, item.split, item.requested, item.n_expected
 
 
 def _shared_flags(table: PaperTable, key: str) -> frozenset[str]:

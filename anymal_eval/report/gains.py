@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from anymal_eval import published
 from anymal_eval.errors import BadDefinition, WrongUse
 from anymal_eval.published import ClaimedGain, Column, Paper
-from anymal_eval.report.comparison import Place, find, header, measured_lines
+from anymal_eval.report.comparable import refusal
+from anymal_eval.report.comparison import Line, Place, find, header, measured_lines
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.store.results import Results
 
@@ -27,12 +28,17 @@ PercentGain = tuple[float, tuple[float, float] | None]
 def relative_gain(place: Place, base: Place) -> PercentGain | None:
     """The gain of one table cell over another.
 
-    A published ``base`` counts as exact. Two measured cells count as independent samples, which is too wide where they
-    are over the same examples (``paired_gains`` pairs those).
+    A published ``base`` counts as exact. Two measured cells must be comparable, and count as independent samples,
+    which is too wide where they are over the same examples (``paired_gains`` pairs those).
 
     Returns:
-        None where either value is missing, only one is over demo data, or the base is not above 0.
+        None where a value is missing or has errors behind it, only one is over demo data, the base is not above 0, or
+        two measured cells are not comparable.
     """
+    if place.conditions is not None and place.conditions.errors:
+        return None
+    if place.conditions is not None and base.conditions is not None and refusal(base.conditions, place.conditions):
+        return None
     if place.value is None or base.value is None or base.value <= 0 or place.is_demo != base.is_demo:
         return None
     share = 100.0 / base.value
@@ -108,10 +114,10 @@ def _task(run: StoredRun | None, results: Results, column: Column) -> TaskRun | 
 
 
 def _paired_gain(before: TaskRun, after: TaskRun) -> PercentGain | None:
-    from anymal_eval.report.pairing import differences, metric_output, pair
+    from anymal_eval.report.pairing import metric_output, pair
     from anymal_eval.statistics import gain
 
-    if before.headline is None or before.errors or after.errors or differences(before, after):
+    if before.headline is None or refusal(before, after):
         return None
     pairs = pair(before, after)
     if pairs.missing or not pairs.rows[0]:
@@ -123,12 +129,13 @@ def _paired_gain(before: TaskRun, after: TaskRun) -> PercentGain | None:
     return 100.0 * found.value, (100.0 * found.low, 100.0 * found.high) if found.low == found.low else None
 
 
-def gains_table(name: str, runs: Sequence[Results] = ()) -> Table:
+def gains_table(name: str, runs: Sequence[Results] = (), folders: Sequence[Path] | None = None) -> Table:
     """The gains that a paper claims, computed again from its tables; below each, the runs' gains over the same row.
 
     Args:
         name: ``anymal-2023``.
         runs: results to compare with the same rows.
+        folders: the run folders, in the order of ``runs``.
 
     Raises:
         NotInCatalog: there is no such paper.
@@ -140,7 +147,7 @@ def gains_table(name: str, runs: Sequence[Results] = ()) -> Table:
     rows = []
     for claim in paper.gains:
         rows.append(_claim_row(paper, claim))
-        rows += _measured_rows(paper, claim, runs)
+        rows += _measured_rows(paper, claim, measured_lines(runs, [_column(paper, claim)], folders=folders))
     notes = (
         "Relative gains in percent. Italic: from published numbers; upright: measured here, with a 95 % interval that "
         "takes the published number as exact.",
@@ -172,19 +179,19 @@ def _claim_row(paper: Paper, claim: ClaimedGain) -> tuple[Cell, ...]:
     return tuple(Cell(text, italic=True) for text in texts)
 
 
-def _measured_rows(paper: Paper, claim: ClaimedGain, runs: Sequence[Results]) -> list[tuple[Cell, ...]]:
+def _measured_rows(paper: Paper, claim: ClaimedGain, lines: Sequence[Line]) -> list[tuple[Cell, ...]]:
     column = _column(paper, claim)
     base = Place(value=paper.table(claim.table).row(claim.against).values[claim.column])
     rows = []
-    for line in measured_lines(runs, [column]):
+    for line in lines:
         place = line.places.get(column.key)
-        if place is None or place.value is None:
+        if place is None:
             continue
         gain = relative_gain(place, base)
         texts = (
             header(column),
             line.label,
-            f"{place.value:.1f}",
+            place.missing if place.value is None else f"{place.value:.1f}",
             claim.against,
             f"{base.value:.1f}",
             gain_text(gain) if gain is not None else "none",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from anymal_eval.codec import decode, encode, read_json, write_json_pretty
 from anymal_eval.errors import BadDefinition, MissingData, OtherRun, WrongUse, listed
-from anymal_eval.report.pairing import TaskRun, differences, differences_text, metric_output, pair, task_run
+from anymal_eval.report.comparable import refusal
+from anymal_eval.report.pairing import TaskRun, metric_output, pair, task_run
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.statistics.noise import noise
@@ -70,13 +71,9 @@ def measure(runs: Sequence[StoredRun]) -> Floors:
 def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
     first, headline = items[0], items[0].headline
     for item, name in zip(items, names, strict=True):
-        found = differences(first, item)
-        if found:
-            raise OtherRun(f"{first.name}: {name} is not comparable with {names[0]}: {differences_text(found)}")
-        if item.errors:
-            raise OtherRun(f"{first.name}: {item.errors:,} answers of {name} are errors; run it again")
-        if item.headline is None or headline is None:
-            raise OtherRun(f"{first.name}: {name} has no headline number: {item.why_not}")
+        why = refusal(first, item, named=(names[0], name))
+        if why:
+            raise OtherRun(f"{first.name}: {name} is not comparable with {names[0]}: {why}")
     assert headline is not None  # noqa: S101  # refused in the loop
     pairs = [pair(first, item) for item in items[1:]]
     for each, name in zip(pairs, names[1:], strict=True):

@@ -1,4 +1,4 @@
-"""One task of two runs, example by example: whether they are comparable, and which rows match."""
+"""One task of two runs, example by example: which rows match."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anymal_eval import metrics
-from anymal_eval.codec import encode
 from anymal_eval.metrics import Metric
 from anymal_eval.scoring.verification import verify_task
 from anymal_eval.store.manifest import TaskEntry
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from anymal_eval.metrics import Floats, Groups
-
-# Where the data come from and how many there are: other keys show whether the data are the same. And the remark on the
-# model, in which the two runs may differ: ``check`` prints it next to its verdicts.
-NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled", "remark"})
-# Always different when one run has fewer examples; the examples are matched one by one instead.
-BY_SUBSET = frozenset({"n", "subset", "prompts"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +44,11 @@ class TaskRun:
     def errors(self) -> int:
         """The number of failed requests."""
         return sum(row["state"] == "error" for row in self.rows)
+
+    @property
+    def requested(self) -> int:
+        """The number of examples requested."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,41 +99,6 @@ def task_run(run: StoredRun, task: str) -> TaskRun:
     )
 
 
-def differences(before: TaskRun, after: TaskRun, *, by_subset: bool = False) -> dict[str, tuple[Any, Any]]:
-    """The conditions in which two runs differ and that could change a number without any change of the model.
-
-    Args:
-        before, after: the same task of two runs.
-        by_subset: ignore keys that differ because one run has fewer examples.
-
-    Returns:
-        Before and after by key (``reading.clean``), in a fixed order; empty where the runs are comparable.
-    """
-    one, other = _conditions(before), _conditions(after)
-    left_out = NOT_COMPARED | (BY_SUBSET if by_subset else frozenset())
-    found = {
-        key: (one.get(key), other.get(key))
-        for key in dict.fromkeys((*one, *other))
-        if key not in left_out and one.get(key) != other.get(key)
-    }
-    if not found and before.headline is not None and after.headline is not None:
-        # The signature also covers conditions without a key (CIDEr's document frequencies).
-        signed = [_signature(item, item.headline, by_subset) for item in (before, after) if item.headline]
-        if signed[0] != signed[1]:
-            found["signature"] = tuple(" | ".join(p for p in parts if p not in signed[1 - at])
-                                       for at, parts in enumerate(signed))  # type: ignore[assignment]  # fmt: skip
-    return found
-
-
-def differences_text(found: Mapping[str, tuple[Any, Any]]) -> str:
-    """Differing keys with both values, for a message.
-
-    >>> differences_text({"prompts": ("a1", "b2")})
-    "prompts was 'a1', is 'b2'"
-    """
-    return ", ".join(f"{key} was {one!r}, is {other!r}" for key, (one, other) in found.items())
-
-
 def metric_output(item: Measurement) -> tuple[Metric, int]:
     """The metric of a measurement, and the index of its output among the metric's outputs."""
     metric = metrics.get(item.rule)
@@ -169,22 +132,6 @@ def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
     for row in rows:
         names &= row.get("groups", {}).keys()
     return {name: np.array([row["groups"][name] for row in rows], dtype=np.str_) for name in sorted(names)}
-
-
-def _conditions(run: TaskRun) -> dict[str, Any]:
-    entry = encode(run.entry)
-    reading = entry.pop("reading")
-    found = {**entry, **{f"reading.{key}": value for key, value in sorted(reading.items())}}
-    found |= {key: run.identity.get(key) for key in ("ablate", "ptb")}
-    if run.headline is not None:
-        found |= {"metric": run.headline.label, "group": run.headline.group}
-    return found
-
-
-def _signature(run: TaskRun, headline: Measurement, by_subset: bool) -> list[str]:
-    """The parts to compare: without the remark, because the two may differ in the model."""
-    parts = headline.signature.removesuffix(f" | {run.entry.remark}").split(" | ")
-    return [part for part in parts if not (by_subset and part.startswith("subset "))]
 
 
 def _places(run: TaskRun, group: Mapping[str, str]) -> dict[str, int]:

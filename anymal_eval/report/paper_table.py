@@ -53,7 +53,7 @@ def paper_table(
         paper, table = named_table(like)
         columns, lines = table.columns, published_lines(paper, table)
         title = f"{paper.source}, {table.where}: {table.title}"
-    lines += measured_lines(runs, columns, firsts)
+    lines += measured_lines(runs, columns, firsts, folders)
     demo = ", with demo data" if any(run.is_demo for run in runs) else ""
     paired: Mapping[tuple[str, str], PercentGain] = {}
     if against is not None and folders is not None:
@@ -127,7 +127,7 @@ def _ranks(lines: Sequence[Line], key: str) -> tuple[float | None, float | None]
 
 def _text(place: Place, gain: PercentGain | None, is_published: bool, marks: dict[str, str]) -> str:
     if place.value is None:
-        text = "not computed"
+        text = place.missing
     else:
         text = f"{place.value:.1f}"
         if place.interval is not None:

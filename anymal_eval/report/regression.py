@@ -8,9 +8,10 @@ from math import nan
 from typing import Any, Literal
 
 from anymal_eval.errors import AnyMALEvalError, CannotTell, OtherRun, ScoreRegression, listed
+from anymal_eval.report.comparable import refusal
 from anymal_eval.report.flips import Flip, flips
 from anymal_eval.report.noise_floor import Floor
-from anymal_eval.report.pairing import Pairs, TaskRun, differences, differences_text, metric_output, pair, task_run
+from anymal_eval.report.pairing import Pairs, TaskRun, metric_output, pair, task_run
 from anymal_eval.report.policy import Policy, TierName
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain
@@ -161,18 +162,10 @@ def _test(both: tuple[TaskRun, TaskRun], policy: Policy, floor: Floor | None, ba
             task=task, tier=tier, word="refused", why=why, base=base, only_before=alone[0], only_after=alone[1]
         )
 
-    if any(not item.rows for item in both):
-        return refused("a run holds no example")
-    for which, item in (("base", before), ("run", after)):
-        if item.errors:
-            return refused(f"{item.errors:,} of {len(item.rows):,} answers of the {which} are errors; run it again")
     subsets = before.entry.n != after.entry.n or before.entry.subset != after.entry.subset
-    found = differences(before, after, by_subset=subsets)
-    if found:
-        return refused(differences_text(found))
-    for which, item in (("base", before), ("run", after)):
-        if item.headline is None:
-            return refused(f"the {which} has no headline number: {item.why_not}")
+    why = refusal(before, after, by_subset=subsets)
+    if why:
+        return refused(why)
     pairs = pair(before, after)
     if pairs.missing > policy.allowed_missing:
         alone = [f"{len(names):,} examples only in the {which} ({listed(names)})"
