@@ -129,14 +129,14 @@ def _states(examples: Sequence[Example], answers: Sequence[Answer], group: Mappi
 
 
 def _noted(noted: NotedAnswers, group: Mapping[str, str]) -> dict[str, int]:
-    """How many answers are cut, begin with thinking, or hold a template's leftovers."""
+    """How many answers are cut, begin with thinking, or hold a template's leftovers; kinds of none are left out."""
     counted = Counter(
         what
         for example, notes in zip(noted.examples, noted.notes, strict=True)
         if notes and group.items() <= dict(example.groups).items()
         for what in notes
     )
-    return {what: counted[what] for what in NOTED}
+    return {what: counted[what] for what in NOTED if counted[what]}
 
 
 def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str:
