@@ -36,6 +36,21 @@ def anymal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return call
 
 
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """``anymal-eval ...``: all that it prints."""
+
+    def call(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["anymal-eval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code != 70
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    return call
+
+
 def listing(*roots: Path) -> dict[str, str]:
     """Every path below the roots, with a digest of its content or the target of its link."""
     found = {}

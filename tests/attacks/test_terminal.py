@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from anymal_eval import catalog
 from anymal_eval.cli._listing import list_or_show
-from anymal_eval.cli.main import cli, main
+from anymal_eval.cli.main import cli
 from anymal_eval.paths import builtin_tasks
 from anymal_eval.visible import visible, visible_json, visible_line
 
@@ -43,21 +43,6 @@ def data(tmp_path: Path) -> Path:
     ]  # fmt: skip
     (home / "Annotations" / "val.json").write_text(json.dumps(rows))
     return home.parent
-
-
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """``anymal-eval ...``: all that it prints."""
-
-    def call(*arguments: object) -> str:
-        monkeypatch.setattr("sys.argv", ["anymal-eval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code != 70
-        captured = capsys.readouterr()
-        return captured.out + captured.err
-
-    return call
 
 
 def answers(folder: Path, name: str, texts: list[str]) -> Path:

@@ -94,7 +94,9 @@ def accepts(options: Options) -> frozenset[MediaKind]:
     possible = [kind for kind in get_args(MediaKind) if kind != "imu"]
     for name in named:
         if name not in possible:
-            raise WrongUse(f"model openai: option media names {name!r}; chat servers take {', '.join(possible)}")
+            # Only a medium is quoted: any other word may be a key in the wrong place.
+            what = repr(name) if name in get_args(MediaKind) else "what is no medium"
+            raise WrongUse(f"model openai: option media names {what}; chat servers take {', '.join(possible)}")
     return frozenset(kind for kind in possible if kind in named)
 
 

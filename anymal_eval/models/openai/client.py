@@ -3,7 +3,6 @@
 import asyncio
 import difflib
 import json
-import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -29,7 +28,7 @@ REDIRECTS = range(300, 400)
 TOP_TOKENS = (20, 5, 0)  # log-probabilities to request: OpenAI and vLLM give 20, TGI 5, others none
 MESSAGE_LENGTH = 600  # characters of a failure's message
 # Of a server's entry for a model, which goes into the manifest.
-ENTRY_FIELDS, ENTRY_LENGTH = 32, 300
+ENTRY_FIELDS, ENTRY_LENGTH, LARGEST = 32, 300, 1 << 62
 NEAR_AMONG, LONGEST_NAME = 1_000, 200  # names that are compared with a mistyped one
 
 BAD_URL = "model openai: option url must look like http://HOST:PORT/v1"
@@ -78,10 +77,12 @@ class Client:
         """
         try:
             reply = self._transport.start(self._transport.send("GET", f"{self._url}/models")).result()
-        except ServerFailed as error:
+        except TryAgain as error:
             raise WrongUse(
                 f"no server answers at {self._url} ({self._clean(error)}); start it, or give -o url=http://HOST:PORT/v1"
             ) from None
+        except ServerFailed as error:
+            raise WrongUse(f"{self._url}/models: {self._clean(error)}; give the address of a chat server") from None
         self._require_list(reply, may_be_unlisted)
         rows = _rows(reply) if reply.status == httpx2.codes.OK else []
         names = [str(row.get("id", "")) for row in rows]
@@ -239,8 +240,9 @@ def _rows(reply: Reply) -> list[Mapping[str, Any]]:
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
     """The plain values of a row, which JSON can hold again."""
-    return {
-        name: value
-        for name, value in row.items()
-        if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
-    }
+    return {name: value for name, value in row.items() if value is None or isinstance(value, str) or _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    # Python's JSON reads infinity, and integers beyond every float.
+    return isinstance(value, int | float) and -LARGEST <= value <= LARGEST
