@@ -49,6 +49,18 @@ def runs() -> Path:
     return Path("results") / "runs"
 
 
+def expanded(name: str | Path) -> Path:
+    """A path that a user typed, with ``~`` and ``~user`` for home folders.
+
+    Raises:
+        WrongUse: there is no such user, or no home folder.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise WrongUse(f"{name}: there is no such home folder") from None
+
+
 def safe_name(name: str, where: str) -> str:
     """Return a name that a file holds, if it can be a path component.
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "anymal_eval"
 # Each layer may import those before it, never its neighbours or those after it.
 LAYERS = [
     {"errors", "records", "version", "visible"},
-    {"paths"},
+    {"paths", "network"},
     {"leases"},
     {"locks"},
     {"catalog"},

@@ -21,6 +21,7 @@ from anymal_eval.checkpoints.loading import BackboneLoading, Loading, library, m
 from anymal_eval.checkpoints.locating import find
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
+from anymal_eval.paths import expanded
 
 _LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
 
@@ -70,7 +71,7 @@ def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
 
 def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
     known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
-    place = Path(path).expanduser() if kind == "imu2clip" else find(path)
+    place = expanded(path) if kind == "imu2clip" else find(path)
     if place is None or not place.exists():
         return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
     known["where"] = place

@@ -18,6 +18,7 @@ from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.checkpoints.quantization import quantization_config
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions, Quantization
 from anymal_eval.errors import AnyMALEvalError, BadCheckpoint, NeedsExtra
+from anymal_eval.paths import expanded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def architecture(path: str, given: Mapping[str, Any] | None) -> Any:
     Raises:
         BadCheckpoint: it is not found.
     """
-    if Path(path).expanduser().is_dir() or given is None:
+    if expanded(path).is_dir() or given is None:
         file = locate_config(path)
         check_sizes(read_json(file), file)
         with checkpoint_errors(f"{file} is no configuration that transformers reads"):

@@ -11,7 +11,9 @@ from typing import Any
 
 from anymal_eval.checkpoints.conversion import with_safetensors
 from anymal_eval.checkpoints.files import Pickled, skipped_in
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.network import hub_reachable
+from anymal_eval.paths import expanded
 
 CONFIG = "config.json"
 
@@ -79,7 +81,10 @@ def _snapshot(hub: Any, *, pickled: Pickled, **repository: Any) -> str:
 
 def _local(name: str) -> Path | None:
     """The local folder; None where the name can be a repository of the hub."""
-    folder = Path(name).expanduser()
+    try:
+        folder = expanded(name)
+    except WrongUse as error:
+        raise BadCheckpoint(str(error)) from None
     if folder.is_dir():
         return folder
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
@@ -89,18 +94,20 @@ def _local(name: str) -> Path | None:
 
 def _hub(name: str, revision: str, fetch: Callable[..., str]) -> Path:
     import huggingface_hub
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     # Repositories are OWNER/NAME. A few old ones have no owner, but a name without one is far more often a mistyped
     # folder: it is looked up in the cache alone.
     bare = "/" not in name
-    repository: dict[str, Any] = {"repo_id": name, "revision": revision or None, "local_files_only": bare}
+    cached = bare or constants.HF_HUB_OFFLINE or not hub_reachable()
+    repository: dict[str, Any] = {"repo_id": name, "revision": revision or None, "local_files_only": cached}
     try:
         return Path(fetch(huggingface_hub, **repository))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         if bare:
             raise BadCheckpoint(f"{name}: there is no such folder") from None
-        why = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise BadCheckpoint(
             f"{name}: no such folder, and the hub's cache does not hold it while {why}: "
             f"download it where there is a network (hf download {name}), or give a folder"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from anymal_eval.checkpoints.files import read_json
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.errors import BadCheckpoint
+from anymal_eval.paths import expanded
 
 Quantization = Literal["none", "int8", "nf4"]
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
@@ -121,7 +122,7 @@ def fetch(options: CheckpointOptions) -> Checkpoint:
         name=options.checkpoint,
         folder=folder,
         config=_config(locate_config(str(folder))),
-        commit=None if Path(options.checkpoint).expanduser().is_dir() else folder.name,
+        commit=None if expanded(options.checkpoint).is_dir() else folder.name,
     )
 
 

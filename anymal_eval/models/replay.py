@@ -13,6 +13,7 @@ from anymal_eval.checksums import CRC, read_checked_lines
 from anymal_eval.codec import read_json, read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, PlainText, Prepared
+from anymal_eval.paths import expanded
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import ALL_MEDIA, Failure, MediaKind, Request, Response
 
@@ -74,7 +75,7 @@ def load(options: Options) -> Model:
         MissingData: there is no such file.
         BadData: it is truncated, of no known layout, or has an id twice.
     """
-    return _Replay(read(Path(options.checkpoint), options), options)
+    return _Replay(read(expanded(options.checkpoint), options), options)
 
 
 def read(file: Path, options: Options) -> Layout:

@@ -8,6 +8,7 @@ import pytest
 from anymal_eval.checkpoints.loading import architecture
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.errors import BadCheckpoint
+from anymal_eval.network import hub_reachable
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -67,3 +68,27 @@ def test_a_repository_that_is_not_there() -> None:
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"holds no config\.json"):
         locate_config(str(tmp_path))
+
+
+def test_without_a_network_a_repository_is_refused_at_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    # A port on which nothing listens: the hub's own client would try it six times, for half a minute.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    hub_reachable.cache_clear()
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    try:
+        for find in (locate, locate_config):
+            with pytest.raises(BadCheckpoint, match="cache does not hold it while the hub cannot be reached"):
+                find("OWNER/NAME")
+    finally:
+        hub_reachable.cache_clear()
+    assert not waits
+
+
+def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "checkpoint").mkdir()
+    assert locate("~/checkpoint") == tmp_path / "checkpoint"
+    with pytest.raises(BadCheckpoint, match="there is no such home folder"):
+        locate("~nobody-of-this-name/checkpoint")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.errors import BadData, MissingData
+from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.models import Expecting, PlainText, choose_model
 from anymal_eval.models.replay import Options, load, read
 from anymal_eval.records import Message, Request
@@ -143,3 +143,11 @@ def test_a_missing_file_is_said() -> None:
     for name in ("nowhere.json", "x" * 5000):
         with pytest.raises(MissingData, match="there is no such file"):
             choose_model(f"replay:{name}", {}).load()
+
+
+def test_a_file_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "answers.jsonl").write_text('{"id": "1", "answer": "x"}\n')
+    choose_model("replay:~/answers.jsonl", {}).load().close()
+    with pytest.raises(WrongUse, match="no such home folder"):
+        choose_model("replay:~nobody-of-this-name/answers.jsonl", {}).load()

@@ -10,7 +10,6 @@ bits of torch's products depend on its number of threads.
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.checkpoints.loading import BackboneLoading, checkpoint_errors
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import BadCheckpoint, MediaError
+from anymal_eval.paths import expanded
 
 _FLOOR = 1e-10  # power below this is silence: -100 dB, as in transformers' power_to_db
 
@@ -121,7 +121,7 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
     model = load_backbone("ClapAudioModel", options, loading)
     if model.config.enable_fusion:
         raise BadCheckpoint(f"{options.path} fuses random crops of long clips; use an unfused CLAP checkpoint")
-    if not loading.weights and not Path(options.path).expanduser().is_dir():
+    if not loading.weights and not expanded(options.path).is_dir():
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)
     with checkpoint_errors(f"{options.path} has no usable preprocessor_config.json"):

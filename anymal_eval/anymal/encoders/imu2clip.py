@@ -20,6 +20,7 @@ from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.checkpoints.weights import fill_module, read_tensors
 from anymal_eval.errors import BadCheckpoint
+from anymal_eval.paths import expanded
 
 CHANNELS, RATE, SECONDS, STEPS = 6, 200, 5, 32
 _LAST = "net.5.weight_hh_l0"
@@ -97,7 +98,7 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
     if not loading.weights:
         with torch.device("meta"):
             return IMU2CLIP(options, options.width).to(loading.dtype)
-    path = Path(options.path).expanduser()
+    path = expanded(options.path)
     state = _own(_read(path), path)
     encoder = IMU2CLIP(options, state[_LAST].shape[1])
     fill_module(encoder, state, path)

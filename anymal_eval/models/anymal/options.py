@@ -35,7 +35,7 @@ def folder_of(options: Options) -> Path:
     Raises:
         BadCheckpoint: there is no such folder.
     """
-    folder = paths.demo_model() if options.checkpoint == DEMO else Path(options.checkpoint)
+    folder = paths.demo_model() if options.checkpoint == DEMO else paths.expanded(options.checkpoint)
     if not folder.is_dir():
         raise BadCheckpoint(f"--model anymal:{options.checkpoint}: there is no such folder")
     return folder
