@@ -35,6 +35,7 @@ class LoadingOptions:
         quantize: of the language model, by bitsandbytes.
         device_map: devices to spread it over: auto, balanced, balanced_low_0, sequential or a JSON object.
         media_timeout: seconds after which a decoder is given up.
+        media_budget: multiplies the limits of one medium (pixels, samples, memory).
     """
 
     checkpoint: str
@@ -43,6 +44,7 @@ class LoadingOptions:
     quantize: Quantization = "none"
     device_map: str = ""
     media_timeout: float = 60.0
+    media_budget: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,10 +56,18 @@ def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--split", help="The split; by default the one that papers report.")
 @click.option("--media", "decode", is_flag=True, help="Decode every picture, sound, clip and motion.")
+@click.option("--media-budget", type=click.FloatRange(min=0.01), default=1.0, help="Multiplies a medium's limits.")
 @click.option("--annotations", is_flag=True, help="Look at the annotation files only, not for media.")
 @TASKS_DIR
 def check(
-    *, task: str, data_root: Path, split: str | None, decode: bool, annotations: bool, tasks_dir: tuple[Path, ...]
+    *,
+    task: str,
+    data_root: Path,
+    split: str | None,
+    decode: bool,
+    media_budget: float,
+    annotations: bool,
+    tasks_dir: tuple[Path, ...],
 ) -> int:
     """Compare the files of TASK with its official counts; name what is missing, unreadable or double.
 
@@ -78,7 +86,7 @@ def check(
     if annotations:
         return int(wrong)
     clusters = len({example.cluster for example in examples})
-    with _decoder(found, decode) as decoder:
+    with _decoder(found, media_budget if decode else 0) as decoder:
         findings = list(media_findings(examples, decoder))
     for finding in findings:
         echo(f"  {found.media}: {finding}")
@@ -104,13 +112,14 @@ def draw(*, task: str, split: "WorldHalf", examples: int, seed: int, data_root: 
 
 
 @contextmanager
-def _decoder(task: "Task", decode: bool) -> "Iterator[Callable[[Media], object] | None]":
-    if not decode:
+def _decoder(task: "Task", budget: float) -> "Iterator[Callable[[Media], object] | None]":
+    if not budget:
         yield None
         return
+    from anymal_eval.media.budget import MediaBudget
     from anymal_eval.media.reader import MediaReader
 
-    with MediaReader() as reader:
+    with MediaReader(budget=MediaBudget.times(budget)) as reader:
         readers: dict[str, Callable[[Media], object]] = {
             "image": reader.image,
             "audio": lambda medium: reader.audio(medium, 16_000),

@@ -55,6 +55,7 @@ def features() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds allowed for decoding one clip or sound.",
 )
+@click.option("--media-budget", type=click.FloatRange(min=0.01), help="Multiplies the limits of one medium's size.")
 @click.option("--threads", type=click.IntRange(min=1), default=4, help="Media decoded in parallel.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or Ray workers.")
 @click.option(

@@ -18,6 +18,7 @@ ACCEPTED = Path("results") / "accepted"
 @click.option("--media", type=click.Choice(["copy", "none"]), default="copy", help="Bring pictures, sounds and clips.")
 @click.option("--picture-side", type=click.IntRange(min=0), default=512, help="Fit pictures into N pixels; 0: as is.")
 @click.option("--media-timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds for a clip.")
+@click.option("--media-budget", type=click.FloatRange(min=0.01), default=1.0, help="Multiplies a medium's limits.")
 @click.option(
     "--tasks-dir",
     type=click.Path(exists=True, path_type=Path),
@@ -34,6 +35,7 @@ def report(
     media: str,
     picture_side: int,
     media_timeout: float,
+    media_budget: float,
     tasks_dir: tuple[Path, ...],
     accepted: Path,
 ) -> None:
@@ -58,7 +60,7 @@ def report(
     copied = media == "copy"
     unique = {key(one) for page in found.pages for example in page.examples for one in example.media}
     with progress("media", len(unique) if copied else 0, 0) as advance:
-        how = Media(copied=copied, picture_side=picture_side, timeout_s=media_timeout)
+        how = Media(copied=copied, picture_side=picture_side, timeout_s=media_timeout, budget=media_budget)
         size = write_report(folder, found, how, advance)
     echo(folder / "index.html")
     shown = sum(len(page.examples) for page in found.pages)

@@ -43,6 +43,7 @@ from anymal_eval.cli._printing import echo
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds allowed for decoding one clip or sound.",
 )
+@click.option("--media-budget", type=click.FloatRange(min=0.01), help="Multiplies the limits of one medium's size.")
 @click.option("--batch-size", default="auto", metavar="auto|N", help="Requests per batch; auto finds what fits.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or Ray workers.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, help="Number of Ray workers; each loads the model.")

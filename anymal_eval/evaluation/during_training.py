@@ -38,6 +38,7 @@ class TrainingEvaluation:
     limit: int | None = 200
     features: Path | None = None
     media_timeout: float = 60.0
+    media_budget: float = 1.0
 
 
 def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) -> HeadlineEvaluator:
@@ -66,7 +67,12 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
         del step
         from anymal_eval.models import anymal
 
-        own = anymal.Options(checkpoint="", features=str(options.features or ""), media_timeout=options.media_timeout)
+        own = anymal.Options(
+            checkpoint="",
+            features=str(options.features or ""),
+            media_timeout=options.media_timeout,
+            media_budget=options.media_budget,
+        )
         model = anymal.in_memory(network, own)
         requests[:] = requests or [build_requests(one, model.wording, protocol, "none") for one in datasets]
         try:

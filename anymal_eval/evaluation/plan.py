@@ -23,7 +23,8 @@ class ModelOptions:
     Attributes:
         model: ``NAME[:CHECKPOINT]``, ``package.module:Class``, or a model itself; None is the demo model.
         options: the model's own, as ``-o KEY=VALUE`` gives them.
-        device, precision, quantize, media_timeout, features: options that many models share; None where not given.
+        device, precision, quantize, media_timeout, media_budget, features: options that many models share; None where
+            not given.
     """
 
     model: str | Model | None = None
@@ -32,6 +33,7 @@ class ModelOptions:
     precision: str | None = None
     quantize: str | None = None
     media_timeout: float | None = None
+    media_budget: float | None = None
     features: str | Path | None = None
 
     @property
@@ -42,6 +44,7 @@ class ModelOptions:
             "precision": self.precision,
             "quantize": self.quantize,
             "media_timeout": None if self.media_timeout is None else f"{self.media_timeout:g}",
+            "media_budget": None if self.media_budget is None else f"{self.media_budget:g}",
             "features": None if self.features is None else str(self.features),
         }
         return {key: value for key, value in values.items() if value is not None}

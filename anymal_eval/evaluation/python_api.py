@@ -39,7 +39,8 @@ def evaluate(
         options: the options of ``anymal-eval run`` with underscores: ``data``, ``data_root``, ``hub_id``, ``split``,
             ``limit``, ``demo_examples``, ``skip_missing_media``, ``protocol``, ``extract``, ``ablate``, ``with_blind``,
             ``ptb``, ``options`` (a mapping, ``-o`` on the command line), ``device``, ``precision``, ``quantize``,
-            ``media_timeout``, ``features``, ``batch_size``, ``threads``, ``max_errors``, ``engine``, ``workers``,
+            ``media_timeout``, ``media_budget``, ``features``, ``batch_size``, ``threads``, ``max_errors``, ``engine``,
+            ``workers``,
             ``gpus_per_worker``, ``address``, ``tasks_dir``, ``allow_environment_change``, ``out``.
 
     Returns:

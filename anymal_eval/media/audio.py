@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from anymal_eval.media.broken import NotThisKind, failures_of
 from anymal_eval.media.location import Opener, file_path, read_bytes, window
 from anymal_eval.media.pool import DecoderPool
-from anymal_eval.media.sounds import decode, plan
+from anymal_eval.media.sounds import decode, is_known, plan
 from anymal_eval.records import Media
 
 HERE = 64 << 20
@@ -32,7 +32,7 @@ def load_audio(media: Media, sample_rate: int, pool: DecoderPool, opener: Opener
         content = None if path is not None else read_bytes(media, opener, most=pool.budget.file_bytes)
         source = path or content or b""
         try:
-            if plan(source, part, sample_rate, pool.budget).cost <= HERE:
+            if is_known(source) and plan(source, part, sample_rate, pool.budget).cost <= HERE:
                 return decode(source, part, sample_rate)
         except NotThisKind:
             pass

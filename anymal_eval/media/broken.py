@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anymal_eval.errors import MediaError, MediaTruncated
+from anymal_eval.errors import AnyMALEvalError, MediaError, MediaTruncated
 from anymal_eval.media.location import reason
 from anymal_eval.records import Media
 
@@ -71,14 +71,14 @@ def failure(media: Media, kind: str, why: str) -> MediaError:
 
 @contextmanager
 def failures_of(media: Media) -> Iterator[None]:
-    """Turn whatever a decoder of this process raises into the MediaError of this medium, and so of one example.
+    """Turn whatever a decoder or a processor raises on a medium into its MediaError, and so into that of one example.
 
     Decoders parse foreign bytes and raise any exception on them: fuzzing found twelve types, MemoryError,
     OverflowError and RecursionError among them. A failure here never becomes an answer.
     """
     try:
         yield
-    except MediaError:
+    except AnyMALEvalError:
         raise
     except Exception as error:  # noqa: BLE001
         # The traceback is dropped: its frames hold the whole broken medium in memory.

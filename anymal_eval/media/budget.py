@@ -13,6 +13,8 @@ from anymal_eval.media.broken import TooLarge
 RAISE = "media_budget"
 """The option that multiplies every limit."""
 
+UNITS = {"aspect_ratio": ": 1"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MediaBudget:
@@ -20,6 +22,8 @@ class MediaBudget:
 
     Attributes:
         pixels: of an image, or of a frame.
+        aspect_ratio: of the longer side to the shorter one. A processor that scales the shorter side makes a huge
+            picture of a thin one.
         clip_pixels: of the frames of a clip that a request samples, together.
         resized_pixels: of an image or frame after a model's processor resized it, before it crops.
         sound_samples: of a sound at the model's sample rate, and at its own rate times its channels. At 48 kHz half an
@@ -31,6 +35,7 @@ class MediaBudget:
     """
 
     pixels: int = 64_000_000
+    aspect_ratio: int = 200
     clip_pixels: int = 100_000_000
     resized_pixels: int = 16_000_000
     sound_samples: int = 86_400_000
@@ -69,13 +74,23 @@ class MediaBudget:
         limit = getattr(self, name)
         if amount <= limit:
             return
-        unit = name.rsplit("_", 1)[-1]
+        unit = UNITS.get(name) or name.rsplit("_", 1)[-1]
         times = amount / _default(name)
         hint = f"; {RAISE}={math.ceil(times)} lets it pass" if times < 1000 else ""
         raise TooLarge(f"{what} is over {limit} {unit}{hint}")
 
 
 DEFAULT = MediaBudget()
+
+
+def hold_size(budget: MediaBudget, width: int, height: int, what: str) -> None:
+    """Refuse a picture of too many pixels, or of an extreme shape.
+
+    Raises:
+        TooLarge: names its size.
+    """
+    budget.hold("pixels", width * height, f"{what}{width} x {height}")
+    budget.hold("aspect_ratio", max(width, height) / max(1, min(width, height)), f"{what}{width} x {height}")
 
 
 def hold_resized(budget: MediaBudget, processor: Any, height: int, width: int) -> None:

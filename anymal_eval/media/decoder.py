@@ -40,8 +40,8 @@ SPARE = 64 << 20  # bytes over the budget: buffers of the interpreter and of the
 def image(content: bytes, budget: MediaBudget) -> NDArray[Any]:
     """Decode a picture."""
     Image.MAX_IMAGE_PIXELS = budget.pixels  # PIL's own limit; this process serves one budget at a time
-    pixels.read_header(content, budget)
-    return pixels.decode(content, lambda picture: verify_jpeg(picture, budget))
+    header = pixels.read_header(content, budget)
+    return pixels.decode(content, header.shape, lambda picture: verify_jpeg(picture, budget))
 
 
 def audio(job: Job, content: bytes | None, source: BinaryIO, budget: MediaBudget) -> NDArray[Any]:

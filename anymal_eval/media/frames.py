@@ -13,7 +13,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from anymal_eval.media.broken import Broken, Truncated
-from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.budget import MediaBudget, hold_size
 from anymal_eval.media.containers import Job, cut_packet, open_container
 from anymal_eval.media.sounds import check_reach
 
@@ -184,7 +184,7 @@ def hold_frames(budget: MediaBudget, frames: int, width: int, height: int) -> No
     Raises:
         TooLarge: one of them, or all together.
     """
-    budget.hold("pixels", width * height, f"a frame of {width} x {height}")
+    hold_size(budget, width, height, "a frame of ")
     budget.hold("clip_pixels", frames * width * height, f"{frames} frames of {width} x {height}")
 
 

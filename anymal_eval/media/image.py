@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.media.broken import TooLarge, failures_of
+from anymal_eval.media.broken import NotThisKind, TooLarge, failures_of
 from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import Opener, file_path, read_bytes
-from anymal_eval.media.pixels import decode, read_header
+from anymal_eval.media.pixels import PLAIN, Header, decode, read_header
 from anymal_eval.media.pool import DecoderPool
 from anymal_eval.records import Media
 
@@ -35,22 +35,25 @@ def load_image(media: Media, pool: DecoderPool, opener: Opener | None = None) ->
     """
     with failures_of(media):
         content = read_bytes(media, opener, most=pool.budget.file_bytes)
-        if in_this_process(content, pool.budget):
-            return decode(content, lambda picture: pool.verify_jpeg(media, picture))
+        header = small_header(content, pool.budget)
+        if header is not None:
+            return decode(content, header.shape, lambda picture: pool.verify_jpeg(media, picture))
         return pool.image(media, None if file_path(media) is not None else content)
 
 
-def in_this_process(content: bytes, budget: MediaBudget) -> bool:
-    """Whether a picture is small, and of a format whose header states all that decoding it takes.
+def small_header(content: bytes, budget: MediaBudget) -> Header | None:
+    """The header of a small picture, of a format whose header states all that decoding it takes; None for others.
 
     Raises:
-        NotThisKind: it is no picture.
         TooLarge: it exceeds the budget.
+        Truncated: it has less bytes than it declares.
     """
     try:
-        header = read_header(content, budget)
+        header = read_header(content, budget, PLAIN)
+    except NotThisKind:
+        return None  # the decoder process reads the other formats
     except TooLarge as error:
         if error.__cause__ is not None and budget.pixels > MediaBudget().pixels:
-            return False  # PIL's own limit, which the decoder process sets to the budget
+            return None  # PIL's own limit, which the decoder process sets to the budget
         raise
-    return header.plain and header.cost <= HERE
+    return header if header.cost <= HERE else None

@@ -1,7 +1,7 @@
 """Pictures: bytes to uint8 RGB, in any process. The header's size is held to the budget before a pixel is decoded."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from anymal_eval.media import jpeg
 from anymal_eval.media.broken import Broken, NotThisKind, TooLarge, Truncated
-from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.budget import MediaBudget, hold_size
 from anymal_eval.media.declared import check_picture
 from anymal_eval.media.location import reason
 
@@ -23,7 +23,7 @@ ORIENTATION = 0x0112
 ODD_EXIF = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Formats whose header states all that decoding takes; the others have inner sizes that it does not state.
-PLAIN = frozenset({"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "PPM"})
+PLAIN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 EXTRA = {"WEBP": 12, "GIF": 8, "TIFF": 4, "JPEG2000": 16, "AVIF": 8}
 """Bytes a pixel that a decoder takes besides the picture: canvases of animations, integers of the wavelets."""
@@ -43,13 +43,13 @@ class Header:
     Attributes:
         width, height: in pixels.
         cost: bytes that decoding takes, the result included.
-        plain: whether nothing else in the file can make it take more memory.
+        shape: of a JPEG file, what its markers state.
     """
 
     width: int
     height: int
     cost: int
-    plain: bool
+    shape: jpeg.Layout | None = None
 
 
 class HeldBack(BytesIO):
@@ -76,19 +76,25 @@ class HeldBack(BytesIO):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def read_header(content: bytes, budget: MediaBudget) -> Header:
+def read_header(content: bytes, budget: MediaBudget, formats: Sequence[str] = FORMATS) -> Header:
     """Read a picture's size and hold it to the budget.
 
+    Args:
+        content: of the file.
+        budget: the limits.
+        formats: PIL's plugins that may open it; those of ``FORMATS`` that are not plain decode a part already then.
+
     Raises:
-        NotThisKind: no format of ``FORMATS``.
+        NotThisKind: no format of ``formats``.
         Truncated: it has less bytes than it declares.
         TooLarge: too many pixels, or too many bytes for them.
         Broken: it is a JPEG file of too many scans.
     """
     check_picture(content)
-    with _open(BytesIO(content)) as image:
+    with _open(BytesIO(content), formats) as image:
         width, height = image.size
-        budget.hold("pixels", width * height, f"{width} x {height}")
+        hold_size(budget, width, height, "")
+        shape = None
         kind, each = str(image.format), STORED.get(image.mode, 4) + 3
         if kind in ("JPEG", "MPO"):
             shape = jpeg.layout(content)
@@ -98,17 +104,21 @@ def read_header(content: bytes, budget: MediaBudget) -> Header:
                     raise Broken(f"it has {len(shape.scans)} scans; a picture has about ten")
         cost = len(content) + width * height * (each + EXTRA.get(kind, 0))
         budget.hold("memory_bytes", cost, f"{width} x {height} as {kind}, with {len(content)} bytes of file,")
-        return Header(width=width, height=height, cost=cost, plain=kind in PLAIN)
+        return Header(width=width, height=height, cost=cost, shape=shape)
 
 
-def decode(content: bytes, verify: Verify) -> Pixels:
+def decode(content: bytes, shape: jpeg.Layout | None, verify: Verify) -> Pixels:
     """Decode a picture whose header was read: uint8 (height, width, 3); see ``load_image`` for the rules.
+
+    Args:
+        content: of the file.
+        shape: from its header.
+        verify: called with a JPEG file that shows signs of damage.
 
     Raises:
         Broken: it is damaged; Truncated: a part is missing.
         Exception: anything else that PIL's decoders raise on bad bytes.
     """
-    shape = jpeg.layout(content) if content.startswith(b"\xff\xd8") else None
     if shape is None or shape.end is None:
         with _open(BytesIO(content)) as image:
             return _pixels(image)
@@ -140,9 +150,9 @@ def _rows_missing(image: Image.Image, row: int) -> bool:
     return box is None or box[3] < row
 
 
-def _open(file: BytesIO) -> Image.Image:
+def _open(file: BytesIO, formats: Sequence[str] = FORMATS) -> Image.Image:
     try:
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=formats)
     except BOMB as error:
         raise TooLarge(reason(error)) from error
     except UnidentifiedImageError as error:

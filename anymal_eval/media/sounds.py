@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from anymal_eval.media import mp3
 from anymal_eval.media.broken import Broken, NotThisKind, Truncated
 from anymal_eval.media.budget import MediaBudget
-from anymal_eval.media.declared import check_complete
+from anymal_eval.media.declared import CHECKS, check_complete
 
+FULL_RATE = 48_000  # Hz; models of a lower rate take more memory for each sample
 BLOCK = 1 << 20  # values decoded at once
 NO_LENGTH = 1 << 50  # libsndfile's number of frames where the file states none
 LATE_S, LATE_PART = 1.0, 0.1
@@ -70,7 +71,7 @@ def hold_samples(budget: MediaBudget, frames: int, rate: int, channels: int, sam
     Raises:
         TooLarge: names its length.
     """
-    amount = max(frames * channels, frames * sample_rate / rate)
+    amount = max(frames * channels, frames * sample_rate / rate, frames * FULL_RATE / rate)
     budget.hold("sound_samples", amount, f"{frames / rate:.1f} s of {rate} Hz in {channels} channels")
 
 
@@ -123,6 +124,12 @@ def open_sound(source: Source) -> soundfile.SoundFile:
         file.close()
         raise NotThisKind("the file does not state its length")
     return file
+
+
+def is_known(source: Source) -> bool:
+    """Whether a file starts as one of the formats that libsndfile knows without a search, which it would print."""
+    with _binary(source) as file:
+        return file.read(4).startswith((*CHECKS, b"fLaC"))
 
 
 def is_noise(source: Source) -> bool:

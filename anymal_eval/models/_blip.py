@@ -37,9 +37,11 @@ from anymal_eval.generation import (
     padded_embeddings,
     to_device,
 )
+from anymal_eval.media.broken import failures_of
 from anymal_eval.models._prepared import (
     PreparedRequest,
     answer_in_groups,
+    hold_images,
     media_key,
     nbytes,
     require_vocabulary,
@@ -174,9 +176,10 @@ class BlipModel(ABC):
         from PIL import Image
 
         arrays = [self._reader.image(media)] if media.kind == "image" else list(self._reader.video(media, frames))
-        pixels: Tensor = self.processor.image_processor(
-            images=[Image.fromarray(array) for array in arrays], return_tensors="pt"
-        )["pixel_values"]
+        hold_images(self._reader, self.processor.image_processor, media, arrays)
+        with failures_of(media):
+            images = [Image.fromarray(array) for array in arrays]
+            pixels: Tensor = self.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         return pixels
 
     def _encode(self, items: Sequence[PreparedBlip]) -> dict[str, Tensor]:

@@ -32,9 +32,11 @@ from anymal_eval.generation import (
     memory_guard,
     option_token_ids,
 )
+from anymal_eval.media.location import reason
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
+    hold_images,
     media_key,
     nbytes,
     require_vocabulary,
@@ -186,11 +188,11 @@ class ChatModel:
         """A medium's arrays, decoded once for all questions about it."""
 
         def decode() -> list[Any]:
-            if media.kind == "image":
-                return [self._reader.image(media)]
-            if media.kind == "video":
-                return list(self._reader.video(media, frames))
-            return [self._reader.audio(media, self.sample_rate)]
+            if media.kind == "audio":
+                return [self._reader.audio(media, self.sample_rate)]
+            found = [self._reader.image(media)] if media.kind == "image" else list(self._reader.video(media, frames))
+            hold_images(self._reader, getattr(self._processor, "image_processor", None), media, found)
+            return found
 
         return self._decoded_media.get(media_key(media, frames), decode)
 
@@ -231,8 +233,8 @@ class ChatModel:
             extra |= {"audio": audios, "sampling_rate": self.sample_rate}
         try:
             outputs = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
-        except (ValueError, IndexError) as error:
-            why = self._literal.unguard(" ".join(str(error).split()))
+        except (ValueError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
+            why = self._literal.unguard(reason(error))
             raise RequestFailed(f"the processor refuses the prompt: {why}") from error
         return dict(outputs)
 

@@ -33,7 +33,7 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     processor = load_processor(checkpoint, options)
     _require_template(processor, options.checkpoint)
     loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor)
-    chat = ChatModel(loaded, media_reader(options.media_timeout), limits)
+    chat = ChatModel(loaded, media_reader(options), limits)
     return try_sharing(chat, options.share, exact=options.exact)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from anymal_eval.errors import BadLogits, ContextTooLong, RequestFailed
+from anymal_eval.errors import BadLogits, ContextTooLong, RequestFailed, WrongUse
 from anymal_eval.generation import BatchedPrefix, Completion, OptionRanker, OptionTokenIds, TextGenerator
 from anymal_eval.records import Failure, Media, Request, Response
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from anymal_eval.media.reader import MediaReader
 
 
@@ -185,13 +187,50 @@ def nbytes(values: Iterable[Any]) -> int:
     return sum(getattr(value, "nbytes", 0) for value in values)
 
 
-def media_reader(timeout_s: float) -> MediaReader:
+class MediaOptions(Protocol):
+    """The options of a model that opens media."""
+
+    @property
+    def media_timeout(self) -> float: ...
+    @property
+    def media_budget(self) -> float: ...
+
+
+def media_reader(options: MediaOptions) -> MediaReader:
     """A reader of files and of media in rows of hub data sets; close it with the model.
 
     Args:
-        timeout_s: seconds after which a decoder is killed.
+        options: the seconds after which a decoder is killed, and the factor of the limits of a medium.
+
+    Raises:
+        WrongUse: one of them is no positive number.
     """
+    from anymal_eval.media.budget import RAISE, MediaBudget
     from anymal_eval.media.reader import MediaReader
     from anymal_eval.sources.hub_media import open_media
 
-    return MediaReader(open_media, timeout_s=timeout_s, processes=2)
+    try:
+        budget = MediaBudget.times(options.media_budget)
+        return MediaReader(open_media, timeout_s=options.media_timeout, budget=budget, processes=2)
+    except ValueError as error:
+        raise WrongUse(f"media_timeout and {RAISE} must be positive numbers: {error}") from error
+
+
+def hold_images(reader: MediaReader, processor: object, media: Media, arrays: Iterable[NDArray[Any]]) -> None:
+    """Refuse pictures that an image processor would make too large.
+
+    Args:
+        reader: with the budget.
+        processor: of transformers.
+        media: what the pictures are of, for the message.
+        arrays: (height, width, 3) each.
+
+    Raises:
+        MediaError: names the sizes.
+    """
+    from anymal_eval.media.broken import failures_of
+    from anymal_eval.media.budget import hold_resized
+
+    with failures_of(media):
+        for height, width in sorted({array.shape[:2] for array in arrays}):
+            hold_resized(reader.budget, processor, height, width)

@@ -70,7 +70,7 @@ def load(options: Options) -> Model:
     accepts(options)
     loaded = load_blip("Blip2ForConditionalGeneration", options, NAME)
     encoder_decoder = loaded.model.language_model.config.is_encoder_decoder
-    return _Blip2(loaded, media_reader(options.media_timeout), T5_WORDING if encoder_decoder else OPT_WORDING)
+    return _Blip2(loaded, media_reader(options), T5_WORDING if encoder_decoder else OPT_WORDING)
 
 
 class _Blip2(BlipModel):

@@ -82,7 +82,7 @@ def load(options: Options) -> Model:
     """
     accepts(options)
     loaded = load_blip("InstructBlipForConditionalGeneration", options, NAME, ("qformer_tokenizer",))
-    model = _InstructBlip(loaded, media_reader(options.media_timeout), WORDING)
+    model = _InstructBlip(loaded, media_reader(options), WORDING)
     if options.repetition_penalty != 1.0:
         setting = f"repetition_penalty={options.repetition_penalty:g}"
         model.generator.repetition_penalty = options.repetition_penalty

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from anymal_eval.errors import RequestFailed
+from anymal_eval.media.budget import DEFAULT, MediaBudget
 from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import media_key
@@ -63,17 +64,17 @@ class FeatureEncoder:
         folder: str = "",
         threads: int = 2,
         timeout_s: float = 60.0,
-        limit_bytes: int = MEMORY_BYTES,
+        budget: MediaBudget = DEFAULT,
     ) -> None:
-        """``folder``: the feature cache; empty for memory only. ``limit_bytes``: of the memory."""
-        self._reader = MediaReader(openers, timeout_s=timeout_s, processes=min(threads, 2))
+        """``folder``: the feature cache; empty for memory only."""
+        self._reader = MediaReader(openers, timeout_s=timeout_s, budget=budget, processes=min(threads, 2))
         cache = open_cache(folder)
         self._on_disk = cache is not None
         self._inputs = MediaInputs(network, self._reader, cache)
         self._tokens = ModalityTokens(network, cache)
         self._pool = ThreadPoolExecutor(threads)
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
-        self._bytes, self._limit = 0, limit_bytes
+        self._bytes, self._limit = 0, MEMORY_BYTES
         self._failed: dict[str, RequestFailed] = {}
 
     def encode(self, media: Sequence[Media]) -> Mapping[str, Tensor | RequestFailed]:

@@ -31,6 +31,7 @@ class ComputeOptions:
     features: Path | None = None
     threads: int = 2
     media_timeout: float = 60.0
+    media_budget: float = 1.0
     max_unreadable: str | float = "1%"
 
 

@@ -136,5 +136,6 @@ def _evaluator(plan: TrainingPlan, config: AnyMALConfig) -> HeadlineEvaluator | 
         **{name.removeprefix("eval_"): value for name, value in vars(options).items()},
         features=plan.compute.features,
         media_timeout=plan.compute.media_timeout,
+        media_budget=plan.compute.media_budget,
     )
     return headline_evaluator(evaluation, config.modalities)

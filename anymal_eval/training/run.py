@@ -13,6 +13,7 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.evaluation.console import Advance, Console, SilentConsole
 from anymal_eval.locks import Lock, hold
+from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
@@ -88,10 +89,15 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     """The batches, with the features of the next steps in the cache."""
     resolved, compute, openers = loaded.resolved, loaded.resolved.plan.compute, Openers()
     order = _sample_order(loaded, openers)
-    folder, timeout = str(compute.features or ""), compute.media_timeout
-    with closing(
-        FeatureEncoder(loaded.network, openers, folder=folder, threads=compute.threads, timeout_s=timeout)
-    ) as encoder:
+    encoder = FeatureEncoder(
+        loaded.network,
+        openers,
+        folder=str(compute.features or ""),
+        threads=compute.threads,
+        timeout_s=compute.media_timeout,
+        budget=MediaBudget.times(compute.media_budget),
+    )
+    with closing(encoder):
         if isinstance(order, Shuffled):
             samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))
             encoder.encode_ahead([media for sample in samples for media in sample.media], console)

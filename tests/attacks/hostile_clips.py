@@ -124,7 +124,7 @@ def bombs() -> Iterator[Attack]:
     gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
     yield Attack(
         "video",
-        "65535_x_65535.gif",
+        "clip_of_65535_x_65535.gif",
         gif + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x02\x02\x4c\x01\x00;",
     )
 

@@ -29,7 +29,7 @@ WRITTEN = {
     "ulaw.wav": ("WAV", "ULAW"),
     "adpcm.wav": ("WAV", "IMA_ADPCM"),
 }
-MUXED = {"m4a": ("ipod", "aac"), "mka": ("matroska", "aac"), "webm": ("webm", "libopus"), "aac": ("adts", "aac")}
+MUXED = {"m4a": ("ipod", "aac"), "mka": ("matroska", "aac"), "sound.webm": ("webm", "libopus"), "aac": ("adts", "aac")}
 
 
 def noise(seconds: float, rate: int = RATE) -> NDArray[np.float32]:

@@ -83,6 +83,11 @@ class Encoder(nn.Module, ABC):
         """Everything ``preprocess`` depends on, as text."""
 
     @property
+    def image_processor(self) -> Any:
+        """The processor of transformers that resizes its pictures; None where there is none."""
+        return getattr(self, "_processor", None)
+
+    @property
     def fingerprint(self) -> str:
         """A digest of everything that determines its features besides the media."""
         dtype = str(next(self.parameters()).dtype)
@@ -188,8 +193,12 @@ def cut(samples: Tensor, size: int) -> Tensor:
     >>> cut(torch.arange(10), 4).tolist()
     [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]]
     """
+    return torch.stack(parts(samples, size))
+
+
+def parts(samples: Tensor, size: int) -> list[Tensor]:
+    """The windows of ``cut`` as views, which take no memory."""
     length = samples.shape[-1]
     if length <= size:
-        return samples[None]
-    starts = [*range(0, length - size, size), length - size]
-    return torch.stack([samples[..., start : start + size] for start in starts])
+        return [samples]
+    return [samples[..., start : start + size] for start in (*range(0, length - size, size), length - size)]

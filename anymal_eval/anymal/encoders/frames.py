@@ -47,6 +47,11 @@ class Frames(Encoder):
         check_form(media, "video")
         return self.image.pixels([media[i] for i in pick(len(media), self.windows_of)])
 
+    @property
+    def image_processor(self) -> Any:
+        """That of the image encoder."""
+        return self.image.image_processor
+
     def forward(self, windows: Tensor) -> Tensor:
         """(w, 3, h, h) -> (w, n, e)."""
         out: Tensor = self.image(windows)

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -138,11 +137,12 @@ class ViCLIP(Encoder):
     def preprocess(self, media: NDArray[Any], sample_rate: int | None = None) -> Tensor:
         """(k', H, W, 3) uint8 -> (1, k, 3, h, h); each frame is squeezed into the square, as upstream does."""
         check_form(media, "video")
-        frames = torch.from_numpy(np.stack([media[i] for i in pick(len(media), self.window_shape[0])]))
-        pixels = frames.permute(0, 3, 1, 2).float()
         side = self.window_shape[-1]
         # Upstream resizes bytes with OpenCV: bilinear, without antialiasing, and the result is bytes again.
-        resized = interpolate(pixels, (side, side), mode="bilinear", align_corners=False).round() / 255
+        # One frame at a time: as floats, eight of 4K take 800 MB.
+        frames = (torch.from_numpy(media[i][None]).permute(0, 3, 1, 2) for i in pick(len(media), self.window_shape[0]))
+        small = [interpolate(frame.float(), (side, side), mode="bilinear", align_corners=False) for frame in frames]
+        resized = torch.cat(small).round() / 255
         return ((resized - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
 
     def forward(self, windows: Tensor) -> Tensor:

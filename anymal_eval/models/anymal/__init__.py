@@ -37,7 +37,7 @@ def load(options: Options) -> Model:
     folder = folder_of(options)
     network = checkpoint.load(folder, loading_of(options))
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
-    model = NetworkModel(network, media_reader(options.media_timeout), f"anymal:{name}", options)
+    model = NetworkModel(network, media_reader(options), f"anymal:{name}", options)
     model.remark = checkpoint.note(folder)
     return model
 
@@ -47,7 +47,7 @@ def in_memory(network: AnyMAL, options: Options) -> Model:
 
     Closing the model leaves the network as it is.
     """
-    return NetworkModel(network, media_reader(options.media_timeout), "anymal:in-memory", options)
+    return NetworkModel(network, media_reader(options), "anymal:in-memory", options)
 
 
 def _content(folder: Path) -> list[str]:

@@ -78,7 +78,7 @@ class Filler:
         from anymal_eval.checkpoints.loading import loading_of
 
         self._network = checkpoint.load_encoders(folder_of(options), loading_of(options))
-        self._reader = media_reader(options.media_timeout)
+        self._reader = media_reader(options)
         self._cache = open_cache(options.features, warns=False)
         self._inputs = MediaInputs(self._network, self._reader, self._cache)
         self._tokens = ModalityTokens(self._network, self._cache)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.generation import BoundedCache
-from anymal_eval.models._prepared import media_key
+from anymal_eval.media.broken import failures_of
+from anymal_eval.models._prepared import hold_images, media_key
 from anymal_eval.models.anymal.media_digests import MediaDigests
 from anymal_eval.records import Media, MediaKind, Request
 
@@ -92,16 +93,25 @@ class MediaInputs:
         return MediaInput(key=key, kind=media.kind, tensor=tensor, entry=entry, tokens=tokens)
 
     def _preprocess(self, media: Media, frames: int) -> Tensor:
-        network = self._network
-        match media.kind:
-            case "image":
-                return network.preprocess("image", self._reader.image(media))
-            case "audio":
-                return network.preprocess("audio", self._reader.audio(media, SAMPLE_RATE), SAMPLE_RATE)
-            case "video":
-                return network.preprocess("video", self._reader.video(media, frames))
-            case "imu":
-                return network.preprocess("imu", self._reader.imu(media))
+        """Decode and preprocess; whatever a processor raises is an error of this medium."""
+        network, reader = self._network, self._reader
+        with failures_of(media):
+            match media.kind:
+                case "image":
+                    return network.preprocess("image", self._held(media, [reader.image(media)])[0])
+                case "audio":
+                    return network.preprocess("audio", reader.audio(media, SAMPLE_RATE), SAMPLE_RATE)
+                case "video":
+                    clip = reader.video(media, frames)
+                    self._held(media, clip[:1])
+                    return network.preprocess("video", clip)
+                case "imu":
+                    return network.preprocess("imu", reader.imu(media))
+
+    def _held(self, media: Media, arrays: Any) -> Any:
+        """The same pictures, refused where the encoder's processor would make them too large."""
+        hold_images(self._reader, self._network.encoder(media.kind).image_processor, media, arrays)
+        return arrays
 
 
 class ModalityTokens:

@@ -65,6 +65,7 @@ class Options:
         max_image_side: larger images are scaled down to it; 0 sends them as they are.
         sample_rate: of the sounds sent, in Hz.
         media_timeout: seconds after which a decoder is killed.
+        media_budget: multiplies the limits of one medium (pixels, samples, memory) and of one request (bytes).
         tokens_field: the server's name for the limit of new tokens.
         unlisted: use the model although the server does not list it.
     """
@@ -80,6 +81,7 @@ class Options:
     max_image_side: int = 0
     sample_rate: int = 16_000
     media_timeout: float = 60.0
+    media_budget: float = 1.0
     tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     unlisted: bool = False
 
@@ -107,7 +109,7 @@ def load(options: Options) -> Model:
         WrongUse: no server answers, it wants a key, or it does not list this model.
     """
     from anymal_eval.models.openai.client import Client, Server
-    from anymal_eval.models.openai.content import Content
+    from anymal_eval.models.openai.content import SENT_BYTES, Content
 
     for name, least in LEAST.items():
         if not least <= getattr(options, name) < float("inf"):
@@ -126,7 +128,10 @@ def load(options: Options) -> Model:
         client.close()
         raise
     content = Content(
-        media_reader(options.media_timeout), max_side=options.max_image_side, sample_rate=options.sample_rate
+        media_reader(options),
+        max_side=options.max_image_side,
+        sample_rate=options.sample_rate,
+        most_bytes=int(SENT_BYTES * options.media_budget),
     )
     return OpenAIModel(options, client, content, listed)
 

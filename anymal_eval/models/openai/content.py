@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anymal_eval.errors import WrongUse
+from anymal_eval.media.broken import TooLarge, failures_of
+from anymal_eval.media.budget import RAISE
 from anymal_eval.media.pixels import ODD_EXIF, ORIENTATION
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media, Message
 
 Part = dict[str, Any]
 UNCHANGED_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+SENT_BYTES = 64 << 20  # of one medium in base64, or of the frames of a clip
 UNCHANGED_BYTES = 8 << 20  # a larger file is encoded again, scaled or not
 FRAME_QUALITY = 95  # frames come from a lossy codec; as PNG they would be ten times as large
 
@@ -24,10 +27,11 @@ FRAME_QUALITY = 95  # frames come from a lossy codec; as PNG they would be ten t
 class Content:
     """Opens and encodes media, in any thread. ``max_side`` 0 leaves images at their size."""
 
-    def __init__(self, reader: MediaReader, *, max_side: int, sample_rate: int) -> None:
+    def __init__(self, reader: MediaReader, *, max_side: int, sample_rate: int, most_bytes: int = SENT_BYTES) -> None:
         self._reader = reader
         self._max_side = max_side
         self._sample_rate = sample_rate
+        self._most_bytes = most_bytes
 
     def message(self, message: Message, frames: int) -> Part:
         """One message. Text alone is sent as a string, which every chat template takes.
@@ -47,6 +51,19 @@ class Content:
         self._reader.close()
 
     def _medium(self, media: Media, frames: int) -> Sequence[Part]:
+        with failures_of(media):
+            return self._held(self._encoded_parts(media, frames))
+
+    def _held(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """The same parts, refused where they are more than a request may carry."""
+        sent = [each for part in parts for each in part.values() if isinstance(each, dict)]
+        size = sum(len(each.get("url", "")) + len(each.get("data", "")) for each in sent)
+        if size > self._most_bytes:
+            hint = f"lower max_image_side, or raise {RAISE}"
+            raise TooLarge(f"{size} bytes to send are over {self._most_bytes} bytes; {hint}")
+        return parts
+
+    def _encoded_parts(self, media: Media, frames: int) -> Sequence[Part]:
         match media.kind:
             case "image":
                 return [self._image(media)]

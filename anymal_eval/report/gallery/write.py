@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anymal_eval.errors import WrongUse
 from anymal_eval.locks import delete, replacing
+from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.paths import inside
 from anymal_eval.report.gallery.content import Report
@@ -32,6 +33,7 @@ class Media:
     copied: bool = True
     picture_side: int = 512
     timeout_s: float = 60.0
+    budget: float = 1.0
 
 
 def write_report(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> int:
@@ -80,7 +82,8 @@ def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], N
     (folder / MARK).write_text("written by anymal-eval report, which may replace this folder\n", encoding="utf-8")
     shutil.copytree(ASSETS, folder / "assets")
     references = [one for page in report.pages for example in page.examples for one in example.media]
-    with MediaReader(open_media, timeout_s=media.timeout_s, processes=2) as reader:
+    limits = MediaBudget.times(media.budget)
+    with MediaReader(open_media, timeout_s=media.timeout_s, budget=limits, processes=2) as reader:
         tags = MediaFiles(folder, reader, media.picture_side).write(references if media.copied else (), advance)
     for page in report.pages:
         write_data(inside(folder, "data", page.name), page, tags)
