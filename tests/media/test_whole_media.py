@@ -52,7 +52,7 @@ def jpeg_structure() -> dict[str, bytes]:
         "a page": encoded(Image.new("RGB", (1200, 1600), "white"), "JPEG", optimize=True),  # long runs of zeros
         "a white page": encoded(Image.new("RGB", (1200, 1600), "white"), "JPEG", progressive=True),
         "small": encoded(photo.resize((20, 9)), "JPEG"),
-        "one row": encoded(photo.resize((300, 1)), "JPEG"),
+        "one row": encoded(photo.resize((150, 1)), "JPEG"),
         "4:1:1": encoded(photo, "JPEG", subsampling=2),
         "comment": encoded(photo, "JPEG", comment=b"\xff\xd9\xff\xda" * 20),
         "thumbnail": encoded(photo, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + jpeg),
