@@ -58,6 +58,7 @@ def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
 @click.option("--media", "decode", is_flag=True, help="Decode every picture, sound, clip and motion.")
 @click.option("--media-budget", type=click.FloatRange(min=0.01), default=1.0, help="Multiplies a medium's limits.")
 @click.option("--annotations", is_flag=True, help="Look at the annotation files only, not for media.")
+@click.option("--all", "every", is_flag=True, help="List every faulty row and file, not the first ones only.")
 @TASKS_DIR
 def check(
     *,
@@ -67,6 +68,7 @@ def check(
     decode: bool,
     media_budget: float,
     annotations: bool,
+    every: bool,
     tasks_dir: tuple[Path, ...],
 ) -> int:
     """Compare the files of TASK with its official counts; name what is missing, unreadable or double.
@@ -74,22 +76,28 @@ def check(
     Exits with 1 when something is wrong. Fewer examples than officially are no error: they are called a subset.
     """
     from anymal_eval import catalog
-    from anymal_eval.sources.check import count_line, media_findings
-    from anymal_eval.sources.load import load_examples
+    from anymal_eval.sources.check import SHOWN, count_line, media_findings
+    from anymal_eval.sources.load import load_examples, whole_examples
     from anymal_eval.task import Task
 
     found = catalog.tasks(tasks_dir).get(task, "TASK", Task)
     chosen = found.split(split)
-    examples = load_examples(found, chosen, "official", data_root)
+    faults: list[str] = []
+    if every:
+        examples, faults = whole_examples(found, chosen, data_root)
+    else:
+        examples = load_examples(found, chosen, "official", data_root)
+    for fault in faults:
+        echo(f"  {fault}")
     echo(f"{found.name} {chosen.name}: {count_line(len(examples), chosen)}")
-    wrong = bool(chosen.expected) and len(examples) > chosen.expected
+    wrong = bool(faults) or (bool(chosen.expected) and len(examples) > chosen.expected)
     if annotations:
         return int(wrong)
     clusters = len({example.cluster for example in examples})
     with _decoder(found, media_budget if decode else 0) as decoder:
         findings = list(media_findings(examples, decoder))
     for finding in findings:
-        echo(f"  {found.media}: {finding}")
+        echo(f"  {found.media}: {finding.line(None if every else SHOWN)}")
     if not findings:
         echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
     return int(wrong or bool(findings))

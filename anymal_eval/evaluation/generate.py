@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.codec import encode, read_json, write_json_pretty
+from anymal_eval.codec import decode, encode, read_json, write_json_pretty
 from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
+from anymal_eval.errors import BadData
 from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests
 from anymal_eval.models import ModelSpec
 from anymal_eval.protocols.reading import reading_for
@@ -145,7 +146,7 @@ def session(root: Path, console: Console) -> Iterator[Session]:
         yield one
     finally:
         wall = time.perf_counter() - start
-        _write_timings(root / TIMINGS, one, wall)
+        _write_timings(root / TIMINGS, one, wall, console)
         if one.answers:
             parts = summary(one.clock.seconds)
             console.message(f"{one.answers} answers in {wall:.1f} s{': ' if parts else ''}{parts}")
@@ -184,10 +185,21 @@ def _model_name(spec: ModelSpec) -> str:
     return f"{spec.name}:{Path(checkpoint).name}" if checkpoint else spec.name
 
 
-def _write_timings(file: Path, one: Session, wall: float) -> None:
+def _write_timings(file: Path, one: Session, wall: float, console: Console) -> None:
     if not file.with_name("manifest.json").is_file():  # nothing was started here, or the folder was deleted
         return
-    before: list[Mapping[str, Any]] = read_json(file)["sessions"] if file.is_file() else []
+    before: Sequence[Mapping[str, Any]] = ()
+    try:
+        before = decode(_Timings, read_json(file), str(file)).sessions if file.is_file() else ()
+    except BadData as error:
+        # No answer depends on it, so it ends no run.
+        console.message(f"{error}; the times of earlier sessions are not kept")
     seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
     now = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
     write_atomic(file, write_json_pretty({"schema": 1, "sessions": [*before, now]}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Timings:
+    schema: int
+    sessions: tuple[dict[str, Any], ...]

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import math
+import re
 from array import array
 from collections.abc import Iterator
 from io import BytesIO
@@ -20,7 +21,14 @@ RATE = 200
 CHANNELS = 6
 GAP_S = 0.5
 """A longer gap in a recording is refused: interpolation across it would invent data."""
-UNITS = {"_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
+UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "µs", "μs", "usec", "micros", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), 1e-9),
+}
+# ``time_ms``, ``Time (ms)``, ``t[ms]``, ``timestamp ms``, ``elapsed/ms``, ``ms``.
+_UNIT = re.compile(r"(.*?)([\s_./\-(\[]*)(" + "|".join(sorted(UNITS, key=len, reverse=True)) + r")[)\]]?")
 LINE_BYTES = 1 << 17
 MARGIN = 16  # output samples; the anti-alias filter reaches 10 to either side, so the window's edges are exact
 
@@ -101,7 +109,8 @@ def read_csv(file: BinaryIO, budget: MediaBudget) -> Track:
     """
     rows = csv.reader(_lines(file))
     header = [name.strip().lower() for name in next(rows, [])]
-    if len(header) != CHANNELS + 1 or not ("time" in header[0] or header[0] == "t"):
+    unit = _unit(header[0]) if len(header) == CHANNELS + 1 else None
+    if unit is None:
         raise Broken(f"a header of a time and six channels was due, not {','.join(header)[:80]!r}")
     cells = array("d")
     wrong = ""
@@ -122,7 +131,20 @@ def read_csv(file: BinaryIO, budget: MediaBudget) -> Track:
     if wrong:
         raise Truncated(f"{wrong}, and is the last one")
     table = np.frombuffer(cells, np.float64).reshape(-1, CHANNELS + 1)
-    return table[:, 0] * UNITS.get(header[0][-3:], 1.0), table[:, 1:].T
+    return table[:, 0] * unit, table[:, 1:].T
+
+
+def _unit(name: str) -> float | None:
+    """Seconds in one step of a column of times, by its name in lower case; None where it is no name of times.
+
+    >>> _unit("timestamp_ms"), _unit("time (us)"), _unit("ms"), _unit("t"), _unit("times"), _unit("gyro_ms")
+    (0.001, 1e-06, 0.001, 1.0, 1.0, None)
+    """
+    found = _UNIT.fullmatch(name)
+    word, apart, unit = found.groups() if found is not None else (name, "", "s")
+    if found is not None and not apart and word not in ("", "t", "time", "timestamp"):
+        word, unit = name, "s"  # the end of another word
+    return UNITS[unit] if "time" in word or word in ("", "t", "stamp", "elapsed") else None
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -152,6 +174,13 @@ def check(times: Numbers, values: Numbers) -> None:
     falling = times[1:] <= times[:-1]
     if falling.any():
         raise Broken(f"its times do not rise after sample {int(np.argmax(falling))}")
+    with np.errstate(over="ignore"):
+        every = float(np.median(np.diff(times[:1000]))) if len(times) > 1 else 0.0
+    if every > GAP_S:
+        raise Broken(
+            f"its samples are {every:g} s apart; if its times are in milliseconds, name their column time_ms in a csv "
+            "(time_us, time_ns), or divide those of an npy by 1000"
+        )
 
 
 def resample(

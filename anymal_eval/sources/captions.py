@@ -74,21 +74,22 @@ class CocoFiles:
         raise missing(root, [f"{karpathy.name} (from {self.files(split)[0].origin.partition(';')[0]}) or {truth.name}"])
 
     def _from_karpathy(self, root: Path, file: Path, split: Split) -> Iterator[CaptionRow]:
-        found = 0
-        for row in JsonFiles(file=file.name, origin="", key="images").rows(root, split):
-            if row.text("split") != split.in_files:
-                continue
-            found += 1
+        rows = JsonFiles(file=file.name, origin="", key="images").rows(root, split)
+        own = [row for row in rows if row.text("split") == split.in_files]
+        if not own:
+            raise BadData(f"{file}: no picture of split {split.in_files!r}")
+
+        def read(row: Row) -> CaptionRow:
             name = row.name("cocoid")
             sentences = [Fields(item, file, f"{row.place}.sentences") for item in row.items("sentences")]
-            yield CaptionRow(
+            return CaptionRow(
                 row_id=name,
                 origin=name,
                 medium=medium_within(root, self.images, f"{row.text('filepath')}/{row.text('filename')}", row),
                 captions=_some(tuple(sentence.text("raw") for sentence in sentences), row),
             )
-        if not found:
-            raise BadData(f"{file}: no picture of split {split.in_files!r}")
+
+        return map(read, own)
 
     def _from_truth(self, root: Path, file: Path) -> Iterator[CaptionRow]:
         data = read_json(file)

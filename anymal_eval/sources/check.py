@@ -1,5 +1,6 @@
 """What is on disk against what the benchmark officially has: ``data check``."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,12 @@ class Finding:
 
     def __str__(self) -> str:
         """One line: how many, and the first of them."""
-        return f"{len(self.files)} {what_files(len(self.files))} {self.what}: {listed(self.files, SHOWN)}"
+        return self.line(SHOWN)
+
+    def line(self, shown: int | None) -> str:
+        """One line: how many, and the first ``shown`` of them, or all."""
+        files = listed(self.files, len(self.files) if shown is None else shown)
+        return f"{len(self.files)} {what_files(len(self.files))} {self.what}: {files}"
 
 
 def count_line(examples: int, split: Split) -> str:
@@ -41,7 +47,7 @@ def count_line(examples: int, split: Split) -> str:
 def media_findings(examples: list[Example], decode: Callable[[Media], object] | None = None) -> Iterator[Finding]:
     """What is wrong with the local media: absent, empty, and with ``decode`` what cannot be read."""
     media = list(dict.fromkeys(medium for example in examples for medium in example.media))
-    absent = [medium for medium in media if not Path(medium.uri).is_file()]
+    absent = [medium for medium in media if not os.path.isfile(medium.uri)]
     empty = [medium for medium in media if medium not in set(absent) and Path(medium.uri).stat().st_size == 0]
     if absent:
         yield Finding(what="not there", files=_names(absent))

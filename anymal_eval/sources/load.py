@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,11 +11,12 @@ from typing import Literal
 
 from anymal_eval import fingerprint
 from anymal_eval.codec import read_json
-from anymal_eval.errors import BadData, WrongUse
+from anymal_eval.errors import FULL, BadData, WrongUse, system_error
 from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
 from anymal_eval.sources.folder import refuse_doubles, refuse_links_out
 from anymal_eval.sources.hub import Hub
+from anymal_eval.sources.tables import BySplit, Table, without_faults
 from anymal_eval.task import RowSource, Split, Task
 
 Kind = Literal["official", "hub", "demo"]
@@ -50,13 +52,35 @@ def load_examples(
     with _collector_resting():
         examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
     named = _name_of(source, folder / task.name, split)
+    _require_consistent(examples, named, split)
+    return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
+
+
+def whole_examples(task: Task, split: Split, root: Path) -> tuple[list[Example], list[str]]:
+    """The official examples without a fault, and a line for each fault, as far as the files can be read past one.
+
+    Raises:
+        MissingData: files are missing.
+    """
+    faults: list[str] = []
+    source, folder = task.official, root / task.name
+    table = source.table(split) if isinstance(source, BySplit) else source
+    rows = table.rows_past_faults(folder, split, faults) if isinstance(table, Table) else table.rows(folder, split)
+    examples = list(without_faults(map(task.to_example, rows), faults))
+    try:
+        _require_consistent(examples, _name_of(task.official, root / task.name, split), split)
+    except BadData as error:
+        faults += [str(error)] if examples or not faults else []
+    return examples, faults
+
+
+def _require_consistent(examples: list[Example], named: str, split: Split) -> None:
     if not examples:
         raise BadData(f"{named}: no example in split {split.name}")
     refuse_doubles((example.id for example in examples), named)
     for example in examples:
         if example.label is not None and not 0 <= example.label < len(example.options):
             raise BadData(f"{named}: {example.id}: label {example.label} is outside its {len(example.options)} options")
-    return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
 
 
 def unavailable(task: Task, kind: Kind) -> str:
@@ -117,7 +141,8 @@ def missing_media(examples: Iterable[Example]) -> list[str]:
     names = dict.fromkeys(
         medium.uri for example in examples for medium in example.media if not medium.uri.startswith(ROW)
     )
-    return [name for name in names if not Path(name).is_file()]
+    # Not Path.is_file, which raises where a name is longer than the file system takes.
+    return [name for name in names if not os.path.isfile(name)]
 
 
 def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
@@ -131,7 +156,12 @@ def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
     if split.name != task.splits[0].name:
         raise WrongUse(f"the demo world has no split {split.name} of {task.name}; it has {task.splits[0].name}")
     folder = default_root(examples=examples, seed=seed)
-    write_task(task.name, folder, examples=examples, seed=seed)
+    try:
+        write_task(task.name, folder, examples=examples, seed=seed)
+    except OSError as error:
+        if error.errno in FULL:
+            raise system_error(error, folder) from None
+        raise WrongUse(f"{system_error(error, folder)} (ANYMAL_EVAL_CACHE names the folder of the cache)") from None
     return folder
 
 

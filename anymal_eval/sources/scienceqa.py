@@ -61,11 +61,14 @@ class ScienceQAFiles:
                 f"{problem_file}: {len(lacking)} of {len(names)} problems of {split_file.name} are not there:"
                 f" {listed(lacking)}; is the file whole?"
             )
-        for name in names:
+
+        def read(name: str) -> ScienceQARow:
             row = Fields(problems[name], problem_file, f"problem {name}")
             image = row.text("image", "")
             path = medium(root, f"images/{split.in_files}", f"{name}/{image}", row) if image else None
-            yield _row(row, name, path, split.labelled)
+            return _row(row, name, path, split.labelled)
+
+        return map(read, names)
 
 
 @each

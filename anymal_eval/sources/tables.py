@@ -78,6 +78,17 @@ def each(read: Callable[[Row], T]) -> Callable[[Iterator[Row]], Iterator[T]]:
     return lambda rows: map(read, rows)
 
 
+def without_faults(items: Iterator[T], faults: list[str]) -> Iterator[T]:
+    """The items until the iterator ends; ``faults`` gets the message of each ``BadData`` that it raises."""
+    while True:
+        try:
+            yield next(items)
+        except StopIteration:
+            return
+        except BadData as error:
+            faults.append(str(error))
+
+
 def rows_in(data: Any, key: str, file: Path, name: str = "id") -> Iterator[Fields]:
     """The rows of a list, or of an object of rows by id: under ``key``, or the whole where that is empty.
 
@@ -147,6 +158,21 @@ class Table(ABC):
         """
         require(root, self.files(split))
         return self.read(self._rows(root, split))
+
+    def rows_past_faults(self, root: Path, split: Split, faults: list[str]) -> Iterator[Any]:
+        """The rows that have no fault; ``faults`` gets a line for each other one, as far as the file can be read on.
+
+        Raises:
+            MissingData: the file is missing.
+        """
+        require(root, self.files(split))
+        rows = self._rows(root, split)
+        while True:
+            known = len(faults)
+            # A reader that has raised is at its end; the rows after the faulty one are left for a new one.
+            yield from without_faults(self.read(rows), faults)
+            if len(faults) == known or (known and faults[-1] == faults[known - 1]):
+                return
 
     @abstractmethod
     def _read(self, file: Path) -> Iterator[Fields]:

@@ -27,6 +27,8 @@ def read(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     record, matches = read_checked_json(file)
+    if not isinstance(record, dict) or not isinstance(record.get("identity", {}), dict):
+        raise BadData(f"{file}: it holds no record of a training; restore it, or choose another --out")
     if matches is False:
         raise BadData(
             f"{file}: its checksum differs: it is damaged or was edited; restore it, or delete it to resume without "

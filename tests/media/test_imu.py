@@ -139,3 +139,30 @@ def test_truncated_and_binary_files_are_refused(tmp_path: Path) -> None:
     Path(item.uri).write_bytes(b"\xff\xfe\0\x01" * 9)
     with pytest.raises(MediaError, match="motion cannot be read"):
         load_imu(item)
+
+
+@pytest.mark.parametrize(
+    ("column", "scale"),
+    [
+        *((name, 1000) for name in ("time_ms", "Time (ms)", "t[ms]", "timestamp ms", "ms", "elapsed/ms", "t_ms",
+                                    "TimeMs", "time_milliseconds", "timestamp.millis", "stamp-msec")),
+        *((name, 10**6) for name in ("time_us", "time (\u00b5s)", "timestamp_microseconds", "us")),
+        *((name, 10**9) for name in ("time_ns", "timestamp [ns]", "nanoseconds")),
+        *((name, 1) for name in ("time", "t", "time_s", "times", "timestamps", "time (s)", "seconds", "time_status")),
+    ],
+)  # fmt: skip
+def test_the_unit_of_times_by_the_column(tmp_path: Path, column: str, scale: int) -> None:
+    rows = "".join(f"{round(n * scale / 200) if scale > 1 else n / 200},{n},0,0,0,0,0\n" for n in range(40))
+    motion = load_imu(write(tmp_path / "a.csv", f"{column},{NAMES}\n{rows}"))
+    np.testing.assert_allclose(motion[0], np.arange(40), atol=0.3)
+
+
+def test_times_in_milliseconds_under_another_name(tmp_path: Path) -> None:
+    rows = "".join(f"{n * 5},{n},0,0,0,0,0\n" for n in range(4000))
+    for item in (
+        write(tmp_path / "a.csv", f"time,{NAMES}\n{rows}"),
+        write(tmp_path / "b.csv", f"time,{NAMES}\n{rows}", start_s=2, end_s=7),
+        save(tmp_path / "c.npy", timed(np.arange(4000) * 5.0, np.arange(4000.0))),
+    ):
+        with pytest.raises(MediaError, match=r"its samples are 5 s apart; if its times are in milliseconds, name"):
+            load_imu(item)

@@ -190,11 +190,12 @@ def _checked_host(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = httpx2.URL(url).host, parts.port
+        (parts.hostname or "").encode("idna")  # else a label that no name server takes fails with each request
     except (ValueError, httpx2.InvalidURL):
         raise WrongUse(BAD_URL) from None
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise WrongUse(SECRET_URL)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
         raise WrongUse(BAD_URL)
     return host
 
