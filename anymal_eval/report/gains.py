@@ -13,6 +13,7 @@ from anymal_eval.published import ClaimedGain, Column, Paper
 from anymal_eval.report.comparable import refusal
 from anymal_eval.report.comparison import Line, Place, find, header, measured_lines
 from anymal_eval.report.rendering import Cell, Table
+from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Results
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def gain_text(gain: PercentGain) -> str:
     '+7.0 % [+5.1, +8.9]'
     """
     value, interval = gain
-    return f"{value:+.1f} %" + (f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else "")
+    return f"{value:+.1f} %" + (
+        f" {interval_text(interval[0] / SCALE, interval[1] / SCALE, 1, '+')}" if interval else ""
+    )
 
 
 def paired_gains(

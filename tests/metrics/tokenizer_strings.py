@@ -238,7 +238,7 @@ class UnicodeStrings(Strings):
             made = made[:at] + self.one(pool) + made[at:]
         return made
 
-    def scripts(self, pool: Sequence[str]) -> str:
+    def scripts(self, pool: tuple[str, ...]) -> str:
         pools = (pool, pool, PLAIN, self.one_of(tuple(SCRIPTS.values())))
         return "".join(self.one(self.one_of(pools)) for _ in range(self.random.randint(1, 15)))
 

@@ -11,9 +11,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from anymal_eval import catalog
 from anymal_eval.cli.export import export
 from anymal_eval.cli.run import run
 from anymal_eval.errors import BadData, IncompleteRun, MissingData, NeedsExtra, NotInCatalog, WrongUse
+from anymal_eval.report.exports import eval_results
+from anymal_eval.task import Task
 from tests.conftest import ROOT
 
 Scored = Callable[..., Path]
@@ -182,3 +185,23 @@ def test_inspect_opens_its_own_log(vqav2: Path) -> None:
     assert log.results.scores[0].metrics["vqa_accuracy"].value == pytest.approx(value)
     assert log.samples[0].output.completion == "Yes."
     assert log.samples[0].scores["vqa_accuracy@2021"].answer == "Yes."
+
+
+# The names of huggingface.co/tasks; it has none for motion sensors.
+@pytest.mark.parametrize(
+    ("task", "type"),
+    [
+        ("audiocaps", "audio-text-to-text"),
+        ("coco", "image-to-text"),
+        ("mmit_cap", "image-to-text"),
+        ("imu_caption", "any-to-any"),
+        ("vqav2", "visual-question-answering"),
+        ("nextqa", "video-text-to-text"),
+        ("star", "video-text-to-text"),
+        ("how2qa", "video-text-to-text"),
+        ("hateful_memes", "image-classification"),
+    ],
+)
+def test_the_card_names_the_task_type_of_the_medium(task: str, type: str) -> None:
+    known = catalog.tasks().get(task, "TASK", Task)
+    assert eval_results.TYPES.get((known.media, known.kind), eval_results.OTHER_TYPE) == type
