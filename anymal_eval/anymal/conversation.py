@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anymal_eval.anymal.encoders import Medium
-from anymal_eval.errors import BadCheckpoint, BadData
+from anymal_eval.checkpoints.templates import render_template
+from anymal_eval.errors import BadCheckpoint, BadData, RequestFailed
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids
 
@@ -148,16 +149,18 @@ class Chat:
         """Messages through the template: ``opened`` for an answer, or ``cut`` right after the last one's text."""
         if self._style == "plain":
             return _plain(messages)
-        from jinja2.exceptions import TemplateError
-
         try:
-            rendered: str = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=opened, continue_final_message=cut
+            rendered = render_template(
+                self.tokenizer.get_chat_template(),
+                list(messages),
+                self.tokenizer.special_tokens_map,
+                opened=opened,
+                cut=cut,
             )
-        except (TemplateError, ValueError) as error:
+        except RequestFailed as error:
             roles = ", ".join(message["role"] for message in messages)
             why = self._literal.unguard(str(error))
-            raise BadData(f"the chat template of {self.tokenizer.name_or_path} refuses {roles}: {why}") from error
+            raise BadData(f"the chat template of {self.tokenizer.name_or_path} refuses {roles}: {why}") from None
         return rendered
 
     def _content(self, turn: Turn) -> str:

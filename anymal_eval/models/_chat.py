@@ -19,6 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
+from anymal_eval.checkpoints.templates import render_template
 from anymal_eval.errors import OutOfMemory, RequestFailed
 from anymal_eval.generation import (
     SEQUENCES,
@@ -198,8 +199,6 @@ class ChatModel:
 
     def _render(self, processor: Any, request: Request) -> str:
         """The conversation through the chat template, open for the model's answer."""
-        from jinja2.exceptions import TemplateError
-
         conversation = [
             {
                 "role": message.role,
@@ -208,11 +207,13 @@ class ChatModel:
             for message in request.messages
         ]
         try:
-            text: str = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
+            text = render_template(_template(processor), conversation, processor.tokenizer.special_tokens_map)
+        except RequestFailed as error:
             roles = ", ".join(message.role for message in request.messages)
             why = self._literal.unguard(str(error))
-            raise RequestFailed(f"the chat template takes no conversation of {roles}: {why}") from error
+            raise RequestFailed(f"the chat template takes no conversation of {roles}: {why}") from None
+        if not _has_the_usual_rendering(processor):
+            text = str(processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
         return text
 
     def _blocks(self, part: str | Media, request: Request) -> list[dict[str, str]]:
@@ -266,6 +267,21 @@ class ChatModel:
         )
         self.timings["prefilling"] += time.perf_counter() - started
         return respond(items, (self.generator, self.ranker), inputs, prefix)
+
+
+def _template(processor: Any) -> str:
+    """The template that ``apply_chat_template`` takes where none is named."""
+    found = processor.chat_template
+    if isinstance(found, dict):
+        found = found.get("default") or next(iter(found.values()), "")
+    return str(found)
+
+
+def _has_the_usual_rendering(processor: Any) -> bool:
+    """Whether its class renders templates as all do; one that changes conversations first renders them itself."""
+    from transformers import ProcessorMixin
+
+    return type(processor).apply_chat_template is ProcessorMixin.apply_chat_template
 
 
 def _literal_text(processor: Any) -> LiteralText:
