@@ -1,7 +1,7 @@
 """Pictures: bytes to uint8 RGB, in any process. The header's size is held to the budget before a pixel is decoded."""
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -76,7 +76,7 @@ class HeldBack(BytesIO):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def read_header(content: bytes, budget: MediaBudget, formats: Sequence[str] = FORMATS) -> Header:
+def read_header(content: bytes, budget: MediaBudget, formats: tuple[str, ...] = FORMATS) -> Header:
     """Read a picture's size and hold it to the budget.
 
     Args:
@@ -150,7 +150,7 @@ def _rows_missing(image: Image.Image, row: int) -> bool:
     return box is None or box[3] < row
 
 
-def _open(file: BytesIO, formats: Sequence[str] = FORMATS) -> Image.Image:
+def _open(file: BytesIO, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     try:
         return Image.open(file, formats=formats)
     except BOMB as error:

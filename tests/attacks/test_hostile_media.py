@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from anymal_eval.errors import MediaError
+from anymal_eval.errors import MediaError, WrongUse
 from anymal_eval.media.broken import TooLarge
 from anymal_eval.media.budget import MediaBudget, hold_resized
 from anymal_eval.media.reader import MediaReader
+from anymal_eval.models import media_reader
+from anymal_eval.models.anymal import Options
 from anymal_eval.records import Media
 from tests.attacks.hostile_media import QUICK, attacks, lay
 from tests.conftest import ROOT
@@ -83,3 +86,20 @@ def test_the_decoder_is_held_to_the_memory_of_a_medium(tmp_path: Path) -> None:
         sound = Media(kind="audio", uri=str(tmp_path / "absent.wav"))
         with pytest.raises(MediaError, match="No such file"):
             reader.audio(sound, 16_000)
+
+
+def test_the_budget_is_an_option_that_lets_larger_media_pass(tmp_path: Path) -> None:
+    """A picture of 300 : 1 is over the default of 200 : 1."""
+    Image.new("RGB", (3000, 10)).save(tmp_path / "wide.png")
+    wide = Media(kind="image", uri=str(tmp_path / "wide.png"))
+
+    def options(budget: float) -> Options:
+        return Options(checkpoint="", media_budget=budget)
+
+    with media_reader(options(1.0)) as reader, pytest.raises(MediaError, match="media_budget=2 lets it pass"):
+        reader.image(wide)
+    with media_reader(options(2.0)) as reader:
+        assert reader.image(wide).shape == (10, 3000, 3)
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(WrongUse, match="media_budget must be a positive number"):
+            media_reader(options(wrong))
