@@ -8,6 +8,7 @@ unless the job names a path. The reply is a line of JSON, ``{"error", "kind"}`` 
 array's bytes. Each job is held to the memory of its budget; a decoder that ran out of it ends after its reply.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -144,4 +145,6 @@ def serve(socket: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    # The parent may end before a decoder is ready or has sent its result: an interrupted run prints no traceback of it.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        serve(int(sys.argv[1]))

@@ -41,15 +41,32 @@ def zeros(wbits: int) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
-def endless(send: Send, part: bytes) -> None:
-    for each in repeat(part):
-        send(each)
+def flood(head: bytes, part: bytes) -> Script:
+    """Sends ``head`` and then ``part`` for ever."""
+
+    def script(_: Got, send: Send) -> None:
+        send(head)
+        for each in repeat(part):
+            send(each)
+
+    return script
 
 
-def drip(send: Send, part: bytes) -> None:
-    for each in repeat(part):
-        send(each)
-        time.sleep(0.05)
+def drip(head: bytes, part: bytes) -> Script:
+    """The same, slowly."""
+
+    def script(_: Got, send: Send) -> None:
+        send(head)
+        for each in repeat(part):
+            send(each)
+            time.sleep(0.05)
+
+    return script
+
+
+def silent(_: Got, send: Send) -> None:
+    send(b"")
+    time.sleep(9)
 
 
 def chunked(data: bytes) -> bytes:
@@ -57,6 +74,7 @@ def chunked(data: bytes) -> bytes:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+CHUNKS = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 ATTACKS: dict[str, Script] = {
     "gzip": lambda _, send: send(http(zeros(31), "200 OK", ENCODED + "gzip")),
     "x-gzip-error": lambda _, send: send(http(zeros(31), "500 No", ENCODED + "x-gzip")),
@@ -70,31 +88,23 @@ ATTACKS: dict[str, Script] = {
     "zstd": lambda _, send: send(http(bytes(1000), "200 OK", ENCODED + "zstd")),
     "no-gzip": lambda _, send: send(http(b"{}", "200 OK", ENCODED + "gzip")),
     "cut-gzip": lambda _, send: send(http(gzip.compress(b"{}" * 99)[:-9], "200 OK", ENCODED + "gzip")),
-    "endless": lambda _, send: (send(HEAD + b"\r\n"), endless(send, b" " * 65536))[1],
-    "endless-chunks": lambda _, send: (
-        send(HEAD + b"transfer-encoding: chunked\r\n\r\n"), endless(send, chunked(b" " * 65536))
-    )[1],
-    "tiny-chunks": lambda _, send: (
-        send(HEAD + b"transfer-encoding: chunked\r\n\r\n"), endless(send, chunked(b" ") * 4096)
-    )[1],
-    "endless-error": lambda _, send: (send(b"HTTP/1.1 503 No\r\n\r\n"), endless(send, b" " * 65536))[1],
-    "promised-length": lambda _, send: (
-        send(HEAD + b"content-length: 99999999999\r\n\r\n"), endless(send, b" " * 65536)
-    )[1],
-    "endless-headers": lambda _, send: (send(HEAD), endless(send, b"x-more: " + b"y" * 8000 + b"\r\n"))[1],
-    "one-long-header": lambda _, send: (send(HEAD + b"x-more: "), endless(send, b"y" * 65536))[1],
-    "endless-continue": lambda _, send: endless(send, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
-    "endless-trailers": lambda _, send: (
-        send(HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunked(b"{}") + b"0\r\n"), endless(send, b"x: y\r\n" * 999)
-    )[1],
+    "endless": flood(HEAD + b"\r\n", b" " * 65536),
+    "endless-chunks": flood(CHUNKS, chunked(b" " * 65536)),
+    "tiny-chunks": flood(CHUNKS, chunked(b" ") * 4096),
+    "endless-error": flood(b"HTTP/1.1 503 No\r\n\r\n", b" " * 65536),
+    "promised-length": flood(HEAD + b"content-length: 99999999999\r\n\r\n", b" " * 65536),
+    "endless-headers": flood(HEAD, b"x-more: " + b"y" * 8000 + b"\r\n"),
+    "one-long-header": flood(HEAD + b"x-more: ", b"y" * 65536),
+    "endless-continue": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    "endless-trailers": flood(CHUNKS + chunked(b"{}") + b"0\r\n", b"x: y\r\n" * 999),
     "nested-lists": lambda _, send: send(http(b"[" + b"[]," * 1_300_000 + b"0]")),
     "many-objects": lambda _, send: send(http(b'{"choices": [' + b'{"":0},' * 500_000 + b"0]}")),
     "deep": lambda _, send: send(http(b"[" * 4_000_000)),
     "huge-number": lambda _, send: send(http(b"9" * 4_000_000)),
-    "drip-body": lambda _, send: (send(HEAD + b"content-length: 9999\r\n\r\n"), drip(send, b" "))[1],
-    "drip-headers": lambda _, send: (send(HEAD), drip(send, b"x: y\r\n"))[1],
-    "drip-first-line": lambda _, send: drip(send, b"H"),
-    "silent": lambda _, send: (send(b""), time.sleep(9))[1],
+    "drip-body": drip(HEAD + b"content-length: 9999\r\n\r\n", b" "),
+    "drip-headers": drip(HEAD, b"x: y\r\n"),
+    "drip-first-line": drip(b"", b"H"),
+    "silent": silent,
     "no-http": lambda _, send: send(b"SSH-2.0-OpenSSH_9.6\r\n" * 99),
     "cookies": lambda _, send: send(
         as_json(completion("ok"), "200 OK", *[f"set-cookie: a{number}=b; path=/" for number in range(900)])
@@ -345,7 +355,7 @@ def test_only_what_may_pass_is_announced_as_tried_again(tmp_path: Path, anymal: 
 
 # --- Random replies ------------------------------------------------------------------------------------------------
 
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1e308, 10**400, "", "stop", "length", "\ud800", "x" * 5000, [], {}, [[]], {"": 0},
     "\x1b]0;x\x07",
 )  # fmt: skip
@@ -358,7 +368,9 @@ def mutated(draw: random.Random) -> bytes:
     data: Any = completion("a red bus")
     data["choices"][0]["logprobs"] = {"content": [{"top_logprobs": [{"token": "A", "logprob": -1.0}]}]}
     for _ in range(draw.choice((0, 1, 1, 1, 3))):
-        inside, outer, key = data, None, None
+        inside: Any = data
+        outer: Any = None
+        key: Any = None
         while isinstance(inside, dict | list) and inside and draw.random() < 0.8:
             outer, key = inside, draw.choice(list(inside) if isinstance(inside, dict) else range(len(inside)))
             inside = outer[key]
