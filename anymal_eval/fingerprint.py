@@ -111,7 +111,9 @@ class RememberedDigests:
                 with contextlib.suppress(OSError):  # a read-only folder, or a file system without locks
                     self._file.parent.mkdir(parents=True, exist_ok=True)
                     lock = self._file.with_name(f".{self._file.stem}.{platform.node()}.lock")
-                    fcntl.flock(stack.enter_context(lock.open("w")), fcntl.LOCK_EX)
+                    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                    stack.callback(os.close, handle)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             self._read()
             yield
 
@@ -125,7 +127,7 @@ class RememberedDigests:
             # One write of one line: processes that append at once do not mix. A full or read-only disk costs the line.
             with contextlib.suppress(OSError):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
                 try:
                     os.write(handle, packed)
                 finally:

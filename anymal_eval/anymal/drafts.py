@@ -60,7 +60,7 @@ def exclusive(file: Path) -> Iterator[None]:
     """Hold a lock file, where the folder can be written and the file system has locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

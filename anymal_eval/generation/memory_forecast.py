@@ -19,6 +19,7 @@ from anymal_eval.errors import OutOfMemory
 from anymal_eval.generation.prefix_kv import forward_parameters
 
 SHARE_OF_GPU, SHARE_OF_HOST = 0.8, 0.5  # of the free memory; on a host media and other processes grow too
+LEAST_BYTES = 256 << 20  # where less is free, an ordinary prompt is tried nevertheless
 OPTION_ROWS = 64  # options that are scored at once
 _STREAMS = 10  # tensors of the width d that are alive at once in a layer, and
 _GATES = 3  # of the width f
@@ -49,7 +50,7 @@ class MemoryForecast:
     """Bytes of batches of one language model, and how many of them are free.
 
     Attributes:
-        budget: bytes that a batch may take, a share of what is free when the model is loaded.
+        budget: bytes that a batch may take: a share of what is free when the model is loaded, ``LEAST_BYTES`` at least.
     """
 
     def __init__(self, model: Any, budget: int | None = None) -> None:
@@ -135,8 +136,8 @@ def _free(device: Any) -> int:
 
         free = torch.cuda.mem_get_info(device)[0]
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(SHARE_OF_GPU * (free + cached))
-    return int(SHARE_OF_HOST * _free_of_host())
+        return max(int(SHARE_OF_GPU * (free + cached)), LEAST_BYTES)
+    return max(int(SHARE_OF_HOST * _free_of_host()), LEAST_BYTES)
 
 
 def _free_of_host() -> int:

@@ -69,7 +69,7 @@ class FeatureEncoder:
         """``folder``: the feature cache; empty for memory only."""
         self._reader = MediaReader(openers, timeout_s=timeout_s, budget=budget, processes=min(threads, 2))
         cache = open_cache(folder)
-        self._on_disk = cache is not None
+        self._cache = cache
         self._inputs = MediaInputs(network, self._reader, cache)
         self._tokens = ModalityTokens(network, cache)
         self._pool = ThreadPoolExecutor(threads)
@@ -102,7 +102,8 @@ class FeatureEncoder:
             return
         with console.progress("features", len(wanted), 0) as advance:
             for start in range(0, len(wanted), ENCODED_TOGETHER):
-                if not self._on_disk and self._bytes > self._limit * _FULL:
+                on_disk = self._cache is not None and not self._cache.counts.not_stored
+                if not on_disk and self._bytes > self._limit * _FULL:
                     return  # more would evict those made before
                 self.encode(wanted[start : start + ENCODED_TOGETHER])
                 advance(len(wanted[start : start + ENCODED_TOGETHER]))

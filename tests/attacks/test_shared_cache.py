@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import platform
 import stat
 import tempfile
 import time
@@ -252,3 +253,21 @@ def test_fill_into_a_cache_that_cannot_be_written(
     printed = capsys.readouterr()
     assert f"{len(entries)} media: 0 encoded, {len(entries) - 1} were there before" in printed.out
     assert printed.err.splitlines()[1:] == [f"{cache}: features of 1 media could not be stored: no permission to write"]
+
+
+def test_links_that_another_user_planted_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious, cache = tmp_path / "precious", tmp_path / "cache"
+    precious.write_text("years of work")
+    filled(cache, KEYS[:2])
+    digests = cache / "digests.jsonl"
+    large = tmp_path / "large"
+    large.write_bytes(b"x")
+    os.utime(large, (0, 0))
+    for name in (".lock", digests.name, f".{digests.stem}.{platform.node()}.lock"):
+        (cache / name).unlink(missing_ok=True)
+        (cache / name).symlink_to(precious)
+    FeatureCache(cache).prune(10**9)
+    remembered = RememberedDigests(digests)
+    monkeypatch.setattr("anymal_eval.fingerprint._is_new", lambda _: False)
+    assert remembered.of_all([large], lambda _: "digest") == ["digest"]
+    assert precious.read_text() == "years of work"
