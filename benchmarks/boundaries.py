@@ -2,8 +2,7 @@
 
 A command runs once while an audit hook notes each path that it opens, lists, makes, renames or removes. Then it runs
 again for each of these paths and each error, in a process of its own over a fresh copy of the same files. It must end
-with 0, 1 or 2 and at most one line ``error: ...``, never with a traceback. Where it ended with 1 or 2, the same command
-without the fault must then end as it does on the fresh copy: nothing is lost.
+with 0, 1 or 2 and at most one line ``error: ...``, never with a traceback.
 """
 
 import argparse
@@ -60,6 +59,7 @@ class Ended:
     """How a command ended."""
 
     code: int
+    stdout: str
     stderr: str
     seen: list[str]
     modules: list[str]
@@ -72,7 +72,8 @@ class Ended:
         errors = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
         if "Traceback" in self.stderr or len(errors) > 1:
             return "a traceback, or more than one error"
-        if self.code and not errors and not self.stderr.strip():
+        # A command may print what it found wrong.
+        if self.code and not errors and not f"{self.stdout}{self.stderr}".strip():
             return "no line"
         return ""
 
@@ -112,11 +113,9 @@ def call(world: Path, arguments: Sequence[str], path: str = "", number: int = 0)
         finally:
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = json.loads(report.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     report.unlink()
-    return Ended(
-        code=status, **{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    )
+    return Ended(code=status, **found)
 
 
 def _call(world: Path, arguments: Sequence[str], path: str, number: int, report: Path) -> int:
@@ -132,17 +131,22 @@ def _call(world: Path, arguments: Sequence[str], path: str, number: int, report:
     os.stat, os.lstat = _watched(os.stat), _watched(os.lstat)
     sys.argv = ["anymal-eval", *arguments]
     sys.addaudithook(_hook)
-    errors = io.StringIO()
+    printed, errors = io.StringIO(), io.StringIO()
     code = 0
     FAULT.path, FAULT.number, FAULT.world = path, number, f"{world}/"
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(errors):
+        with redirect_stdout(printed), redirect_stderr(errors):
             main()
     except SystemExit as ended:
         code = int(ended.code or 0)
     finally:
         FAULT.world = ""
-        found = {"stderr": errors.getvalue(), "seen": list(FAULT.seen), "modules": list(sys.modules)}
+        found = {
+            "stdout": printed.getvalue(),
+            "stderr": errors.getvalue(),
+            "seen": list(FAULT.seen),
+            "modules": list(sys.modules),
+        }
         report.write_text(json.dumps(found), encoding="utf-8")
     return code
 

@@ -162,7 +162,7 @@ def test_times_in_milliseconds_under_another_name(tmp_path: Path) -> None:
     for item in (
         write(tmp_path / "a.csv", f"time,{NAMES}\n{rows}"),
         write(tmp_path / "b.csv", f"time,{NAMES}\n{rows}", start_s=2, end_s=7),
-        save(tmp_path / "c.npy", timed(np.arange(4000) * 5.0, np.arange(4000.0))),
+        save(tmp_path / "c.npy", timed((np.arange(4000) * 5.0).astype(np.float64), np.zeros(4000))),
     ):
         with pytest.raises(MediaError, match=r"its samples are 5 s apart; if its times are in milliseconds, name"):
             load_imu(item)
