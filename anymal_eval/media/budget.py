@@ -26,8 +26,8 @@ class MediaBudget:
             picture of a thin one.
         clip_pixels: of the frames of a clip that a request samples, together.
         resized_pixels: of an image or frame after a model's processor resized it, before it crops.
-        sound_samples: of a sound at the model's sample rate, and at its own rate times its channels. At 48 kHz half an
-            hour.
+        sound_samples: of a sound at its own sample rate, at the model's, and at 48 kHz, where they are half an hour;
+            channels are mixed while they are read.
         motion_samples: rows of a recording, and samples of the grid that it is interpolated to.
         packets: of a container, which are read to find its length: a day at 50 frames a second.
         file_bytes: of a medium that is read as a whole: an image, and any medium in a row of a data set.

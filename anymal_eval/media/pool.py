@@ -23,6 +23,7 @@ from anymal_eval.records import Media
 
 SCRIPT = Path(__file__).with_name("decoder.py")
 PACKAGES = str(Path(__file__).parents[2])  # the decoder imports this package, and from nowhere else
+PIECE = 16 << 20  # bytes of an array in one message
 START_S = 120.0
 """The time that a decoder may take to start: a second on an idle machine, far more on a busy one."""
 
@@ -70,10 +71,9 @@ class DecoderProcess:
             if "error" in head:
                 return head, None
             result = np.empty(head["shape"], head["dtype"])
-            if result.nbytes:
-                self.line.recv_bytes_into(result.reshape(-1).view(np.uint8).data)
-            else:
-                self.line.recv_bytes()
+            content = result.reshape(-1).view(np.uint8).data if result.nbytes else memoryview(b"")
+            for start in range(0, len(content), PIECE):  # the connection holds each message a second time
+                self.line.recv_bytes_into(content[start : start + PIECE])
             return head, result
 
     @contextmanager

@@ -71,7 +71,7 @@ def hold_samples(budget: MediaBudget, frames: int, rate: int, channels: int, sam
     Raises:
         TooLarge: names its length.
     """
-    amount = max(frames * channels, frames * sample_rate / rate, frames * FULL_RATE / rate)
+    amount = max(frames, frames * sample_rate / rate, frames * FULL_RATE / rate)
     budget.hold("sound_samples", amount, f"{frames / rate:.1f} s of {rate} Hz in {channels} channels")
 
 
