@@ -60,7 +60,8 @@ def test_a_second_process_opens_no_weights(tmp_path: Path) -> None:
         "opened = []\n"
         "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
         "from anymal_eval.checkpoints import weights\n"
-        f"print(weights.fingerprint(Path({str(folder)!r})), sum(name.endswith('.safetensors') for name in opened))"
+        f"found = weights.fingerprint(Path({str(folder)!r}))\n"
+        "print(found, len({name for name in opened if name.endswith('.safetensors')}))"
     )
     cache = tmp_path / "cache"
     assert run(code, cache).split() == [expected, "2"]
@@ -143,7 +144,8 @@ def test_a_cache_that_cannot_be_written(file: Path, tmp_path: Path, monkeypatch:
 
 def test_a_user_without_a_home(file: Path) -> None:
     code = (
-        "def none(): raise RuntimeError('Could not determine home directory.')\n"
+        "from anymal_eval.errors import WrongUse\n"
+        "def none(): raise WrongUse('there is no home folder')\n"
         "fingerprint.paths.cache = none\n"
         f"print(fingerprint.of_file(Path({str(file)!r})))"
     )
