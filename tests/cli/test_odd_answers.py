@@ -128,4 +128,4 @@ def test_half_a_character_in_the_data_is_refused_by_row(tmp_path: Path, command:
             "run", "--tasks", "coco", "--model", "constant", "--data-root", tmp_path / "data", "--out", tmp_path / "run"
         )
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
-        assert f"coco_karpathy_test_gt.json: annotations[1]: '{name}' must be" in done.stderr
+        assert f"coco_karpathy_test_gt.json: annotations row 2: '{name}' must be" in done.stderr
