@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.codec import decode, encode, read_json, write_json_pretty
+from anymal_eval.checksums import read_checked_json, write_checked_json
+from anymal_eval.codec import decode, encode
 from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
@@ -190,13 +191,20 @@ def _write_timings(file: Path, one: Session, wall: float, console: Console) -> N
         return
     before: Sequence[Mapping[str, Any]] = ()
     try:
-        before = decode(_Timings, read_json(file), str(file)).sessions if file.is_file() else ()
+        before = _earlier_sessions(file) if file.is_file() else ()
     except BadData as error:
         # No answer depends on it, so it ends no run.
         console.message(f"{error}; the times of earlier sessions are not kept")
     seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
     now = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
-    write_atomic(file, write_json_pretty({"schema": 1, "sessions": [*before, now]}))
+    write_atomic(file, write_checked_json({"schema": 1, "sessions": [*before, now]}))
+
+
+def _earlier_sessions(file: Path) -> tuple[dict[str, Any], ...]:
+    data, matches = read_checked_json(file)
+    if matches is False:
+        raise BadData(f"{file}: its checksum differs")
+    return decode(_Timings, data, str(file)).sessions
 
 
 @dataclass(frozen=True, kw_only=True)

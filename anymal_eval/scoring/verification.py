@@ -7,6 +7,7 @@ the data (answers against references) or takes long (intervals) is not: ``anymal
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 # Values were perhaps computed on another processor, whose sums round otherwise.
-CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+RELATIVE, ABSOLUTE = 1e-9, 1e-12
 _NEEDED = {"id", "cluster", "state", "answer", "scores"}
 
 
@@ -113,15 +114,17 @@ def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
     """The first place at which two sequences of numbers differ."""
     if not all(isinstance(number, int | float) for number in kept):
         return next(at for at, number in enumerate(kept) if not isinstance(number, int | float))
-    equal = np.isclose(np.array(kept, dtype=np.float64), shown, **CLOSE)
+    equal = np.isclose(np.array(kept, dtype=np.float64), shown, rtol=RELATIVE, atol=ABSOLUTE)
     return None if equal.all() else int(np.flatnonzero(~equal)[0])
 
 
 def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
     """The values and counts in ``results.json`` against statistics and scores."""
-    labels = _labels(rows)
-    states = np.array([row["state"] for row in rows], dtype=np.str_)
-    kept = states != "error"
+    labels = {name: np.unique(found, return_inverse=True) for name, found in _labels(rows).items()}
+    names = {name: values.tolist() for name, (values, _) in labels.items()}
+    states = np.array([get_args(State).index(row["state"]) for row in rows], dtype=np.intp)
+    kept = states != get_args(State).index("error")
+    scored = {name: values[codes[kept]] for name, (values, codes) in labels.items()}
     entry = run.manifest.tasks[task]
     for item in run.results.measurements:
         if item.task != task:
@@ -131,9 +134,9 @@ def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floa
             return f"{where} is of another split, data or protocol than the manifest's"
         within = np.ones(len(rows), dtype=np.bool_)
         for name, value in (item.group or {}).items():
-            within &= labels[name] == value if name in labels else False
-        counted = {state: int((states[within] == state).sum()) for state in get_args(State)}
-        if counted != {state: item.states.get(state, 0) for state in counted}:
+            within &= labels[name][1] == names[name].index(value) if value in names.get(name, ()) else False
+        counted = np.bincount(states[within], minlength=len(get_args(State))).tolist()
+        if counted != [item.states.get(state, 0) for state in get_args(State)]:
             return f"{where} counts other states than scores.jsonl holds"
         if item.rule not in statistics:
             return f"{where} has no statistics"
@@ -141,7 +144,7 @@ def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floa
         if metric is None:
             continue
         chosen = within[kept]
-        grouped = {name: found[kept][chosen] for name, found in labels.items()}
+        grouped = {name: found[chosen] for name, found in scored.items()}
         why = _value(item, metric, statistics[item.rule][chosen], grouped)
         if why is not None:
             return f"{where} {why}"
@@ -154,7 +157,7 @@ def _value(item: Measurement, metric: Metric, stats: Floats, groups: Mapping[str
     if at is None or output is None or (item.unit, item.better) != (output.unit, output.better):
         return "is no output of that metric"
     value = float(metric.reduce(stats, np.ones((1, len(stats))), dict(groups))[0, at]) if len(stats) else np.nan
-    if not np.isclose(value, item.value, **CLOSE):
+    if not math.isclose(value, item.value, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
         return f"is {item.value!r}, but statistics.npz gives {value!r}"
     return None
 

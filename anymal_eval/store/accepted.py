@@ -85,7 +85,9 @@ def _require_replaceable(rival: StoredRun, run: StoredRun) -> None:
 def _copy(run: StoredRun, draft: Path) -> None:
     draft.mkdir(parents=True)
     for name in PLAIN:
-        write_atomic(draft / name, digests.content(run.root, name))
+        write_atomic(
+            draft / name, digests.accepted(run.root) if name == digests.FILE else digests.content(run.root, name)
+        )
     for task in run.manifest.tasks:
         inside(draft, task).mkdir()
         scores = digests.content(run.root, f"{task}/scores.jsonl")

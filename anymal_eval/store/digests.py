@@ -60,6 +60,14 @@ def renew(root: Path, names: Iterable[str]) -> None:
     write_atomic(root / FILE, write_json_pretty({"schema": SCHEMA, **known, "run": dict(sorted(run.items()))}))
 
 
+def accepted(root: Path) -> bytes:
+    """The content of an accepted run's digests: those of the files that it holds."""
+    known = _read(root)
+    if "run" not in known:
+        return (root / FILE).read_bytes()
+    return write_json_pretty({"schema": SCHEMA, "sha256": known["sha256"]}).encode()
+
+
 def verify(root: Path, only: Iterable[str] | None = None, rows: Mapping[str, int] | None = None) -> None:
     """Compare a run's files with their digests.
 
@@ -79,10 +87,14 @@ def verify(root: Path, only: Iterable[str] | None = None, rows: Mapping[str, int
             raise MissingData(f"{root / name} is missing; anymal-eval score {root} makes it again")
         if _sha256(root, name, limit(rows, name)) != needed.get(name):
             raise _changed(root, name)
+    tasks = rows or {}
+    known_names = {*_RUN, *(f"{task}/{file}" for task in tasks for file in _TASK_RUN)}
     for name, digest in run.items():
+        if rows is not None and name not in known_names:
+            raise BadData(f"{root / FILE}: {name!r} is no file of this run; anymal-eval score {root} makes it again")
         if _file(root, name).is_file() and _sha256(root, name) != digest:
             raise _changed(root, name)
-    for task in rows or {}:
+    for task in tasks:
         for name in (f"{task}/{file}" for file in PER_TASK):
             if name not in needed and _exists(root, name):
                 raise BadData(f"{root / FILE}: it holds no digest of {name}; anymal-eval score {root} makes it again")
