@@ -3,7 +3,8 @@
     python -m benchmarks.bit_flips [--flips 2000] [--seed 0] [--write]
 
 Makes a small run, an accepted baseline, a feature cache and the saved states of a training, all on demo data. Then
-flips one bit at a time, in every file in turn, lets what reads that file read it, and puts it back. A flip is
+flips one bit at a time, in every file in turn, lets what reads that file read it, and puts it back: the verification that
+every command starts with, and for one flip in 49, and each that it does not find, the commands themselves. A flip is
 
 - refused: a command ends with exit code 1 or 2 and one line;
 - repaired: every command gives what it gives without the flip, and one prints a line about it;
@@ -34,7 +35,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anymal_eval.cli.main import main as command_line
+from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.fingerprint import CLOCK_GRAIN_S
+from anymal_eval.scoring.verification import verify_run
+from anymal_eval.store.folder import BLIND
+from anymal_eval.store.stored import open_run
 from benchmarks.measuring import write_section
 
 PAGE = Path(__file__).parents[1] / "docs" / "durability.md"
@@ -117,6 +122,16 @@ def call(*words: object) -> Ended:
     return Ended(code, tuple(err.getvalue().splitlines()), out.getvalue())
 
 
+def opened(*runs: Path) -> Ended:
+    """What ``check``, ``accept``, ``report``, ``table``, ``export`` and ``load_run`` do first with every run."""
+    try:
+        for run in runs:
+            verify_run(open_run(run))
+    except AnyMALEvalError as error:
+        return Ended(error.exit_code, (f"error: {error}",), "")
+    return Ended(0, (), "")
+
+
 def content_of(*roots: Path, but: Sequence[str] = ()) -> str:
     """A digest of files, in their order."""
     found = hashlib.sha256()
@@ -139,8 +154,9 @@ def run_kind(root: Path) -> Kind:
     return Kind(
         name="run",
         folder=run,
-        readers=[lambda: call("table", run)],
+        readers=[lambda: opened(run, run / BLIND)],
         rare=[
+            lambda: call("table", run),
             lambda: call("check", other, "--against", run),
             lambda: giving(call("score", run), run, but=times),
             lambda: giving(call(*RUN, "--out", run), run, but=times),
@@ -155,8 +171,9 @@ def baseline_kind(root: Path) -> Kind:
     return Kind(
         name="baseline",
         folder=base,
-        readers=[lambda: call("check", run, "--against", base)],
+        readers=[lambda: opened(base)],
         rare=[
+            lambda: call("check", run, "--against", base),
             lambda: call("check", run, "--accepted", results / "accepted"),
             lambda: call("table", base),
         ],
@@ -198,8 +215,6 @@ def state_kind(root: Path, data: Path) -> Kind:
 
     def verify() -> Ended:
         """Every state as a resume verifies the latest; an older one is read where those after it are damaged."""
-        from anymal_eval.errors import AnyMALEvalError
-
         try:
             record.read(out)
         except AnyMALEvalError as error:
@@ -271,7 +286,7 @@ def flip_all(kind: Kind, flips: int, seed: int, every: int) -> Iterator[tuple[Pa
         kind: what.
         flips: how many in all; each file gets at least one.
         seed: of the draw.
-        every: in one of how many rounds over the files the rare readers read too.
+        every: the rare readers read one flip of so many too.
     """
     copy, files = Copy(kind.folder), kind.files()
     for reader in (*kind.readers, *kind.rare):
@@ -283,7 +298,7 @@ def flip_all(kind: Kind, flips: int, seed: int, every: int) -> Iterator[tuple[Pa
         bit = draw.randrange(len(copy.content[file]) * 8)
         found: list[str] = []
         for reader in (*kind.readers, *kind.rare):
-            if reader in kind.rare and number // len(files) % every and set(found) != {"without effect"}:
+            if reader in kind.rare and number % every and set(found) != {"without effect"}:
                 continue
             damaged = bytearray(copy.content[file])
             damaged[bit // 8] ^= 1 << bit % 8
@@ -302,14 +317,14 @@ def make(root: Path) -> list[Kind]:
     return [run_kind(root), baseline_kind(root), cache_kind(root), state_kind(root, data)]
 
 
-def campaign(root: Path, flips: int, seed: int, every: int = 10) -> dict[str, Counter[str]]:
+def campaign(root: Path, flips: int, seed: int, every: int = 49) -> dict[str, Counter[str]]:
     """Outcomes by kind; also the key ``files`` with how many files a kind holds.
 
     Args:
         root: an empty folder.
         flips: how many, a quarter of them in each kind.
         seed: of the draw.
-        every: in one of how many rounds over the files the readers that take long read too.
+        every: the commands that take long read one flip of so many too.
     """
     logging.disable(logging.WARNING)
     os.environ["ANYMAL_EVAL_CACHE"] = str(root / "cache")

@@ -86,7 +86,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     identity["start"] = _start(resolved, network)
     record.require_same(out, before, identity)
     names = enable_gradients(network, adapters=resolved.adapters is not None)
-    content = {
+    content: dict[str, Any] = {
         "stage": resolved.plan.stage,
         "identity": identity,
         "data": [{"name": each.name, "fingerprint": each.fingerprint, **_size(each)} for each in resolved.data],

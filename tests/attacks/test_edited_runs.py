@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 def statistics(run: Path) -> None:
-    np.savez_compressed(run / "vqav2" / "statistics.npz", **{RULE: np.ones((100, 1))})
+    np.savez_compressed(run / "vqav2" / "statistics.npz", **{RULE: np.ones((100, 1))})  # type: ignore[arg-type]
 
 
 def scores(run: Path, key: str = "scores", value: Any = None) -> None:
