@@ -4,7 +4,7 @@
 
 Makes a small run, an accepted baseline, a feature cache and the saved states of a training, all on demo data. Then
 flips one bit at a time, in every file in turn, lets what reads the file read it, and puts it back: the verification
-that every command starts with, and for one flip in 49, and each that it does not find, the commands themselves. A flip is
+that every command starts with, and for one flip in 49 and each that it does not find, the commands too. A flip is
 
 - refused: a command ends with exit code 1 or 2 and one line;
 - repaired: every command gives what it gives without the flip, and one prints a line about it;
