@@ -7,7 +7,7 @@ from typing import Any
 from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, require_processor
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.models._chat import ChatModel, MediaLimits
-from anymal_eval.models._prefix_self_test import try_sharing
+from anymal_eval.models._prefix_self_test import require_answer, try_sharing
 from anymal_eval.models._prepared import media_reader
 
 
@@ -28,12 +28,15 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     require_processor(checkpoint)
     import transformers
 
+    from anymal_eval.checkpoints.legacy_processors import complete_processor
     from anymal_eval.checkpoints.transformers_model import load_model, load_processor
 
     processor = load_processor(checkpoint, options)
     _require_template(processor, options.checkpoint)
+    complete_processor(processor, checkpoint)
     loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor)
     chat = ChatModel(loaded, media_reader(options), limits)
+    require_answer(chat, options.checkpoint)
     return try_sharing(chat, options.share, exact=options.exact)
 
 

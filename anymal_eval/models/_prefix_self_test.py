@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.errors import RequestFailed
+from anymal_eval.checkpoints.files import reason
+from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._prefix_sharing import PrefixSharing, obstacle
 from anymal_eval.models._prepared import media_key
@@ -32,6 +33,36 @@ IMAGE_SIZES = ((96, 64), (48, 120))  # two shapes, which some processors cut int
 AUDIO_SECONDS = (0.5, 0.9)
 # Errors of classes that do not support this; anything else is a bug and is raised.
 REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+
+
+def require_answer(chat: ChatModel, name: str) -> None:
+    """Ensure that the model answers a plain question about a medium, as every task will have it.
+
+    What fails here would fail on every example. Limits of the machine and of the context are no such failure.
+
+    Args:
+        chat: a loaded model.
+        name: of its checkpoint.
+
+    Raises:
+        BadCheckpoint: it answers about neither of two media; the line has the library's error.
+    """
+    errors: list[Exception] = []
+    plain = [request for request in _requests(chat) if request.media and request.decoding == GREEDY]
+    for request in [one for one in plain if not one.candidates][:: len(QUESTIONS)]:
+        try:
+            _responses(chat, [request])
+        except (OutOfMemory, ContextTooLong, BadLogits):
+            return
+        except BadCheckpoint:
+            raise
+        except Exception as error:  # noqa: BLE001  # raised again below, as one line
+            errors.append(error)
+        else:
+            break
+    else:
+        raise BadCheckpoint(f"{name}: it cannot answer a question about a medium: {reason(errors[0])}") from errors[0]
+    chat.timings.update(dict.fromkeys(chat.timings, 0.0))
 
 
 def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
