@@ -76,6 +76,7 @@ def likely(body: Any, text: str) -> dict[str, Any]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    counted = False
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -108,9 +109,16 @@ class Handler(BaseHTTPRequestHandler):
         with TOLD.lock:
             TOLD.now += 1
             TOLD.most = max(TOLD.most, TOLD.now)
+        self.counted = True
         try:
             self.chat(json.loads(content))
         finally:
+            self.leave()
+
+    def leave(self) -> None:
+        # Before the reply is sent: the client may send its next request before this thread runs again.
+        if self.counted:
+            self.counted = False
             with TOLD.lock:
                 TOLD.now -= 1
 
@@ -180,6 +188,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, data: Any, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(data).encode()
+        self.leave()
         self.head(status, len(content), headers)
         self.wfile.write(content)
 
