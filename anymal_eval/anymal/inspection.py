@@ -103,7 +103,12 @@ def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
         return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {path}")
     if facts.problem:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
-    about = {"files": facts.files, "size": facts.size, "weights": facts.weights, "licence": facts.licence}
+    about: dict[str, Any] = {
+        "files": facts.files,
+        "size": facts.size,
+        "weights": facts.weights,
+        "licence": facts.licence,
+    }
     gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
     return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {path}")
 

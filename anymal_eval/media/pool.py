@@ -71,9 +71,9 @@ class DecoderProcess:
             if "error" in head:
                 return head, None
             result = np.empty(head["shape"], head["dtype"])
-            content = result.reshape(-1).view(np.uint8).data if result.nbytes else memoryview(b"")
-            for start in range(0, len(content), PIECE):  # the connection holds each message a second time
-                self.line.recv_bytes_into(content[start : start + PIECE])
+            pieces = result.reshape(-1).view(np.uint8).data if result.nbytes else memoryview(b"")
+            for start in range(0, len(pieces), PIECE):  # the connection holds each message a second time
+                self.line.recv_bytes_into(pieces[start : start + PIECE])
             return head, result
 
     @contextmanager

@@ -92,7 +92,8 @@ def measured_lines(
         firsts: by column key, the measurement that defines the column, where no published number does.
         folders: the run folders, in the order of ``runs``; their manifests say more of the conditions than results do.
     """
-    known = [RunConditions(run, folder) for run, folder in zip(runs, folders or [None] * len(runs), strict=True)]
+    places: Sequence[Path | None] = folders or [None] * len(runs)
+    known = [RunConditions(run, folder) for run, folder in zip(runs, places, strict=True)]
     references = {column.key: _reference(runs, known, column) for column in columns}
     labels = [run.run.label for run in runs]
     lines = []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anymal_eval import fingerprint
 from anymal_eval.codec import read_json
@@ -118,7 +118,7 @@ def with_hub_id(task: Task, hub_id: str | None, config: str | None = None) -> Ta
     source = source_of(task, "hub")
     if not isinstance(source, Hub):
         raise WrongUse(f"the hub source of task {task.name} takes no id")
-    named = {"id": hub_id, "config": config}
+    named: dict[str, Any] = {"id": hub_id, "config": config}
     return replace(task, hub=replace(source, **{key: name for key, name in named.items() if name is not None}))
 
 

@@ -38,7 +38,8 @@ COMMANDS = {
 
 
 def statistics(run: Path) -> None:
-    np.savez_compressed(run / "vqav2" / "statistics.npz", **{RULE: np.ones((100, 1))})  # type: ignore[arg-type]
+    arrays: Any = {RULE: np.ones((100, 1))}
+    np.savez_compressed(run / "vqav2" / "statistics.npz", **arrays)  # type: ignore[arg-type]
 
 
 def scores(run: Path, key: str = "scores", value: Any = None) -> None:

@@ -58,7 +58,7 @@ def pickled(folder: Path, shards: int = 1) -> Path:
     if shards == 1:
         torch.save(tensors, folder / "pytorch_model.bin")
         return folder
-    places = {}
+    places: dict[str, str] = {}
     for number in range(shards):
         name = f"pytorch_model-{number + 1:05}-of-{shards:05}.bin"
         part = {key: tensors[key] for key in sorted(tensors)[number::shards]}

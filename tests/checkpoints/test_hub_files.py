@@ -62,7 +62,7 @@ def write(folder: Path, options: EncoderOptions) -> None:
         (folder / "config.json").write_text('{"model_type": "viclip"}')
         return
     kind = "clip" if options.kind == "frames" else options.kind
-    plain = {"kind": kind, "path": str(folder), "architecture": options.architecture}
+    plain: dict[str, Any] = {"kind": kind, "path": str(folder), "architecture": options.architecture}
     if isinstance(options, ClapOptions):
         plain["seconds"] = options.seconds
     tiny.write_encoder(folder, decode(encoders.options_of(kind), plain, kind))
