@@ -103,7 +103,8 @@ def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
         return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {path}")
     if facts.problem:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
-    about: dict[str, Any] = {
+    about: dict[str, Any] = {"files": facts.files, "size": facts.size}
+    about |= {"weights": facts.weights, "licence": facts.licence}
         "files": facts.files,
         "size": facts.size,
         "weights": facts.weights,

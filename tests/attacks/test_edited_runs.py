@@ -39,7 +39,7 @@ COMMANDS = {
 
 def statistics(run: Path) -> None:
     arrays: Any = {RULE: np.ones((100, 1))}
-    np.savez_compressed(run / "vqav2" / "statistics.npz", **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(run / "vqav2" / "statistics.npz", **arrays)
 
 
 def scores(run: Path, key: str = "scores", value: Any = None) -> None:
@@ -221,7 +221,7 @@ def test_arrays_are_read_as_numpy_reads_them() -> None:
     memory = io.BytesIO()
     arrays = {"a@1": np.arange(6.0).reshape(3, 2), "b@1": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
               "none@1": np.zeros((0, 4))}  # fmt: skip
-    np.savez_compressed(memory, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(memory, **arrays)
     found = read_arrays(memory.getvalue(), "statistics.npz", 10_000)
     assert found.keys() == arrays.keys()
     for each in arrays:
