@@ -105,11 +105,6 @@ def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
     about: dict[str, Any] = {"files": facts.files, "size": facts.size}
     about |= {"weights": facts.weights, "licence": facts.licence}
-        "files": facts.files,
-        "size": facts.size,
-        "weights": facts.weights,
-        "licence": facts.licence,
-    }
     gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
     return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {path}")
 
