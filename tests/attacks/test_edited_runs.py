@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -221,7 +221,7 @@ def test_arrays_are_read_as_numpy_reads_them() -> None:
     memory = io.BytesIO()
     arrays = {"a@1": np.arange(6.0).reshape(3, 2), "b@1": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
               "none@1": np.zeros((0, 4))}  # fmt: skip
-    np.savez_compressed(memory, **arrays)
+    np.savez_compressed(memory, **cast("Any", arrays))
     found = read_arrays(memory.getvalue(), "statistics.npz", 10_000)
     assert found.keys() == arrays.keys()
     for each in arrays:
