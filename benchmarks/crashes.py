@@ -35,7 +35,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -398,7 +398,7 @@ def main() -> None:
         tallies = in_processes(given.jobs, *size)
     else:
         tallies = campaign(*size, given.only or (), lambda line: print(line, file=sys.stderr, flush=True))
-    print(json.dumps({name: asdict(tally) for name, tally in tallies.items()}) if given.json else table(tallies))
+    print(json.dumps({name: vars(tally) for name, tally in tallies.items()}) if given.json else table(tallies))
     if given.write:
         how = (
             f"`python -m benchmarks.crashes --kills {given.kills} --full-disks {given.full_disks} --seed {given.seed}`"

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import ROOT
 
 RUN = ("run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", "4", "--out", "out")
@@ -48,7 +46,7 @@ def test_no_module_of_the_working_folder(tmp_path: Path) -> None:
     work.mkdir()
     for name in planted:
         (work / f"{name}.py").write_text(f"open('{tmp_path}/ran-{name}', 'w')\nraise SystemExit(3)\n")
-    for arguments in (RUN, ("models",), ("train", "align", "--help"), ("tasks", "--json")):
+    for arguments in (RUN, ("train", "align", "--help")):
         done = python("-m", "anymal_eval", *arguments, cwd=work, PYTHONPATH=str(ROOT))
         assert done.returncode == 0, done.stderr
         assert not list(tmp_path.glob("ran-*"))
@@ -65,17 +63,13 @@ def test_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
     done = python("-S", "-m", "anymal_eval", *RUN, cwd=tmp_path, PYTHONPATH=packages)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "results.json").is_file()
-    listed = python("-S", "-m", "anymal_eval", "tasks", cwd=tmp_path, PYTHONPATH=packages)
-    assert "vqav2" in listed.stdout
 
 
-@pytest.mark.parametrize("program", [("-m", "anymal_eval"), ("-c", "from anymal_eval.cli.main import main; main()")])
-def test_a_model_of_the_user_in_the_working_folder(program: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_model_of_the_user_in_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "model.py").write_text(f"import sibling\n{EXAMPLE.read_text()}")
     (tmp_path / "sibling.py").touch()
     (tmp_path / "click.py").write_text("raise SystemExit(3)\n")
     arguments = (*RUN[:3], "--model", "own.model:Strongest", *RUN[3:])
-    before = ("-P",) if program[0] == "-c" else ()  # as the installed command, whose folder is not the working folder
-    done = python(*before, *program, *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    done = python("-m", "anymal_eval", *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
