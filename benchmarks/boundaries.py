@@ -165,8 +165,8 @@ def restore(world: Path, saved: Path) -> None:
     shutil.copytree(saved, world, symlinks=True)
 
 
-def build(world: Path) -> None:
-    """Data, answers, runs, a baseline and a cache, as users have them."""
+def build(world: Path, *, network: bool = True) -> None:
+    """Data, answers, runs, a baseline and, with a network, a cache of its features, as users have them."""
     world.mkdir()
     for name in ("home", "tmp"):
         (world / name).mkdir()
@@ -178,12 +178,30 @@ def build(world: Path) -> None:
         "run --tasks scienceqa --model constant -o says=B --data official --data-root data --out other",
         "accept run --results results",
     ]
+    if network:
+        write_network(world)
+        setup.append(f"{FILL} --features filled")
     for line in setup:
         ended = call(world, line.split())
         if ended.code:
             raise SystemExit(f"{line}: {ended.code}\n{ended.stderr}")
 
 
+def write_network(world: Path) -> None:
+    """A tiny network, and two pictures with captions to train it on."""
+    from PIL import Image
+
+    from anymal_eval.anymal import tiny
+
+    tiny.write(world / "network")
+    rows = []
+    for number, colour in enumerate(["red", "blue"]):
+        Image.new("RGB", (32, 32), colour).save(world / f"{colour}.png")
+        rows.append({"id": f"p{number}", "image": f"{colour}.png", "caption": f"a {colour} picture"})
+    (world / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+FILL = "features fill --tasks scienceqa --model anymal:network/checkpoint --data-root data --device cpu --threads 1"
 COMMANDS = {
     "tasks": "tasks",
     "table": "table run other",
@@ -196,6 +214,11 @@ COMMANDS = {
     "export inspect": "export run --format inspect --data-root data --out exported",
     "show": "show scienceqa --data official --data-root data -n 2 --model constant",
     "run": "run --tasks scienceqa,audiocaps --model constant --data official --data-root data --out new",
+    "features fill": f"{FILL} --features cache",
+    "features verify": "features verify --features filled",
+    "train": "train align network/checkpoint --data pairs:pairs.jsonl --steps 2 --batch-size 2 --learning-rate 0.001 "
+    "--device cpu --save-every 1 --out trained",
+    "checkpoints check": "checkpoints check network/checkpoint --offline",
     "resume": "run --tasks scienceqa --model constant --data official --data-root data --out run",
 }
 
