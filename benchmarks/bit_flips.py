@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -308,30 +308,39 @@ def flip_all(kind: Kind, flips: int, seed: int, every: int) -> Iterator[tuple[Pa
         yield file.relative_to(kind.folder), bit, worst(found)
 
 
-def make(root: Path) -> list[Kind]:
-    """The run, the baseline, the cache and the states."""
+def _state_kind(root: Path) -> Kind:
     from anymal_eval.anymal import tiny
 
     tiny.write(root / "tiny")
-    data = training_data(root / "data")
-    return [run_kind(root), baseline_kind(root), cache_kind(root), state_kind(root, data)]
+    return state_kind(root, training_data(root / "data"))
 
 
-def campaign(root: Path, flips: int, seed: int, every: int = 49) -> dict[str, Counter[str]]:
+KINDS: dict[str, Callable[[Path], Kind]] = {
+    "run": run_kind,
+    "baseline": baseline_kind,
+    "feature cache": cache_kind,
+    "training state": _state_kind,
+}
+
+
+def campaign(
+    root: Path, flips: int, seed: int, every: int = 49, names: Collection[str] = tuple(KINDS)
+) -> dict[str, Counter[str]]:
     """Outcomes by kind; also the key ``files`` with how many files a kind holds.
 
     Args:
         root: an empty folder.
-        flips: how many, a quarter of them in each kind.
+        flips: how many, an equal share of them in each kind.
         seed: of the draw.
         every: the commands that take long read one flip of so many too.
+        names: of the kinds.
     """
-    logging.disable(logging.WARNING)
     os.environ["ANYMAL_EVAL_CACHE"] = str(root / "cache")
     found = {}
-    for kind in make(root):
+    for name in names:
+        kind = KINDS[name](root)
         start, counted = time.monotonic(), Counter[str]()
-        for file, bit, what in flip_all(kind, flips // 4, seed, every):
+        for file, bit, what in flip_all(kind, flips // len(names), seed, every):
             counted[what] += 1
             if what in ("UNSEEN", "fault", "without effect"):
                 print(f"{kind.name}: {file}, bit {bit}: {what}", file=sys.stderr)
@@ -359,6 +368,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/durability.md")
     given = parser.parse_args()
     gc.freeze()
+    logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as place:
         found = campaign(Path(place), given.flips, given.seed)
     text = table(found, given.flips, given.seed)
