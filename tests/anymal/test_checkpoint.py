@@ -107,7 +107,7 @@ def test_a_backbone_without_safetensors_is_refused(copy: Path) -> None:
     source = llm.resolve()
     llm.unlink()
     shutil.copytree(source, llm)
-    (llm / "model.safetensors").rename(llm / "pytorch_model.bin")
+    (llm / "model.safetensors").rename(llm / "model.gguf")
     with pytest.raises(BadCheckpoint, match=r"llm holds no \.safetensors file"):
         checkpoint.load(copy, Loading())
 

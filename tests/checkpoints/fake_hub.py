@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from anymal_eval.network import hub_reachable
+
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 
@@ -99,9 +101,12 @@ def serving(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub_reachable.cache_clear()
     try:
         yield hub
     finally:
+        hub_reachable.cache_clear()
         hub.shutdown()
         hub.server_close()
         thread.join()

@@ -30,19 +30,16 @@ def test_the_memory_of_a_preset_that_is_not_here() -> None:
     # 6.74e9 numbers of 2 bytes, and little beside
     assert plain == pytest.approx(6.74e9 * 2 / 2**30, rel=0.03)
     assert total(call("estimate", "7b-imu", "--quantize", "nf4")) < 0.35 * plain
-    step = call("estimate", "7b-imu", "--train", "align", "--batch-size", 4, "--text-tokens", 256)
-    recomputed = call(
-        "estimate", "7b-imu", "--train", "align", "--batch-size", 4, "--text-tokens", 256, "--gradient-checkpointing"
-    )
-    assert total(recomputed) < total(step)
-    tuned = call("estimate", "7b-imu", "--train", "instruct", "--quantize", "nf4")
-    assert "weights: lora, " in tuned.output
-    assert "weights: lora, " not in call("estimate", "7b-imu", "--train", "align").output
 
 
 def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     tiny.write(tmp_path)
-    assert total(call("estimate", tmp_path / "checkpoint", "--precision", "fp32")) < 0.1
+    network = tmp_path / "checkpoint"
+    assert total(call("estimate", network, "--precision", "fp32")) < 0.1
+    step = ("estimate", network, "--train", "align", "--batch-size", 64, "--text-tokens", 512, "--precision", "fp32")
+    assert total(call(*step, "--gradient-checkpointing")) < total(call(*step))
+    assert "weights: lora, " in call("estimate", network, "--train", "instruct").output
+    assert "weights: lora, " not in call("estimate", network, "--train", "align").output
     error = call("estimate", "7b-imi").exception
     assert isinstance(error, NotInCatalog)
     assert "did you mean" in str(error)

@@ -165,7 +165,8 @@ def test_prompts_are_those_of_the_papers(opened: Open) -> None:
     assert opened("blip2", "blip2-opt").wording["short_answer"].user.endswith("Question: {question} Answer:")
     assert opened("blip2", "blip2-t5").wording["short_answer"].user.endswith("Question: {question} Short answer:")
     own = opened("instructblip", "instructblip-t5").wording
-    assert own["caption"].user == "A short image caption."
+    assert own["caption"].user == "{question}"
+    assert own["caption"].default_question == "A short image caption."
     assert {phrase.frames for phrase in own.values()} == {4}
 
 

@@ -39,7 +39,7 @@ def test_a_run_is_held_against_the_same_row() -> None:
     run = parse_results({"schema": 1, "run": "ours", "measurements": [measured]}, "x")
     found = rows(gains_table("anymal-2023", [run]))
     assert [row["row"] for row in found].index("ours") == 2
-    assert found[2]["relative gain"] == "+10.0 % [+0.0, +20.0]"
+    assert found[2]["relative gain"] == "+10.0 % [0.0, +20.0]"
     assert len(found) == 4
 
 

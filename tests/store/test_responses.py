@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anymal_eval.errors import BadData, OtherRun, StorageFull
+from anymal_eval.errors import BadData, FileUnusable, OtherRun, StorageFull
 from anymal_eval.records import Failure, Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.folder import RunFolder
@@ -66,7 +66,7 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path) -> None:
     write_atomic(file, "old")
     with pytest.raises(StorageFull, match="make space"), storage_errors(file):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="Input/output"), storage_errors(file):
+    with pytest.raises(FileUnusable, match="Input/output"), storage_errors(file):
         raise OSError(errno.EIO, "Input/output error")
     assert file.read_text() == "old"
 
