@@ -18,6 +18,7 @@ from anymal_eval.generation import MemoryForecast, OptionRanker, RowShape
 from anymal_eval.models import PlainText, Prepared
 from anymal_eval.records import Decoding, Message, Request, Response
 from tests.conftest import ROOT
+from tests.processors import needs_bf16_attention
 
 hub: Any = transformers
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8}
@@ -58,7 +59,9 @@ def counted(model: Any, rows: int, prompt: int, beams: int) -> int:
     return int(live.peak)
 
 
-@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_bf16_attention) if name.endswith("bf16") else name for name in MAKERS]
+)
 def test_it_is_never_short_and_seldom_far_off(name: str) -> None:
     torch.manual_seed(0)
     model = MAKERS[name]().eval()

@@ -20,6 +20,7 @@ from anymal_eval.records import Decoding, Media, Message, Request, Response
 from tests.models.conftest import Open, Tiny
 from tests.models.example_requests import medium
 from tests.models.tiny_models import WORDS
+from tests.processors import needs_bf16_attention
 
 SHARING = [("hf", "llava"), ("hf", "llava-next"), ("hf", "idefics3"), ("hf_audio", "qwen2-audio")]
 PICTURES, EACH = 4, 4
@@ -149,7 +150,7 @@ def test_images_of_several_shapes_share_a_batch(tiny: Tiny, pictures: list[Path]
         ("gemma3", {}, "off: tokens of a picture look ahead"),
         ("mllama", {}, "off: its pictures come in by cross attention"),
         ("llava", {"share": "false"}, "off: -o share=false"),
-        ("llava", {"precision": "bf16"}, ON),
+        pytest.param("llava", {"precision": "bf16"}, ON, marks=needs_bf16_attention),
     ],
 )
 def test_the_outcome_is_recorded(name: str, options: dict[str, str], outcome: str, tiny: Tiny) -> None:
