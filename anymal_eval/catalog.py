@@ -6,6 +6,7 @@ An installed package adds its own by entry points of the groups ``anymal_eval.ta
 
 import ast
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -42,7 +43,7 @@ class Catalog:
             if ending == ".py":
                 self._files |= {file.parent.name: file for file in sorted(folder.glob("[!_]*/__init__.py"))}
         self._added: dict[str, list[EntryPoint]] = {}
-        for entry in importlib.metadata.entry_points(group=group) if group else ():
+        for entry in _entry_points(group, tuple(sys.path)) if group else ():
             name = self._known(entry.name) or entry.name
             # A package that is on the path twice is found twice.
             if entry not in self._added.setdefault(name, []):
@@ -169,6 +170,13 @@ class Catalog:
             if isinstance(file, Path) and file.is_file():
                 return file
         return None
+
+
+@functools.lru_cache(maxsize=16)
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, kept while ``sys.path`` is the same: finding them reads a file of every package."""
+    del path
+    return tuple(importlib.metadata.entry_points(group=group))
 
 
 def _package(entry: EntryPoint) -> str:

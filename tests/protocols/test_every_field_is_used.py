@@ -1,6 +1,6 @@
 """Every field that a task reads from a row changes the request, the reading or the score, under every protocol."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anymal_eval import catalog, demo, metrics, protocols
+from anymal_eval.metrics import Metric
 from anymal_eval.models import PLAIN_WORDING, blip2, instructblip, openai
 from anymal_eval.protocols import Wording
 from anymal_eval.protocols.prompting import build_request
@@ -84,7 +85,9 @@ def other(value: Any, row: Any) -> Any:
     raise AssertionError(f"{value!r} in {row}")
 
 
-def observed(task: Task, example: Example, wording: Wording, protocol: protocols.Protocol) -> tuple[Any, ...]:
+def observed(
+    task: Task, example: Example, wording: Wording, protocol: protocols.Protocol, scorers: Sequence[Metric]
+) -> tuple[Any, ...]:
     """What a run makes of an example: its request, and per answer its reading, its scores and its groups."""
     request = build_request(example, task, wording, protocol)
     reading = reading_for(task, wording, protocol)
@@ -95,8 +98,7 @@ def observed(task: Task, example: Example, wording: Wording, protocol: protocols
             id=example.id, answer=text)  # fmt: skip
         answer = read_response(response, example, reading)
         scored.append(answer)
-        for name in task.metrics:
-            metric = metrics.get(name)
+        for metric in scorers:
             if not metric.needs and metric.name not in ("meteor", "spice", "spider"):
                 scored.append(np.asarray(metric.statistics([example], [answer])).tolist())
     return request, scored, example.cluster, dict(example.groups), example.label
@@ -117,7 +119,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Any]]
 @pytest.mark.parametrize("name", DEMO_TASKS)
 def test_every_field_that_is_read_is_used(name: str, rows: Callable[[str], list[Any]]) -> None:
     task = catalog.tasks().get(name, "TASK", Task)
-    read = rows(name)
+    read, scorers = rows(name), [metrics.get(metric) for metric in task.metrics]
     unused = set()
     for protocol_name in NAMES:
         protocol = protocols.get(protocol_name)
@@ -127,12 +129,13 @@ def test_every_field_that_is_read_is_used(name: str, rows: Callable[[str], list[
             used: dict[str, bool] = {}
             for row in read[:1]:
                 before = task.to_example(row)
-                seen = observed(task, before, wording, protocol)
+                seen = observed(task, before, wording, protocol, scorers)
                 for field, altered in changed_rows(row, OPTIONAL.get(name, set())):
                     after = task.to_example(altered)
                     if isinstance(row, Row) and after == before:
                         continue  # a key of the file that the task does not read
-                    used[field] = used.get(field, False) or observed(task, after, wording, protocol) != seen
+                    changes = observed(task, after, wording, protocol, scorers) != seen
+                    used[field] = used.get(field, False) or changes
             unused |= {(name, field, protocol_name) for field, changes in used.items() if not changes}
     assert unused == {key for key in UNUSED if key[0] == name}
 
