@@ -20,6 +20,7 @@ W64_STREAMED = 1 << 62
 BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"meta"})
 READ = 256 << 20
 CHUNKS = 10_000  # before the sound; a file has about ten
+LAST_PAGE = 4 << 20  # bytes from the end of an Ogg file in which its last page, of at most 65,307 bytes, is sought
 
 
 def check_complete(file: BinaryIO) -> None:
@@ -73,7 +74,9 @@ def cut_box(source: BinaryIO) -> str | None:
     """The box of a file of MPEG-4's layout (mp4, mov, AVIF) that has less bytes than it states; None: all are whole."""
     size = source.seek(0, os.SEEK_END)
     place = 0
-    while place + 8 <= size:
+    for _ in range(CHUNKS):
+        if place + 8 > size:
+            return None
         source.seek(place)
         head = source.read(16)
         length, kind = struct.unpack(">I4s", head[:8])
@@ -161,7 +164,7 @@ def aiff(file: BinaryIO, size: int) -> None:
 def caf(file: BinaryIO, size: int) -> None:
     """Apple's Core Audio Format; -1 says that the data go to the end of the file."""
     file.seek(8)
-    while True:
+    for _ in range(CHUNKS):
         kind = file.read(4)
         if len(kind) < 4:
             return
@@ -178,7 +181,7 @@ def ogg(file: BinaryIO, size: int) -> None:
     """Ogg: the last page is whole, and marked as the last of its stream."""
     tail = b""
     place = size
-    while place > 0 and b"OggS" not in tail:
+    while place > max(0, size - LAST_PAGE) and b"OggS" not in tail:
         place = max(0, place - (1 << 17))
         file.seek(place)
         tail = file.read(min(size - place, (1 << 17) + 4))

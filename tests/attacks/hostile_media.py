@@ -10,8 +10,9 @@ from tests.attacks.hostile import Attack
 QUICK = (
     "1_x_200000.png", "60000_x_60000.png", "tile_of_2_gb.tiff", "12000_x_12000_in_16_x_16.ico", "sparse_tb.jpg",
     "cut_to_60%_and_closed_baseline.jpg", "cut_to_80%_and_closed_progressive.jpg", "hole_of_zeros_full_colour.jpg",
-    "many_scans.jpg", "at_1_hz.wav", "silence_at_1_hz.flac", "states_12_days.flac", "claims_4_gb.wav", "cut_to_60%.ogg",
-    "cut_to_60%.w64", "cut_to_60%.rf64", "cut_to_60%.au", "9408_x_9408.mov", "states_400_million_samples.mp4",
+    "many_scans.jpg", "at_1_hz.wav", "silence_at_1_hz.flac", "states_12_days.flac", "claims_4_gb.wav", "sparse.caf",
+    "cut_to_60%.ogg", "cut_to_60%.w64", "cut_to_60%.rf64", "cut_to_60%.au", "9408_x_9408.mov",
+    "states_400_million_samples.mp4",
     "cut_to_60%.mkv", "cut_to_50%_index_first.mp4", "nested_boxes.mp4", "time_of_1e308.csv", "states_2_gb.npy",
     "mostly_every_picosecond.csv", "cut_to_60%_in_a_row.csv", "sparse_int8.npy", "deep_header.npy",
 )  # fmt: skip

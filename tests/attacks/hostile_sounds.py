@@ -95,6 +95,12 @@ def flac(rate: int, samples: int, whole: bytes | None = None) -> bytes:
     return bytes(content)
 
 
+def caf_header() -> bytes:
+    """The first part of a CAF file. Zeros after it are parts of 12 bytes each."""
+    described = struct.pack(">d4sIIIII", RATE, b"lpcm", 0, 2, 1, 1, 16)
+    return b"caff\0\1\0\0desc" + struct.pack(">q", len(described)) + described
+
+
 def bombs() -> Iterator[Attack]:
     silence = np.zeros(400_000, np.float32)
     yield Attack("audio", "claims_4_gb.wav", wav(RATE, 1, 16, bytes(8000), length=4_000_000_000))
@@ -135,6 +141,8 @@ def oddities() -> Iterator[Attack]:
     flacs[len(flacs) // 2 : len(flacs) // 2 + 3000] = bytes(3000)
     yield Attack("audio", "hole_of_zeros.flac", bytes(flacs))
     yield Attack("audio", "sparse_tb.wav", wav(RATE, 1, 16, bytes(100), length=0xFFFFFFFF), sparse=1 << 40)
+    yield Attack("audio", "sparse.caf", caf_header(), sparse=16 << 20)
+    yield Attack("audio", "sparse.ogg", whole[:4000], sparse=1 << 30)
 
 
 def attacks(_: Path) -> Iterator[Attack]:

@@ -1,5 +1,6 @@
 """Hostile media in a run: each is an error row of its example, in a process that may take 2 GB of addresses."""
 
+import io
 import json
 import resource
 import subprocess
@@ -10,13 +11,15 @@ import pytest
 from PIL import Image
 
 from anymal_eval.errors import MediaError, WrongUse
-from anymal_eval.media.broken import TooLarge
+from anymal_eval.media.broken import TooLarge, Truncated
 from anymal_eval.media.budget import MediaBudget, hold_resized
+from anymal_eval.media.declared import CHECKS, cut_box
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import media_reader
 from anymal_eval.models.anymal import Options
 from anymal_eval.records import Media
 from tests.attacks.hostile_media import QUICK, attacks, lay
+from tests.attacks.hostile_sounds import caf_header, wav
 from tests.conftest import ROOT
 
 TWO_GB = 2 << 30
@@ -103,3 +106,35 @@ def test_the_budget_is_an_option_that_lets_larger_media_pass(tmp_path: Path) -> 
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(WrongUse, match="media_budget must be a positive number"):
             media_reader(options(wrong))
+
+
+class Counted(io.BytesIO):
+    """A file that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+def test_a_header_is_read_to_a_bound() -> None:
+    """A hole is as many parts as it has room for; the sounds' checks run in the process of the run."""
+    hole = bytes(4 << 20)
+    parts = {
+        b"caff": caf_header() + hole,
+        b"RIFF": wav(16_000, 1, 16, b"")[:-8] + hole,
+        b"riff": bytes(40) + (bytes(16) + (24).to_bytes(8, "little")) * 20_000,
+        b"FORM": b"FORM\0\0\0\0AIFF" + hole,
+    }
+    for magic, content in parts.items():
+        file = Counted(content)
+        CHECKS[magic](file, len(content))
+        assert 10_000 < file.reads < 40_000, magic
+    boxes = Counted(b"\0\0\0\x08ftyp" + b"\0\0\0\x08free" * 50_000)
+    assert cut_box(boxes) is None
+    assert boxes.reads == 10_000
+    pages = Counted(b"OggS" + 4 * hole)
+    with pytest.raises(Truncated):
+        CHECKS[b"OggS"](pages, 4 + 4 * len(hole))
+    assert pages.reads == 32
