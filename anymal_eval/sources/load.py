@@ -61,14 +61,16 @@ def whole_examples(task: Task, split: Split, root: Path) -> tuple[list[Example],
 
     Raises:
         MissingData: files are missing.
+        BadData: an official file is a link out of the data folder.
     """
     faults: list[str] = []
     source, folder = task.official, root / task.name
+    refuse_links_out(folder, source.files(split))
     table = source.table(split) if isinstance(source, BySplit) else source
     rows = table.rows_past_faults(folder, split, faults) if isinstance(table, Table) else table.rows(folder, split)
     examples = list(without_faults(map(task.to_example, rows), faults))
     try:
-        _require_consistent(examples, _name_of(task.official, root / task.name, split), split)
+        _require_consistent(examples, _name_of(source, folder, split), split)
     except BadData as error:
         faults += [str(error)] if examples or not faults else []
     return examples, faults
