@@ -1,6 +1,7 @@
 """The bytes of a tar shard, plain or compressed as WebDataset writes them, at any place and from any thread.
 
-A compressed shard is inflated once, into a temporary file without a name; the last two are kept by each process.
+A compressed shard is inflated once, into a temporary file without a name. Each process keeps the last five: a training
+draws from four at once, and a batch may hold media of one more.
 """
 
 import bz2
@@ -16,7 +17,7 @@ from typing import Any
 
 from anymal_eval.errors import BadData
 
-KEPT = 2
+KEPT = 5
 # Media are compressed already, and texts shrink by less; what inflates to more is no shard.
 LARGEST_RATIO, SPARE_BYTES = 50, 1 << 30
 _BLOCK = 1 << 20
@@ -36,6 +37,10 @@ class ShardFile:
     def __del__(self) -> None:
         """Readers in other threads may still hold it when it is dropped."""
         os.close(self._handle)
+
+    def reopened(self) -> "ShardFile":
+        """The same bytes, read from the start."""
+        return ShardFile(os.dup(self._handle))
 
     def at(self, offset: int, size: int) -> bytes:
         """Bytes at a place; fewer where the shard ends before."""
@@ -77,33 +82,23 @@ def open_shard(path: Path) -> ShardFile:
     if kind is None:
         return plain
     facts = os.fstat(handle)
-    return ShardFile(os.dup(_inflated(path, kind, facts.st_size, facts.st_mtime_ns).handle))
-
-
-class _Inflated:
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-
-    def __del__(self) -> None:
-        os.close(self.handle)
+    return _inflated(path, kind, facts.st_size, facts.st_mtime_ns).reopened()
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _inflated(path: Path, kind: bytes, size: int, changed: int) -> _Inflated:
+def _inflated(path: Path, kind: bytes, size: int, changed: int) -> ShardFile:
     del changed  # another file under the same name is inflated again
     largest = size * LARGEST_RATIO + SPARE_BYTES
-    handle, name = tempfile.mkstemp(prefix="anymal-shard-")
-    os.unlink(name)
-    found, total = _Inflated(handle), 0
+    total = 0
     try:
-        with _FORMATS[kind](path) as stream:
+        with tempfile.TemporaryFile() as target, _FORMATS[kind](path) as stream:
             while block := stream.read(_BLOCK):
                 total += len(block)
                 if total > largest:
                     raise BadData(f"{path}: {size:,} bytes inflate to more than {largest:,}; it is no shard of media")
-                rest = memoryview(block)
-                while rest:
-                    rest = rest[os.write(handle, rest) :]
+                target.write(block)
+            target.flush()
+            return ShardFile(os.dup(target.fileno()))
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
     except OSError as error:
@@ -111,4 +106,3 @@ def _inflated(path: Path, kind: bytes, size: int, changed: int) -> _Inflated:
         if error.errno is not None:
             raise
         raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
-    return found
