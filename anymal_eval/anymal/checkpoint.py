@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from anymal_eval import paths
 from anymal_eval.anymal import lora
-from anymal_eval.anymal.config import AnyMALConfig, read_config, with_paths, write_config
+from anymal_eval.anymal.config import AnyMALConfig, paths_of, read_config, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
 from anymal_eval.checkpoints.files import read_json
 from anymal_eval.checkpoints.headers import read_header
@@ -212,6 +213,11 @@ def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
     return read_config(content["network"], str(folder / CONFIG)), frozen
 
 
+def folder_of(network: str) -> Path:
+    """The folder of a checkpoint by its name; ``anymal:demo`` is the demo model's."""
+    return paths.demo_model() if network == "anymal:demo" else Path(network)
+
+
 def placed(folder: Path) -> AnyMALConfig:
     """A checkpoint's config, with absolute paths for the backbones that lie beside it or in it.
 
@@ -259,13 +265,13 @@ def fingerprints(network: AnyMAL) -> dict[str, str]:
 
 def _compare(frozen: Mapping[str, str], network: AnyMAL, config: AnyMALConfig) -> None:
     """Refuse backbones that are not those of training."""
-    paths = {"llm": config.llm.path} | {medium: part.encoder.path for medium, part in config.modalities.items()}
+    path_of = paths_of(config)
     for name, found in fingerprints(network).items():
         if name in frozen and frozen[name] != found:
             what = "language model" if name == "llm" else f"{name} encoder"
             raise BadCheckpoint(
                 f"wrong {what}: this checkpoint was trained with weights {frozen[name][:12]}, "
-                f"{paths[name]} has {found[:12]}"
+                f"{path_of[name]} has {found[:12]}"
             )
 
 
@@ -284,7 +290,7 @@ def _relative(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
         config,
         {
             name: os.path.relpath(path, folder.resolve())
-            for name, path in _paths(config).items()
+            for name, path in paths_of(config).items()
             if Path(path).exists() and Path(path).resolve().is_relative_to(home)
         },
     )
@@ -296,12 +302,7 @@ def _absolute(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
         config,
         {
             name: str((folder / path).resolve())
-            for name, path in _paths(config).items()
+            for name, path in paths_of(config).items()
             if not Path(path).is_absolute() and (folder / path).exists()
         },
     )
-
-
-def _paths(config: AnyMALConfig) -> dict[str, str]:
-    found = {str(medium): part.encoder.path for medium, part in config.modalities.items()}
-    return {"llm": config.llm.path, **found}

@@ -11,7 +11,7 @@ from anymal_eval.anymal.encoders import EncoderOptions, Medium
 from anymal_eval.anymal.projectors import ProjectorOptions
 from anymal_eval.catalog import Catalog
 from anymal_eval.codec import decode, encode, read_toml_table
-from anymal_eval.errors import BadDefinition
+from anymal_eval.errors import BadCheckpoint, BadDefinition, WrongUse
 
 T = TypeVar("T")
 MEDIA: tuple[Medium, ...] = get_args(Medium)
@@ -144,6 +144,32 @@ def read_toml(file: Path) -> AnyMALConfig:
         BadDefinition: it is no TOML, or not this config.
     """
     return read_config(read_toml_table(file), str(file))
+
+
+def named(network: str) -> AnyMALConfig:
+    """The network of a preset or a TOML file.
+
+    A relative path in a file is relative to the file's folder, if it exists there.
+
+    Raises:
+        NotInCatalog: no such preset. BadCheckpoint: the name is that of a folder, which is not there.
+        WrongUse: no such file. BadDefinition: it is no TOML, or not this config.
+    """
+    file = Path(network)
+    if file.suffix != ".toml":
+        if "/" in network and network not in preset_names():
+            raise BadCheckpoint(f"{network}: there is no such folder")
+        return preset(network)
+    if not file.is_file():
+        raise WrongUse(f"{file}: there is no such file")
+    config = read_toml(file)
+    beside = {name: file.parent / path for name, path in paths_of(config).items() if path}
+    return with_paths(config, {name: str(path) for name, path in beside.items() if path.exists()})
+
+
+def paths_of(config: AnyMALConfig) -> dict[str, str]:
+    """The path of each backbone, by ``llm`` or by medium."""
+    return {"llm": config.llm.path} | {str(medium): part.encoder.path for medium, part in config.modalities.items()}
 
 
 def with_paths(config: AnyMALConfig, paths: Mapping[str, str]) -> AnyMALConfig:

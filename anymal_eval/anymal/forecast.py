@@ -1,11 +1,10 @@
 """What a network will take of a device's memory: a preset or a checkpoint, and how it is used."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.config import AnyMALConfig, preset, read_toml
+from anymal_eval.anymal.config import AnyMALConfig, named
 from anymal_eval.anymal.memory import Estimate, Workload, estimate
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.checkpoints.transformers_folder import Quantization
@@ -16,7 +15,7 @@ class Forecast:
     """What is forecast; fields as the options of ``checkpoints estimate``.
 
     Attributes:
-        network: a preset, a TOML file or a checkpoint folder.
+        network: a preset, a TOML file, a checkpoint folder or ``anymal:demo``.
         train: the stage of one training step; None for one batch of answers.
     """
 
@@ -45,11 +44,12 @@ def forecast(wanted: Forecast) -> Estimate:
 
     Raises:
         NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
+        WrongUse: no such file.
     """
     import torch
 
     config = network_of(wanted.network)
-    folder = Path(wanted.network)
+    folder = checkpoint.folder_of(wanted.network)
     adapters = folder.is_dir() and checkpoint.has_adapters(folder)
     if wanted.train == "align" or (wanted.train is None and not adapters):
         config = replace(config, lora=None)
@@ -66,12 +66,11 @@ def forecast(wanted: Forecast) -> Estimate:
 
 
 def network_of(name: str) -> AnyMALConfig:
-    """The network of a preset, a TOML file or a checkpoint folder.
+    """The network of a preset, a TOML file, a checkpoint folder or ``anymal:demo``.
 
     Raises:
         NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
+        WrongUse: no such file.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        return checkpoint.placed(folder)
-    return read_toml(folder) if folder.suffix == ".toml" else preset(name)
+    folder = checkpoint.folder_of(name)
+    return checkpoint.placed(folder) if folder.is_dir() else named(name)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval import paths
 from anymal_eval.anymal import checkpoint
-from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, preset, preset_names, read_toml, with_paths
+from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named, with_paths
 from anymal_eval.checkpoints.loading import Loading, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
-from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.errors import WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.plan import TrainingPlan
@@ -58,7 +57,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     recipe = resolve_recipe(plan.preset or ("instruct" if plan.stage == "instruct" else None), plan.recipe)
     backbones = parse_options(plan.backbones, "--backbone")
     folder = _checkpoint(plan)
-    config = with_paths(_config(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
+    config = with_paths(named(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
     data = [open_data(each, prompt=plan.prompt, skip_missing=plan.skip_missing_media) for each in plan.data]
     for each in data:
         for sample in each.samples or ():
@@ -82,27 +81,12 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
 
 
 def _checkpoint(plan: TrainingPlan) -> Path | None:
-    folder = paths.demo_model() if plan.network == "anymal:demo" else Path(plan.network)
+    folder = checkpoint.folder_of(plan.network)
     if folder.is_dir():
         return folder
     if plan.stage == "instruct":
         raise WrongUse(f"{folder}: there is no such folder; train instruct starts from the checkpoint of train align")
     return None
-
-
-def _config(network: str) -> AnyMALConfig:
-    """Of a preset or a TOML file. A relative path in a file is relative to the file's folder, if it exists there."""
-    file = Path(network)
-    if file.suffix != ".toml":
-        if "/" in network and network not in preset_names():
-            raise BadCheckpoint(f"{network}: there is no such folder")
-        return preset(network)
-    if not file.is_file():
-        raise WrongUse(f"{file}: there is no such file")
-    config = read_toml(file)
-    parts = {"llm": config.llm.path} | {str(name): part.encoder.path for name, part in config.modalities.items()}
-    beside = {name: file.parent / path for name, path in parts.items() if path}
-    return with_paths(config, {name: str(path) for name, path in beside.items() if path.exists()})
 
 
 def _adapters(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:

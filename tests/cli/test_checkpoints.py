@@ -1,13 +1,14 @@
 """``checkpoints`` as it is typed."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from anymal_eval.anymal import tiny
+from anymal_eval.anymal import config, tiny
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog
 from tests.checkpoints.fake_hub import serving
@@ -48,6 +49,19 @@ def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     done = call("merge-lora", tmp_path / "checkpoint", "--out", tmp_path / "merged")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "merged" / "llm" / "model.safetensors").is_file()
+
+
+def test_a_network_has_the_names_that_training_takes(tmp_path: Path) -> None:
+    tiny.write(tmp_path)
+    file = tmp_path / "backbones" / "own.toml"  # its paths are relative to its folder
+    shutil.copyfile(Path(config.__file__).parent / "presets" / "tiny.toml", file)
+    done = call("check", file, "--offline")
+    assert done.output.count("its tensors fit") == 5, done.output
+    done = call("check", "anymal:demo", "--offline")
+    assert done.output.count("its tensors fit") == 5, done.output
+    assert total(call("estimate", "anymal:demo")) < 0.1
+    for name, message in (("out/stage1", "there is no such folder"), ("none.toml", "there is no such file")):
+        assert str(call("estimate", name).exception) == f"{name}: {message}"
 
 
 def test_parts_that_are_here_are_checked_by_their_headers(tmp_path: Path) -> None:
