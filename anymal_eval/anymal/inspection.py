@@ -6,24 +6,23 @@ shapes alone.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from anymal_eval.anymal import encoders
 from anymal_eval.anymal.config import AnyMALConfig
-from anymal_eval.anymal.llm import llm_of_shapes
+from anymal_eval.anymal.encoders.imu2clip import weights_file
 from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
-from anymal_eval.checkpoints.loading import BackboneLoading, Loading, library, missing_tensors
+from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_tensors
 from anymal_eval.checkpoints.locating import find
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.paths import expanded
 
 _LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+_IMU_REMEDY = "its authors give the weights on request; name the file of their state dict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +75,16 @@ def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: 
         return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
     known["where"] = place
     known["licence"] = _licence(place)
-    files = [place] if place.is_file() else weight_files(place)
-    known["weights"] = "safetensors"
-    if not files or files[0].suffix not in (".safetensors",):
-        files = files or pickled_files(place)
-        known["weights"] = "pickles" if files else ""
-    known |= {"files": len(files), "size": sum(file.stat().st_size for file in files)}
-    if not files:
-        return PartReport(**known, problem="it holds no weights", remedy=f"download {path} once more")
+    again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
     try:
+        files = _files(kind, place)
+        if not files:
+            return PartReport(**known, problem="it holds no weights", remedy=again)
+        known["weights"] = "safetensors" if files[0].suffix == ".safetensors" else "pickles"
+        known |= {"files": len(files), "size": sum(file.stat().st_size for file in files)}
         lacking = _lacking(part, config, place, files)
     except AnyMALEvalError as error:
-        return PartReport(**known, problem=str(error), remedy=f"download {path} once more")
+        return PartReport(**known, problem=str(error), remedy=again)
     if lacking:
         problem = f"{len(lacking)} tensors are missing or of another shape, first {lacking[0]}"
         return PartReport(**known, problem=problem, remedy=f"name a checkpoint of the architecture {kind}")
@@ -97,8 +94,7 @@ def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: 
 def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     path = known["path"]
     if known["kind"] == "imu2clip":
-        remedy = "its authors give the weights on request; name the file of their state dict"
-        return PartReport(**known, problem="there is no such file", remedy=remedy)
+        return PartReport(**known, problem="there is no such file", remedy=_IMU_REMEDY)
     if facts is None:
         return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {path}")
     if facts.problem:
@@ -118,14 +114,20 @@ def _licence(place: Path) -> str:
     return found[1] if found else ""
 
 
+def _files(kind: str, place: Path) -> list[Path]:
+    """Of its weights: safetensors, or else pickles."""
+    if kind == "imu2clip":
+        return [weights_file(place)]
+    return weight_files(place) or pickled_files(place)
+
+
 def _lacking(part: str, config: AnyMALConfig, place: Path, files: Sequence[Path]) -> list[str]:
     """The part's parameters without a tensor of their shape."""
-    module: nn.Module
     if part == "llm":
-        module = llm_of_shapes(config.llm, Loading()).model
-    else:
-        options = next(own.encoder for name, own in config.modalities.items() if name == part)
-        module = encoders.build(options, BackboneLoading(weights=False))
+        return missing_tensors(library().AutoModelForCausalLM, place)
+    options = next(own.encoder for name, own in config.modalities.items() if name == part)
+    # By its place: a configuration that the hub has is not read again from there.
+    module = encoders.build(replace(options, path=str(place)), BackboneLoading(weights=False))
     of_transformers = next((each for each in module.modules() if isinstance(each, library().PreTrainedModel)), None)
     if of_transformers is not None:
         return missing_tensors(type(of_transformers), place)

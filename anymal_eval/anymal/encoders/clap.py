@@ -125,5 +125,6 @@ def build(options: Options, loading: BackboneLoading) -> Clap:
     if not loading.weights and not expanded(options.path).is_dir():
         plain = ClapFeatureExtractor(feature_size=model.config.num_mel_bins, max_length_s=options.seconds)
         return Clap(model, plain, options)
+    folder = locate(options.path, convert=loading.weights)
     with checkpoint_errors(f"{options.path} has no usable preprocessor_config.json"):
-        return Clap(model, ClapFeatureExtractor.from_pretrained(locate(options.path, convert=True)), options)
+        return Clap(model, ClapFeatureExtractor.from_pretrained(folder), options)

@@ -109,14 +109,22 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
     return encoder.to(loading.dtype)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The tensors of a file, or of the one such file in a folder."""
-    if file.is_dir():
-        found = [*file.glob("*.safetensors"), *file.glob("*.pt"), *file.glob("*.ckpt")]
-        if len(found) != 1:
-            raise BadCheckpoint(f"{file} must hold exactly one .safetensors, .pt or .ckpt file, has {len(found)}")
-        file = found[0]
-    content = read_tensors(file)
+def weights_file(path: Path) -> Path:
+    """The file of the state dict: the path itself, or the one such file in a folder.
+
+    Raises:
+        BadCheckpoint: the folder holds none, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = [*path.glob("*.safetensors"), *path.glob("*.pt"), *path.glob("*.ckpt")]
+    if len(found) != 1:
+        raise BadCheckpoint(f"{path} must hold exactly one .safetensors, .pt or .ckpt file, has {len(found)}")
+    return found[0]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_tensors(weights_file(path))
     return dict(content.get("state_dict", content))
 
 
