@@ -110,7 +110,7 @@ class MediaFiles:
 
     def _audio(self, media: Media) -> dict[str, Any]:
         sound = self._reader.audio(media, SOUND_RATE)
-        content = self._reader.read_bytes(media)
+        content = self._bytes_up_to(media, MAX_AUDIO)
         ending = clips.sound_ending(content)
         whole = media.start_s is None and media.end_s is None
         tag: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2), "peaks": _peaks(sound, BINS)}
@@ -122,19 +122,22 @@ class MediaFiles:
         middle = Image.fromarray(self._reader.video(media, 1)[0])
         tag: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
         tag["width"], tag["height"] = middle.size
-        path = file_path(media)
-        large = path is not None and path.stat().st_size > MAX_VIDEO
-        content = b"" if large else self._reader.read_bytes(media)
+        content = self._bytes_up_to(media, MAX_VIDEO)
         ending = clips.clip_ending(content)
         if ending and len(content) <= MAX_VIDEO:
             return tag | {"file": self.put(content, ending)}
-        seconds = clips.seconds_of(str(path) if large else io.BytesIO(content), media)
+        seconds = clips.seconds_of(io.BytesIO(content) if content else media.uri, media)
         fitting = self._reader.budget.clip_pixels // (middle.width * middle.height)
         decoded = self._reader.video(media, max(1, min(clips.preview_frames(seconds), fitting)))
         frames = np.stack([np.asarray(_fitted(Image.fromarray(frame), VIDEO_SIDE)) for frame in decoded])
-        why = "it is large" if ending or large else "browsers do not play this file"
+        why = "it is large" if ending or not content else "browsers do not play this file"
         tag["note"] = f"drawn again from {len(frames)} frames, without sound: {why}"
         return tag | {"file": self.put(clips.mp4(frames, len(frames) / seconds), "mp4"), "whole": True}
+
+    def _bytes_up_to(self, media: Media, most: int) -> bytes:
+        """A medium's bytes; none of a file of over ``most``, which may be too large to read as a whole."""
+        path = file_path(media)
+        return b"" if path is not None and path.stat().st_size > most else self._reader.read_bytes(media)
 
     def _imu(self, media: Media) -> dict[str, Any]:
         motion = self._reader.imu(media)

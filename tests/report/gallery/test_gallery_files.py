@@ -206,3 +206,24 @@ def test_media_are_copied_or_made_playable(tmp_path: Path) -> None:
     with Image.open(tmp_path / "out" / picture["file"]) as shown:
         assert (shown.format, shown.size) == ("JPEG", (384, 512))
     assert picture["note"] == "900 x 1200, shown smaller"
+
+
+def test_a_sound_too_large_to_read_as_a_whole_is_shown(tmp_path: Path) -> None:
+    """A file of sound is decoded piece by piece; ``file_bytes`` limits only what is read as a whole."""
+    import numpy as np
+    import soundfile
+
+    from anymal_eval.media.budget import MediaBudget
+    from anymal_eval.media.reader import MediaReader
+    from anymal_eval.records import Media
+    from anymal_eval.report.gallery.media_files import MAX_AUDIO, MediaFiles
+
+    file = tmp_path / "long.wav"
+    soundfile.write(file, np.sin(np.arange(20 * 16_000) / 9), 16_000, subtype="PCM_16")
+    size = file.stat().st_size
+    assert size > MAX_AUDIO
+    with MediaReader(budget=MediaBudget(file_bytes=size - 1)) as reader:
+        shown = MediaFiles(tmp_path / "out", reader, 512).one(Media(kind="audio", uri=str(file)))
+    assert shown["seconds"] == 20.0
+    assert shown["file"].endswith(".mp3")
+    assert (tmp_path / "out" / shown["file"]).stat().st_size > 1000
