@@ -1,9 +1,11 @@
 """The object through which models read media."""
 
+import warnings
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from anymal_eval.media.audio import load_audio
 from anymal_eval.media.budget import DEFAULT, MediaBudget
@@ -34,6 +36,8 @@ class MediaReader:
         budget: MediaBudget = DEFAULT,
         processes: int = 1,
     ) -> None:
+        # PIL would print a warning about a picture of 89 to 179 megapixels; the budget decides on it.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         self._opener = opener
         self._pool = DecoderPool(timeout_s=timeout_s, budget=budget, processes=processes)
 

@@ -91,6 +91,24 @@ def test_the_decoder_is_held_to_the_memory_of_a_medium(tmp_path: Path) -> None:
             reader.audio(sound, 16_000)
 
 
+def test_nothing_is_printed_about_a_large_picture(tmp_path: Path) -> None:
+    """PIL warns from 89 megapixels on, and refuses from 179 on; the budget is the limit before both."""
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
+    script = f"""
+from anymal_eval.errors import MediaError
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.records import Media
+with MediaReader() as reader:
+    try:
+        reader.image(Media(kind="image", uri={str(tmp_path / "large.png")!r}))
+    except MediaError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "10000 x 10000 is over 64000000 pixels; media_budget=2 lets it pass" in done.stdout
+    assert done.stderr == ""
+
+
 def test_the_budget_is_an_option_that_lets_larger_media_pass(tmp_path: Path) -> None:
     """A picture of 300 : 1 is over the default of 200 : 1."""
     Image.new("RGB", (3000, 10)).save(tmp_path / "wide.png")
