@@ -190,15 +190,17 @@ def listed(names: Sequence[str], shown: int = 5, between: str = ", ") -> str:
     return between.join(names[:shown]) + more
 
 
-def system_reason(error: OSError) -> str:
-    """What the operating system says about a file, in one line without the file's name.
+def reason(error: BaseException) -> str:
+    """What the operating system or a library says about a file, on one line without the file's name.
 
-    >>> system_reason(PermissionError(13, "Permission denied", "weights.bin"))
+    >>> reason(PermissionError(13, "Permission denied", "weights.bin"))
     'Permission denied'
-    >>> system_reason(OSError("No such model: is it there?"))
+    >>> reason(OSError("No such model: is it there?"))
     'No such model: is it there?'
+    >>> reason(MemoryError())
+    'MemoryError'
     """
-    return " ".join((error.strerror or str(error)).split()) or type(error).__name__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 def shown_path(path: object) -> str:
@@ -224,9 +226,7 @@ def system_error(error: OSError, file: object = None) -> AnyMALEvalError:
     named = error.filename if error.filename is not None else file
     where = "" if named is None else f"{shown_path(named)}: "
     if error.errno in FULL:
-        reason = "the size limit of a file is reached" if error.errno == errno.EFBIG else "no space left"
-        return StorageFull(
-            f"{where}{reason}; nothing written so far is lost: make space and give the same command again"
-        )
+        full = "the size limit of a file is reached" if error.errno == errno.EFBIG else "no space left"
+        return StorageFull(f"{where}{full}; nothing written so far is lost: make space and give the same command again")
     remedy = _REMEDIES.get(error.errno or 0)
-    return FileUnusable(f"{where}{system_reason(error)}" + (f"; {remedy}" if remedy else ""))
+    return FileUnusable(f"{where}{reason(error)}" + (f"; {remedy}" if remedy else ""))

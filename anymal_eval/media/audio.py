@@ -29,7 +29,7 @@ def load_audio(media: Media, sample_rate: int, pool: DecoderPool, opener: Opener
     with failures_of(media):
         part = window(media)
         path = file_path(media)
-        content = None if path is not None else read_bytes(media, opener, most=pool.budget.file_bytes)
+        content = None if path is not None else read_bytes(media, opener, budget=pool.budget)
         source = path or content or b""
         try:
             if is_known(source) and plan(source, part, sample_rate, pool.budget).cost <= HERE:

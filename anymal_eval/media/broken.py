@@ -4,8 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anymal_eval.errors import AnyMALEvalError, MediaError, MediaTruncated
-from anymal_eval.media.location import reason
+from anymal_eval.errors import AnyMALEvalError, MediaError, MediaTruncated, reason
 from anymal_eval.records import Media
 
 MEMORY = "memory"

@@ -34,7 +34,7 @@ def load_image(media: Media, pool: DecoderPool, opener: Opener | None = None) ->
         MediaTimeout: the decoder did not finish in time.
     """
     with failures_of(media):
-        content = read_bytes(media, opener, most=pool.budget.file_bytes)
+        content = read_bytes(media, opener, budget=pool.budget)
         header = small_header(content, pool.budget)
         if header is not None:
             return decode(content, header.shape, lambda picture: pool.verify_jpeg(media, picture))

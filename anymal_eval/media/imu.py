@@ -34,7 +34,7 @@ def load_imu(media: Media, pool: DecoderPool, opener: Opener | None = None) -> N
     with failures_of(media):
         window(media)
         path = file_path(media)
-        content = None if path is not None else read_bytes(media, opener, most=pool.budget.file_bytes)
+        content = None if path is not None else read_bytes(media, opener, budget=pool.budget)
         size = path.stat().st_size if path is not None else len(content or b"")
         if path is not None and size == 0:
             read_bytes(media)  # refuses an empty file

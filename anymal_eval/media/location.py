@@ -6,7 +6,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from anymal_eval.errors import BadData, MediaError
+from anymal_eval.errors import BadData, MediaError, reason
+from anymal_eval.media.broken import TooLarge, failure
+from anymal_eval.media.budget import MediaBudget
 from anymal_eval.records import Media
 
 ROW = "row:"
@@ -103,33 +105,38 @@ def file_path(media: Media) -> Path | None:
     return path
 
 
-def read_bytes(media: Media, opener: Opener | None = None, *, most: int | None = None) -> bytes:
+def read_bytes(media: Media, opener: Opener | None = None, *, budget: MediaBudget | None = None) -> bytes:
     """All bytes of a medium, at least one.
 
     Args:
         media: a file, or a medium in a row.
         opener: reads rows.
-        most: the bytes that it may have; a larger file is not opened.
+        budget: its ``file_bytes`` are the most that it may have; a larger file is not opened.
 
     Raises:
         MediaError: the medium is missing, cannot be read, is empty or too large.
     """
     path = file_path(media)
     try:
-        size = 0 if path is None else path.stat().st_size
-        content = b"" if most is not None and size > most else _content(media, path, opener)
+        if path is None:
+            content = read_row(media, opener)
+            _hold(media, len(content), budget)
+        else:
+            _hold(media, path.stat().st_size, budget)
+            content = path.read_bytes()
     except OSError as error:
         raise MediaError(f"{media.uri}: {reason(error)}") from error
-    size = size or len(content)
-    if most is not None and size > most:
-        raise MediaError(f"{media.uri}: refused for its size: a file of {size} bytes is over {most} bytes")
     if not content:
         raise MediaError(f"{media.uri}: it is empty (0 bytes)")
     return content
 
 
-def _content(media: Media, path: Path | None, opener: Opener | None) -> bytes:
-    return read_row(media, opener) if path is None else path.read_bytes()
+def _hold(media: Media, size: int, budget: MediaBudget | None) -> None:
+    if budget is not None:
+        try:
+            budget.hold("file_bytes", size, f"a file of {size} bytes")
+        except TooLarge as error:
+            raise failure(media, error.kind, str(error)) from error
 
 
 def read_row(media: Media, opener: Opener | None) -> bytes:
@@ -171,9 +178,3 @@ def window(media: Media) -> tuple[float, float | None]:
     if not 0 <= start < float("inf") or (media.end_s is not None and not start <= media.end_s < float("inf")):
         raise MediaError(f"{media.uri}: {media.start_s} s to {media.end_s} s is no part of a clip")
     return start, media.end_s
-
-
-def reason(error: BaseException) -> str:
-    """A library's error message, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())

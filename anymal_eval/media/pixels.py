@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from anymal_eval.errors import reason
 from anymal_eval.media import jpeg
 from anymal_eval.media.broken import Broken, NotThisKind, TooLarge, Truncated
 from anymal_eval.media.budget import MediaBudget, hold_size
 from anymal_eval.media.declared import check_picture
-from anymal_eval.media.location import reason
 
 # EPS and WMF are left out: PIL passes them to other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")

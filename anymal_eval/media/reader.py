@@ -64,7 +64,7 @@ class MediaReader:
 
     def read_bytes(self, media: Media) -> bytes:
         """The medium's bytes, at least one and no more than the budget has."""
-        return read_bytes(media, self._opener, most=self.budget.file_bytes)
+        return read_bytes(media, self._opener, budget=self.budget)
 
     def digest(self, media: Media) -> str:
         """The SHA-256 of the medium's whole content in hex."""

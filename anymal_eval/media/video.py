@@ -32,5 +32,5 @@ def load_video(media: Media, frames: int, pool: DecoderPool, opener: Opener | No
     with failures_of(media):
         window(media)
         row = media.uri.startswith(ROW)
-        content = read_bytes(media, opener, most=pool.budget.file_bytes) if row else None
+        content = read_bytes(media, opener, budget=pool.budget) if row else None
         return pool.video(media, frames, content)

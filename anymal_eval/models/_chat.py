@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.templates import render_template
-from anymal_eval.errors import OutOfMemory, RequestFailed
+from anymal_eval.errors import OutOfMemory, RequestFailed, reason
 from anymal_eval.generation import (
     SEQUENCES,
     BoundedCache,
@@ -33,7 +33,6 @@ from anymal_eval.generation import (
     memory_guard,
     option_token_ids,
 )
-from anymal_eval.media.location import reason
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from anymal_eval.errors import BadData, system_error
+from anymal_eval.errors import BadData, reason, system_error
 
 TEXT = (".jsonl", ".ndjson")
 
@@ -97,4 +97,4 @@ def _lines(file: str) -> Iterator[Any]:
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300]
+    return reason(error).rstrip(".")[:300]

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from anymal_eval.errors import FULL, FileUnusable, shown_path, system_error, system_reason
+from anymal_eval.errors import FULL, FileUnusable, reason, shown_path, system_error
 from anymal_eval.locks import replace_file, working
 
 
@@ -31,7 +31,7 @@ def storage_errors(file: Path, option: str = "--out") -> Iterator[None]:
         if error.errno in FULL:
             raise system_error(error) from None
         place = shown_path(error.filename)
-        message = f"{place} cannot be written: {system_reason(error)}; make it writable, or choose another {option}"
+        message = f"{place} cannot be written: {reason(error)}; make it writable, or choose another {option}"
         raise FileUnusable(message) from None
 
 

@@ -46,6 +46,19 @@ def test_a_neighbour_of_like_name_is_outside(tmp_path: Path) -> None:
         safe_path(tmp_path / "data", "../data2/x.jpg")
 
 
+def test_a_file_over_the_budget_is_not_read(tmp_path: Path) -> None:
+    """The refusal names the factor that lets it pass, as that of any other limit does."""
+    with (tmp_path / "hole.bin").open("wb") as file:
+        file.truncate(300 << 20)
+    large = Media(kind="image", uri=str(tmp_path / "hole.bin"))
+    with MediaReader() as reader, pytest.raises(MediaError) as caught:
+        reader.read_bytes(large)
+    assert str(caught.value) == (
+        f"{large.uri}: refused for its size: a file of 314572800 bytes is over 268435456 bytes; "
+        "media_budget=2 lets it pass"
+    )
+
+
 def test_rows_come_from_the_opener(tmp_path: Path) -> None:
     item = Media(kind="image", uri="row:vqav2#7")
     with MediaReader(opener={"row:vqav2#7": b"seven"}.__getitem__) as reader:

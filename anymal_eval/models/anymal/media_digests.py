@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anymal_eval.errors import MediaError
+from anymal_eval.errors import MediaError, reason
 from anymal_eval.fingerprint import RememberedDigests
-from anymal_eval.media.location import file_path, reason
+from anymal_eval.media.location import file_path
 from anymal_eval.records import Media
 
 if TYPE_CHECKING:

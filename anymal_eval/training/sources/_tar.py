@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from anymal_eval.errors import BadData, MissingData
-from anymal_eval.media.location import reason
+from anymal_eval.errors import BadData, MissingData, reason
 from anymal_eval.training.sources._shard_file import ShardFile, open_shard
 
 Report = Callable[[str], None]
