@@ -14,7 +14,7 @@ from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.generation import MemoryForecast
-from anymal_eval.models import Expecting, Model, Prepared, choose_model
+from anymal_eval.models import Expecting, Model, Prepared, Streaming, choose_model
 from anymal_eval.protocols import Wording
 from anymal_eval.records import MediaKind, Request, Response
 
@@ -44,7 +44,10 @@ class ModelFacts:
 
 
 class ModelWorker:
-    """The actor. It prepares one unit while it answers another; the model answers in one thread of its own."""
+    """The actor. It prepares one unit while it answers another.
+
+    A model answers in one thread of its own, except where it answers many requests at once.
+    """
 
     def __init__(self, recipe: ModelRecipe) -> None:
         """Load nothing yet: Ray would report an error in a constructor as a dead actor."""
@@ -72,7 +75,8 @@ class ModelWorker:
             The model's fingerprint, the responses of a batch as soon as it is answered, and at the end of the unit its
             seconds by activity.
         """
-        model = _SingleThreadModel(self._thread.submit(self._load).result(), self._thread)
+        loaded = self._thread.submit(self._load).result()
+        model = loaded if isinstance(loaded, Streaming) else _SingleThreadModel(loaded, self._thread)
         batches: SimpleQueue[Sequence[Response] | None] = SimpleQueue()
         clock = Clock()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="unit") as pool:
@@ -81,7 +85,8 @@ class ModelWorker:
             while (responses := batches.get()) is not None:
                 yield model.fingerprint, list(responses), {}
             running.result()
-        yield model.fingerprint, [], {**clock.seconds, "answering": model.undivided}
+        answering = {"answering": model.undivided} if isinstance(model, _SingleThreadModel) else {}
+        yield model.fingerprint, [], {**clock.seconds, **answering}
 
     def refuse(self, request: Request) -> None:
         """Let the model refuse a request, where its wrapper can."""

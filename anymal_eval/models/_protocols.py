@@ -117,7 +117,7 @@ class Streaming(Model, Protocol):
     def in_flight(self) -> int: ...
 
     def submit(self, item: Prepared) -> Future[Response]:
-        """Begin with a request. Called from one thread; the future may be cancelled.
+        """Begin with a request. A worker of Ray calls it from several threads; the future may be cancelled.
 
         Returns:
             The response to come; a request that fails at the server is a response with a failure.
