@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import closing
 from queue import SimpleQueue
 
 from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.failures import ErrorCount
+from anymal_eval.engine.faults import failure_of
 from anymal_eval.engine.ordering import ordered
 from anymal_eval.engine.preparing import prepared
-from anymal_eval.models import Streaming
+from anymal_eval.models import Prepared, Streaming, failed_response
 from anymal_eval.records import Request, Response
 
 AHEAD = 2  # prepared requests that wait, for each one in flight
@@ -30,7 +31,7 @@ def stream_requests(
     After an error or an interrupt the requests in flight are cancelled, and the answers that had come are passed on.
 
     Raises:
-        IncompleteRun: more than ``max_errors`` failures.
+        IncompleteRun: more than ``max_errors`` failures, a broken device, or a model that answers nothing.
         RuntimeError: the id of a response is not that of its request.
     """
     count = ErrorCount(settings)
@@ -54,7 +55,7 @@ class _Stream:
         self._most = min(model.in_flight, settings.batch_size or model.in_flight)
         self._slots = threading.Semaphore(self._most)
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._pending: dict[Future[Response], str] = {}
+        self._pending: dict[Future[Response], Request] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._submit_all, name="submit", daemon=True)
@@ -97,16 +98,24 @@ class _Stream:
                 found.append(event)
             elif isinstance(event, BaseException):
                 error = error or event
-            elif not event.cancelled():
-                expected, failure = self._pending[event], event.exception()
-                if failure is None and event.result().id == expected:
-                    found.append(event.result())
-                else:
-                    wrong = RuntimeError(f"the model answered another request than {expected}")
-                    error = error or failure or wrong
-            if isinstance(event, Future):
-                del self._pending[event]
+            elif self._closed and (event.cancelled() or event.exception() is not None):
+                del self._pending[event]  # perhaps because it was cancelled
+            else:
+                try:
+                    found.append(self._response(event))
+                except BaseException as raised:  # noqa: BLE001  # raised again when the other answers are passed on
+                    error = error or raised
         return found, error
+
+    def _response(self, future: Future[Response]) -> Response:
+        """The response of a request, or its failure; what is no matter of one request is raised."""
+        request = self._pending.pop(future)
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            return failed_response(request, failure_of(error))
+        if future.result().id != request.id:
+            raise RuntimeError(f"the model answered another request than {request.id}")
+        return future.result()
 
     def _submit_all(self) -> None:
         try:
@@ -121,11 +130,19 @@ class _Stream:
                     with self._lock:
                         if self._closed:
                             return
-                        future = self._model.submit(item)
-                        self._pending[future] = item.request.id
+                        future = self._submit(item)
+                        self._pending[future] = item.request
                     future.add_done_callback(self._finished)
         except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits for the answers
             self._events.put(error)
+
+    def _submit(self, item: Prepared) -> Future[Response]:
+        try:
+            return self._model.submit(item)
+        except BaseException as error:  # noqa: BLE001  # read as any other error of this request
+            failed: Future[Response] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _finished(self, future: Future[Response]) -> None:
         self._slots.release()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -136,11 +137,38 @@ class Poisoned(Echo):
         return super().answer(batch)
 
 
-@pytest.mark.parametrize("where", ["prepare", "answer"])
+class PoisonedStream(Poisoned):
+    """The same, of a model that answers many requests at once."""
+
+    in_flight = 4
+
+    def __init__(self, error: BaseException, where: str, poison: str = "5") -> None:
+        super().__init__(error, where, poison)
+        self.pool = ThreadPoolExecutor(max_workers=self.in_flight)
+
+    def submit(self, item: Prepared) -> "Future[Response]":
+        if self.where == "submit" and item.request.id == self.poison:
+            raise self.error
+        return self.pool.submit(self.one, item)
+
+    def one(self, item: Prepared) -> Response:
+        if self.where == "future" and item.request.id == self.poison:
+            raise self.error
+        return Echo.answer(self, [item])[0]
+
+
+def poisoned(error: BaseException, where: str) -> Poisoned:
+    return (PoisonedStream if where in ("submit", "future") else Poisoned)(error, where)
+
+
+ANYWHERE = pytest.mark.parametrize("where", ["prepare", "answer", "submit", "future"])
+
+
+@ANYWHERE
 @pytest.mark.parametrize("error", POISON, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_one_poison_example_is_one_failure(error: BaseException, where: str, batch_size: int) -> None:
-    model = Poisoned(error, where)
+    model = poisoned(error, where)
     responses = {item.id: item for batch in collect(model, 20, batch_size=batch_size) for item in batch}
     assert sorted(responses, key=int) == [str(number) for number in range(20)]
     assert [item.id for item in responses.values() if item.failure] == ["5"]
@@ -157,17 +185,17 @@ def test_one_poison_example_is_one_failure(error: BaseException, where: str, bat
     assert model.calls <= 20 // batch_size + 8
 
 
-@pytest.mark.parametrize("where", ["prepare", "answer"])
+@ANYWHERE
 def test_memory_of_the_host_that_runs_out_is_a_failure_too(where: str) -> None:
-    responses = [item for batch in collect(Poisoned(MemoryError(), where), 9, batch_size=4) for item in batch]
+    responses = [item for batch in collect(poisoned(MemoryError(), where), 9, batch_size=4) for item in batch]
     assert [(item.id, item.failure.kind) for item in responses if item.failure] == [("5", "memory")]
 
 
-@pytest.mark.parametrize("where", ["prepare", "answer"])
+@ANYWHERE
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), WrongUse("no key"), StorageFull("full")])
 def test_what_is_no_matter_of_one_request_is_raised(error: BaseException, where: str) -> None:
     with pytest.raises(type(error)):
-        collect(Poisoned(error, where), 20, batch_size=4)
+        collect(poisoned(error, where), 20, batch_size=4)
 
 
 @pytest.mark.parametrize("where", ["prepare", "answer"])
@@ -178,6 +206,32 @@ def test_a_broken_device_ends_the_run(where: str) -> None:
         run_requests(requests(40), model, written.extend, EngineSettings(batch_size=4))
     assert [item.id for item in written] == ["0", "1", "2", "3"]
     assert all(item.failure is None for item in written)
+
+
+@pytest.mark.parametrize("where", ["submit", "future"])
+def test_a_broken_device_ends_a_stream(where: str) -> None:
+    model = poisoned(RuntimeError("CUDA error: device-side assert triggered"), where)
+    written: list[Response] = []
+    with pytest.raises(IncompleteRun, match=r"the device is broken after RuntimeError: CUDA error: device-side assert"):
+        run_requests(requests(40), model, written.extend, EngineSettings(batch_size=4))
+    assert {"0", "1"} <= {item.id for item in written} <= set(map(str, range(40))) - {"5"}
+    assert all(item.failure is None for item in written)
+
+
+def test_a_future_that_the_model_cancels_is_one_failure() -> None:
+    class Cancels(PoisonedStream):
+        def submit(self, item: Prepared) -> "Future[Response]":
+            future: Future[Response] = Future()
+            if item.request.id != self.poison:
+                return super().submit(item)
+            future.cancel()
+            return future
+
+    responses = {item.id: item for batch in collect(Cancels(KeyError(), "nowhere"), 20) for item in batch}
+    assert len(responses) == 20
+    assert [item.id for item in responses.values() if item.failure] == ["5"]
+    assert responses["5"].failure is not None
+    assert responses["5"].failure.message == "CancelledError"
 
 
 def test_poison_counts_as_an_error_of_the_run() -> None:

@@ -137,7 +137,7 @@ class Client:
                     raise ServerFailed("the answer repeats the API key, which is written nowhere")
             except RequestFailed as error:
                 return failed_response(request, type(error)(self._clean(error)))
-            except Exception as error:  # noqa: BLE001  # one reply that was not thought of is one error row
+            except Exception as error:  # noqa: BLE001  # the engine would quote it with the key, which is taken out here
                 what = f"reading the server's answer: {type(error).__name__}: {error}"
                 return failed_response(request, UnexpectedError(self._clean(what)))
             return response
