@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from anymal_eval.engine import EngineSettings
 from anymal_eval.errors import IncompleteRun, RequestFailed, UnexpectedError
-from anymal_eval.records import Failure, Request, Response
+from anymal_eval.records import Failure, Response
 
 
 class ErrorCount:
@@ -36,11 +36,6 @@ class ErrorCount:
             raise IncompleteRun(
                 f"stopped: {self._count} errors are more than --max-errors allows; the last one: {failures[-1].message}"
             )
-
-
-def failed(request: Request, error: RequestFailed) -> Response:
-    """The failure of one request, as a response."""
-    return Response(id=request.id, failure=failure_record(error))
 
 
 def failure_record(error: RequestFailed) -> Failure:

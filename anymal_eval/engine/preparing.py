@@ -8,9 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
-from anymal_eval.engine.failures import failed
 from anymal_eval.engine.faults import failure_of
-from anymal_eval.models import Model, Prepared
+from anymal_eval.models import Model, Prepared, failed_response
 from anymal_eval.records import Request, Response
 
 
@@ -85,6 +84,6 @@ def _prepare(model: Model, request: Request, window: _Window, place: int) -> Pre
     try:
         item: Prepared | Response = model.prepare(request)
     except BaseException as error:  # noqa: BLE001  # what is no failure of a request is raised again
-        item = failed(request, failure_of(error))
+        item = failed_response(request, failure_of(error))
     window.ready(item)
     return item
