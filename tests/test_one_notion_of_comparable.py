@@ -11,7 +11,7 @@ from anymal_eval.models import PLAIN_WORDING, PlainText
 from anymal_eval.protocols import Phrase
 from anymal_eval.records import Failure, MediaKind, Request, Response
 from anymal_eval.report.paper_table import paper_table
-from anymal_eval.store.results import read_results
+from anymal_eval.store.stored import open_run
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +78,10 @@ def test_the_table_ranks_what_check_compares(change: str, evaluated: Callable[..
     other = evaluated(change, model, options)
     (task,) = anymal_eval.compare(other, base).check.tasks
     assert (task.word != "refused") == compared, task.why
-    folders = [base, other]
-    runs = [read_results(folder) for folder in folders]
-    first = paper_table(runs, folders=folders).rows[0][0].text
-    table = paper_table(runs, against=first, folders=folders)
+    stored = [open_run(folder) for folder in (base, other)]
+    runs = [run.results for run in stored]
+    first = paper_table(runs, stored=stored).rows[0][0].text
+    table = paper_table(runs, against=first, stored=stored)
     cells = [row[2] for row in table.rows]
     best = [cell.bold or cell.underline for cell in cells]
     assert best == ([True, True] if compared else [False, False])

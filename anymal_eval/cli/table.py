@@ -1,10 +1,14 @@
 """``anymal-eval table``: runs side by side, or beside a paper's rows."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anymal_eval.cli._printing import echo
+
+if TYPE_CHECKING:
+    from anymal_eval.store.stored import StoredRun
 
 
 @click.command()
@@ -28,10 +32,7 @@ def table(
     from anymal_eval.report.gains import gains_table
     from anymal_eval.report.paper_table import paper_table
     from anymal_eval.report.rendering import Format, render
-    from anymal_eval.scoring.verification import verify_run
-    from anymal_eval.store import digests
     from anymal_eval.store.results import read_results
-    from anymal_eval.store.stored import open_run
 
     if accepted:
         if runs or like is not None or gains is not None or against is not None:
@@ -42,12 +43,23 @@ def table(
         raise WrongUse("--gains is a table of its own: leave out --like and --against")
     runs = _with_blind(runs)
     measured = [read_results(run) for run in runs]
-    for run in runs:
-        root = run if run.is_dir() else run.parent
-        if (root / digests.FILE).is_file():
-            verify_run(open_run(root))
-    made = gains_table(gains, measured, runs) if gains is not None else paper_table(measured, like, against, runs)
+    stored = [_stored(run) for run in runs]
+    made = gains_table(gains, measured, stored) if gains is not None else paper_table(measured, like, against, stored)
     echo(render(made, cast(Format, format)), nl=False)
+
+
+def _stored(run: Path) -> "StoredRun | None":
+    """The run of a folder, verified where it has digests; None for ``results.json`` alone."""
+    from anymal_eval.scoring.verification import verify_run
+    from anymal_eval.store import digests
+    from anymal_eval.store.stored import StoredRun, open_run
+
+    root = run if run.is_dir() else run.parent
+    found = StoredRun(root)
+    if (root / digests.FILE).is_file():
+        found = open_run(root)
+        verify_run(found)
+    return found if run.is_dir() and (run / "manifest.json").is_file() else None
 
 
 def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -59,19 +59,19 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
     Raises:
         BadData: an accepted run was edited.
     """
-    runs, folders = [], []
+    stored = []
     for run in accepted_runs(accepted):
-        verify_run(open_run(run.root))
-        runs.append(run.results)
-        folders.append(run.root)
-    if not runs:
+        stored.append(open_run(run.root))
+        verify_run(stored[-1])
+    if not stored:
         return {}
-    tables = {"accepted": paper_table(runs, folders=folders)}
+    runs = [run.results for run in stored]
+    tables = {"accepted": paper_table(runs, stored=stored)}
     for like in LIKE:
         fitting = _fitting(runs, like)
         if fitting:
-            where = [folder for run, folder in zip(runs, folders, strict=True) if run in fitting]
-            tables[like.replace("/", "-table-")] = paper_table(fitting, like, folders=where)
+            where = [run for run in stored if run.results in fitting]
+            tables[like.replace("/", "-table-")] = paper_table(fitting, like, stored=where)
     return {f"{name}{SUFFIXES[format]}": render(table, format) for name, table in tables.items() for format in FORMATS}
 
 

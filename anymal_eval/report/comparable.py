@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from anymal_eval.codec import encode
-from anymal_eval.store import manifest as manifests
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement, Results
+from anymal_eval.store.stored import StoredRun
 
 # Where the data come from and how many there are: other keys show whether the data are the same. And the remark on the
 # model, in which the two runs may differ: ``check`` prints it next to its verdicts.
@@ -73,12 +72,11 @@ class MeasuredTask:
 
 
 class RunConditions:
-    """The conditions of one run's measurements; its manifest is read once, where there is one."""
+    """The conditions of one run's measurements."""
 
-    def __init__(self, results: Results, folder: Path | None = None) -> None:
-        """``folder`` is the run folder or an accepted run; None where there are only results."""
-        file = folder / "manifest.json" if folder is not None else None
-        manifest = manifests.read(file) if file is not None and file.is_file() else None
+    def __init__(self, results: Results, run: StoredRun | None = None) -> None:
+        """``run`` is None where there are only results."""
+        manifest = run.whole_manifest if run is not None else None
         self._tasks: Mapping[str, TaskEntry] = manifest.tasks if manifest is not None else {}
         self._identity: Mapping[str, Any] = manifest.identity if manifest is not None else {}
         self._results = results

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from anymal_eval.published import FLAGS, Column, Paper, PaperTable
 from anymal_eval.report.comparable import MeasuredTask, RunConditions, refusal
 from anymal_eval.report.run_table import SCALE, noted, size_label
 from anymal_eval.store.results import Measurement, Results
+from anymal_eval.store.stored import StoredRun
 
 # Metric names of papers -> our outputs; "accuracy" is the task's headline.
 OUTPUTS: Mapping[str, str] = {
@@ -82,7 +82,7 @@ def measured_lines(
     runs: Sequence[Results],
     columns: Sequence[Column],
     firsts: Mapping[str, Measurement] = NO_FIRSTS,
-    folders: Sequence[Path] | None = None,
+    stored: Sequence[StoredRun | None] = (),
 ) -> list[Line]:
     """One line per run; the run's name is added to labels that would be equal.
 
@@ -90,10 +90,10 @@ def measured_lines(
         runs: the results.
         columns: the columns of the table.
         firsts: by column key, the measurement that defines the column, where no published number does.
-        folders: the run folders, in the order of ``runs``; their manifests say more of the conditions than results do.
+        stored: in the order of ``runs``; a manifest holds more of the conditions than results do. None for a run of
+            which there are only results.
     """
-    places: Sequence[Path | None] = folders or [None] * len(runs)
-    known = [RunConditions(run, folder) for run, folder in zip(runs, places, strict=True)]
+    known = [RunConditions(run, one) for run, one in zip(runs, stored or [None] * len(runs), strict=True)]
     references = {column.key: _reference(runs, known, column) for column in columns}
     labels = [run.run.label for run in runs]
     lines = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anymal_eval import published
@@ -72,15 +71,15 @@ def gain_text(gain: PercentGain) -> str:
 
 
 def paired_gains(
-    folders: Sequence[Path], runs: Sequence[Results], against: str, columns: Sequence[Column]
+    stored: Sequence[StoredRun | None], runs: Sequence[Results], against: str, columns: Sequence[Column]
 ) -> Mapping[tuple[str, str], PercentGain]:
     """The gains over one of the runs, paired by example, by row label and column key.
 
-    A pair is left out where the two are not comparable (another rule, other data or prompts, errors) or where a folder
-    holds only results.
+    A pair is left out where the two are not comparable (another rule, other data or prompts, errors) or where one is
+    not finished: it has no digests.
 
     Args:
-        folders: the run folders, in the order of ``runs``.
+        stored: in the order of ``runs``, as ``open_run`` returns them; None for a run of which there are only results.
         runs: the results.
         against: the label of the row that the others are compared with.
         columns: the columns of the table.
@@ -89,18 +88,17 @@ def paired_gains(
         BadData: a run was edited after it was scored.
     """
     from anymal_eval.store.digests import FILE
-    from anymal_eval.store.stored import open_run
 
     labels = [line.label for line in measured_lines(runs, columns)]
     if against not in labels:
         return {}
-    opened = [open_run(folder) if (folder / FILE).is_file() else None for folder in folders]
+    finished = [run if run is not None and (run.root / FILE).is_file() else None for run in stored]
     at = labels.index(against)
     found = {}
     for column in columns:
-        before = _task(opened[at], runs[at], column)
+        before = _task(finished[at], runs[at], column)
         for place, label in enumerate(labels):
-            after = _task(opened[place], runs[place], column) if before is not None and place != at else None
+            after = _task(finished[place], runs[place], column) if before is not None and place != at else None
             gain = _paired_gain(before, after) if before is not None and after is not None else None
             if gain is not None:
                 found[label, column.key] = gain
@@ -132,13 +130,13 @@ def _paired_gain(before: TaskRun, after: TaskRun) -> PercentGain | None:
     return 100.0 * found.value, (100.0 * found.low, 100.0 * found.high) if found.low == found.low else None
 
 
-def gains_table(name: str, runs: Sequence[Results] = (), folders: Sequence[Path] | None = None) -> Table:
+def gains_table(name: str, runs: Sequence[Results] = (), stored: Sequence[StoredRun | None] = ()) -> Table:
     """The gains that a paper claims, computed again from its tables; below each, the runs' gains over the same row.
 
     Args:
         name: ``anymal-2023``.
         runs: results to compare with the same rows.
-        folders: the run folders, in the order of ``runs``.
+        stored: in the order of ``runs``; None for a run of which there are only results.
 
     Raises:
         NotInCatalog: there is no such paper.
@@ -150,7 +148,7 @@ def gains_table(name: str, runs: Sequence[Results] = (), folders: Sequence[Path]
     rows = []
     for claim in paper.gains:
         rows.append(_claim_row(paper, claim))
-        rows += _measured_rows(paper, claim, measured_lines(runs, [_column(paper, claim)], folders=folders))
+        rows += _measured_rows(paper, claim, measured_lines(runs, [_column(paper, claim)], stored=stored))
     notes = (
         "Relative gains in percent. Italic: from published numbers; upright: measured here, with a 95 % interval that "
         "takes the published number as exact.",

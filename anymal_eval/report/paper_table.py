@@ -2,7 +2,6 @@
 
 import string
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from anymal_eval import published
 from anymal_eval.errors import NotInCatalog, WrongUse
@@ -20,6 +19,7 @@ from anymal_eval.report.gains import PercentGain, gain_text, paired_gains, relat
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Results
+from anymal_eval.store.stored import StoredRun
 
 LETTERS = string.ascii_lowercase
 
@@ -28,7 +28,7 @@ def paper_table(
     runs: Sequence[Results],
     like: str | None = None,
     against: str | None = None,
-    folders: Sequence[Path] | None = None,
+    stored: Sequence[StoredRun | None] = (),
 ) -> Table:
     """The table of several runs, or a paper's table with the runs below its rows.
 
@@ -36,7 +36,8 @@ def paper_table(
         runs: the results; may be empty with ``like``.
         like: ``anymal-2023/4``: the columns, rows and order of that paper's table.
         against: the label of a row; the other rows show their relative gain over it.
-        folders: the run folders; with them the gain of one run over another is paired by example.
+        stored: the runs themselves, with which the gain of one over another is paired by example; None for a run of
+            which there are only results.
 
     Raises:
         NotInCatalog: there is no such paper, table or row.
@@ -53,11 +54,11 @@ def paper_table(
         paper, table = named_table(like)
         columns, lines = table.columns, published_lines(paper, table)
         title = f"{paper.source}, {table.where}: {table.title}"
-    lines += measured_lines(runs, columns, firsts, folders)
+    lines += measured_lines(runs, columns, firsts, stored)
     demo = ", with demo data" if any(run.is_demo for run in runs) else ""
     paired: Mapping[tuple[str, str], PercentGain] = {}
-    if against is not None and folders is not None:
-        paired = paired_gains(folders, runs, against, columns)
+    if against is not None and stored:
+        paired = paired_gains(stored, runs, against, columns)
     return _table(f"{title}{demo}", columns, lines, against, paired)
 
 

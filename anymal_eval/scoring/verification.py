@@ -40,12 +40,12 @@ def verify_run(run: StoredRun) -> None:
         BadData: files do not belong together; the message names the task, the example and what to do.
     """
     for task in run.manifest.tasks:
-        if run.holds(task):
+        if task not in run.verified and run.holds(task):
             verify_task(run, task, run.scores(task), run.statistics(task))
 
 
 def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> None:
-    """Verify one task.
+    """Verify one task, once for each ``StoredRun``.
 
     Args:
         run: the run.
@@ -56,6 +56,8 @@ def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, 
     Raises:
         BadData: as for :func:`verify_run`.
     """
+    if task in run.verified:
+        return
     why = (
         _rows(rows) or _responses(run, task, rows) or _scores(rows, statistics) or _values(run, task, rows, statistics)
     )
@@ -65,6 +67,7 @@ def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, 
         else:
             remedy = "restore it, or accept the run again"
         raise BadData(f"{run.root / task}: {why}: one of the files was changed; {remedy}")
+    run.verified.add(task)
 
 
 def _rows(rows: Rows) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run on disk, read only. ``open_run`` verifies it."""
+    """A run on disk, read only. ``open_run`` verifies it.
+
+    Attributes:
+        root: its folder.
+        verified: the tasks whose files were found to belong together, which ``scoring.verification`` adds.
+    """
 
     root: Path
+    verified: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @cached_property
     def manifest(self) -> Manifest:
         """The run's identity, environment and tasks."""
         return manifests.read(self.root / "manifest.json", verify=False)  # ``open_run`` compares its digest
+
+    @cached_property
+    def whole_manifest(self) -> Manifest:
+        """The manifest, after a comparison with its own checksum too.
+
+        Raises:
+            BadData: they differ.
+        """
+        return manifests.read(self.root / "manifest.json")
 
     @cached_property
     def results(self) -> Results:
