@@ -37,9 +37,8 @@ from typing import NamedTuple
 from anymal_eval.cli.main import main as command_line
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.fingerprint import CLOCK_GRAIN_S
-from anymal_eval.scoring.verification import verify_run
+from anymal_eval.scoring.verification import open_verified
 from anymal_eval.store.folder import BLIND
-from anymal_eval.store.stored import open_run
 from benchmarks.measuring import write_section
 
 PAGE = Path(__file__).parents[1] / "docs" / "durability.md"
@@ -126,7 +125,7 @@ def opened(*runs: Path) -> Ended:
     """What ``check``, ``accept``, ``report``, ``table``, ``export`` and ``load_run`` do first with every run."""
     try:
         for run in runs:
-            verify_run(open_run(run))
+            open_verified(run)
     except AnyMALEvalError as error:
         return Ended(error.exit_code, (f"error: {error}",), "")
     return Ended(0, (), "")

@@ -49,11 +49,9 @@ def export(
     The questions that two of them show are read from --data-root again.
     """
     from anymal_eval.report.exports import Exported, scored_at
-    from anymal_eval.scoring.verification import verify_run
-    from anymal_eval.store.stored import open_run
+    from anymal_eval.scoring.verification import open_verified
 
-    opened = open_run(run)
-    verify_run(opened)
+    opened = open_verified(run)
     exported = Exported(
         run=opened,
         tasks=_tasks(opened, tasks),

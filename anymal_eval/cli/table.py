@@ -50,15 +50,12 @@ def table(
 
 def _stored(run: Path) -> "StoredRun | None":
     """The run of a folder, verified where it has digests; None for ``results.json`` alone."""
-    from anymal_eval.scoring.verification import verify_run
+    from anymal_eval.scoring.verification import open_verified
     from anymal_eval.store import digests
-    from anymal_eval.store.stored import StoredRun, open_run
+    from anymal_eval.store.stored import StoredRun
 
     root = run if run.is_dir() else run.parent
-    found = StoredRun(root)
-    if (root / digests.FILE).is_file():
-        found = open_run(root)
-        verify_run(found)
+    found = open_verified(root) if (root / digests.FILE).is_file() else StoredRun(root)
     return found if run.is_dir() and (run / "manifest.json").is_file() else None
 
 

@@ -19,14 +19,14 @@ from anymal_eval.records import Example, Request
 from anymal_eval.report.gallery.content import Report, Side, TaskPage
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import Check, check
-from anymal_eval.scoring.verification import verify_run
+from anymal_eval.scoring.verification import open_verified
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Results
-from anymal_eval.store.stored import StoredRun, open_run
+from anymal_eval.store.stored import StoredRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,7 @@ def read_report(options: ReportOptions) -> Report:
         OtherRun: a folder holds no run, the runs share no task, or the data have changed since.
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
     """
-    run = open_run(options.run)
-    verify_run(run)
+    run = open_verified(options.run)
     results = run.results
     labels = run_labels([str(options.run), *options.against])
     bases = [_base(run, each, options.accepted) for each in zip(options.against, labels[1:], strict=True)]
@@ -168,7 +167,7 @@ def _side(reported: _ReportedRun, task: str, entry: TaskEntry) -> Side:
         return Side(label=reported.label, rows={}, headline=None)
     results = run.results
     measured = [item for item in results.measurements if item.task == task]
-    headline = next((item for item in measured if item.headline), None)
+    headline = results.headline(task)
     return Side(
         label=reported.label,
         rows={row["id"]: row for row in run.scores(task)},

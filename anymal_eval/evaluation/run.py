@@ -76,8 +76,8 @@ def rescore(
         if each == root or each.is_dir():
             with RunFolder(each) as folder:
                 manifest = folder.manifest()
-                if (each / digests.FILE).is_file() and not manifests.has_checksum(folder.manifest_file):
-                    digests.verify(each, only=[folder.manifest_file.name])
+                if not manifests.has_checksum(folder.manifest_file):
+                    digests.verify_where_written(each, folder.manifest_file.name)
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
                 used = ptb or manifest.identity["ptb"]
                 generated = GeneratedRun(folder=folder, manifest=manifest, datasets=tuple(datasets), ptb=used)

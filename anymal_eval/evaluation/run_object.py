@@ -18,12 +18,11 @@ from anymal_eval.report.check_texts import check_table, summary
 from anymal_eval.report.regression import Check
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import screen_table
-from anymal_eval.scoring.verification import verify_run
+from anymal_eval.scoring.verification import open_verified
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.results import Measurement, Results
-from anymal_eval.store.stored import open_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +62,7 @@ class Run:
         Raises:
             OtherRun, MissingData, BadData: it holds no run, or one that is not scored, was edited or is newer.
         """
-        self._stored = open_run(root)
-        verify_run(self._stored)
+        self._stored = open_verified(root)
         self._data_root, self._tasks_dir, self._made = data_root, tasks_dir, dict(requests or {})
         self._datasets: dict[str, TaskDataset] = {}
         self._requests: dict[str, Mapping[str, Request]] = {}

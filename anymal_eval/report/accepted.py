@@ -14,11 +14,11 @@ from anymal_eval.report.comparison import measured_place
 from anymal_eval.report.pairing import task_run
 from anymal_eval.report.paper_table import named_table, paper_table
 from anymal_eval.report.rendering import FORMATS, SUFFIXES, render
-from anymal_eval.scoring.verification import verify_run
+from anymal_eval.scoring.verification import open_verified
 from anymal_eval.store.accepted import accepted_runs
 from anymal_eval.store.atomic import delete_drafts, storage_errors, write_atomic, write_files
 from anymal_eval.store.results import Results
-from anymal_eval.store.stored import StoredRun, open_run
+from anymal_eval.store.stored import StoredRun
 
 TABLES = Path("results") / "tables"
 INDEX = ".written.json"  # the names of the tables that were written; other files beside them are the user's
@@ -59,10 +59,7 @@ def accepted_tables(accepted: Path) -> Mapping[str, str]:
     Raises:
         BadData: an accepted run was edited.
     """
-    stored = []
-    for run in accepted_runs(accepted):
-        stored.append(open_run(run.root))
-        verify_run(stored[-1])
+    stored = [open_verified(run.root) for run in accepted_runs(accepted)]
     if not stored:
         return {}
     runs = [run.results for run in stored]

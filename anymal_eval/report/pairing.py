@@ -86,7 +86,7 @@ def task_run(run: StoredRun, task: str) -> TaskRun:
     rows = run.scores(task)
     statistics = run.statistics(task)
     verify_task(run, task, rows, statistics)
-    headline = next((item for item in run.results.measurements if item.task == task and item.headline), None)
+    headline = run.results.headline(task)
     why = next((item.why for item in run.results.not_computed if item.task == task), "it has no headline number")
     return TaskRun(
         name=task,

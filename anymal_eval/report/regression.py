@@ -221,7 +221,7 @@ def _judged(
 
 def _notes(which: str, run: StoredRun, task: str) -> tuple[str, ...]:
     found = [f"{which}: {problem.sentence}" for problem in run.results.problems if problem.task == task]
-    headline = next((item for item in run.results.measurements if item.task == task and item.headline), None)
+    headline = run.results.headline(task)
     if not found and headline is not None:  # a run of a version that did not record examples
         found = [f"{which}: {count:,} of {headline.requested:,} answers {WHAT[state]}"
                  for state, count in headline.states.items() if state in WHAT and count]  # fmt: skip

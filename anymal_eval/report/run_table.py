@@ -81,8 +81,8 @@ def write_tables(root: Path) -> str:
     """
     results = read_results(root)
     blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
-    if blind is not None and (root / BLIND / digests.FILE).is_file():
-        digests.verify(root / BLIND, only=[FILE])
+    if blind is not None:
+        digests.verify_where_written(root / BLIND, FILE)
     for name, text in files_of(results, blind).items():
         write_atomic(root / name, text)
     return render(screen_table(results, blind), "md")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -19,18 +20,29 @@ from anymal_eval.errors import BadData, NotInCatalog
 from anymal_eval.metrics import Metric
 from anymal_eval.records import State
 from anymal_eval.store.responses import read_raw
+from anymal_eval.store.stored import StoredRun, open_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from anymal_eval.metrics import Floats
     from anymal_eval.store.results import Measurement
-    from anymal_eval.store.stored import StoredRun
 
 Rows = Sequence[Mapping[str, Any]]
 # Values were perhaps computed on another processor, whose sums round otherwise.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 _NEEDED = {"id", "cluster", "state", "answer", "scores"}
+
+
+def open_verified(root: Path) -> StoredRun:
+    """Open a run whose files have not changed since it was scored and belong together.
+
+    Raises:
+        OtherRun, MissingData, BadData: as for ``open_run`` and :func:`verify_run`.
+    """
+    run = open_run(root)
+    verify_run(run)
+    return run
 
 
 def verify_run(run: StoredRun) -> None:

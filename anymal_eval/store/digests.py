@@ -100,6 +100,16 @@ def verify(root: Path, only: Iterable[str] | None = None, rows: Mapping[str, int
                 raise BadData(f"{root / FILE}: it holds no digest of {name}; anymal-eval score {root} makes it again")
 
 
+def verify_where_written(root: Path, name: str) -> None:
+    """Compare one file with its digest, where the run has digests: one that is not finished has none.
+
+    Raises:
+        MissingData, BadData: as for :func:`verify`.
+    """
+    if (root / FILE).is_file():
+        verify(root, only=[name])
+
+
 def limit(rows: Mapping[str, int] | None, name: str) -> int:
     """How many bytes the content of a task's file may have."""
     n = (rows or {}).get(name.partition("/")[0])

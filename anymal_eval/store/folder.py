@@ -137,8 +137,7 @@ class RunFolder:
         # Where every task was just scored, the file is replaced as a whole, and may be damaged.
         before = {}
         if file.is_file() and not manifest.tasks.keys() <= scored.keys():
-            if (self.root / digests.FILE).is_file():
-                digests.verify(self.root, only=[file.name])
+            digests.verify_where_written(self.root, file.name)
             before = read_json(file)
         rows: dict[str, list[Any]] = {"measurements": [], "not_computed": [], "chance": [], "problems": []}
         for task in manifest.tasks:

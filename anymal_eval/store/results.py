@@ -174,6 +174,10 @@ class Results:
         """Whether any measurement is over the demo world."""
         return any(measurement.is_demo for measurement in self.measurements)
 
+    def headline(self, task: str) -> Measurement | None:
+        """The number that papers report for a task; None where it was not computed."""
+        return next((item for item in self.measurements if item.task == task and item.headline), None)
+
 
 def read_results(run: Path) -> Results:
     """Read a run's results.

@@ -56,10 +56,10 @@ class Exported:
         Raises:
             OtherRun: it was not computed.
         """
-        for item in self.results.measurements:
-            if item.task == task and item.headline:
-                return item
-        raise OtherRun(f"{self.run.root}: {task} has no headline number to export")
+        item = self.results.headline(task)
+        if item is None:
+            raise OtherRun(f"{self.run.root}: {task} has no headline number to export")
+        return item
 
     def rows(self, task: str, *, whole: bool) -> list[dict[str, Any]]:
         """The rows of ``scores.jsonl``.
