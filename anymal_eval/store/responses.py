@@ -88,13 +88,19 @@ class ResponseLog:
     def __init__(self, file: Path) -> None:
         """Open for appending, and drop earlier failures: a resumed run requests those again."""
         self._file = file
-        found = read_responses(file)
-        self.answered = frozenset(name for name, item in found.items() if item.failure is None)
+        # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
+        answered: dict[str, bytes] = {}
+        failed = 0
+        for line, item in _read(file):
+            if item.failure is None:
+                answered[item.id] = line
+            else:
+                failed += 1
+        self.answered = frozenset(answered)
         whole = _whole_bytes(file) if file.is_file() else 0
         self.cut = file.is_file() and file.stat().st_size > whole
-        if len(self.answered) < len(found):
-            # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
-            write_atomic(file, b"".join(line for line, item in _read(file) if item.failure is None))
+        if failed:
+            write_atomic(file, b"".join(answered.values()))
         elif self.cut:
             os.truncate(file, whole)
         with storage_errors(file):
