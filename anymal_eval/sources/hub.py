@@ -20,7 +20,7 @@ from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.paths import inside
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.hub_shards import files_with_rows
+from anymal_eval.sources.hub_shards import files_with_rows, network_errors
 from anymal_eval.sources.tables import Reader, Row
 from anymal_eval.task import DataFile, Split
 
@@ -140,8 +140,8 @@ def load(place: str) -> Any:
 
     try:
         return undecoded(_loaded(where, lambda: load_from({})))
-    except (BadData, MissingData):
-        if (files := _without_empty(place)) is None:
+    except (BadData, MissingData) as error:
+        if _is_of_network(error) or (files := _without_empty(place)) is None:
             raise
         return undecoded(_loaded(where, lambda: datasets.load_dataset(**files, split=where.part)))
 
@@ -266,23 +266,27 @@ def _opened(place: str, media: str, *, streamed: bool) -> tuple[Any, list[str]]:
     return rows, list(rows.column_names)
 
 
-def _without_faults(place: str, rows: Iterable[Any], streamed_media: str | None) -> Iterator[Any]:
-    """The rows; an error of ``datasets`` names the file and the row, and files without rows are left out."""
-    done = 0
+def _without_faults(place: str, rows: Iterable[Any], streamed_media: str | None, start: int = 0) -> Iterator[Any]:
+    """The rows from ``start`` on; an error names the file or the row, and files without rows are left out."""
+    done = start
     try:
         for data in rows:
             yield data
             done += 1
     except _failures() as error:
-        files = _without_empty(place) if streamed_media is not None else None
+        of_network = _is_of_network(error)
+        files = None if streamed_media is None or of_network else _without_empty(place, streamed_media)
         if files is None:
-            raise BadData(f"hub data set {Place.parse(place).id}: row {done + 1}: {_reason(error)}") from error
+            kind = MissingData if of_network else BadData
+            raise kind(f"hub data set {Place.parse(place).id}: row {done + 1}: {_reason(error)}") from error
         rest, _ = _streamed(place, streamed_media or "", files)
-        yield from itertools.islice(rest, done, None)
+        yield from _without_faults(place, itertools.islice(rest, done, None), None, done)
 
 
-def _without_empty(place: str) -> dict[str, Any] | None:
+def _without_empty(place: str, unread: str = "") -> dict[str, Any] | None:
     """Arguments of ``datasets.load_dataset`` that leave out the files without rows; None where there are none.
+
+    The column ``unread`` is not read. None too where the network fails, so that the first error is reported.
 
     Raises:
         BadData: a file is damaged; names it.
@@ -294,7 +298,10 @@ def _without_empty(place: str) -> dict[str, Any] | None:
         files = data_files(place)
     except (BadData, MissingData):
         return None
-    kept = files_with_rows(files)
+    try:
+        kept = files_with_rows(files, unread)
+    except network_errors():
+        return None
     if len(kept) == len(files) or not kept:
         return None
     kind = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}.get(Path(kept[0]).suffix)
@@ -332,6 +339,14 @@ def _failures() -> tuple[type[Exception], ...]:
 
     # The bases of the last are OSError and the root of whichever HTTP library this version of the hub's client uses.
     return (DatasetsError, pa.ArrowException, ValueError, RuntimeError, TypeError, KeyError, *HfHubHTTPError.__bases__)
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """Whether the error, or one that it was raised from, is of the network: the files are not at fault."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, network_errors()):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _reason(error: BaseException) -> str:

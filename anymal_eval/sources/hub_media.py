@@ -15,6 +15,7 @@ from typing import Any
 from anymal_eval.errors import BadData, MediaError, MissingData
 from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.sources.hub import Place, cached_only, data_files, load
+from anymal_eval.sources.hub_shards import network_errors
 
 KEPT_GROUPS = 2
 
@@ -30,8 +31,12 @@ def open_media(uri: str) -> bytes:
     try:
         value = _value(place, column, int(number))
         return _bytes(value, Place.parse(place))
-    except (BadData, MissingData, OSError, ValueError, IndexError, KeyError) as error:
+    except _unreadable() as error:
         raise MediaError(f"{uri}: {' '.join(str(error).split())}") from error
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    return (BadData, MissingData, OSError, ValueError, IndexError, KeyError, *network_errors())
 
 
 def _value(place: str, column: str, number: int) -> Any:

@@ -9,16 +9,18 @@ from anymal_eval.errors import BadData, reason, system_error
 TEXT = (".jsonl", ".ndjson")
 
 
-def files_with_rows(files: Sequence[str]) -> list[str]:
+def files_with_rows(files: Sequence[str], unread: str = "") -> list[str]:
     """The files of a split that hold rows, each of which was read to its end.
 
     Args:
         files: local paths or addresses that ``fsspec`` opens, in their order.
+        unread: the column of a parquet file that is not read: the media of a copy that is streamed without them.
 
     Raises:
         BadData: a file is damaged or cut off, or its columns are of other types than those of the first; the message
             names the file, and the row, counted from 1.
         FileUnusable: the operating system does not give a file.
+        One of ``network_errors``: a file at an address cannot be read now; nothing is known about its content.
     """
     import pyarrow as pa
 
@@ -27,13 +29,15 @@ def files_with_rows(files: Sequence[str]) -> list[str]:
     for file in files:
         try:
             if file.endswith(".parquet"):
-                schema = _parquet(file)
+                schema = _parquet(file, unread)
                 if schema is not None and first is not None:
                     _same_types(file, schema, *first)
                 first = first or (schema and (file, schema))
                 found += [file] if schema is not None else []
             elif not file.endswith(TEXT) or _has_lines(file):
                 found.append(file)
+        except network_errors():
+            raise
         except (pa.ArrowException, OSError) as error:
             # pyarrow's own errors about a file's content are OSErrors without a number.
             if isinstance(error, OSError) and error.errno is not None:
@@ -42,8 +46,15 @@ def files_with_rows(files: Sequence[str]) -> list[str]:
     return found
 
 
-def _parquet(file: str) -> Any:
-    """The schema; None where the file has no rows. Reads every row."""
+def network_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises where the network fails; the class of its HTTP library depends on the version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (ConnectionError, TimeoutError, *(base for base in HfHubHTTPError.__bases__ if base is not OSError))
+
+
+def _parquet(file: str, unread: str) -> Any:
+    """The schema; None where the file has no rows. Reads every row of every column but one."""
     import fsspec  # type: ignore[import-untyped]
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -53,8 +64,12 @@ def _parquet(file: str) -> Any:
         for group in range(opened.num_row_groups):
             rows = opened.metadata.row_group(group).num_rows
             for column in opened.schema_arrow.names:
+                if column == unread:
+                    continue
                 try:
                     opened.read_row_group(group, columns=[column])
+                except network_errors():
+                    raise
                 except (pa.ArrowException, OSError, ValueError) as error:
                     where = f"rows {start} to {start + rows - 1}" if rows > 1 else f"row {start}"
                     raise BadData(

@@ -1,8 +1,9 @@
 """Copies on the hub of several files: empty ones, damaged ones, other types, cut off, other configurations."""
 
+import itertools
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 from anymal_eval import catalog
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, MediaError, MissingData
 from anymal_eval.records import Example
 from anymal_eval.sources import hub, hub_media
 from anymal_eval.sources.dataset import DataOptions, load_dataset
@@ -62,7 +64,7 @@ def read(folder: Path, large: bool) -> list[Example]:
     return load_examples(replace(task, hub=replace(task.hub, large=large)), task.splits[0], "hub", folder)
 
 
-def refused(folder: Path, large: bool, kind: type[Exception] = BadData) -> str:
+def refused(folder: Path, large: bool, kind: type[Exception] | tuple[type[Exception], ...] = BadData) -> str:
     with pytest.raises(kind) as caught:
         read(folder, large)
     assert "\n" not in str(caught.value)
@@ -121,6 +123,74 @@ def test_a_line_that_is_cut_off(tmp_path: Path, large: bool) -> None:
     file = shard(tmp_path / "copy", 2, "jsonl")
     file.write_text("".join(lines[5:])[:-20])
     assert refused(tmp_path / "copy", large).startswith(f"{file}: line 4: ")
+
+
+def network_error() -> Exception:
+    """Of the HTTP library that the hub's client has in this version."""
+    kind: type[Exception] = next(base for base in HfHubHTTPError.__bases__ if base is not OSError)
+    return kind("the peer closed the connection")
+
+
+def test_the_network_fails_while_rows_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, usual, diagnosed = tmp_path / "copy", hub._streamed, []
+    copy(folder)
+
+    def first_six(*arguments: Any) -> tuple[Any, list[str]]:
+        found, columns = usual(*arguments)
+
+        def broken() -> Iterator[Any]:
+            yield from itertools.islice(found, 6)
+            raise network_error()
+
+        return broken(), columns
+
+    monkeypatch.setattr(hub, "_streamed", first_six)
+    monkeypatch.setattr(hub, "files_with_rows", lambda *arguments: diagnosed.append(arguments))
+    expected = f"hub data set {folder}: row 7: the peer closed the connection"
+    assert refused(folder, large=True, kind=MissingData) == expected
+    assert not diagnosed
+
+
+@both
+def test_the_network_fails_while_files_are_diagnosed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    folder, usual = tmp_path / "copy", pq.ParquetFile.read_row_group
+    files = copy(folder)
+    pq.write_table(pa.Table.from_pylist(rows(0, 5, int)), files[0])
+    pq.write_table(pa.Table.from_pylist(rows(5, 9, lambda n: f"q{n}")), files[1])
+
+    def broken(opened: pq.ParquetFile, *arguments: Any, **options: Any) -> pa.Table:
+        if options.get("columns") == ["question"]:
+            raise network_error()
+        return usual(opened, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", broken)
+    message = refused(folder, large, (BadData, MissingData))
+    assert message.startswith(f"hub data set {folder}")
+    assert "the peer closed" not in message
+
+
+def test_the_network_fails_while_media_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy(tmp_path / "copy")
+    (example, *_) = read(tmp_path / "copy", large=True)
+
+    def broken(*arguments: Any, **options: Any) -> pa.Table:
+        raise network_error()
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", broken)
+    with pytest.raises(MediaError, match="the peer closed the connection"):
+        open_media(example.media[0].uri)
+
+
+def test_media_that_are_not_read_are_not_diagnosed(tmp_path: Path) -> None:
+    """A copy that is streamed has an empty file, which is left out, and a damaged picture, which no row needs."""
+    file = copy(tmp_path / "copy", (0, 5, 9))[1]
+    content = file.read_bytes()
+    at = content.index(b"p3")
+    file.write_bytes(content[: at - 4] + b"\xff" * 4 + content[at:])
+    assert len(read(tmp_path / "copy", large=True)) == 9
+    assert "column 'image' is damaged" in refused(tmp_path / "copy", large=False)
 
 
 def configurations(folder: Path, **splits: str) -> None:
