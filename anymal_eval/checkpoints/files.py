@@ -56,15 +56,16 @@ def skipped_in(names: Collection[str], *, pickled: Pickled) -> list[str]:
         names: all its files.
         pickled: whether pickles are wanted: never, where there are no safetensors, or always.
     """
-    kept = [name for name in names if not _is_any(name.rpartition("/")[2], OTHERS)]
-    weights = {name for name in kept if name.endswith(".safetensors") or _is_any(name, PICKLED)}
-    wanted = {name for name in weights if "/" not in name and not _is_any(name, PICKLED)}
+    kept = [name for name in names if not is_any(name.rpartition("/")[2], OTHERS)]
+    weights = {name for name in kept if name.endswith(".safetensors") or is_any(name, PICKLED)}
+    wanted = {name for name in weights if "/" not in name and not is_any(name, PICKLED)}
     if pickled == "always" or (pickled == "alone" and not wanted):
         wanted |= {name for name in weights if "/" not in name}
     return sorted(set(names) - (set(kept) - weights) - wanted)
 
 
-def _is_any(name: str, patterns: Sequence[str]) -> bool:
+def is_any(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file's name fits one of several patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from anymal_eval.checkpoints.files import skipped_in
+from anymal_eval.checkpoints.files import PICKLED, is_any, skipped_in
+from anymal_eval.network import hub_reachable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,13 @@ def hub_facts(name: str) -> HubFacts:
     )
 
     address = f"{huggingface_hub.constants.ENDPOINT}/{name}"
+    unreachable = HubFacts(
+        address=address,
+        problem="it is not on this machine, and the hub cannot be reached",
+        remedy=f"hf download {name}, where there is a network",
+    )
+    if huggingface_hub.constants.HF_HUB_OFFLINE or not hub_reachable():
+        return unreachable
     try:
         found: Any = huggingface_hub.HfApi().model_info(name, files_metadata=True, timeout=10)
     except GatedRepoError:
@@ -57,17 +65,13 @@ def hub_facts(name: str) -> HubFacts:
             remedy="check the name, or hf auth login",
         )
     except (OfflineModeIsEnabled, httpx2.TransportError):
-        return HubFacts(
-            address=address,
-            problem="it is not on this machine, and the hub cannot be reached",
-            remedy=f"hf download {name}, where there is a network",
-        )
+        return unreachable
     except (HfHubHTTPError, HFValidationError) as error:
         return HubFacts(address=address, problem=str(error).strip().splitlines()[0], remedy="check the name")
     sizes = {each.rfilename: each.size or 0 for each in found.siblings or ()}
     wanted = set(sizes) - set(skipped_in(sizes, pickled="alone"))
     tensors = [each for each in wanted if each.endswith(".safetensors")]
-    weights = tensors or [each for each in wanted if each.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    weights = tensors or [each for each in wanted if is_any(each, PICKLED)]
     return HubFacts(
         address=address,
         files=len(weights),

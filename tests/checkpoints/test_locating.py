@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from anymal_eval.checkpoints.hub import hub_facts
 from anymal_eval.checkpoints.loading import architecture
 from anymal_eval.checkpoints.locating import locate, locate_config
 from anymal_eval.errors import BadCheckpoint
@@ -84,6 +85,23 @@ def test_without_a_network_a_repository_is_refused_at_once(hub: Path, monkeypatc
     finally:
         hub_reachable.cache_clear()
     assert not waits
+
+
+def test_without_a_network_the_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requested(*_: object, **__: object) -> None:
+        pytest.fail("a request to a hub that cannot be reached")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", requested)
+    for offline, endpoint in ((True, "https://huggingface.co"), (False, "http://127.0.0.1:9")):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        hub_reachable.cache_clear()
+        try:
+            found = hub_facts("owner/model")
+        finally:
+            hub_reachable.cache_clear()
+        assert found.problem == "it is not on this machine, and the hub cannot be reached"
+        assert found.remedy == "hf download owner/model, where there is a network"
 
 
 def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
