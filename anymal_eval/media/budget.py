@@ -1,7 +1,7 @@
 """The most that one medium may take: known from its header before it is decoded, and from what a model makes of it.
 
 The default lets pass what real data sets hold: photographs of 64 megapixels, 8 frames of 4K video of any length, half
-an hour of sound, four hours of motion at 200 Hz or one at 1 kHz. No process then takes 1 GB for one medium.
+an hour of sound, eleven hours of motion at 200 Hz or two at 1 kHz. No process then takes 1 GB for one medium.
 """
 
 import math
@@ -14,6 +14,7 @@ RAISE = "media_budget"
 """The option that multiplies every limit."""
 
 UNITS = {"aspect_ratio": ": 1"}
+PIECE = 16 << 20  # bytes of an array in one message of a decoder process, which holds each message a second time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,11 @@ from PIL import Image
 from anymal_eval.errors import reason
 from anymal_eval.media import motions, pixels, sounds
 from anymal_eval.media.broken import MEMORY, Broken, NotThisKind, kind_of
-from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.budget import PIECE, MediaBudget
 from anymal_eval.media.containers import Job
 from anymal_eval.media.frames import verify_jpeg, video
 from anymal_eval.media.tracks import track
 
-PIECE = 16 << 20  # as in pool.py, which this process does not import
 SPARE = 64 << 20  # bytes over the budget: buffers of the interpreter and of the socket
 
 

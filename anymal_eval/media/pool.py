@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from anymal_eval.errors import MediaError, MediaTimeout
 from anymal_eval.media.broken import MEMORY, failure
-from anymal_eval.media.budget import DEFAULT, MediaBudget
+from anymal_eval.media.budget import DEFAULT, PIECE, MediaBudget
 from anymal_eval.records import Media
 
 SCRIPT = Path(__file__).with_name("decoder.py")
 PACKAGES = str(Path(__file__).parents[2])  # the decoder imports this package, and from nowhere else
-PIECE = 16 << 20  # bytes of an array in one message
 START_S = 120.0
 """The time that a decoder may take to start: a second on an idle machine, far more on a busy one."""
 
@@ -71,8 +70,8 @@ class DecoderProcess:
             if "error" in head:
                 return head, None
             result = np.empty(head["shape"], head["dtype"])
-            pieces = result.reshape(-1).view(np.uint8).data if result.nbytes else memoryview(b"")
-            for start in range(0, len(pieces), PIECE):  # the connection holds each message a second time
+            pieces = result.reshape(-1).view(np.uint8).data
+            for start in range(0, len(pieces), PIECE):
                 self.line.recv_bytes_into(pieces[start : start + PIECE])
             return head, result
 
@@ -123,13 +122,11 @@ class DecoderPool:
 
     def video(self, media: Media, frames: int, content: bytes | None) -> NDArray[np.uint8]:
         """Frames of a video; see ``load_video``."""
-        _, pictures = self._do(media, content, {"kind": "video", "frames": frames})
-        return pictures
+        return self._do(media, content, {"kind": "video", "frames": frames})
 
     def image(self, media: Media, content: bytes | None) -> NDArray[np.uint8]:
         """A picture; see ``load_image``."""
-        _, pixels = self._do(media, content, {"kind": "image"})
-        return pixels
+        return self._do(media, content, {"kind": "image"})
 
     def verify_jpeg(self, media: Media, content: bytes) -> None:
         """Decode a JPEG file strictly, by FFmpeg.
@@ -141,13 +138,11 @@ class DecoderPool:
 
     def audio(self, media: Media, sample_rate: int, content: bytes | None) -> NDArray[np.float32]:
         """The window of a sound or a sound track, mono at ``sample_rate`` Hz; see ``load_audio``."""
-        _, sound = self._do(media, content, {"kind": "audio", "sample_rate": sample_rate})
-        return sound
+        return self._do(media, content, {"kind": "audio", "sample_rate": sample_rate})
 
     def imu(self, media: Media, content: bytes | None) -> NDArray[np.float32]:
         """An IMU recording; see ``load_imu``."""
-        _, motion = self._do(media, content, {"kind": "imu"})
-        return motion
+        return self._do(media, content, {"kind": "imu"})
 
     def close(self) -> None:
         """Kill all decoders; threads that wait for one get a MediaError. Calling it again does nothing."""
@@ -159,7 +154,7 @@ class DecoderPool:
             self._all.difference_update(self._idle)
             self._idle.clear()
 
-    def _do(self, media: Media, content: bytes | None, what: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
+    def _do(self, media: Media, content: bytes | None, what: dict[str, Any]) -> NDArray[Any]:
         job = what | {
             "path": media.uri if content is None else None,
             "start_s": media.start_s,
@@ -179,7 +174,7 @@ class DecoderPool:
                 self._give(worker, whole)
         if result is None:
             raise failure(media, head["kind"], head["error"])
-        return head, result
+        return result
 
     def _take(self, media: Media) -> DecoderProcess:
         with self._lock:
@@ -192,9 +187,9 @@ class DecoderPool:
         try:
             worker.start()
         except (EOFError, OSError) as error:
-            failure = self._lost(media, worker)
+            lost = self._lost(media, worker)
             self._give(worker, False)
-            raise failure from error
+            raise lost from error
         return worker
 
     def _give(self, worker: DecoderProcess, whole: bool) -> None:
