@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import anymal_eval
 from anymal_eval.models import PLAIN_WORDING, PlainText
 from anymal_eval.protocols import Phrase
 from anymal_eval.records import MediaKind, Request, Response
-from anymal_eval.scoring.answer_notes import notes_of
+from anymal_eval.scoring.answer_notes import _TEMPLATE, _THINKING, notes_of
 from anymal_eval.store.results import read_results
 
 
@@ -122,3 +124,22 @@ def test_the_rule_of_the_command_line_is_in_the_signature(tmp_path: Path) -> Non
 def test_what_is_noted(text: str, noted: set[str]) -> None:
     assert notes_of(Response(id="1", answer=text, finish="stop")) == noted
     assert notes_of(Response(id="1", answer=text, finish="length")) == noted | {"cut"}
+
+
+PIECES = (
+    "<", ">", "</", "<|", "|>", "<｜", "｜>", "｜", "[", "]", "[/", "◁", "▷", ":", "：", "<<", "<0x", "think", "THINK",
+    "thinking", "INST", "SYS", "s", "bos", "image", "channel", "analysis", "begin_of_thought", "seed:think",
+    "start_of_turn", "end▁of▁sentence", "0A", "ASSISTANT", "User", "### Response", "Instruction", "a dog", " ", "\n",
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).map("".join)
+    | st.from_regex(_TEMPLATE)
+    | st.from_regex(_THINKING)
+)
+def test_the_quick_look_misses_no_note(text: str) -> None:
+    whole = {"thinking"} if _THINKING.match(text) else set()
+    whole |= {"template"} if _TEMPLATE.search(text) else set()
+    assert notes_of(Response(id="1", answer=text, finish="stop")) == whole

@@ -24,6 +24,7 @@ _TEMPLATE = re.compile(
     r"|(?:^|[\n>])\s*(?:###\s*)?(?:ASSISTANT|USER|HUMAN|SYSTEM|Assistant|User|Human|System|Response|Instruction)\s*:"
     r"|\s(?:ASSISTANT|USER|HUMAN|SYSTEM):"
 )
+_MARKS = re.compile(r"[<\[:]")  # one of these is in every text that the two above find; most answers hold none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def notes_of(response: Response) -> frozenset[str]:
     []
     """
     found = {"cut"} if response.finish == "length" else set()
-    if response.answer:
+    if response.answer and _MARKS.search(response.answer):
         found |= {"thinking"} if _THINKING.match(response.answer) else set()
         found |= {"template"} if _TEMPLATE.search(response.answer) else set()
     return frozenset(found)

@@ -30,6 +30,7 @@ class Scores:
 
     Attributes:
         answers: one per example, in the order of the data.
+        notes: of each answer, as :func:`notes_of` gives them.
         statistics: by metric id, (n, k), without the rows of failed requests.
         display: by metric id, (n,): the score of each example, where the metric defines one.
         scored: (N,), False for failed requests.
@@ -40,6 +41,7 @@ class Scores:
     """
 
     answers: tuple[Answer, ...]
+    notes: Sequence[frozenset[str]]
     statistics: Mapping[str, Floats]
     display: Mapping[str, Floats]
     scored: NDArray[np.bool_]
@@ -66,7 +68,7 @@ class Scores:
             responses: to them, by id.
         """
         place = 0
-        for example, answer in zip(examples, self.answers, strict=True):
+        for example, answer, notes in zip(examples, self.answers, self.notes, strict=True):
             response = responses[example.id]
             row: dict[str, Any] = {"id": example.id, "cluster": example.cluster, "state": answer.state}
             row["raw"] = response.answer if response.option_scores is None else list(response.option_scores)
@@ -77,7 +79,7 @@ class Scores:
                 row["p_yes"] = answer.p_yes
             if example.groups:
                 row["groups"] = dict(example.groups)
-            row |= dict.fromkeys(sorted(notes_of(response)), True)
+            row |= dict.fromkeys(sorted(notes), True)
             row["scores"] = {}
             if answer.state != "error":
                 row["scores"] = {name: float(values[place]) for name, values in self.display.items()}
@@ -111,9 +113,9 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
     )
     problems = answer_problems(task.name, noted, reading, responses)
     if not entry.labelled:
-        return _no_values(task, answers, scored, problems, f"split {entry.split} has no public labels; use export")
+        return _no_values(task, noted, scored, problems, f"split {entry.split} has no public labels; use export")
     if not scored.any():
-        return _no_values(task, answers, scored, problems, "every answer is an error")
+        return _no_values(task, noted, scored, problems, "every answer is an error")
     statistics: dict[str, Floats] = {}
     display: dict[str, Floats] = {}
     rows: list[dict[str, Any]] = []
@@ -146,6 +148,7 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
             left_out.append({"task": task.name, "metric": metric.id, "why": why})
     return Scores(
         answers=answers,
+        notes=noted.notes,
         problems=problems,
         statistics=statistics,
         display=display,
@@ -180,11 +183,18 @@ def _chance(
 
 
 def _no_values(
-    task: Task, answers: tuple[Answer, ...], scored: NDArray[np.bool_], problems: tuple[dict[str, Any], ...], why: str
+    task: Task, noted: NotedAnswers, scored: NDArray[np.bool_], problems: tuple[dict[str, Any], ...], why: str
 ) -> Scores:
     rows = tuple({"task": task.name, "metric": metrics.get(name).id, "why": why} for name in task.metrics)
     return Scores(
-        answers=answers, statistics={}, display={}, scored=scored, measurements=(), not_computed=rows, problems=problems
+        answers=tuple(noted.answers),
+        notes=noted.notes,
+        statistics={},
+        display={},
+        scored=scored,
+        measurements=(),
+        not_computed=rows,
+        problems=problems,
     )
 
 
