@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.codec import read_json, write_json, write_json_pretty
+from anymal_eval.codec import parse_json, read_bytes, write_json, write_json_pretty
 from anymal_eval.errors import BadData, listed
 
 CRC = "crc"
@@ -99,10 +99,10 @@ def read_checked_json(file: Path) -> tuple[Any, bool | None]:
     Raises:
         BadData: it is truncated or no JSON.
     """
-    data = read_json(file)
+    content = read_bytes(file)
+    data = parse_json(content, file)
     if not isinstance(data, dict) or _SUM not in data:
         return data, None
-    content = file.read_bytes()
     matches = content[-_SUM_BYTES:] == _sum_end(content[:-_SUM_BYTES]).encode()
     return {key: value for key, value in data.items() if key != _SUM}, matches
 

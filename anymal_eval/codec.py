@@ -78,16 +78,29 @@ def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
         BadData: it is truncated or no JSON, or holds an id twice; the message names the line or the id.
         FileUnusable: the operating system does not give it.
     """
+    return parse_json(read_bytes(file), file, ids_as_keys=ids_as_keys)
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileUnusable: the operating system does not give it.
+    """
+    with reading(file) as stream:
+        return stream.read()
+
+
+def parse_json(content: bytes, file: Path, *, ids_as_keys: bool = False) -> Any:
+    """The content of a JSON file, which only messages name; else as :func:`read_json`."""
     try:
-        return json.loads(file.read_bytes(), object_pairs_hook=_refuse_doubles if ids_as_keys else None)
+        return json.loads(content, object_pairs_hook=_refuse_doubles if ids_as_keys else None)
     except json.JSONDecodeError as error:
         raise BadData(f"{file}: line {error.lineno}: {error.msg}; is the file whole?") from None
     except UnicodeDecodeError as error:
         raise BadData(f"{file}: byte {error.start} is not UTF-8; is the file whole?") from None
     except UNREADABLE as error:
         raise BadData(f"{file}: {error}") from None
-    except OSError as error:
-        raise system_error(error, file) from None
 
 
 # Not only invalid JSON: also a number of thousands of digits, and too deeply nested lists.
@@ -157,8 +170,7 @@ def read_toml_table(file: Path) -> dict[str, Any]:
         BadDefinition: it is no TOML.
         FileUnusable: the operating system does not give it.
     """
-    with reading(file) as stream:
-        content = stream.read()
+    content = read_bytes(file)
     try:
         return tomllib.loads(content.decode())
     except UNREADABLE as error:

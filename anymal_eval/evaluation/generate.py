@@ -97,7 +97,7 @@ def generate(
         IncompleteRun: too many errors, or no space; what was answered is on disk.
     """
     plan = loaded.resolved.plan
-    if folder.manifest_file.is_file() and not manifests.is_whole(folder.manifest_file):
+    if folder.manifest_file.is_file() and manifests.checksum_matches(folder.manifest_file) is False:
         console.message(f"{folder.manifest_file}: its checksum differs: compared with this command, and written anew")
     manifest = folder.start(manifest, allow_environment_change=plan.allow_environment_change)
     *earlier, own = manifest.versions

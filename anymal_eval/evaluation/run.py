@@ -76,7 +76,7 @@ def rescore(
         if each == root or each.is_dir():
             with RunFolder(each) as folder:
                 manifest = folder.manifest()
-                if not manifests.has_checksum(folder.manifest_file):
+                if manifests.checksum_matches(folder.manifest_file) is None:
                     digests.verify_where_written(each, folder.manifest_file.name)
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
                 used = ptb or manifest.identity["ptb"]

@@ -120,18 +120,13 @@ def read(file: Path, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-def is_whole(file: Path) -> bool:
-    """Whether the checksum of a manifest matches, or it has none.
+def checksum_matches(file: Path) -> bool | None:
+    """Whether the checksum of a manifest matches; None where it has none, as those of earlier versions.
 
     Raises:
         BadData: it is no JSON.
     """
-    return read_checked_json(file)[1] is not False
-
-
-def has_checksum(file: Path) -> bool:
-    """Whether a manifest carries a checksum; those of earlier versions do not."""
-    return read_checked_json(file)[1] is not None
+    return read_checked_json(file)[1]
 
 
 def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: bool) -> None:
