@@ -47,7 +47,12 @@ OPTIONS = (
     click.option("--features", type=FOLDER, help="Cache the frozen encoders' outputs in this folder."),
     click.option("--threads", type=COUNT, default=2, help="Media decoded in parallel."),
     click.option("--media-timeout", type=SECONDS, default=60.0, help="Seconds to decode one clip or sound."),
-    click.option("--media-budget", type=SECONDS, default=1.0, help="Multiplies the limits of one medium's size."),
+    click.option(
+        "--media-budget",
+        type=click.FloatRange(min=0.01),
+        default=1.0,
+        help="Multiplies the limits of one medium's size.",
+    ),
     click.option("--max-unreadable", default="1%", help="Stop when more samples than this cannot be read."),
     click.option("--skip-missing-media", is_flag=True, help="Skip samples whose file does not exist."),
     click.option("--report-to", multiple=True, callback=lambda *given: _without_none(given[2]), help=REPORTERS),

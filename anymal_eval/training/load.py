@@ -63,11 +63,11 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
 
     Raises:
         WrongUse: the batch cannot be partitioned, one network is to be sharded over several devices, a reporter is
-            unknown, or the network already has adapters of another rank.
+            unknown, the network already has adapters of another rank, alpha or targets, or the folder of the new
+            checkpoint holds other files.
         NeedsExtra: a reporter is not installed.
         OtherRun: ``out`` holds another training.
         BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
-        WrongUse: the folder of the new checkpoint holds other files.
     """
     out, recipe = resolved.plan.out, resolved.recipe
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
 
     Raises:
         BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
-        WrongUse: the checkpoint has adapters of another rank or alpha.
+        WrongUse: the checkpoint has adapters of another rank, alpha or targets.
     """
     config, folder, wanted = resolved.config, resolved.checkpoint, resolved.adapters
     if _llm_bytes(config, folder) >= _LARGE:

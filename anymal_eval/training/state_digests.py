@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anymal_eval import fingerprint
 from anymal_eval.checksums import read_checked_json, write_checked_json
-from anymal_eval.errors import BadCheckpoint, BadData
+from anymal_eval.errors import BadCheckpoint, BadData, FileUnusable
 from anymal_eval.training import states
 
 FILE = "digests.json"
@@ -115,6 +115,8 @@ def _by_digests(state: Path) -> str | None:
         data, matches = read_checked_json(state / FILE)
     except BadData:
         return f"{FILE} is damaged"
+    except FileUnusable:
+        return f"{FILE} cannot be read"
     known = data.get("files") if matches else None
     if not isinstance(known, dict) or not known.keys() >= set(NEEDED):
         return f"{FILE} is damaged"

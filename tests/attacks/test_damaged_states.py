@@ -87,6 +87,14 @@ def test_a_damaged_or_missing_file(name: str, out: Path) -> None:
     assert state_digests.wrong_with(state) == f"{name} is missing"
 
 
+def test_digests_that_the_system_does_not_give(out: Path) -> None:
+    state = out / "steps" / "checkpoint-4"
+    (state / "digests.json").unlink()
+    (state / "digests.json").symlink_to("/proc/self/mem")  # a file, and reading its start is an input/output error
+    assert state_digests.wrong_with(state) == "digests.json cannot be read"
+    assert state_digests.choose(out / "steps").state == out / "steps" / "checkpoint-2"
+
+
 def test_the_state_before_takes_its_place(folder: Path, whole: Path, out: Path) -> None:
     flip(out / "steps" / "checkpoint-4" / "optimizer.pt", 9999)
     before = (out / "steps" / "checkpoint-4" / "optimizer.pt").read_bytes()
