@@ -1,7 +1,6 @@
 """Fingerprints of content. Two runs are comparable only where theirs are equal."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from anymal_eval import paths
+from anymal_eval import locks, paths
 from anymal_eval.errors import WrongUse
 
 DIGITS = 16
@@ -106,14 +105,10 @@ class RememberedDigests:
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Wait for other processes of this machine, and read what they remembered."""
-        with contextlib.ExitStack() as stack:
-            if self._file is not None:
-                with contextlib.suppress(OSError):  # a read-only folder, or a file system without locks
-                    self._file.parent.mkdir(parents=True, exist_ok=True)
-                    lock = self._file.with_name(f".{self._file.stem}.{platform.node()}.lock")
-                    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-                    stack.callback(os.close, handle)
-                    fcntl.flock(handle, fcntl.LOCK_EX)
+        if self._file is None:
+            yield
+            return
+        with locks.exclusive(self._file.with_name(f".{self._file.stem}.{platform.node()}.lock")):
             self._read()
             yield
 

@@ -103,6 +103,18 @@ def is_working(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Hold a lock file, where its folder can be written and the file system has locks; the file stays."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def working(folder: Path) -> Iterator[Path]:
     """Hold the lock of an output folder, and an empty hidden folder beside it for what is not complete.
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 NAME = re.compile(r"([0-9a-f]{64}\.|tmp)\w{8}\.draft")  # an earlier version wrote tmp in place of the file's stem
@@ -53,17 +53,6 @@ def delete_abandoned(drafts: Iterable[Path]) -> None:
     _delete(
         [draft for draft, age in ages.items() if age > _NEW_S], {d for d, age in ages.items() if age > _ABANDONED_S}
     )
-
-
-@contextlib.contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Hold a lock file, where the folder can be written and the file system has locks."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _write(file: Path, content: bytes) -> None:

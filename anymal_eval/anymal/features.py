@@ -21,6 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from anymal_eval import locks
 from anymal_eval.anymal import drafts
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.errors import WrongUse
@@ -158,7 +159,7 @@ class FeatureCache:
             WrongUse: an entry cannot be removed.
         """
         freed = 0
-        with drafts.exclusive(self.folder / ".lock"):
+        with locks.exclusive(self.folder / ".lock"):
             drafts.delete_abandoned(self._named(drafts.NAME))
             facts = []
             for file in self._entries():

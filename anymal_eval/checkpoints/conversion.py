@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import shutil
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,9 @@ def _read(file: Path) -> dict[str, Any]:
     """The tensors of a pickle, each with memory of its own, as safetensors wants it."""
     import torch
 
-    from anymal_eval.checkpoints.weights import read_tensors
+    from anymal_eval.checkpoints.weights import state_dict
 
-    # Files of torch before 1.6 are no zip archives and cannot be mapped.
-    found = read_tensors(file, mapped=zipfile.is_zipfile(file))
-    found = dict(found.get("state_dict", found))
+    found = state_dict(file)
     seen: set[int] = set()
     tensors = {}
     for name, value in found.items():

@@ -28,11 +28,10 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         BadCheckpoint: the index names a file that is not in the folder.
     """
-    index = folder / INDEX
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    if index.is_file():
-        return [_listed(folder, index, name) for name in _names(index)]
+    if (folder / INDEX).is_file():
+        return sorted(set(weight_map(folder / INDEX).values()))
     return sorted(folder.glob("*.safetensors"))
 
 
@@ -44,9 +43,41 @@ def pickled_files(folder: Path) -> list[Path]:
     """
     index = folder / PICKLED_INDEX
     if index.is_file():
-        return [_listed(folder, index, name) for name in _names(index)]
+        return sorted(set(weight_map(index).values()))
     single = folder / "pytorch_model.bin"
     return [single] if single.is_file() else []
+
+
+def loaded_files(folder: Path, *, pickled: bool) -> list[Path]:
+    """The files of weights that transformers loads: safetensors where it has them under their usual name, else pickles.
+
+    Args:
+        folder: the checkpoint.
+        pickled: whether pickles may be loaded.
+
+    Raises:
+        BadCheckpoint: an index names a file that is not in the folder.
+    """
+    usual = (folder / SINGLE).is_file() or (folder / INDEX).is_file()
+    return (pickled_files(folder) if pickled and not usual else []) or weight_files(folder)
+
+
+def weight_map(index: Path) -> dict[str, Path]:
+    """The file of each tensor, as an index has it.
+
+    Raises:
+        BadCheckpoint: it is no index, or names a file that is not in its folder.
+    """
+    content = read_json(index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise BadCheckpoint(f"{index} has no weight_map")
+    for name in {name if isinstance(name, str) else "" for name in places.values()}:
+        if not name or Path(name).name != name or name in (".", ".."):
+            raise BadCheckpoint(f"{index} names the file {name!r:.80}, which is no name in its folder")
+        if not (index.parent / name).is_file():
+            raise BadCheckpoint(f"{index} names {name!r:.80}, which is not there: the download is not whole")
+    return {tensor: index.parent / name for tensor, name in places.items()}
 
 
 def skipped_in(names: Collection[str], *, pickled: Pickled) -> list[str]:
@@ -67,21 +98,6 @@ def skipped_in(names: Collection[str], *, pickled: Pickled) -> list[str]:
 def is_any(name: str, patterns: Sequence[str]) -> bool:
     """Whether a file's name fits one of several patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _names(index: Path) -> list[str]:
-    try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return sorted({str(name) for name in places.values()})
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise BadCheckpoint(f"{index} is no index of weights") from None
-
-
-def _listed(folder: Path, index: Path, name: str) -> Path:
-    file = folder / name
-    if Path(name).name != name or not file.is_file():
-        raise BadCheckpoint(f"{index} names {name!r:.80}, which is not in the folder")
-    return file
 
 
 def reason(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.checkpoints.files import INDEX, SINGLE, read_json, require_regular, weight_files
+from anymal_eval.checkpoints.files import INDEX, SINGLE, read_json, require_regular, weight_files, weight_map
 from anymal_eval.errors import BadCheckpoint
 
 CONFIG = "config.json"
@@ -89,10 +89,14 @@ def check_declared(folder: Path) -> None:
         BadCheckpoint: a file is damaged, the index names a file or a tensor that is not there, or the configuration
             declares a network that its weights cannot fill.
     """
-    headers = [read_header(file) for file in weight_files(folder)]
-    if (folder / INDEX).is_file() and not (folder / SINGLE).is_file():
-        _check_index(folder / INDEX)
-    tensors = [facts for header in headers for facts in header.values()]
+    is_single = (folder / SINGLE).is_file() or not (folder / INDEX).is_file()
+    places = {} if is_single else weight_map(folder / INDEX)
+    files = weight_files(folder) if is_single else sorted(set(places.values()))
+    headers = {each: read_header(each) for each in files}
+    for name, place in places.items():
+        if name not in headers[place]:
+            raise BadCheckpoint(f"{folder / INDEX} places {name!r:.80} in {place.name}, which does not hold it")
+    tensors = [facts for header in headers.values() for facts in header.values()]
     file = folder / CONFIG
     if file.is_file():
         side = max((one for facts in tensors for one in facts.shape), default=0)
@@ -156,26 +160,6 @@ def _facts(file: Path, name: str, content: Any, start: int) -> TensorFacts:
     if end < begin or 8 * (end - begin) != math.prod(shape) * _BITS[dtype]:
         raise BadCheckpoint(f"{file}: tensor {name!r:.80} of shape {_short(shape)} does not take the bytes it names")
     return TensorFacts(dtype=dtype, shape=tuple(shape), begin=start + begin, end=start + end)
-
-
-def _check_index(index: Path) -> None:
-    content = read_json(index)
-    places = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(places, dict) or not places:
-        raise BadCheckpoint(f"{index} has no weight_map")
-    names = {name for name in places.values() if isinstance(name, str)}
-    if len(names) != len(set(map(str, places.values()))):
-        raise BadCheckpoint(f"{index}: a value of weight_map is no file name")
-    for name in sorted(names):
-        if Path(name).name != name or name in (".", ".."):
-            raise BadCheckpoint(f"{index} names the file {name!r:.80}, which is no name in its folder")
-        file = index.parent / name
-        if not file.is_file():
-            raise BadCheckpoint(f"{index} names {name}, which is not there: the download is not whole")
-        held = read_header(file)
-        lacking = next((one for one, place in places.items() if place == name and one not in held), None)
-        if lacking is not None:
-            raise BadCheckpoint(f"{index} places {lacking!r:.80} in {name}, which does not hold it")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

@@ -16,6 +16,8 @@ from anymal_eval.network import hub_reachable
 from anymal_eval.paths import expanded
 
 CONFIG = "config.json"
+# The weights, the processor and the fingerprint of one part are of one commit, which is looked up once a process.
+_SNAPSHOTS: dict[tuple[object, ...], str] = {}
 
 
 def locate(name: str, revision: str = "", *, pickled: bool = False, convert: bool = False) -> Path:
@@ -71,12 +73,16 @@ def _snapshot(hub: Any, *, pickled: Pickled, **repository: Any) -> str:
     """Download the files that are used; where the list of files cannot be had, what the hub's cache holds is taken."""
     import httpx2
 
+    place = (hub.constants.ENDPOINT, hub.constants.HF_HUB_CACHE, *repository.values(), pickled)
+    if (known := _SNAPSHOTS.get(place)) is not None and Path(known).is_dir():
+        return known
     names: list[str] = []
     if not repository["local_files_only"]:
         with contextlib.suppress(hub.errors.HfHubHTTPError, hub.errors.OfflineModeIsEnabled, httpx2.TransportError):
             names = hub.HfApi().list_repo_files(repository["repo_id"], revision=repository["revision"])
     skipped = [glob.escape(name) for name in skipped_in(names, pickled=pickled)]
-    return str(hub.snapshot_download(**repository, ignore_patterns=skipped or None))
+    _SNAPSHOTS[place] = str(hub.snapshot_download(**repository, ignore_patterns=skipped or None))
+    return _SNAPSHOTS[place]
 
 
 def _local(name: str) -> Path | None:

@@ -74,9 +74,7 @@ def resolve_token_ids(folder: Path, model: Any, tokenizer: Any) -> TokenIds:
     named = _Named(
         generation=_object(folder / GENERATION),
         config=_text_part(_object(folder / CONFIG)),
-        defaults={
-            name: getattr(own, name, None) for name in ("eos_token_id", "pad_token_id", "decoder_start_token_id")
-        },
+        defaults={name: getattr(own, name, None) for name in _DEFAULTS},
         tokenizer=tokenizer,
         rows=rows,
     )

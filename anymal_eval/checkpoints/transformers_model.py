@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints import weights
 from anymal_eval.checkpoints.device_map import placement
-from anymal_eval.checkpoints.files import reason
+from anymal_eval.checkpoints.files import loaded_files, reason
 from anymal_eval.checkpoints.loading import (
     checkpoint_errors,
     fill,
@@ -128,7 +129,8 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
 def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:
     """The model on its device, frozen; the weights that its checkpoint lacks; the device."""
     folder = checkpoint.folder
-    if not options.allow_pickle and not any(folder.glob("*.safetensors")):
+    files = loaded_files(folder, pickled=options.allow_pickle)
+    if not options.allow_pickle and not files:
         raise BadCheckpoint(
             f"{folder} holds no .safetensors file; -o allow_pickle=true reads other formats, which can run code"
         )
@@ -139,7 +141,7 @@ def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tup
         folder,
         checkpoint.architecture,
         dtype=loading.precision,
-        use_safetensors=not options.allow_pickle,
+        use_safetensors=_is_safe(files) or not options.allow_pickle,
         trust_remote_code=trusted(options),
         **arguments,
     )
@@ -160,11 +162,15 @@ def _generating(model: Any) -> Any:
 
 
 def _weights_hash(checkpoint: Checkpoint, options: CheckpointOptions) -> str:
-    if any(checkpoint.folder.glob("*.safetensors")):
+    if _is_safe(loaded_files(checkpoint.folder, pickled=options.allow_pickle)):
         return weights.fingerprint(checkpoint.folder)
     patterns: Sequence[str] = ("*.bin", "*.pt", "*.pth") if options.allow_pickle else ()
     files = sorted(file for pattern in patterns for file in checkpoint.folder.glob(pattern))
     return fingerprint.of([f"{file.name} {fingerprint.of_file(file)}" for file in files])
+
+
+def _is_safe(files: Sequence[Path]) -> bool:
+    return any(file.suffix == ".safetensors" for file in files)
 
 
 def _tokenizer_hash(checkpoint: Checkpoint) -> str:

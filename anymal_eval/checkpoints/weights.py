@@ -48,8 +48,8 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_tensors(file: Path, *, mapped: bool = False) -> dict[str, Any]:
-    """The tensors of a safetensors file, or of one of torch that holds nothing else.
+def read_tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file, or of one of torch that holds nothing else, which is mapped where it can be.
 
     Raises:
         BadCheckpoint: it is missing or damaged, or holds something else.
@@ -61,7 +61,8 @@ def read_tensors(file: Path, *, mapped: bool = False) -> dict[str, Any]:
             return dict(load_file(file))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what matters is raised
-            return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=mapped))
+            # Files of torch before 1.6 are no zip archives and cannot be mapped.
+            return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)))
     except SafetensorError as error:
         raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
     except pickle.UnpicklingError:  # torch's own text recommends to run the code in it
@@ -72,21 +73,29 @@ def read_tensors(file: Path, *, mapped: bool = False) -> dict[str, Any]:
         raise BadCheckpoint(f"{file} cannot be read as tensors alone: {reason(error)}") from error
 
 
+def state_dict(file: Path) -> dict[str, Any]:
+    """The tensors of a file, without what a trainer wraps them in.
+
+    Raises:
+        BadCheckpoint: it is missing or damaged, or holds something else.
+    """
+    content = read_tensors(file)
+    inner = content.get("state_dict", content)
+    if not isinstance(inner, Mapping):
+        raise BadCheckpoint(f"{file}: its state_dict holds no names of tensors")
+    return dict(inner)
+
+
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """The names and shapes of a file's tensors, from its header alone.
 
     Raises:
         BadCheckpoint: it is missing or damaged, or holds something else.
     """
-    if file.suffix != ".safetensors":
-        found = read_tensors(file, mapped=zipfile.is_zipfile(file))
-        found = dict(found.get("state_dict", found))
-        return {str(name): tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}
-    try:
-        with safe_open(file, "pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
+    if file.suffix == ".safetensors":
+        return {name: facts.shape for name, facts in read_header(file).items()}
+    found = state_dict(file)
+    return {str(name): tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 def read_folder(folder: Path, prefix: str = "") -> dict[str, Any]:

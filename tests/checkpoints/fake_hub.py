@@ -18,7 +18,13 @@ COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Serves ``root/OWNER/NAME``; ``read`` lists the files that were read, as OWNER/NAME/FILE."""
+    """Serves ``root/OWNER/NAME``.
+
+    Attributes:
+        read: the files that were read, as OWNER/NAME/FILE.
+        lists: the paths of requests about a repository.
+        cards: licence and gate, by OWNER/NAME.
+    """
 
     daemon_threads = True
 
@@ -26,6 +32,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root = root
         self.read: list[str] = []
+        self.lists: list[str] = []
         self.cards: dict[str, dict[str, Any]] = {}
 
     @property
@@ -48,6 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path).strip("/")
         if path.startswith("api/models/"):
+            self.server.lists.append(path)
             return self._api(path.removeprefix("api/models/"))
         repository, found, rest = path.partition("/resolve/")
         file = self.server.root / repository / rest.partition("/")[2]

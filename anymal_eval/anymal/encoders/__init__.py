@@ -111,10 +111,17 @@ def options_of(kind: str) -> type[EncoderOptions]:
 
 
 def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
-    """A frozen encoder with its weights, or on the meta device."""
-    encoder: Encoder = _module(options.kind).build(options, loading)
-    if not hasattr(encoder, "weights"):
-        encoder.weights = fingerprint(locate(options.path, convert=True)) if loading.weights else "shapes only"
+    """A frozen encoder with its weights, or on the meta device.
+
+    Raises:
+        BadCheckpoint: whatever is wrong with its checkpoint.
+        BadDefinition: an option that cannot be.
+    """
+    module = _module(options.kind)
+    with checkpoint_errors(f"{options.path} cannot be loaded as {options.kind}"):
+        encoder: Encoder = module.build(options, loading)
+        if not hasattr(encoder, "weights"):
+            encoder.weights = fingerprint(locate(options.path, convert=True)) if loading.weights else "shapes only"
     freeze(encoder)
     return encoder
 

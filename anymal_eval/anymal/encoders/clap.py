@@ -10,6 +10,7 @@ bits of torch's products depend on its number of threads.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -87,6 +88,13 @@ class Clap(Encoder):
         """The extractor's settings, and the windows."""
         return "windows side by side, slaney; " + json.dumps(self._extractor.to_dict(), sort_keys=True, default=str)
 
+    @cached_property
+    def _filters(self) -> Any:
+        """The mel filter bank, (m, bins), nearly all of it zeros."""
+        import scipy.sparse
+
+        return scipy.sparse.csr_array(np.asarray(self._extractor.mel_filters_slaney).T)
+
     def _fill(self, samples: Tensor) -> Tensor:
         """A short clip filled to a whole window by the extractor's ``padding``."""
         size, have = int(self._extractor.nb_max_samples), samples.shape[-1]
@@ -99,15 +107,13 @@ class Clap(Encoder):
     def _log_mel(self, samples: Tensor) -> Tensor:
         """(size,) -> (f, m). In float64, as the extractor's own arithmetic is."""
         import scipy.fft
-        import scipy.sparse
 
         size, hop = int(self._extractor.fft_window_size), int(self._extractor.hop_length)
         whole = np.pad(samples.numpy().astype(np.float64), size // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(whole, size)[::hop]
         spectrum = scipy.fft.rfft(frames * np.hanning(size + 1)[:-1])  # (f, bins)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        filters = scipy.sparse.csr_array(np.asarray(self._extractor.mel_filters_slaney).T)  # (m, bins)
-        mel = filters @ power.T
+        mel = self._filters @ power.T
         return torch.from_numpy((10.0 * np.log10(np.maximum(mel, _FLOOR))).T.astype(np.float32))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.checkpoints.loading import BackboneLoading
-from anymal_eval.checkpoints.weights import fill_module, read_tensors
+from anymal_eval.checkpoints.weights import fill_module, state_dict
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.paths import expanded
 
@@ -99,7 +99,7 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
         with torch.device("meta"):
             return IMU2CLIP(options, options.width).to(loading.dtype)
     path = expanded(options.path)
-    state = _own(_read(path), path)
+    state = _own(state_dict(weights_file(path)), path)
     encoder = IMU2CLIP(options, state[_LAST].shape[1])
     fill_module(encoder, state, path)
     digest = hashlib.sha256()
@@ -121,11 +121,6 @@ def weights_file(path: Path) -> Path:
     if len(found) != 1:
         raise BadCheckpoint(f"{path} must hold exactly one .safetensors, .pt or .ckpt file, has {len(found)}")
     return found[0]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_tensors(weights_file(path))
-    return dict(content.get("state_dict", content))
 
 
 def _own(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

@@ -95,6 +95,8 @@ class Tower(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width, patch = sizes.hidden_size, sizes.patch_size
+        if width < HEAD_SIZE or width % HEAD_SIZE:
+            raise BadDefinition(f"viclip: a width of {width} is no multiple of {HEAD_SIZE}")
         grid = sizes.image_size // patch
         self.conv1 = nn.Conv3d(3, width, (1, patch, patch), (1, patch, patch), bias=False)
         self.class_embedding = nn.Parameter(torch.zeros(width))
@@ -198,7 +200,5 @@ def build(options: Options, loading: BackboneLoading) -> ViCLIP:
 
 
 def _chosen(tower: Tower, sizes: Sizes, options: Options) -> ViCLIP:
-    if sizes.hidden_size % HEAD_SIZE:
-        raise BadDefinition(f"viclip: a width of {sizes.hidden_size} is no multiple of {HEAD_SIZE}")
     stop_at(tower, tower.transformer.resblocks, options, norm="ln_post")
     return ViCLIP(tower, sizes, options)
