@@ -1,11 +1,6 @@
 """IMU recordings in any process: bytes to times and values, and to the grid of 200 Hz."""
 
-import codecs
-import csv
 import math
-import re
-from array import array
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -15,26 +10,13 @@ from numpy.typing import NDArray
 
 from anymal_eval.media.broken import Broken, Truncated
 from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.motion_tables import CHANNELS, Numbers, Track, read_csv
 from anymal_eval.media.sounds import check_reach
 
 RATE = 200
-CHANNELS = 6
 GAP_S = 0.5
 """A longer gap in a recording is refused: interpolation across it would invent data."""
-UNITS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds"), 1e-3),
-    **dict.fromkeys(("us", "µs", "μs", "usec", "micros", "microsecond", "microseconds"), 1e-6),
-    **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), 1e-9),
-}
-# ``time_ms``, ``Time (ms)``, ``t[ms]``, ``timestamp ms``, ``elapsed/ms``, ``ms``.
-_UNIT = re.compile(r"(.*?)([\s_./\-(\[]*)(" + "|".join(sorted(UNITS, key=len, reverse=True)) + r")[)\]]?")
-LINE_BYTES = 1 << 17
 MARGIN = 16  # output samples; the anti-alias filter reaches 10 to either side, so the window's edges are exact
-
-Numbers = NDArray[np.float64]
-Track = tuple[Numbers, Numbers]
-"""Times (n,) in seconds, increasing; values (6, n)."""
 
 
 def decode(source: Path | bytes, start: float | None, end: float | None, budget: MediaBudget) -> NDArray[np.float32]:
@@ -48,6 +30,8 @@ def decode(source: Path | bytes, start: float | None, end: float | None, budget:
         file.seek(0)
         times, values = read_npy(file, budget) if npy else read_csv(file, budget)
     check(times, values)
+    times, values = rising(times, values, start, end)
+    check_steps(times)
     begin = float(times[0]) if start is None else start
     found = resample(times, values, begin, end, budget)
     if end is not None:
@@ -99,81 +83,49 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     return shape, dtype
 
 
-def read_csv(file: BinaryIO, budget: MediaBudget) -> Track:
-    """Read a csv file.
-
-    Raises:
-        Broken: no header, not seven columns, or a cell that is no number.
-        Truncated: that is so in the last line alone.
-        UnicodeDecodeError: it is no text.
-    """
-    rows = csv.reader(_lines(file))
-    header = [name.strip().lower() for name in next(rows, [])]
-    unit = _unit(header[0]) if len(header) == CHANNELS + 1 else None
-    if unit is None:
-        raise Broken(f"a header of a time and six channels was due, not {','.join(header)[:80]!r}")
-    cells = array("d")
-    wrong = ""
-    for number, row in enumerate(rows, start=2):
-        if not row:
-            continue
-        if wrong:
-            raise Broken(wrong)
-        try:
-            numbers = [float(cell) for cell in row]
-        except ValueError as error:
-            wrong = f"line {number}: {error}"
-            continue
-        if len(row) != CHANNELS + 1:
-            wrong = f"line {number} has {len(row)} cells, not {CHANNELS + 1}"
-        cells.extend(numbers)
-        budget.hold("motion_samples", len(cells) // (CHANNELS + 1), f"{number} lines")
-    if wrong:
-        raise Truncated(f"{wrong}, and is the last one")
-    table = np.frombuffer(cells, np.float64).reshape(-1, CHANNELS + 1)
-    return table[:, 0] * unit, table[:, 1:].T
-
-
-def _unit(name: str) -> float | None:
-    """Seconds in one step of a column of times, by its name in lower case; None where it is no name of times.
-
-    >>> _unit("timestamp_ms"), _unit("time (us)"), _unit("ms"), _unit("t"), _unit("times"), _unit("gyro_ms")
-    (0.001, 1e-06, 0.001, 1.0, 1.0, None)
-    """
-    found = _UNIT.fullmatch(name)
-    word, apart, unit = found.groups() if found is not None else (name, "", "s")
-    if found is not None and not apart and word not in ("", "t", "time", "timestamp"):
-        word, unit = name, "s"  # the end of another word
-    return UNITS[unit] if "time" in word or word in ("", "t", "stamp", "elapsed") else None
-
-
-def _lines(file: BinaryIO) -> Iterator[str]:
-    """Lines of UTF-8, one in memory at a time.
-
-    Raises:
-        Broken: one is longer than any row of seven numbers.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    while line := file.readline(LINE_BYTES):
-        if len(line) == LINE_BYTES:
-            raise Broken(f"a line of {LINE_BYTES} bytes or more")
-        yield decoder.decode(line)
-    decoder.decode(b"", final=True)
-
-
 def check(times: Numbers, values: Numbers) -> None:
     """Refuse an invalid recording.
 
     Raises:
-        Broken: no samples, NaN or infinity, or times that do not increase.
+        Broken: no samples, or NaN or infinity.
     """
     if not len(times):
         raise Broken("it holds no samples")
     if not np.isfinite(times).all() or not all(np.isfinite(channel).all() for channel in values):
         raise Broken("it holds NaN or infinity")
-    falling = times[1:] <= times[:-1]
-    if falling.any():
-        raise Broken(f"its times do not rise after sample {int(np.argmax(falling))}")
+
+
+def rising(times: Numbers, values: Numbers, start: float | None, end: float | None) -> Track:
+    """The stretch of a recording that holds the window, and in which the times rise.
+
+    Released recordings consist of components whose times may overlap (facebookresearch/Ego4d#158). That does no harm to
+    a window that lies in one of them.
+
+    Raises:
+        Broken: the times of the window do not rise.
+        Truncated: nothing was recorded in the window.
+    """
+    breaks = np.flatnonzero(times[1:] <= times[:-1])
+    if not len(breaks):
+        return times, values
+    low, high = -math.inf if start is None else start, math.inf if end is None else end
+    firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(times) - 1)
+    touched = np.flatnonzero((times[firsts] < high) & (times[lasts] >= low))
+    if not len(touched):
+        raise Truncated(f"nothing was recorded from {low:g} s to {high:g} s")
+    first, last = int(firsts[touched[0]]), int(lasts[touched[0]])
+    begins = first == 0 or times[first] <= low
+    if len(touched) > 1 or not begins or (last < len(times) - 1 and times[last] + 1 / RATE < high):
+        raise Broken(f"its times do not rise after sample {last if last < len(times) - 1 else first - 1}")
+    return times[first : last + 1], values[:, first : last + 1]
+
+
+def check_steps(times: Numbers) -> None:
+    """Refuse times that are not seconds.
+
+    Raises:
+        Broken: the samples are too far apart.
+    """
     with np.errstate(over="ignore"):
         every = float(np.median(np.diff(times[:1000]))) if len(times) > 1 else 0.0
     if every > GAP_S:

@@ -1,5 +1,8 @@
 """Motions: layouts, hand-worked resampling, and tables that are none."""
 
+import bisect
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +169,133 @@ def test_times_in_milliseconds_under_another_name(tmp_path: Path) -> None:
     ):
         with pytest.raises(MediaError, match=r"its samples are 5 s apart; if its times are in milliseconds, name"):
             load_imu(item)
+
+
+# The header of Ego4D's released recordings (EGO4D/docs, "IMU").
+EGO4D = [
+    "component_idx", "component_timestamp_ms", "canonical_timestamp_ms", "gyro_x", "gyro_y", "gyro_z", "accl_x",
+    "accl_y", "accl_z",
+]  # fmt: skip
+ORDER = ("accl_x", "accl_y", "accl_z", "gyro_x", "gyro_y", "gyro_z")
+
+
+def ego4d(count: int = 2000) -> list[dict[str, str]]:
+    """Rows at 201 Hz, as GoPro records them, with lost samples, empty cells, and times that were trimmed away."""
+    random = np.random.default_rng(3)
+    rows = []
+    for number in range(count):
+        component = number * 4.975124378109452
+        canonical = "" if number < 20 or number >= count - 10 else repr(component - 100.0)
+        row = {"component_idx": "0", "component_timestamp_ms": repr(component), "canonical_timestamp_ms": canonical}
+        row |= {name: repr(float(random.normal(9 if name[0] == "a" else 0))) for name in ORDER}
+        if number % 7 == 0:
+            row |= dict.fromkeys(ORDER[:3], "")
+        if not 300 <= number < 360 and number % 11:
+            rows.append(row)
+    return rows
+
+
+def table(rows: list[dict[str, str]], columns: list[str]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def resampled(rows: list[dict[str, str]], start: float, seconds: int) -> NDArray[np.float64]:
+    """At 200 Hz by a second computation: sample by sample, the straight line between the two neighbours."""
+    kept = [row for row in rows if row["canonical_timestamp_ms"]]
+    times = [float(row["canonical_timestamp_ms"]) / 1000 for row in kept]
+    out = []
+    for name in ORDER:
+        values = [float(row[name]) if row[name] else 0.0 for row in kept]
+        line = []
+        for step in range(200 * seconds):
+            time = start + step / 200
+            right = bisect.bisect_left(times, time)
+            share = (time - times[right - 1]) / (times[right] - times[right - 1])
+            line.append(values[right - 1] * (1 - share) + values[right] * share)
+        out.append(line)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_a_released_recording_of_ego4d_equals_a_second_resampling(tmp_path: Path, seed: int | None) -> None:
+    rows = ego4d()
+    columns = EGO4D if seed is None else [EGO4D[i] for i in np.random.default_rng(seed).permutation(len(EGO4D))]
+    motion = load_imu(write(tmp_path / "a.csv", table(rows, columns), start_s=1.0, end_s=6.0))
+    wanted = resampled(rows, 1.0, 5)
+    assert motion.shape == wanted.shape == (6, 1000)
+    np.testing.assert_allclose(motion, wanted, rtol=0, atol=1e-6)
+    # the accelerometer first: it alone feels the earth
+    assert (motion[:3].mean(axis=1) > 5).all()
+    assert (np.abs(motion[3:].mean(axis=1)) < 1).all()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "ax,ay,az,gx,gy,gz",
+        "Accelerometer X,Accelerometer Y,Accelerometer Z,Gyroscope X,Gyroscope Y,Gyroscope Z",
+        "acc_x (m/s^2),acc_y (m/s^2),acc_z (m/s^2),gyr_x [rad/s],gyr_y [rad/s],gyr_z [rad/s]",
+        "linear_acceleration.x,linear_acceleration.y,linear_acceleration.z,"
+        "angular_velocity.x,angular_velocity.y,angular_velocity.z",
+        "accX,accY,accZ,gyroX,gyroY,gyroZ",
+    ],
+)
+def test_columns_are_found_by_the_names_of_recorders(tmp_path: Path, names: str) -> None:
+    columns = ["temperature", "time_ms", *names.split(",")]
+    rows = [{name: repr(5.0 * number + place) for place, name in enumerate(columns)} for number in range(40)]
+    for row, number in zip(rows, range(40), strict=True):
+        row["time_ms"] = repr(5.0 * number)
+    motion = load_imu(write(tmp_path / "a.csv", table(rows, columns[::-1])))
+    np.testing.assert_allclose(motion[:, 0], [2, 3, 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize(
+    ("header", "match"),
+    [
+        ("time,gyro_x,gyro_y,gyro_z,accl_x,accl_y", "it has no accl_z"),
+        ("time,a,b,c,d,e,f,g", "it has no accl_x"),
+        ("time,accl_x,b,c,d,e,f", "it has no accl_y"),
+        ("a,b,c,d,e,f,g", "it has no time"),
+        ("accl_x,accl_y,accl_z,gyro_x,gyro_y,gyro_z,temperature", "it has no time"),
+        ("time,accl_x,accl_y,accl_z,gyro_x,gyro_y,gyro_z,acc_z", "'accl_z' and 'acc_z' are both accl_z"),
+        ("time,start_time,accl_x,accl_y,accl_z,gyro_x,gyro_y,gyro_z", "'time' and 'start_time' are both time"),
+    ],
+)
+def test_a_channel_that_is_missing_or_there_twice_is_named(tmp_path: Path, header: str, match: str) -> None:
+    rows = "".join(",".join([str(number)] * len(header.split(","))) + "\n" for number in range(3))
+    with pytest.raises(MediaError, match=match) as caught:
+        load_imu(write(tmp_path / "a.csv", f"{header}\n{rows}"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_last_line_that_ends_after_a_comma_is_cut(tmp_path: Path) -> None:
+    whole = f"time,{NAMES}\n0,1,1,1,1,1,1\n0.005,1,1,1,1,1,"
+    with pytest.raises(MediaError, match="ends after a comma"):
+        load_imu(write(tmp_path / "a.csv", whole))
+    assert load_imu(write(tmp_path / "b.csv", f"{whole}\n")).tolist()[5] == [1, 0]
+
+
+def components() -> str:
+    """Two components of a video: the second starts before the first one's last samples."""
+    rows = [{name: "0" for name in EGO4D} for _ in range(2400)]
+    for number, row in enumerate(rows):
+        component, own = divmod(number, 1200)
+        time = component * 5_500 + own * 5
+        row |= {"component_idx": str(component), "canonical_timestamp_ms": str(time), "accl_x": str(time)}
+    return table(rows, EGO4D)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 5.0), (0.2, 5.2), (6.0, 11.0), (6.25, 11.25)])
+def test_a_window_within_one_component_is_read(tmp_path: Path, start: float, end: float) -> None:
+    motion = load_imu(write(tmp_path / "a.csv", components(), start_s=start, end_s=end))
+    np.testing.assert_allclose(motion[0], start * 1000 + 5 * np.arange(1000), atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [1.0, 3.0, 5.0, 5.5])
+def test_a_window_over_two_components_is_refused(tmp_path: Path, start: float) -> None:
+    with pytest.raises(MediaError, match="do not rise after sample 1199"):
+        load_imu(write(tmp_path / "a.csv", components(), start_s=start, end_s=start + 5))

@@ -8,6 +8,7 @@ import pytest
 from anymal_eval import fingerprint
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models.anymal.media_digests import NAME, MediaDigests
+from anymal_eval.models.anymal.media_inputs import media_digest
 from anymal_eval.records import Media
 
 
@@ -37,3 +38,13 @@ def test_a_changed_picture_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
         before = (tmp_path / NAME).read_bytes()
         again.of(Media(kind="image", uri=str(young)))
         assert (tmp_path / NAME).read_bytes() == before, "what was just written may change unseen"
+
+
+def test_features_of_motions_in_tables_are_not_those_of_earlier_versions() -> None:
+    """Earlier versions kept the order of a table's columns; arrays are read as they were."""
+    before = fingerprint.of(["a", "imu", 0.0, 5.0, None])
+    digests = [
+        media_digest(Media(kind="imu", uri=name, start_s=0.0, end_s=5.0), 8, "a") for name in ("m.npy", "m.csv", "m")
+    ]
+    assert digests[0] == before
+    assert digests[1] == digests[2] != before

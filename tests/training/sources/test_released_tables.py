@@ -149,9 +149,10 @@ EGO4D = {
 @pytest.fixture
 def ego4d(tmp_path: Path, motion: Write) -> Path:
     motion("imu/v-1.npy")
-    rows = "".join(f"{time},{time},2,3,4,5,6\n" for time in range(0, 9000, 10))
+    rows = "".join(f"0,{time + 40},{time},1,2,3,4,5,\n" for time in range(0, 9000, 10))
     (tmp_path / "imu" / "v-2.csv").write_text(
-        f"canonical_timestamp_ms,gyro_x,gyro_y,gyro_z,accl_x,accl_y,accl_z\n{rows}"
+        "component_idx,component_timestamp_ms,canonical_timestamp_ms,gyro_x,gyro_y,gyro_z,accl_x,accl_y,accl_z\n"
+        f"0,0,,9,9,9,9,9,9\n{rows}"
     )
     (tmp_path / "narration.json").write_text(json.dumps({"videos": EGO4D}))
     return tmp_path / "narration.json"
@@ -172,7 +173,9 @@ def test_ego4d(tmp_path: Path, ego4d: Path) -> None:
     ]
     assert source.unreadable == [f"{ego4d}: v-1.narration_pass_1 row 2: not of the wearer, or no words (and 1 more)"]
     with MediaReader() as reader:
-        assert [reader.imu(sample.media[0]).shape for sample in found] == [(6, 1000)] * 4
+        motions = [reader.imu(sample.media[0]) for sample in found]
+    assert [motion.shape for motion in motions] == [(6, 1000)] * 4
+    assert motions[3][:, 0].tolist() == motions[3][:, 999].tolist() == [4, 5, 0, 1, 2, 3]
     ego4d.write_text(json.dumps(EGO4D))
     assert samples(open_data(f"ego4d:{ego4d}"))[0].media == found[0].media
 
