@@ -1,7 +1,8 @@
 """Checkpoints of a trained network, without its frozen parts.
 
 A folder with ``config.json`` (its configuration, and the fingerprints of its frozen parts), ``projectors.safetensors``
-and, after instruction tuning, a PEFT folder ``lora/`` (or, once that is merged, a language model ``llm/``). Backbones
+and, after instruction tuning, a PEFT folder ``lora/``. Frozen parts of its own (a language model that adapters were
+merged into, what an import found) lie in folders of their names, ``llm/`` or a medium's. Backbones
 are found by the paths in ``config.json``, relative ones from the folder itself, and refused by name when they are not
 those of training.
 """
@@ -10,7 +11,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from anymal_eval.locks import delete, replacing
 
 FORMAT = 1
 _SMALL, _MOST = 256, 4096  # options of projectors and encoders
-CONFIG, PROJECTORS, ADAPTERS, LLM = "config.json", "projectors.safetensors", "lora", "llm"
+CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
 
 
 def save(network: AnyMAL, folder: Path, note: str = "") -> None:
@@ -50,7 +52,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         frozen=fingerprints(network),
         projectors=network.projectors.state_dict(),
         note=note,
-        adapters=network.llm.model if lora.is_attached(network.llm.model) else None,
+        adapters=partial(lora.save, network.llm.model) if lora.is_attached(network.llm.model) else None,
     )
     write(folder, contents)
 
@@ -64,16 +66,16 @@ class Contents:
         frozen: fingerprints of the frozen parts, by ``llm`` or medium.
         projectors: their tensors by name.
         note: a warning for readers of its scores.
-        adapters: a language model with adapters, which are written; None for none.
-        llm: writes a language model of the checkpoint's own into a folder; None where it has none.
+        adapters: writes them into a folder; None where there are none.
+        own: for each frozen part of the checkpoint's own, by ``llm`` or medium, what writes it into a folder.
     """
 
     config: AnyMALConfig
     frozen: Mapping[str, str]
     projectors: Mapping[str, Any]
     note: str = ""
-    adapters: Any = None
-    llm: Callable[[Path], None] | None = None
+    adapters: Callable[[Path], None] | None = None
+    own: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 def write(folder: Path, contents: Contents) -> None:
@@ -86,10 +88,10 @@ def write(folder: Path, contents: Contents) -> None:
         state = {name: value.detach().cpu().contiguous() for name, value in contents.projectors.items()}
         (draft / PROJECTORS).write_bytes(pack(state))
         if contents.adapters is not None:
-            lora.save(contents.adapters, draft / ADAPTERS)
-        if contents.llm is not None:
-            contents.llm(draft / LLM)
-            config, frozen["llm"] = with_paths(config, {"llm": LLM}), fingerprint(draft / LLM)
+            contents.adapters(draft / ADAPTERS)
+        for name, write_part in contents.own.items():
+            write_part(draft / name)
+            config, frozen[name] = with_paths(config, {name: name}), fingerprint(draft / name)
         content = {
             "format": FORMAT,
             "network": write_config(config),

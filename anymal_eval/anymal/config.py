@@ -27,12 +27,16 @@ class LLMConfig:
             with blank lines (for base models).
         context: the most positions used, the model's own number when None.
         architecture: ``model_type`` and sizes, used only to estimate memory where ``path`` is not on this machine.
+        template: a chat template of the network's own, in place of the tokenizer's.
+        stop: texts that end an answer, where the network was trained to end with words instead of an end token.
     """
 
     path: str
     chat: Literal["template", "plain"] = "template"
     context: int | None = None
     architecture: Mapping[str, Any] | None = None
+    template: str | None = None
+    stop: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from anymal_eval.errors import BadCheckpoint, BadData, RequestFailed
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids
 
-_MARKER = "<|anymal-{}|>"
+MARKER = "<|anymal-{}|>"  # a chat template sees it where a medium goes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Chat:
         self._style = style
         # A fast tokenizer's Rust half is borrowed mutably during a call: two threads at once would fail.
         self.lock = threading.Lock()
-        markers: list[tuple[str, Medium]] = [(_MARKER.format(medium), medium) for medium in media]
+        markers: list[tuple[str, Medium]] = [(MARKER.format(medium), medium) for medium in media]
         tokenizer.add_tokens([AddedToken(marker, special=True, normalized=False) for marker, _ in markers])
         self._literal = LiteralText(tokenizer)
         self._prompt_tokenizer = PromptTokenizer(tokenizer, self._literal)
@@ -170,7 +170,7 @@ class Chat:
                 if part.medium not in self._medium_of.values():
                     known = ", ".join(self._medium_of.values())
                     raise BadData(f"the prompt has a place for {part.medium}; this network takes {known}")
-                parts.append(_MARKER.format(part.medium))
+                parts.append(MARKER.format(part.medium))
             else:
                 parts.append(self._literal.guard(part))
         return "".join(parts)

@@ -129,6 +129,8 @@ def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapt
     model = backbone(library().AutoModelForCausalLM, str(folder), None, loading.backbone, **loading.arguments())
     with checkpoint_errors(f"{folder} has no tokenizer that can be read"), quiet():
         tokenizer = library().AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if config.template is not None:
+        tokenizer.chat_template = config.template
     freeze(model)
     keep_layout(model)
     chat = Chat(tokenizer, style=config.chat, media=media)

@@ -5,6 +5,7 @@ Order of calls: ``preprocess`` and ``chat.prompt`` or ``chat.options`` in any th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from anymal_eval.anymal.llm import LLM, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
 from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading
-from anymal_eval.errors import BadData
+from anymal_eval.errors import BadData, BadDefinition
 from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
 from anymal_eval.records import Decoding
 
@@ -150,6 +151,8 @@ class AnyMAL(nn.Module):
             ContextTooLong: a row does not fit. BadLogits: its logits hold NaN or infinity.
         """
         self.llm.check_context(batch.lengths, decoding.max_new_tokens)
+        if self.config.llm.stop:
+            decoding = replace(decoding, stop=(*decoding.stop, *self.config.llm.stop))
         return self.llm.generator.generate(batch.inputs, decoding, prefix)
 
     def rank(
@@ -198,8 +201,17 @@ class AnyMAL(nn.Module):
 
 
 def build_encoders(config: AnyMALConfig, loading: BackboneLoading) -> dict[Medium, Encoder]:
-    """The encoder of every medium."""
-    return {medium: encoders.build(part.encoder, loading) for medium, part in config.modalities.items()}
+    """The encoder of every medium.
+
+    Raises:
+        BadDefinition: an encoder takes another medium.
+    """
+    found = {medium: encoders.build(part.encoder, loading) for medium, part in config.modalities.items()}
+    for medium, encoder in found.items():
+        if encoder.medium != medium:
+            kind = config.modalities[medium].encoder.kind
+            raise BadDefinition(f"modalities.{medium}: the encoder {kind} takes {encoder.medium}")
+    return found
 
 
 def build_projectors(config: AnyMALConfig, encoder_of: Mapping[Medium, Encoder], width: int) -> dict[Medium, Projector]:

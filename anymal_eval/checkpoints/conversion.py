@@ -57,7 +57,7 @@ def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
     places: dict[str, str] = {}
     for file in pickles:
         name = file.name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
-        tensors = _read(file)
+        tensors = pickled_tensors(file)
         save_file(tensors, draft / name, metadata={"format": "pt"})
         places |= dict.fromkeys(tensors, name)
     if len(set(places.values())) > 1:
@@ -70,8 +70,12 @@ def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
     (draft / SOURCE).write_text(json.dumps({"from": sorted(set(places.values()))}) + "\n", encoding="utf-8")
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The tensors of a pickle, each with memory of its own, as safetensors wants it."""
+def pickled_tensors(file: Path) -> dict[str, Any]:
+    """The tensors of a pickle, each with memory of its own, as safetensors wants it.
+
+    Raises:
+        BadCheckpoint: the pickle is damaged, or holds something besides tensors.
+    """
     import torch
 
     from anymal_eval.checkpoints.weights import state_dict

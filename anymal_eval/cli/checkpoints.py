@@ -1,4 +1,4 @@
-"""``anymal-eval checkpoints``: the network's checkpoints: check, estimate, join, merge-lora."""
+"""``anymal-eval checkpoints``: the network's checkpoints: check, estimate, join, merge-lora, import."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,19 @@ def merge_lora(folder: Path, out: Path) -> None:
 
     merge(folder, out)
     echo(str(out))
+
+
+@checkpoints.command("import")
+@click.argument("folder", type=FOLDER)
+@OUT
+@click.option("--llm", default="", help="The language model, where FOLDER does not hold it: a folder or OWNER/NAME.")
+@click.option("--encoder", default="", help="The encoder, where FOLDER does not hold it: a folder, file or OWNER/NAME.")
+def import_(folder: Path, out: Path, llm: str, encoder: str) -> None:
+    """Rewrite a checkpoint of another network (LLaVA-1.5, llava-hf, PandaGPT, babakd/anymal) as one of ours."""
+    from anymal_eval.anymal.importers import Given, write
+
+    layout, config = write(folder, out, Given(llm=llm, encoder=encoder))
+    echo(f"{out}: {layout}; {', '.join(config.modalities)}")
 
 
 def _report(part: "PartReport") -> None:

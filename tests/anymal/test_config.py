@@ -51,7 +51,7 @@ kind = "mlp"
         (WHOLE + "[extra]\n", "extra: unknown key; it may hold llm, lora, modalities"),
         (
             WHOLE.replace('path = "y"', 'path = "y"\nlayers = 2'),
-            "modalities.image.encoder: layers: unknown key; it may hold architecture, class_token, kind, layer, path",
+            "modalities.image.encoder: layers: unknown key; it may hold architecture, class_token, kind, layer, pad",
         ),
         (WHOLE.replace('path = "y"', 'path = "y"\nlayer = "last"'), "layer: .* a valid integer, got 'last'"),
         (WHOLE.replace('path = "y"', 'path = "y"\nlayer = true'), "layer: .* a valid integer, got True"),

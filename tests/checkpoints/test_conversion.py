@@ -133,7 +133,7 @@ def test_a_conversion_that_is_interrupted_leaves_no_half(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pickled(folder, 3)
-    real, calls = conversion._read, []
+    real, calls = conversion.pickled_tensors, []
 
     def interrupted(file: Path) -> dict[str, Any]:
         calls.append(file)
@@ -141,11 +141,11 @@ def test_a_conversion_that_is_interrupted_leaves_no_half(
             raise KeyboardInterrupt
         return real(file)
 
-    monkeypatch.setattr(conversion, "_read", interrupted)
+    monkeypatch.setattr(conversion, "pickled_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         with_safetensors(folder)
     assert not list((tmp_path / "cache" / "converted").iterdir())
-    monkeypatch.setattr(conversion, "_read", real)
+    monkeypatch.setattr(conversion, "pickled_tensors", real)
     assert len(weight_files(with_safetensors(folder))) == 3
 
 

@@ -121,9 +121,24 @@ def build(options: EncoderOptions, loading: BackboneLoading) -> Encoder:
     with checkpoint_errors(f"{options.path} cannot be loaded as {options.kind}"):
         encoder: Encoder = module.build(options, loading)
         if not hasattr(encoder, "weights"):
-            encoder.weights = fingerprint(locate(options.path, convert=True)) if loading.weights else "shapes only"
+            encoder.weights = weights_of(options) if loading.weights else "shapes only"
     freeze(encoder)
     return encoder
+
+
+def weights_of(options: EncoderOptions) -> str:
+    """The fingerprint of an encoder's checkpoint; a file of an encoder defines its own where it has another layout.
+
+    Raises:
+        BadCheckpoint: it is not there, or holds no weights.
+    """
+    own = getattr(_module(options.kind), "weights_of", None)
+    return str(own(options)) if own is not None else fingerprint(locate(options.path, convert=True))
+
+
+def licence_of(kind: str) -> str:
+    """The licence of an encoder's released weights where they carry no card of their own, else an empty string."""
+    return str(getattr(_module(kind), "LICENCE", ""))
 
 
 def _module(kind: str) -> Any:

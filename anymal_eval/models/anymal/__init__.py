@@ -20,21 +20,24 @@ __all__ = ["Options", "accepts", "in_memory", "load"]
 
 def accepts(options: Options) -> frozenset[MediaKind]:
     """The media that the checkpoint has encoders for; reads its config alone."""
-    from anymal_eval.anymal import checkpoint
+    from anymal_eval.anymal import checkpoint, importers
 
-    return frozenset(checkpoint.read(folder_of(options))[0].modalities)
+    folder = folder_of(options)
+    importers.refuse(folder)
+    return frozenset(checkpoint.read(folder)[0].modalities)
 
 
 def load(options: Options) -> Model:
     """Load the network.
 
     Raises:
-        BadCheckpoint: it is incomplete, or its backbones are not those that it was trained with.
+        BadCheckpoint: it is incomplete or another network's, or its backbones are not those that it was trained with.
     """
-    from anymal_eval.anymal import checkpoint
+    from anymal_eval.anymal import checkpoint, importers
     from anymal_eval.checkpoints.loading import loading_of
 
     folder = folder_of(options)
+    importers.refuse(folder)
     network = checkpoint.load(folder, loading_of(options))
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
     model = NetworkModel(network, media_reader(options), f"anymal:{name}", options)
