@@ -63,13 +63,30 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How text is generated: greedily at ``beams=1``, else by beam search; never by sampling."""
+    """How text is generated: greedily, by beam search, or by sampling where ``temperature`` is not 0.
+
+    Attributes:
+        max_new_tokens: of the answer, without the thinking before it.
+        temperature, top_p, seed: of sampling. What is drawn depends on the seed and the request's id alone.
+        thinking: whether a reasoning model thinks first; ``auto`` leaves that to its chat template.
+        thinking_tokens: the most tokens of thinking; None for the default.
+    """
 
     max_new_tokens: int = 32
     min_new_tokens: int = 0
     beams: int = 1
     length_penalty: float = 1.0
     stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    thinking: Literal["auto", "on", "off"] = "auto"
+    thinking_tokens: int | None = None
+
+    @property
+    def most_new_tokens(self) -> int:
+        """The most tokens that are generated, those of thinking included."""
+        return self.max_new_tokens + (self.thinking_tokens or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +132,7 @@ class Response:
     """What a model returned: an answer, option scores, or a failure; exactly one of them.
 
     ``option_scores`` are summed log-probabilities, one per candidate; ``option_tokens`` the candidates' lengths.
+    ``answer`` is all that the model wrote, thinking included; ``thinking`` is what a server gave apart from it.
 
     Raises:
         ValueError: it holds both an answer and a failure, or neither.
@@ -126,6 +144,7 @@ class Response:
     option_scores: tuple[float, ...] | None = None
     option_tokens: tuple[int, ...] | None = None
     finish: Finish | None = None
+    thinking: str | None = None
     prompt_tokens: int | None = None
     new_tokens: int | None = None
 

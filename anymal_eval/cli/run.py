@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._generation_options import generation_options
 from anymal_eval.cli._printing import echo
 
 
@@ -26,6 +27,7 @@ from anymal_eval.cli._printing import echo
 @click.option(
     "--extract", metavar="RULE", help="How a choice is read from text; anymal-eval protocols lists the rules."
 )
+@generation_options
 @click.option(
     "--ablate",
     type=click.Choice(["none", "no-media", "shuffled-media"]),

@@ -104,7 +104,7 @@ class Batcher:
 def tokens(item: Prepared) -> int:
     """The tokens that a request may take on the device: prompt and completion, for every beam."""
     decoding = item.request.decoding
-    new_tokens = 0 if item.request.candidates else decoding.max_new_tokens
+    new_tokens = 0 if item.request.candidates else decoding.most_new_tokens
     return (item.prefix_tokens + item.suffix_tokens + new_tokens) * decoding.beams
 
 
@@ -115,7 +115,7 @@ def shape_of(batch: Sequence[Prepared]) -> RowShape | None:
     generated = [item.request.decoding for item in batch if not item.request.candidates]
     return RowShape(
         prompt=max(item.prefix_tokens + item.suffix_tokens for item in batch),
-        new=max((decoding.max_new_tokens for decoding in generated), default=0),
+        new=max((decoding.most_new_tokens for decoding in generated), default=0),
         beams=max((decoding.beams for decoding in generated), default=1),
         options=max(len(item.request.candidates) for item in batch),
     )

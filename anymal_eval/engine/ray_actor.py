@@ -41,6 +41,7 @@ class ModelFacts:
     wording: Wording
     expecting: bool
     provenance: Mapping[str, Any]
+    skills: frozenset[str]
 
 
 class ModelWorker:
@@ -64,6 +65,7 @@ class ModelWorker:
             wording=dict(model.wording),
             expecting=isinstance(model, Expecting),
             provenance=dict(getattr(model, "provenance", {})),
+            skills=frozenset(getattr(model, "skills", ())),
         )
 
     def answer(

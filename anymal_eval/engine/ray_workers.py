@@ -45,7 +45,7 @@ class Workers:
                 raise WrongUse(f"--engine ray: model {recipe.typed} must know all ids in advance; leave out --engine")
             undo.pop_all()
         self.fingerprint, self.accepts, self.wording = facts.fingerprint, facts.accepts, facts.wording
-        self.provenance = facts.provenance
+        self.provenance, self.skills = facts.provenance, facts.skills
 
     def refuse(self, request: Request) -> None:
         """Let a worker's model refuse a request.

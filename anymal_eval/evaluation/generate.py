@@ -60,7 +60,7 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
     """What the run is; its name follows from all of that but its tasks."""
     plan, spec, model = loaded.resolved.plan, loaded.resolved.spec, loaded.model
     label = spec.name if plan.data.kind != "demo" else f"demo-{spec.name}"
-    identity = {
+    identity: dict[str, Any] = {
         "model": _model_name(spec),
         "fingerprint": model.fingerprint,
         "protocol": loaded.resolved.protocol.name,
@@ -72,6 +72,8 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
     }
     if plan.extract is not None:
         identity["extract"] = plan.extract
+    if plan.overrides.given:
+        identity["overrides"] = plan.overrides.given
     provenance = dict(getattr(model, "provenance", {}))
     device = str(provenance.get("device", plan.model.device or "none"))
     manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
@@ -132,6 +134,7 @@ def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
         protocol=task.protocol.name,
         prompts=task.prompts,
         reading=encode(reading_for(dataset.task, task.wording, task.protocol)),
+        overrides=task.protocol.overrides.given,
         remark=remark,
         ablate=task.ablate,
         source=dict(dataset.source),

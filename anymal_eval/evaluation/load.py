@@ -12,12 +12,15 @@ from anymal_eval.evaluation.resolve import ResolvedEvaluation
 from anymal_eval.models import Expecting, Model, Refusing
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.prompting import build_request
-from anymal_eval.records import Media, Request
+from anymal_eval.records import Decoding, Media, Request
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
+
+
+SETTINGS_OF_0_1 = frozenset({"max_new_tokens", "min_new_tokens", "beams", "length_penalty", "stop"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,9 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
             raise WrongUse(
                 f"--with-blind runs again without media, which the file of model {resolved.spec.name} cannot answer"
             )
+        for skill, option in plan.overrides.needs.items():
+            if skill not in getattr(model, "skills", ()):
+                raise WrongUse(f"model {resolved.spec.name} does not take {option}")
         datasets = [_expected_by(model, dataset) for dataset in resolved.datasets]
         warn_of_cleaning(resolved, model.wording, console)
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
@@ -142,9 +148,17 @@ def prompt_text(request: Request) -> str:
         [message.role, *(f"<{part.kind}>" if isinstance(part, Media) else part for part in message.parts)]
         for message in request.messages
     ]
-    decoding = encode(request.decoding)
+    decoding = _decoding(request.decoding)
     rest = [request.answer_prefix, list(request.candidates), request.length_normalise, decoding, request.frames]
     return write_json([turns, *rest])
+
+
+def _decoding(decoding: Decoding) -> dict[str, object]:
+    """Settings of decoding; those that version 0.1.0 did not know only where they are set, so that its hashes hold."""
+    plain = encode(Decoding())
+    return {
+        name: value for name, value in encode(decoding).items() if name in SETTINGS_OF_0_1 or value != plain.get(name)
+    }
 
 
 def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:

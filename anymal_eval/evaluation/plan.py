@@ -12,6 +12,7 @@ from typing import Any, Literal
 from anymal_eval.engine import EngineSettings
 from anymal_eval.errors import WrongUse
 from anymal_eval.models import Model
+from anymal_eval.protocols.overrides import NONE, Overrides
 from anymal_eval.sources.dataset import DataOptions
 from anymal_eval.task import Task
 
@@ -91,6 +92,7 @@ class EvaluationPlan:
 
     Attributes:
         tasks: names, tasks themselves, or ``all`` alone.
+        overrides: the user's settings of prompts and decoding, which go before the protocol's.
         protocol: its name; None is the plain one, or the demo model's own.
         extract: the rule that reads a choice out of text, before the protocol's and the model's own.
         ablate: ``none``, ``no-media`` or ``shuffled-media``.
@@ -104,6 +106,7 @@ class EvaluationPlan:
     model: ModelOptions = ModelOptions()
     data: DataOptions = field(default_factory=DataOptions)
     execution: ExecutionOptions = ExecutionOptions()
+    overrides: Overrides = NONE
     protocol: str | None = None
     extract: str | None = None
     ablate: str = "none"
@@ -114,7 +117,12 @@ class EvaluationPlan:
     out: Path | None = None
 
 
-_SECTIONS: dict[str, Any] = {"model": ModelOptions, "data": DataOptions, "execution": ExecutionOptions}
+_SECTIONS: dict[str, Any] = {
+    "model": ModelOptions,
+    "data": DataOptions,
+    "execution": ExecutionOptions,
+    "overrides": Overrides,
+}
 
 
 def make_plan(tasks: str | Task | Sequence[str | Task], **options: Any) -> EvaluationPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from anymal_eval.protocols.prompting import decoding_text
 from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Example, Media, Request
 
@@ -27,12 +28,7 @@ def prompt_lines(task: str, example: Example, request: Request, reading: Reading
         by = "log p a token" if request.length_normalise else "sum of log p"
         yield f"ranked       {' | '.join(request.candidates)} ({by})"
     else:
-        decoding = request.decoding
-        beams = (
-            "greedy" if decoding.beams == 1 else f"{decoding.beams} beams, length penalty {decoding.length_penalty:g}"
-        )
-        stop = f", stop at {decoding.stop!r}" if decoding.stop else ""
-        yield f"generated    {decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, {beams}{stop}"
+        yield f"generated    {decoding_text(request.decoding)}"
     if any(part.kind == "video" for part in request.media):
         yield f"frames       {request.frames}"
     yield f"read         unwrap {reading.unwrap}, clean {reading.clean}, extract {reading.extract}"

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval import catalog, fingerprint, protocols
+from anymal_eval.codec import decode
 from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.protocols import Wording
+from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
 from anymal_eval.report.gallery.content import Report, Side, TaskPage
@@ -112,7 +114,8 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun) -> dict[str, Request]
     """
     entry, identity = run.manifest.tasks[dataset.task.name], run.manifest.identity
     try:
-        protocol = protocols.get(entry.protocol)
+        overrides = decode(Overrides, dict(entry.overrides), f"{run.manifest.run}: overrides")
+        protocol = replace(protocols.get(entry.protocol), overrides=overrides)
         examples = ablated(dataset.examples, str(identity.get("ablate", "none")))
     except NotInCatalog:
         return {}

@@ -65,7 +65,9 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
     if (plan.data.hub_id or plan.data.hub_config) is not None and len(tasks) > 1:
         raise WrongUse("--hub-id and --hub-config go with one task")
+    plan.overrides.check()
     protocol = protocols.with_extract(protocols.get(plan.protocol or protocols.DEFAULT), plan.extract)
+    protocol = replace(protocol, overrides=plan.overrides)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
     for task_name, reason in skipped.items():
         console.message(f"{task_name}: skipped, {reason}")

@@ -10,7 +10,7 @@ from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forgetful_layers, forward_parameters, prefill
-from anymal_eval.generation.text_generator import Completion, TextGenerator
+from anymal_eval.generation.text_generator import Completion, Row, TextGenerator
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids, shared_prefix_length
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "OptionTokenIds",
     "PrefixKV",
     "PromptTokenizer",
+    "Row",
     "RowShape",
     "TextGenerator",
     "concatenated",

@@ -1,4 +1,4 @@
-"""Text generation with a language model of transformers: greedy or beam search, by the request's settings alone.
+"""Text generation with a language model of transformers, by the request's settings alone.
 
 Shapes:  b rows · t positions · d width of the language model
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor
 from anymal_eval.generation.prefix_kv import BatchedPrefix
-from anymal_eval.generation.stop_strings import StopStringCriteria, cut_at_stop
+from anymal_eval.generation.sampling import SamplingProcessor
+from anymal_eval.generation.stop_strings import AfterThinkingCriteria, StopStringCriteria, cut_at_stop
+from anymal_eval.generation.thinking import answer_start, special_tags
 from anymal_eval.records import Decoding, Finish
 
 if TYPE_CHECKING:
@@ -36,6 +39,19 @@ class Completion:
     ids: tuple[int, ...]
     finish: Finish
     new_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of a row beside its inputs.
+
+    Attributes:
+        name: the request's id, which sampling depends on.
+        opened: the tag by which its prompt opened the model's thinking; it becomes the start of the text.
+    """
+
+    name: str
+    opened: str = ""
 
 
 class TextGenerator:
@@ -65,6 +81,7 @@ class TextGenerator:
         # A fast tokenizer's Rust half is borrowed mutably during a call: two threads at once would fail.
         self.lock = lock or threading.Lock()
         self._literal: LiteralText | None = None
+        self._kept = special_tags(_special(tokenizer))
         own = model.generation_config
         ends = own.eos_token_id
         self.end_ids = frozenset([ends] if isinstance(ends, int) else ends or [])
@@ -94,21 +111,32 @@ class TextGenerator:
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
-        """Decode ids, without special tokens. Safe in any thread."""
+        """Decode ids, without special tokens but the tags of thinking. Safe in any thread."""
+        parts: list[str] = []
+        start = 0
         with self.lock:
-            text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+            for place, token in enumerate((*ids, None)):
+                if token is None or token in self._kept:
+                    parts.append(self.tokenizer.decode(list(ids[start:place]), skip_special_tokens=True))
+                    parts.append(self._kept[token] if token is not None else "")
+                    start = place + 1
+        return "".join(parts)
 
     def generate(
-        self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        decoding: Decoding,
+        prefix: BatchedPrefix | None = None,
+        rows: Sequence[Row] = (),
     ) -> list[Completion]:
         """Generate the continuation of b rows.
 
         Args:
             inputs: what the model's ``generate`` takes, whole prompts padded on the left (an encoder's on the right),
                 with ``attention_mask``.
-            decoding: greedy or beam search and its limits; nothing is sampled.
+            decoding: how, and its limits.
             prefix: the computed first positions of the same rows.
+            rows: what else is known of them; sampling and thinking need it.
 
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
@@ -120,25 +148,55 @@ class TextGenerator:
             do_sample=False,
             num_beams=decoding.beams,
             length_penalty=decoding.length_penalty if decoding.beams > 1 else None,
-            max_new_tokens=decoding.max_new_tokens,
+            max_new_tokens=decoding.most_new_tokens,
             min_new_tokens=decoding.min_new_tokens or None,
             pad_token_id=self.pad_id,
         )
         # ``generate`` returns the prompt's ids too where it was given ids, and a decoder's start token.
         start = 1 if self.encoder_decoder else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         extra: dict[str, Any] = {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
-        if decoding.stop and decoding.beams == 1:
+        thinks = decoding.thinking == "on"
+        if thinks and decoding.beams == 1:
+            extra["stopping_criteria"] = [
+                AfterThinkingCriteria(self.text, decoding, start, [row.opened for row in rows])
+            ]
+        elif decoding.stop and decoding.beams == 1:
             extra["stopping_criteria"] = [StopStringCriteria(self.text, decoding.stop, start)]
         finite = FiniteLogitsProcessor(decoding.beams)
         processors: list[Any] = [finite]
         if self.repetition_penalty != 1.0:
             processors.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        if decoding.temperature > 0:
+            processors.append(SamplingProcessor(decoding, [row.name for row in rows]))
         started = time.perf_counter()
         out: Tensor = self.model.generate(**inputs, generation_config=settings, logits_processor=processors, **extra)
-        rows = out.tolist()
+        found = [row[start:] for row in out.tolist()]
         self.timings["prefilling"] += finite.first - started
         self.timings["decoding"] += time.perf_counter() - finite.first
-        return [self._completion(row[start:], decoding) for row in rows]
+        if not thinks:
+            return [self._completion(ids, decoding) for ids in found]
+        return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
+
+    def _thoughtful(self, ids: list[int], decoding: Decoding, opened: str) -> Completion:
+        """A completion with thinking before its answer: the limit of tokens and the stop strings are the answer's."""
+        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
+        kept = ids if end is None else ids[:end]
+        start = answer_start(opened + self.text(kept))
+        if start is not None:
+            closed = bisect_left(range(len(kept)), 1, key=lambda n: self._start(opened, kept[:n])) if start else 0
+            if len(kept) - closed > decoding.max_new_tokens:
+                kept, end = kept[: closed + decoding.max_new_tokens], None
+        whole = opened + self.text(kept)
+        text = whole if start is None else whole[:start] + cut_at_stop(whole[start:], decoding.stop)
+        return Completion(
+            text=text,
+            ids=tuple(kept),
+            finish="length" if end is None and text == whole else "stop",
+            new_tokens=len(kept) + (end is not None),
+        )
+
+    def _start(self, opened: str, ids: Sequence[int]) -> int:
+        return answer_start(opened + self.text(ids)) or 0
 
     def _completion(self, ids: list[int], decoding: Decoding) -> Completion:
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
@@ -151,3 +209,9 @@ class TextGenerator:
             finish="length" if end is None and text == whole else "stop",
             new_tokens=len(kept) + (end is not None),
         )
+
+
+def _special(tokenizer: Any) -> dict[str, int]:
+    """The special tokens of a tokenizer, which decoding leaves out, by their texts."""
+    found = getattr(tokenizer, "added_tokens_decoder", {})
+    return {str(token): number for number, token in found.items() if token.special}

@@ -87,6 +87,7 @@ class BlipModel(ABC):
         self.remark = loaded.remark
         self.accepts = TAKES
         self.wording = wording
+        self.skills = frozenset({"sampling"})
         self.network = loaded.model
         self.processor = loaded.processor
         self.lock = threading.Lock()

@@ -14,7 +14,7 @@ import copy
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from anymal_eval.generation import (
     memory_guard,
     option_token_ids,
 )
+from anymal_eval.generation.thinking import opened_by
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
@@ -45,6 +46,7 @@ from anymal_eval.models._prepared import (
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models._thinking import TemplateThinking
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
@@ -78,6 +80,8 @@ class ChatModel:
         self.remark = loaded.remark
         self.accepts = limits.kinds
         self.wording: Wording = PLAIN_WORDING
+        self.skills = frozenset({"sampling", "thinking"})
+        self._thinking = TemplateThinking(template=_template(loaded.processor))
         self.network = loaded.model
         self._processor = loaded.processor
         self._limits = limits
@@ -102,7 +106,8 @@ class ChatModel:
         images, audios = self._open(request)
         key = "|".join(media_key(media, request.frames) for media in request.media) or None
         set_media_key(processor, key)
-        text = join_with_space(self._render(processor, request), self._literal.guard(request.answer_prefix))
+        rendered = self._render(processor, request)
+        text = join_with_space(rendered, self._literal.guard(request.answer_prefix))
         # The rule of ``apply_chat_template(tokenize=True)``: a template that writes the first token needs no other.
         first = processor.tokenizer.bos_token
         special = not (first and text.startswith(first))
@@ -111,6 +116,8 @@ class ChatModel:
         if changed:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
         length = int(inputs["input_ids"].shape[1])
+        room = None if self._prompt_limits.context is None else self._prompt_limits.context - length
+        request = replace(request, decoding=self._thinking.decoding(request, rendered, room))
         self._prompt_limits.require(request, length, option_ids)
         ids = inputs["input_ids"][0].tolist()
         require_vocabulary((*ids, *chain.from_iterable(option_ids)), self._rows, self._places)
@@ -126,7 +133,17 @@ class ChatModel:
             batch_key=self._batch_key(inputs, bool(option_ids)),
             inputs=inputs,
             prefix_length=shared,
+            opened=opened_by(rendered) if request.decoding.thinking == "on" else "",
         )
+
+    def refuse(self, request: Request) -> None:
+        """Refuse a setting of thinking that the chat template does not have.
+
+        Raises:
+            WrongUse: what to do instead.
+        """
+        prompt = self._render(self._processor_of_thread(), request)
+        self._thinking.refuse(request, prompt, "this model")
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Generate or rank; a request whose logits are broken fails alone."""
@@ -205,14 +222,19 @@ class ChatModel:
             }
             for message in request.messages
         ]
+        variables = self._thinking.variables(request)
         try:
-            text = render_template(_template(processor), conversation, processor.tokenizer.special_tokens_map)
+            text = render_template(
+                self._thinking.template, conversation, {**processor.tokenizer.special_tokens_map, **variables}
+            )
         except RequestFailed as error:
             roles = ", ".join(message.role for message in request.messages)
             why = self._literal.unguard(str(error))
             raise RequestFailed(f"the chat template takes no conversation of {roles}: {why}") from None
         if not _has_the_usual_rendering(processor):
-            text = str(processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+            text = str(
+                processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True, **variables)
+            )
         return text
 
     def _blocks(self, part: str | Media, request: Request) -> list[dict[str, str]]:

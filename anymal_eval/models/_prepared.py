@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from anymal_eval.errors import BadLogits, ContextTooLong, RequestFailed, WrongUse
-from anymal_eval.generation import BatchedPrefix, Completion, OptionRanker, OptionTokenIds, TextGenerator
+from anymal_eval.generation import BatchedPrefix, Completion, OptionRanker, OptionTokenIds, Row, TextGenerator
 from anymal_eval.records import Failure, Media, Request, Response
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class PreparedRequest:
         suffix_tokens: tokens after it.
         nbytes: host memory that it holds.
         batch_key: equal for requests that can be computed in one batch.
+        opened: the tag by which the prompt opens the model's thinking; it becomes the start of the answer.
     """
 
     request: Request
@@ -38,6 +39,7 @@ class PreparedRequest:
     suffix_tokens: int = 0
     nbytes: int = 0
     batch_key: Hashable = None
+    opened: str = ""
 
 
 P = TypeVar("P", bound=PreparedRequest)
@@ -95,7 +97,8 @@ def respond(
     if items[0].option_token_ids:
         scores = ranker.rank(inputs, [item.option_token_ids for item in items], prefix)
         return [ranked_response(item, own) for item, own in zip(items, scores, strict=True)]
-    completions = generator.generate(inputs, items[0].request.decoding, prefix)
+    rows = [Row(name=item.request.id, opened=item.opened) for item in items]
+    completions = generator.generate(inputs, items[0].request.decoding, prefix, rows)
     return [completed_response(item, one, strip=strip) for item, one in zip(items, completions, strict=True)]
 
 
@@ -132,7 +135,7 @@ def require_context(request: Request, length: int, option_token_ids: OptionToken
     Raises:
         ContextTooLong: names the lengths.
     """
-    new = max(map(len, option_token_ids), default=request.decoding.max_new_tokens)
+    new = max(map(len, option_token_ids), default=request.decoding.most_new_tokens)
     if context is not None and length + new > context:
         raise ContextTooLong(
             f"the prompt is too long: its {length} tokens and {new} new ones make {length + new}, "

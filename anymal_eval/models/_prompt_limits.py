@@ -65,6 +65,6 @@ class PromptLimits:
         else:
             require_context(request, length, option_token_ids, self.context)
         options = len(option_token_ids)
-        new = max(map(len, option_token_ids), default=request.decoding.max_new_tokens)
+        new = max(map(len, option_token_ids), default=request.decoding.most_new_tokens)
         beams = 1 if options else request.decoding.beams
         self.forecast.require(RowShape(prompt=length, new=new, beams=beams, options=options))

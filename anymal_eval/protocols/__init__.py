@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from anymal_eval import catalog
+from anymal_eval.protocols.overrides import NONE, Overrides
 from anymal_eval.records import AnswerKind, Decoding
 
 DEFAULT = "plain"
@@ -70,7 +71,8 @@ class Protocol:
     """A named set of prompts and reading rules. A task without an entry uses the model's own wording.
 
     ``clean`` and ``extract`` apply to tasks without an entry of their own; ``name`` is the file's name.
-    ``user_extract`` is the rule of ``--extract``, which goes before all others.
+    ``user_extract`` is the rule of ``--extract``, ``overrides`` are other settings of the
+    user's: they go before all others.
     """
 
     name: str = ""
@@ -79,6 +81,7 @@ class Protocol:
     clean: str = "none"
     extract: str = ""
     user_extract: str = ""
+    overrides: Overrides = NONE
     tasks: Mapping[str, Phrase] = field(default_factory=dict)
 
 
@@ -91,7 +94,7 @@ def get(name: str, extra: Sequence[Path] = ()) -> Protocol:
     """
     from anymal_eval.codec import read_toml
 
-    return replace(read_toml(Protocol, catalog.protocols(extra).file(name)), name=name, user_extract="")
+    return replace(read_toml(Protocol, catalog.protocols(extra).file(name)), name=name, user_extract="", overrides=NONE)
 
 
 def with_extract(protocol: Protocol, rule: str | None) -> Protocol:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Phrase, Protocol, Wording
-from anymal_eval.records import Example, Media, Message, Request
+from anymal_eval.records import Decoding, Example, Media, Message, Request
 from anymal_eval.task import Task
 
 YES_NO = ("no", "yes")
@@ -47,9 +47,12 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
         "instruction": task.instruction,
     }
     messages = []
-    if phrase.system:
+    own = protocol.overrides.system
+    if own:
+        messages.append(Message(role="system", parts=(own,)))
+    elif phrase.system and own is None:
         messages.append(Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
-    placed = "{media}" in phrase.system + phrase.user
+    placed = "{media}" in (phrase.system if own is None else "") + phrase.user
     parts = _parts(phrase.user, values, example.media, task.name)
     messages.append(Message(role="user", parts=parts if placed else (*example.media, *parts)))
     return Request(
@@ -58,7 +61,7 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
         answer_prefix=phrase.answer_prefix,
         candidates=candidates(example, phrase),
         length_normalise=phrase.length_normalise,
-        decoding=phrase.decoding,
+        decoding=protocol.overrides.decoding(phrase.decoding),
         frames=phrase.frames,
     )
 
@@ -92,6 +95,23 @@ def render_options(options: tuple[str, ...], phrase: Phrase) -> str:
             return " ".join(f"Option {letter}: {option.removesuffix('.')}." for letter, option in lettered)
         case "text":
             return ", ".join(options)
+
+
+def decoding_text(decoding: Decoding) -> str:
+    """How an answer is generated, in words.
+
+    >>> decoding_text(Decoding(beams=5, stop=(".",)))
+    "0 to 32 tokens, 5 beams, length penalty 1, stop at ['.']"
+    >>> decoding_text(Decoding(temperature=0.7, thinking="on", thinking_tokens=100))
+    '0 to 32 tokens, sampled: temperature 0.7, top_p 1, seed 0, thinking on, up to 100 tokens'
+    """
+    how = f"{decoding.beams} beams, length penalty {decoding.length_penalty:g}" if decoding.beams > 1 else "greedy"
+    if decoding.temperature > 0:
+        how = f"sampled: temperature {decoding.temperature:g}, top_p {decoding.top_p:g}, seed {decoding.seed}"
+    stop = f", stop at {list(decoding.stop)}" if decoding.stop else ""
+    thinking = f", thinking {decoding.thinking}" if decoding.thinking != "auto" else ""
+    tokens = f", up to {decoding.thinking_tokens} tokens" if decoding.thinking_tokens is not None else ""
+    return f"{decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, {how}{stop}{thinking}{tokens}"
 
 
 def _question(question: str, phrase: Phrase) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from anymal_eval.errors import BadDefinition
+from anymal_eval.generation.thinking import split
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.cleaning import CLEANING, unavailable
 from anymal_eval.protocols.extraction import NAMES as EXTRACTION
@@ -13,6 +14,8 @@ from anymal_eval.protocols.extraction import extract, yes_or_no
 from anymal_eval.protocols.prompting import YES_NO, YES_NO_TRUE_FALSE, phrase_for
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.task import Task
+
+TRUNCATED = "truncated: its thinking does not end; --thinking-tokens sets how long it may be"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,9 @@ def _clean(named: str, protocol: Protocol) -> str:
 
 
 def read_response(response: Response, example: Example, reading: Reading) -> Answer:
-    """The answer in a response. A failure becomes the state ``error``; nothing is guessed.
+    """The answer in a response, without the thinking before it. A failure becomes the state ``error``.
+
+    Thinking that does not end is the state ``error`` too: there is no answer, and nothing is guessed.
 
     Option scores are compared as sums, or per token under ``length_normalise``; ties go to the first option.
     """
@@ -69,6 +74,11 @@ def read_response(response: Response, example: Example, reading: Reading) -> Ans
     if response.option_scores is not None:
         return _read_scores(response, example, reading)
     text = response.answer or ""
+    thought = split(text)
+    if thought is not None and thought.answer is not None:
+        text = thought.answer
+    elif thought is not None or (response.thinking and response.finish == "length" and not text.strip()):
+        return Answer(state="error", text=TRUNCATED)
     if reading.unwrap == "json-caption":
         text = unwrap_json_caption(text)
     text = CLEANING[reading.clean](text)

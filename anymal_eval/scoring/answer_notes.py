@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anymal_eval.generation.thinking import split
 from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Answer, Example, Response
 
 NOTED = ("cut", "thinking", "template")
 SHOWN = 200  # characters of an example
 
-_THINKING = re.compile(
-    r"\s*(?:<\|?(?:think|thinking|thought|reasoning|reason|reflection|seed:think)\|?>|\[THINK\]|◁think▷"
-    r"|<\|channel\|>\s*analysis|<\|begin_of_thought\|>)|.*?</(?:think|thinking|thought|reasoning)>",
-    re.IGNORECASE | re.DOTALL,
-)
 _TEMPLATE = re.compile(
     r"<\|[A-Za-z][\w.:-]*\|>|<｜[^｜>]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|pad|unk|image|video|audio)>"
     r"|<(?:start|end)_of_(?:turn|utterance|text)>|<end▁of▁sentence>|<0x[0-9A-F]{2}>"
     r"|(?:^|[\n>])\s*(?:###\s*)?(?:ASSISTANT|USER|HUMAN|SYSTEM|Assistant|User|Human|System|Response|Instruction)\s*:"
     r"|\s(?:ASSISTANT|USER|HUMAN|SYSTEM):"
 )
-_MARKS = re.compile(r"[<\[:]")  # one of these is in every text that the two above find; most answers hold none
+_MARKS = re.compile(r"[<\[:]")  # one of these is in every text that the one above finds; most answers hold none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ class NotedAnswers:
 def notes_of(response: Response) -> frozenset[str]:
     """What is noted of one response.
 
-    ``cut``: the text ended at the limit of new tokens. ``thinking``: it begins with a block of thinking. ``template``:
+    ``cut``: the text ended at the limit of new tokens. ``thinking``: the model thought first. ``template``:
     it holds what belongs to a chat template.
 
     >>> sorted(notes_of(Response(id="1", answer="<think> Let me see", finish="length")))
@@ -50,9 +46,12 @@ def notes_of(response: Response) -> frozenset[str]:
     []
     """
     found = {"cut"} if response.finish == "length" else set()
-    if response.answer and _MARKS.search(response.answer):
-        found |= {"thinking"} if _THINKING.match(response.answer) else set()
-        found |= {"template"} if _TEMPLATE.search(response.answer) else set()
+    thought = split(response.answer or "")
+    if thought is not None or response.thinking:
+        found.add("thinking")
+    answer = response.answer if thought is None else thought.answer
+    if answer and _MARKS.search(answer) and _TEMPLATE.search(answer):
+        found.add("template")
     return frozenset(found)
 
 
@@ -105,6 +104,6 @@ def _why(what: str, example: Example, reading: Reading) -> str:
         case "cut":
             return "it ended at the limit of new tokens"
         case "thinking":
-            return "it begins with thinking, which is scored as if it were the answer"
+            return "the model thought first; what follows its thinking is scored"
         case _:
             return "it holds what belongs to a chat template"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from anymal_eval import metrics
+from anymal_eval import fingerprint, metrics
 from anymal_eval.metrics import Metric
 from anymal_eval.protocols.extraction import READ_YES_NO
 from anymal_eval.records import Answer, Example, State
@@ -129,7 +129,7 @@ def _states(examples: Sequence[Example], answers: Sequence[Answer], group: Mappi
 
 
 def _noted(noted: NotedAnswers, group: Mapping[str, str]) -> dict[str, int]:
-    """How many answers are cut, begin with thinking, or hold a template's leftovers; kinds of none are left out."""
+    """How many answers are cut, follow thinking, or hold a template's leftovers; kinds of none are left out."""
     counted = Counter(
         what
         for example, notes in zip(noted.examples, noted.notes, strict=True)
@@ -146,6 +146,7 @@ def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str
     part (CIDEr: the digest of its document frequencies).
     """
     parts = [metric.id, f"protocol {entry.protocol}", f"{entry.data} {entry.split}", *_reading(task, entry.reading)]
+    parts += [_override(name, value) for name, value in sorted(entry.overrides.items())]
     if entry.limit is not None:
         parts.append(f"limit {entry.limit}")
     if entry.subset:
@@ -157,6 +158,12 @@ def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str
     if entry.remark:
         parts.append(entry.remark)
     return " | ".join(parts)
+
+
+def _override(name: str, value: object) -> str:
+    # A system message may be long, and may hold the separator of the parts.
+    shown = fingerprint.of(value)[:8] if name == "system" else value
+    return f"{name} {shown:g}" if isinstance(shown, float) else f"{name} {shown}"
 
 
 def _reading(task: Task, reading: Mapping[str, Any]) -> list[str]:

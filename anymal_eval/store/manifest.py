@@ -43,7 +43,8 @@ OWN_VERSION = "anymal_eval"
 class TaskEntry:
     """One task of a run.
 
-    ``prompts`` and ``examples`` are fingerprints; ``reading`` holds the fields of ``protocols.reading.Reading``.
+    ``prompts`` and ``examples`` are fingerprints; ``reading`` holds the fields of ``protocols.reading.Reading``,
+    ``overrides`` the user's settings of prompts and decoding.
     ``remark`` states what a reader of the number must know about the model, such as that it ran code from the hub.
     """
 
@@ -60,6 +61,7 @@ class TaskEntry:
     protocol: str
     prompts: str
     reading: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
     ablate: str = "none"
     source: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ WHAT: Mapping[str, str] = {
     "empty": "are empty",
     "unparsable": "could not be read",
     "cut": "are cut at the limit of new tokens",
-    "thinking": "begin with thinking",
+    "thinking": "have thinking before them, which is not scored",
     "template": "hold what belongs to a chat template",
 }
 # Models that answer without reading their input; their scores are a floor and no result.
@@ -36,8 +36,8 @@ class Measurement:
         states: the number of examples in each state; they add up to the examples requested.
         group: the subset it covers; None for all examples.
         headline: whether papers report this number for the task.
-        cut, thinking, template: how many answers ended at the limit of new tokens, begin with thinking, hold what
-            belongs to a chat template; 0 in runs of earlier versions, which did not count them.
+        cut, thinking, template: how many answers ended at the limit of new tokens, have thinking before them,
+            hold what belongs to a chat template; 0 in runs of earlier versions, which did not count them.
     """
 
     task: str

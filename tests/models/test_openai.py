@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -342,6 +343,43 @@ def test_an_answer_whatever_its_end_is_called(finish: object, read: str | None) 
 )
 def test_a_content_of_parts_is_an_answer(content: object, text: str) -> None:
     assert read_completion(question(1), reply(content)).answer == text
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thinking_that_comes_apart_is_kept_and_no_answer(field: str) -> None:
+    read = read_completion(question(1), reply("a red bus", **{field: "A bus? Yes."}))
+    assert (read.answer, read.thinking, read.finish) == ("a red bus", "A bus? Yes.", "stop")
+    for content in (None, ""):
+        cut = read_completion(question(1), reply(content, "length", **{field: "A bus? Or"}))
+        assert (cut.answer, cut.thinking, cut.finish) == ("", "A bus? Or", "length")
+    with pytest.raises(ServerFailed):
+        read_completion(question(1), reply(None, "length", **{field: None}))
+    tops = [{"token": "A", "logprob": -0.1}, {"token": "B", "logprob": -3.0}]
+    ranked = replace(question(1), candidates=("A", "B"))
+    answered = reply("B", **{field: "hm"})
+    answered["choices"][0]["logprobs"] = {"content": [{"top_logprobs": tops}]}
+    assert read_completion(ranked, answered).answer == "B"  # the first token is one of thinking
+    answered["choices"][0]["message"] = {"content": "A"}
+    assert read_completion(ranked, answered).option_scores == pytest.approx((-0.1, -3.0))
+
+
+def test_what_is_sent_of_sampling_and_thinking(server: Address) -> None:
+    made = model(server)
+
+    def body(**decoding: Any) -> dict[str, Any]:
+        return dict(made.prepare(replace(question(1), decoding=Decoding(max_new_tokens=5, **decoding))).body)
+
+    plain = body()
+    assert plain["temperature"] == 0
+    assert not plain.keys() & {"top_p", "seed", "chat_template_kwargs"}
+    sampled = body(temperature=0.7, top_p=0.9, seed=3)
+    assert (sampled["temperature"], sampled["top_p"], sampled["seed"]) == (0.7, 0.9, 3)
+    assert body(thinking="off")["chat_template_kwargs"] == {"enable_thinking": False}
+    assert (body(thinking="on")["chat_template_kwargs"], body(thinking="on")["max_tokens"]) == (
+        {"enable_thinking": True}, 4101,
+    )  # fmt: skip
+    assert body(thinking="on", thinking_tokens=100)["max_tokens"] == 105
+    made.close()
 
 
 @pytest.mark.parametrize("content", [[], {}, None, 3, True, [None], [3], [[]], [{"type": "thinking", "text": "hm"}]])

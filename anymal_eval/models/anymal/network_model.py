@@ -53,6 +53,7 @@ class NetworkModel:
             self.provenance["contradictions"] = list(network.llm.contradictions)
         self.accepts: frozenset[MediaKind] = network.accepts
         self.wording: Wording = PLAIN_WORDING
+        self.skills = frozenset({"sampling"})
         self.timings = network.llm.timings
         self.inputs = MediaInputs(network, reader, cache)
         self.tokens = ModalityTokens(network, cache)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anymal_eval import fingerprint
 from anymal_eval.errors import WrongUse
+from anymal_eval.generation.thinking import BUDGET
 from anymal_eval.models._prepared import PreparedRequest, media_key, media_reader
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
 from anymal_eval.models.openai.secret import Secret
@@ -176,6 +177,7 @@ class OpenAIModel:
         self._content = content
         self.accepts = accepts(options)
         self.wording: Wording = WORDING
+        self.skills = frozenset({"sampling", "thinking"})
         self.batch_hint = ROUNDS * options.concurrency
         self.in_flight = options.concurrency
         self.provenance: Mapping[str, Any] = {"url": options.url, "models": client.described(listed)}
@@ -198,12 +200,15 @@ class OpenAIModel:
             MediaError: a medium cannot be read.
         """
         self.refuse(request)
+        if request.decoding.thinking == "on" and request.decoding.thinking_tokens is None:
+            request = replace(request, decoding=replace(request.decoding, thinking_tokens=BUDGET))
         messages = [self._content.message(message, request.frames) for message in request.messages]
         body: dict[str, Any] = {
             "model": self._options.checkpoint,
             "messages": messages,
-            "temperature": 0,
-            self._options.tokens_field: request.decoding.max_new_tokens,
+            "temperature": request.decoding.temperature or 0,
+            self._options.tokens_field: request.decoding.most_new_tokens,
+            **_settings(request.decoding),
         }
         if request.decoding.stop:
             body["stop"] = list(request.decoding.stop)
@@ -266,6 +271,16 @@ class OpenAIModel:
         """Cancel what is in flight, close the connections and stop the decoder processes."""
         self._client.close()
         self._content.close()
+
+
+def _settings(decoding: Decoding) -> dict[str, Any]:
+    """Fields of the body that are sent only where they were set, as not every server knows them."""
+    found: dict[str, Any] = {}
+    if decoding.temperature > 0:
+        found |= {"top_p": decoding.top_p, "seed": decoding.seed}
+    if decoding.thinking != "auto":  # the variable of the chat template, as vLLM and SGLang take it
+        found["chat_template_kwargs"] = {"enable_thinking": decoding.thinking == "on"}
+    return found
 
 
 def _lasting_fields(listed: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,8 @@ class Client:
         async with self._slots:
             try:
                 response = read_completion(request, await self._post_with_logprobs(request, body))
-                if response.answer is not None and self._secret.is_in_answer(response.answer):
+                written = (response.answer or "") + (response.thinking or "")
+                if self._secret.is_in_answer(written):
                     raise ServerFailed("the answer repeats the API key, which is written nowhere")
             except RequestFailed as error:
                 return failed_response(request, type(error)(self._clean(error)))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anymal_eval.errors import Refused, ServerFailed
+from anymal_eval.generation.thinking import split
 from anymal_eval.records import Finish, Request, Response
 
 # Words of servers and gateways for the end of an answer, in lower case: the model's own end, the limit of tokens, a
@@ -47,16 +48,21 @@ def read_completion(request: Request, data: object) -> Response:
     if finish in FILTERED:
         raise Refused(f"a content filter cut the answer off (finish_reason {choice['finish_reason']!r})")
     prompt_tokens, new_tokens = _count(data, "prompt_tokens"), _count(data, "completion_tokens")
-    scores = candidate_scores(request.candidates, choice)
+    thinking = _thinking(message)
+    text = _text(message.get("content"))
+    # The first token of a model that thinks is no candidate, likely as some candidate may be in its place.
+    scores = None if thinking or split(text or "") is not None else candidate_scores(request.candidates, choice)
     if scores is not None:
         return Response(id=request.id, option_scores=scores, finish="ranked", prompt_tokens=prompt_tokens)
-    text = _text(message.get("content"))
+    if text is None and thinking and finish in CUT:
+        text = ""
     if text is None:
         raise ServerFailed(f"the server's answer has no text (finish_reason {choice.get('finish_reason')!r})")
     return Response(
         id=request.id,
         answer=text,
-        finish=_finish(finish, text, choice.get("finish_reason")),
+        finish=_finish(finish, text or thinking or "", choice.get("finish_reason")),
+        thinking=thinking,
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
     )
@@ -124,6 +130,12 @@ def _text(content: object) -> str | None:
         content = "".join(texts) if texts else None
     # JSON can hold half of a surrogate pair, which UTF-8 cannot.
     return content.encode("utf-8", "replace").decode("utf-8") if isinstance(content, str) else None
+
+
+def _thinking(message: Mapping[str, Any]) -> str | None:
+    """The model's thinking, which servers with a parser for it give apart from the content."""
+    found = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
+    return next((text for text in found if text), None)
 
 
 def _part(part: object) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anymal_eval.protocols.prompting import decoding_text
 from anymal_eval.records import Example, Media, Request
 from anymal_eval.report.gallery.content import TaskPage, is_right, score_of
 from anymal_eval.report.gallery.media_files import Key, MediaTag, key
@@ -124,7 +125,6 @@ def _side(row: Mapping[str, Any] | None, example: Example, metric: str) -> dict[
 
 
 def _prompt(request: Request) -> dict[str, Any]:
-    decoding = request.decoding
     return {
         "messages": [
             {"role": turn.role, "parts": [f"<{part.kind}: {_name(part)}>" if isinstance(part, Media) else part
@@ -133,11 +133,7 @@ def _prompt(request: Request) -> dict[str, Any]:
         ],
         "prefix": request.answer_prefix,
         "candidates": list(request.candidates),
-        "how": _ranked(request) if request.candidates else
-               f"generated: {decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, "
-               + ("greedy" if decoding.beams == 1 else
-                  f"{decoding.beams} beams, length penalty {decoding.length_penalty:g}")
-               + (f", stop at {list(decoding.stop)}" if decoding.stop else ""),
+        "how": _ranked(request) if request.candidates else f"generated: {decoding_text(request.decoding)}",
         "frames": request.frames if any(part.kind == "video" for part in request.media) else None,
     }  # fmt: skip
 
