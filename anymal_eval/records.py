@@ -38,7 +38,8 @@ class Example:
 
     ``label`` is an index into ``options``. ``context`` holds further inputs (a hint, the text of a meme). ``groups``
     maps each grouping to the subset that the item belongs to. ``cluster`` names its image, clip or video: examples of
-    one cluster are statistically dependent.
+    one cluster are statistically dependent. ``key`` pairs the item with itself in another copy of the benchmark, where
+    copies have other ids; empty where the id does.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Example:
     references: tuple[str, ...] | None = None
     label: int | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

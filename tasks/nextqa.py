@@ -44,7 +44,8 @@ TASK = Task(
         read=clips.nextqa,
     ),
     hub=Hub(
-        id="lmms-lab/NExTQA",
+        id="lmms-eval/NExTQA",
+        aliases=("lmms-lab/NExTQA",),  # until 2026-07-30
         splits={"test": "test"},
         read=clips.nextqa,
         config="MC",

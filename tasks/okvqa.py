@@ -36,7 +36,8 @@ TASK = Task(
         origin="okvqa.allenai.org/download.html",
     ),
     hub=Hub(
-        id="lmms-lab/OK-VQA",
+        id="lmms-lab-encoder/OK-VQA",
+        aliases=("lmms-lab/OK-VQA",),  # until 2026-07-30
         splits={"val": "val2014"},
         read=vqa.okvqa_copy,
         media="image",

@@ -17,6 +17,7 @@ def to_example(row: scienceqa.ScienceQARow) -> Example:
     return Example(
         id=row.problem_id,
         cluster=row.problem_id,
+        key=row.key,
         kind="choice",
         media=(Media(kind="image", uri=row.image),) if row.image is not None else (),
         question=row.question,
@@ -46,6 +47,7 @@ TASK = Task(
         splits={"test": "test", "val": "validation"},
         read=scienceqa.scienceqa_copy,
         media="image",
+        aliases=("lmms-lab-encoder/ScienceQA/ScienceQA-FULL", "lmms-lab/ScienceQA/ScienceQA-FULL"),
     ),
     to_example=to_example,
     metrics=("choice_accuracy",),

@@ -53,7 +53,8 @@ TASK = Task(
         ),
     ),
     hub=Hub(
-        id="lmms-lab/textvqa",
+        id="lmms-lab-encoder/textvqa",
+        aliases=("lmms-lab/textvqa",),  # until 2026-07-30
         splits={"val": "validation"},
         read=vqa.textvqa,
         media="image",

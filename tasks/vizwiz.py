@@ -40,7 +40,8 @@ TASK = Task(
         read=vqa.vizwiz,
     ),
     hub=Hub(
-        id="lmms-lab/VizWiz-VQA",
+        id="lmms-lab-encoder/VizWiz-VQA",
+        aliases=("lmms-lab/VizWiz-VQA",),  # until 2026-07-30
         splits={"val": "val", "test-dev": "test"},
         read=vqa.vizwiz_copy,
         media="image",

@@ -44,7 +44,8 @@ TASK = Task(
         origin="visualqa.org/download.html",
     ),
     hub=Hub(
-        id="lmms-lab/VQAv2",
+        id="lmms-lab-encoder/VQAv2",
+        aliases=("lmms-lab/VQAv2",),  # until 2026-07-30
         splits={"val": "validation", "test-dev": "testdev", "test": "test"},
         read=vqa.vqa,
         media="image",

@@ -105,6 +105,40 @@ def check(
 
 @data.command()
 @click.argument("task")
+@click.option("--split", help="The split; by default the one that papers report, or the first that the copy has.")
+@click.option("--hub-id", help="Another data set on the hub with the same columns.")
+@click.option("--hub-config", help="Its configuration; by default the one that has the split.")
+@click.option("--hub-revision", help="The commit; by default the newest.")
+@TASKS_DIR
+def fetch(
+    *,
+    task: str,
+    split: str | None,
+    hub_id: str | None,
+    hub_config: str | None,
+    hub_revision: str | None,
+    tasks_dir: tuple[Path, ...],
+) -> None:
+    """Fetch the copy of TASK on the hub, media too, into the cache of datasets; later runs read it from there.
+
+    Runs stream a large copy that was not fetched. With HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
+    """
+    from anymal_eval import catalog
+    from anymal_eval.sources.dataset import DataOptions, hub_split
+    from anymal_eval.sources.hub_fetch import fetch as fetch_copy
+    from anymal_eval.sources.load import with_hub_id
+    from anymal_eval.task import Task
+
+    found = with_hub_id(catalog.tasks(tasks_dir).get(task, "TASK", Task), hub_id, hub_config, hub_revision)
+    chosen, notes = hub_split(found, DataOptions(data="hub", split=split))
+    for note in notes:
+        echo(f"{found.name}: {note}", err=True)
+    fetched = fetch_copy(found, chosen)
+    echo(f"{fetched.id}@{fetched.revision} {fetched.split}: {fetched.rows:,} rows in {fetched.folder}")
+
+
+@data.command()
+@click.argument("task")
 @click.option("--split", type=click.Choice(["train", "eval"]), default="train", help="Which half of the demo world.")
 @click.option("--examples", type=click.IntRange(min=1), default=200, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn.")

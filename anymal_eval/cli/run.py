@@ -17,6 +17,7 @@ from anymal_eval.cli._printing import echo
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
 @click.option("--hub-config", help="Its configuration; by default the one that has the split.")
+@click.option("--hub-revision", help="The commit to read; by default the newest, or the newest in the cache.")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")
 @click.option("--limit", type=click.IntRange(min=1), help="Sample about N examples, in whole clusters.")
 @click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="Number of examples in the demo world.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
 from anymal_eval.sources.dataset import DataOptions, TaskDataset, load_dataset
+from anymal_eval.sources.load import hub_splits
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def reported_split(task: Task, options: DataOptions, protocol: Protocol) -> Data
     phrase = protocol.tasks.get(task.name)
     if options.split is not None or options.kind == "demo" or phrase is None or not phrase.split:
         return options
+    if options.kind == "hub" and hub_splits(task) and phrase.split not in hub_splits(task):
+        return options  # the copy's own split, with a note
     try:
         task.split(phrase.split)
     except NotInCatalog as error:
@@ -60,8 +63,9 @@ def reload_dataset(
         limit=entry.limit,
         demo_examples=entry.source.get("examples", 200),
         demo_seed=entry.source.get("seed", 0),
-        hub_id=entry.source.get("id"),
+        hub_id=entry.source.get("id") or None,
         hub_config=entry.source.get("config"),
+        hub_revision=entry.source.get("revision") or None,
     )
     dataset = load_dataset(catalog.tasks(tasks_dir).get(name, "TASK", Task), options)
     if dataset.fingerprint != entry.examples:

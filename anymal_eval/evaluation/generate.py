@@ -138,6 +138,7 @@ def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
         remark=remark,
         ablate=task.ablate,
         source=dict(dataset.source),
+        content=dataset.content,
     )
 
 

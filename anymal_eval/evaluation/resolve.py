@@ -63,14 +63,18 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     spec = _spec(plan)
     plan.execution.settings(0)
     tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
-    if (plan.data.hub_id or plan.data.hub_config) is not None and len(tasks) > 1:
-        raise WrongUse("--hub-id and --hub-config go with one task")
+    of_hub = (plan.data.hub_id, plan.data.hub_config, plan.data.hub_revision)
+    if any(each is not None for each in of_hub) and len(tasks) > 1:
+        raise WrongUse("--hub-id, --hub-config and --hub-revision go with one task")
     plan.overrides.check()
     protocol = protocols.with_extract(protocols.get(plan.protocol or protocols.DEFAULT), plan.extract)
     protocol = replace(protocol, overrides=plan.overrides)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
     for task_name, reason in skipped.items():
         console.message(f"{task_name}: skipped, {reason}")
+    for dataset in datasets:
+        for note in dataset.notes:
+            console.message(f"{dataset.task.name}: {note}")
     if media and spec.opens_media and plan.ablate != "no-media":
         datasets = [require_media(dataset) for dataset in datasets]
     return ResolvedEvaluation(plan=plan, spec=spec, protocol=protocol, datasets=tuple(datasets))

@@ -16,7 +16,10 @@ from anymal_eval.store.stored import StoredRun
 
 # Where the data come from and how many there are: other keys show whether the data are the same. And the remark on the
 # model, in which the two runs may differ: ``check`` prints it next to its verdicts.
-NOT_COMPARED = frozenset({"source", "n_split", "n_expected", "labelled", "remark"})
+NOT_COMPARED = frozenset({"source", "content", "n_split", "n_expected", "labelled", "remark"})
+# Not compared where both runs hold the same questions with the same answers: official files and a copy on the hub name
+# media and examples in their own ways.
+SAME_CONTENT = frozenset({"data", "examples"})
 # Always different when one run has fewer examples; the examples are matched one by one instead.
 BY_SUBSET = frozenset({"n", "subset", "prompts"})
 
@@ -128,6 +131,8 @@ def differences(before: Comparable, after: Comparable, *, by_subset: bool = Fals
     with_entry = before.entry is not None and after.entry is not None
     one, other = (_conditions(item, with_entry) for item in (before, after))
     left_out = NOT_COMPARED | (BY_SUBSET if by_subset else frozenset())
+    same_content = bool(one.get("content")) and one.get("content") == other.get("content")
+    left_out |= SAME_CONTENT if same_content else frozenset()
     found = {
         key: (one.get(key), other.get(key))
         for key in dict.fromkeys((*one, *other))
@@ -136,6 +141,9 @@ def differences(before: Comparable, after: Comparable, *, by_subset: bool = Fals
     if not found and before.headline is not None and after.headline is not None:
         # The signature also covers conditions without a key (CIDEr's document frequencies).
         signed = [_signature(item, item.headline, by_subset) for item in (before, after) if item.headline]
+        if same_content:
+            signed = [[part for part in parts if part != f"{item.headline.data} {item.headline.split}"]
+                      for item, parts in zip((before, after), signed, strict=True) if item.headline]  # fmt: skip
         if signed[0] != signed[1]:
             found["signature"] = tuple(" | ".join(p for p in parts if p not in signed[1 - at])
                                        for at, parts in enumerate(signed))  # type: ignore[assignment]  # fmt: skip

@@ -106,13 +106,14 @@ def metric_output(item: Measurement) -> tuple[Metric, int]:
 
 
 def pair(before: TaskRun, after: TaskRun) -> Pairs:
-    """Match two runs by example id. Both must have a headline and no errors."""
+    """Match two runs by example id, or by what copies of a benchmark share. Both must have a headline and no errors."""
     headline = before.headline
     assert headline is not None  # noqa: S101  # the caller has refused such a run
     group = headline.group or {}
-    places = [_places(item, group) for item in (before, after)]
+    names = _keys(before, after)
+    places = [_places(item, keys, group) for item, keys in zip((before, after), names, strict=True)]
     both = [name for name in places[0] if name in places[1]]
-    everything = [{row["id"]: None for row in item.rows} for item in (before, after)]
+    everything = [dict.fromkeys(keys) for keys in names]
     index = [np.fromiter((place[name] for name in both), dtype=np.intp, count=len(both)) for place in places]
     rows = tuple([item.rows[at] for at in found] for item, found in zip((before, after), index, strict=True))
     return Pairs(
@@ -134,9 +135,15 @@ def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
     return {name: np.array([row["groups"][name] for row in rows], dtype=np.str_) for name in sorted(names)}
 
 
-def _places(run: TaskRun, group: Mapping[str, str]) -> dict[str, int]:
+def _keys(before: TaskRun, after: TaskRun) -> list[list[str]]:
+    """What pairs the rows of two runs: the key that copies of a benchmark share, where all rows have one; or the id."""
+    keyed = all("key" in row for item in (before, after) for row in item.rows)
+    return [[str(row["key"] if keyed else row["id"]) for row in item.rows] for item in (before, after)]
+
+
+def _places(run: TaskRun, names: Sequence[str], group: Mapping[str, str]) -> dict[str, int]:
     return {
-        row["id"]: at
+        names[at]: at
         for at, row in enumerate(run.rows)
         if all(row.get("groups", {}).get(key) == value for key, value in group.items())
     }

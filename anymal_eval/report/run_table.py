@@ -150,6 +150,7 @@ def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:
         notes.append("demo: synthetic data; not comparable with any number on the benchmark.")
     if blind is not None:
         notes.append("no media: the same prompts without their media.")
+    notes += [f"{note.task}: {note.sentence}." for note in results.data_notes]
     notes += [f"{problem.task}: {problem.sentence}." for problem in results.problems]
     if any(item.states.get("error", 0) for item in results.measurements):
         notes.append("Errors are left out of the value.")

@@ -77,6 +77,8 @@ class Scores:
                 row["choice"] = answer.choice
             if answer.p_yes is not None:
                 row["p_yes"] = answer.p_yes
+            if example.key:
+                row["key"] = example.key
             if example.groups:
                 row["groups"] = dict(example.groups)
             row |= dict.fromkeys(sorted(notes), True)

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.errors import MissingData
+from anymal_eval.errors import MissingData, listed
 from anymal_eval.records import Example
+from anymal_eval.sources.hub import Hub
 from anymal_eval.sources.limit import limit
-from anymal_eval.sources.load import Kind, data_fingerprint, data_root, load_examples, missing_media, with_hub_id
+from anymal_eval.sources.load import (
+    Kind,
+    content_fingerprint,
+    data_fingerprint,
+    data_root,
+    hub_splits,
+    load_examples,
+    missing_media,
+    with_hub_id,
+)
+from anymal_eval.sources.official_ids import lacking_ids
 from anymal_eval.task import Split, Task
 
 
@@ -26,6 +37,7 @@ class DataOptions:
     demo_seed: int = 0
     hub_id: str | None = None
     hub_config: str | None = None
+    hub_revision: str | None = None
     skip_missing_media: bool = False
 
     @property
@@ -42,7 +54,10 @@ class TaskDataset:
         examples: in the order of the data.
         all_ids: of the whole split, those beyond ``--limit`` too.
         fingerprint: of the examples' content.
-        source: what reading them again needs: the demo world's size and seed, or the hub's id and revision.
+        content: of what every copy of the benchmark shares, whatever it calls its files; empty for the demo world.
+        source: what reading them again needs: the demo world's size and seed, or the hub's id and revision; and
+            ``notes``, sentences that belong beside the number: another split than the usual one, items that are
+            lacking, whose ids are in ``lacking``.
         options: how they were chosen.
     """
 
@@ -51,8 +66,14 @@ class TaskDataset:
     examples: tuple[Example, ...]
     all_ids: Collection[str]
     fingerprint: str
+    content: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     options: DataOptions = field(default_factory=DataOptions)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the number must know of the data."""
+        return tuple(self.source.get("notes", ()))
 
     @property
     def subset(self) -> str:
@@ -68,25 +89,48 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
     Raises:
         MissingData, BadData: one line that names the file and the row.
     """
-    if options.hub_id is not None or options.hub_config is not None:
-        task = with_hub_id(task, options.hub_id, options.hub_config)
-    split, kind = task.split(options.split), options.kind
+    if options.hub_id is not None or options.hub_config is not None or options.hub_revision is not None:
+        task = with_hub_id(task, options.hub_id, options.hub_config, options.hub_revision)
+    kind = options.kind
+    split, notes = (task.split(options.split), []) if kind != "hub" else hub_split(task, options)
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])
     chosen = limit(examples, options.limit) if options.limit is not None else examples
     source: dict[str, Any] = {"examples": demo[0], "seed": demo[1]} if kind == "demo" else {}
     if kind == "hub":
-        source = {"id": getattr(task.hub, "id", ""), "revision": getattr(task.hub, "revision", "")}
+        name, revision, _ = task.hub.named() if isinstance(task.hub, Hub) else ("", "", "")
+        source = {"id": name, "revision": revision}
         source |= {"config": options.hub_config} if options.hub_config else {}
+    if kind != "demo" and (lacking := lacking_ids(task.name, split, examples)):
+        whole = f"{len(lacking):,} of the {split.expected:,} official clips are not in these data"
+        source["lacking"] = lacking
+        notes = [*notes, f"{whole}: {listed(lacking)} (all are in manifest.json)"]
+    source |= {"notes": notes} if notes else {}
     return TaskDataset(
         task=task,
         split=split,
         examples=tuple(chosen),
         all_ids=frozenset(example.id for example in examples),
         fingerprint=data_fingerprint(chosen, data_root(task, split, kind, options.data_root, demo)),
+        content="" if kind == "demo" else content_fingerprint(chosen),
         source=source,
         options=options,
     )
+
+
+def hub_split(task: Task, options: DataOptions) -> tuple[Split, list[str]]:
+    """The split that is read from the hub: the first that the copy has where none is named, and a note on that.
+
+    Raises:
+        NotInCatalog: the task has no such split.
+    """
+    known = hub_splits(task)
+    if options.split is not None or not known or task.splits[0].name in known:
+        return task.split(options.split), []
+    split = next(each for each in task.splits if each.name in known)
+    assert isinstance(task.hub, Hub)  # noqa: S101  # it has splits
+    note = f"the hub copy {task.hub.id} has no split {task.splits[0].name}; its {split.name} is read"
+    return split, [note]
 
 
 def require_media(dataset: TaskDataset) -> TaskDataset:

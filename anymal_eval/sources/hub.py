@@ -3,29 +3,26 @@
 The revision is resolved to a commit before anything is read, and stands in the name of every medium:
 ``row:ID@REVISION/CONFIG/SPLIT/COLUMN#ROW``, which ``hub_media.open_media`` opens. Media are never decoded by
 ``datasets`` (sound would need torchcodec) and never gathered in memory. Large copies are streamed without their
-media columns. ``HF_HUB_OFFLINE`` is honoured: rows then come from the cache.
+media columns, unless ``data fetch`` or ``datasets`` has prepared them on this machine. ``HF_HUB_OFFLINE`` is honoured:
+rows then come from the cache alone (``hub_cache``).
 """
 
 import functools
 import hashlib
 import itertools
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media.location import ROW, safe_path
-from anymal_eval.paths import inside
+from anymal_eval.sources import hub_cache
 from anymal_eval.sources.fields import Fields
+from anymal_eval.sources.hub_cache import COMMIT, NO_CONFIG
 from anymal_eval.sources.hub_shards import files_with_rows, network_errors
 from anymal_eval.sources.tables import Reader, Row
 from anymal_eval.task import DataFile, Split
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
-NO_CONFIG = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,8 @@ class Hub:
     ``splits`` gives the names of our splits there; a name with an ending is a file of the repository.
     ``read`` makes the benchmark's rows of its columns; without it ``to_example`` gets each ``Row``. ``media`` is the
     column that holds bytes, if one does. ``large`` copies are streamed. ``pinned`` is the revision to read; empty means
-    the newest.
+    the newest. ``aliases`` are other names of the same data set (``ID``, or ``ID/CONFIG`` where its configuration has
+    another name there), such as one before it moved: a copy of theirs in the cache is found too.
     """
 
     id: str
@@ -45,6 +43,7 @@ class Hub:
     config: str = ""
     large: bool = False
     pinned: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def revision(self) -> str:
@@ -54,9 +53,15 @@ class Hub:
             WrongUse: no id is known or given.
             MissingData: it cannot be found, or is not in the cache while ``HF_HUB_OFFLINE`` is set.
         """
+        return self.named()[1]
+
+    def named(self) -> tuple[str, str, str]:
+        """The name under which the data set is read, its revision and its configuration; raises as ``revision``."""
         if not self.id:
             raise WrongUse("no hub copy of this task is known; give one of the official columns with --hub-id")
-        return resolve(self.id, self.pinned)
+        names = {self.id: self.config} | {_id(alias): _config(alias) or self.config for alias in self.aliases}
+        name, revision = resolve(tuple(names), self.pinned)
+        return name, revision, names[name]
 
     def files(self, split: Split) -> tuple[DataFile, ...]:
         """Nothing need lie under ``DIR``, but for media that the copy does not hold."""
@@ -71,25 +76,37 @@ class Hub:
         """
         return self.read(self._rows(root, split))
 
-    def _rows(self, root: Path, split: Split) -> Iterator[Row]:
+    def place(self, split: Split) -> str:
+        """``ID@REVISION/CONFIG/SPLIT`` of one of our splits.
+
+        Raises:
+            WrongUse: the copy does not have it.
+            MissingData: as ``revision``.
+        """
         theirs = self.splits.get(split.name)
         if theirs is None:
             raise WrongUse(f"the hub copy {self.id} has no split {split.name}; it has {', '.join(self.splits)}")
-        place = f"{self.id}@{self.revision}/{self.config or NO_CONFIG}/{theirs}"
-        streamed = self.large and not cached_only(self.id)
-        try:
-            rows, columns = _opened(place, self.media, streamed=streamed)
-        except (BadData, MissingData):
-            if (other := place_with_config(place)) is None:
-                raise
-            place = other
-            rows, columns = _opened(place, self.media, streamed=streamed)
-        home = root.absolute()
+        name, revision, config = self.named()
+        return f"{name}@{revision}/{config or NO_CONFIG}/{theirs}"
+
+    def _rows(self, root: Path, split: Split) -> Iterator[Row]:
+        place, rows, columns = self._open(split)
+        where, home = Place.parse(place), root.absolute()
+        streamed = self.large and not is_local(place)
         prefix = f"{ROW}{place}/{self.media}#" if self.media in columns else ""
         for number, data in enumerate(_without_faults(place, rows, self.media if streamed else None)):
             held = prefix and (self.media not in data or data[self.media] is not None)
-            fields = Fields(data, f"{self.id} {theirs}", f"row {number + 1}")
-            yield Row(fields, home, split, number, f"{prefix}{number}" if held else "")
+            fields = Fields(data, f"{where.id} {where.split}", f"row {number + 1}")
+            yield Row(fields, home, split, number, f"{prefix}{number}" if held else "", place)
+
+    def _open(self, split: Split) -> tuple[str, Any, list[str]]:
+        place = self.place(split)
+        try:
+            return place, *_opened(place, self.media, streamed=self.large and not is_local(place))
+        except (BadData, MissingData):
+            if (other := place_with_config(place)) is None:
+                raise
+            return other, *_opened(other, self.media, streamed=self.large and not is_local(other))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +130,15 @@ class Place:
         config = None if self.config == NO_CONFIG else self.config
         found: dict[str, Any] = {"path": self.id, "name": config}
         if "." in self.split:
-            found["data_files"] = {"part": self.split}
-        if COMMIT.fullmatch(self.revision) and not cached_only(self.id):
+            found["data_files"] = {self.part: self.split}
+        if COMMIT.fullmatch(self.revision):
             found["revision"] = self.revision
         return found
 
     @property
     def part(self) -> str:
         """The split's name for ``datasets``."""
-        return "part" if "." in self.split else self.split
+        return Path(self.split).stem if "." in self.split else self.split
 
 
 @functools.lru_cache(maxsize=8)
@@ -134,12 +151,15 @@ def load(place: str) -> Any:
     import datasets
 
     where = Place.parse(place)
-
-    def load_from(more: Mapping[str, Any]) -> Any:
-        return datasets.load_dataset(**where.arguments(), **more, split=where.part)
-
+    if (found := _prepared(where)) is not None:
+        return undecoded(_loaded(where, lambda: hub_cache.rows(*found)))
+    if cached_only(where.id):
+        raise MissingData(
+            f"hub data set {where.id} {where.split} at {where.revision} is not in the cache "
+            f"({hub_cache.home(where.id)}) and HF_HUB_OFFLINE is set; fetch it once without: anymal-eval data fetch"
+        )
     try:
-        return undecoded(_loaded(where, lambda: load_from({})))
+        return undecoded(_loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
     except (BadData, MissingData) as error:
         if _is_of_network(error) or (files := _without_empty(place)) is None:
             raise
@@ -170,40 +190,63 @@ def cached_only(name: str) -> bool:
     return bool(constants.HF_HUB_OFFLINE) and not Path(name).is_dir()
 
 
+def is_local(place: str) -> bool:
+    """Whether the rows are prepared on this machine, or only such rows may be read, so that nothing is streamed."""
+    where = Place.parse(place)
+    return cached_only(where.id) or _prepared(where) is not None
+
+
+def _prepared(where: "Place") -> tuple[hub_cache.Prepared, str] | None:
+    if Path(where.id).is_dir() or not COMMIT.fullmatch(where.revision):
+        return None
+    return hub_cache.find(where.id, where.revision, where.config, where.split)
+
+
 @functools.cache
-def resolve(name: str, pinned: str) -> str:
-    """The commit of a data set on the hub, or in the cache; a digest of a local folder's names and sizes.
+def resolve(names: Sequence[str], pinned: str) -> tuple[str, str]:
+    """The name of a data set and its commit on the hub or in the cache; a digest of a local folder's names and sizes.
+
+    Args:
+        names: of one data set, the present one first; the others are for caches made before it moved.
+        pinned: the revision; empty for the newest.
 
     Raises:
         MissingData: there is none.
         BadData: a symbolic link leads out of the local folder.
     """
+    name = names[0]
     folder = Path(name)
     if folder.is_dir():
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         for file in files:
             safe_path(folder, file.relative_to(folder).as_posix())
         lines = "".join(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n" for file in files)
-        return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
-    if COMMIT.fullmatch(pinned):
-        return pinned
+        return name, f"local-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
     if cached_only(name):
-        return _cached_commit(name)
+        found = hub_cache.first_cached(names, pinned)
+        if found is None and COMMIT.fullmatch(pinned):
+            return name, pinned
+        if found is None:
+            others = f" (nor as {', '.join(names[1:])})" if len(names) > 1 else ""
+            raise MissingData(
+                f"{name} is not in the cache ({hub_cache.home(name)}){others} and HF_HUB_OFFLINE is set; fetch it once "
+                "without: anymal-eval data fetch"
+            )
+        return found
+    if COMMIT.fullmatch(pinned):
+        return name, pinned
     from huggingface_hub import HfApi
 
     info = _loaded(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
-    return str(info.sha)
+    return name, str(info.sha)
 
 
-def _cached_commit(name: str) -> str:
-    # ``datasets`` keeps what it prepared under ORG___NAME/CONFIG/VERSION/COMMIT, and offline takes the newest.
-    from datasets import config
+def _id(alias: str) -> str:
+    return "/".join(alias.split("/")[:2])
 
-    home = inside(Path(config.HF_DATASETS_CACHE), name.replace("/", "___"))
-    found = [folder for folder in home.glob("*/*/*") if COMMIT.fullmatch(folder.name)]
-    if not found:
-        raise MissingData(f"{name} is not in the cache ({home}) and HF_HUB_OFFLINE is set; load it once without")
-    return max(found, key=lambda folder: os.stat(folder).st_mtime).name
+
+def _config(alias: str) -> str:
+    return "/".join(alias.split("/")[2:])
 
 
 def place_with_config(place: str) -> str | None:
@@ -218,20 +261,18 @@ def place_with_config(place: str) -> str | None:
     if "." in where.split:
         return None
     if cached_only(where.id):
-        found = _cached_configs(where)
-        known = found
-    else:
-        try:
-            known = datasets.get_dataset_config_names(where.id, **_revision(where))
-            if where.config in known or (where.config == NO_CONFIG and known in ([], ["default"])):
-                return None
-            found = [
-                each
-                for each in known
-                if where.split in datasets.get_dataset_split_names(where.id, each, **_revision(where))
-            ]
-        except _failures():
+        return None  # hub_cache has looked at every configuration
+    try:
+        known = datasets.get_dataset_config_names(where.id, **_revision(where))
+        if where.config in known or (where.config == NO_CONFIG and known in ([], ["default"])):
             return None
+        found = [
+            each
+            for each in known
+            if where.split in datasets.get_dataset_split_names(where.id, each, **_revision(where))
+        ]
+    except _failures():
+        return None
     if len(found) == 1 and found[0] != where.config:
         return f"{where.id}@{where.revision}/{found[0]}/{where.split}"
     if len(found) > 1:
@@ -244,15 +285,6 @@ def place_with_config(place: str) -> str | None:
             f"hub data set {where.id}: none of its configurations {', '.join(known)} has the split {where.split}"
         )
     return None
-
-
-def _cached_configs(where: Place) -> list[str]:
-    # ORG___NAME/CONFIG/VERSION/COMMIT/NAME-SPLIT.arrow, as ``datasets`` keeps it; a configuration may bear a digest.
-    from datasets import config
-
-    home = inside(Path(config.HF_DATASETS_CACHE), where.id.replace("/", "___"))
-    files = home.glob(f"*/*/{where.revision}/*-{where.split}*.arrow")
-    return sorted({file.parents[2].name for file in files} - {"default"})
 
 
 def _revision(where: Place) -> dict[str, str]:

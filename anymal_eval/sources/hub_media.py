@@ -11,10 +11,12 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from anymal_eval.errors import BadData, MediaError, MissingData
 from anymal_eval.media.location import ROW, safe_path
-from anymal_eval.sources.hub import Place, cached_only, data_files, load
+from anymal_eval.sources.hub import Place, data_files, is_local, load
+from anymal_eval.sources.hub_archives import ENDING, FILES, read_member
 from anymal_eval.sources.hub_shards import network_errors
 
 KEPT_GROUPS = 2
@@ -29,8 +31,13 @@ def open_media(uri: str) -> bytes:
     address, _, number = uri.removeprefix(ROW).rpartition("#")
     place, _, column = address.rpartition("/")
     try:
+        where = Place.parse(place)
+        if where.split == FILES:
+            return _repository_file(unquote(column), where).read_bytes()
+        if where.split.endswith(ENDING):
+            return read_member(_repository_file(where.split, where), column)
         value = _value(place, column, int(number))
-        return _bytes(value, Place.parse(place))
+        return _bytes(value, where)
     except _unreadable() as error:
         raise MediaError(f"{uri}: {' '.join(str(error).split())}") from error
 
@@ -72,8 +79,7 @@ def _repository_file(path: str, place: Place) -> Path:
 
 @functools.lru_cache(maxsize=8)
 def _shards(place: str) -> "_Shards | None":
-    where = Place.parse(place)
-    if cached_only(where.id):
+    if is_local(place):
         return None
     files = data_files(place)
     return _Shards(files) if files and all(file.endswith(".parquet") for file in files) else None

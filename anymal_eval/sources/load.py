@@ -111,8 +111,21 @@ def source_of(task: Task, kind: Kind) -> RowSource:
     return task.hub
 
 
-def with_hub_id(task: Task, hub_id: str | None, config: str | None = None) -> Task:
-    """The same task, read from another hub data set (or local folder) with the same columns, or another configuration.
+def hub_splits(task: Task) -> tuple[str, ...]:
+    """The names of the task's splits that its copy on the hub has; empty where it has none or does not tell."""
+    known = task.hub.splits if isinstance(task.hub, Hub) else {}
+    return tuple(split.name for split in task.splits if split.name in known)
+
+
+def with_hub_id(task: Task, hub_id: str | None, config: str | None = None, revision: str | None = None) -> Task:
+    """The same task, read from another hub data set (or local folder) with the same columns.
+
+    Args:
+        task: the benchmark.
+        hub_id: the data set; None for the task's own. One of its names of before or after a move has the others as
+            aliases.
+        config: its configuration; None for the task's own.
+        revision: the commit; None for the one that the task pins, or the newest.
 
     Raises:
         WrongUse: the task has no hub source.
@@ -120,7 +133,12 @@ def with_hub_id(task: Task, hub_id: str | None, config: str | None = None) -> Ta
     source = source_of(task, "hub")
     if not isinstance(source, Hub):
         raise WrongUse(f"the hub source of task {task.name} takes no id")
-    named: dict[str, Any] = {"id": hub_id, "config": config}
+    named: dict[str, Any] = {"id": hub_id, "config": config, "pinned": revision}
+    if hub_id is not None and hub_id != source.id:
+        names = [source.id, *source.aliases]
+        same = [name for name in names if name.split("/")[:2] == hub_id.split("/")]
+        named["aliases"] = tuple(name for name in names if name not in same) if same else ()
+        named["config"] = config or next((each for name in same if (each := "/".join(name.split("/")[2:]))), None)
     return replace(task, hub=replace(source, **{key: name for key, name in named.items() if name is not None}))
 
 
@@ -136,6 +154,19 @@ def data_fingerprint(examples: Iterable[Example], root: Path) -> str:
     ``root`` (``DIR/<task>``), in the order given; not the bytes of the media.
     """
     return fingerprint.of_lines(_lines(examples, str(root.absolute())))
+
+
+def content_fingerprint(examples: Iterable[Example]) -> str:
+    """A short name for what every copy of a benchmark shares: equal for a hub copy and the official files of one split.
+
+    It covers the pairing keys, questions, contexts, options, references and labels, in the order of the keys; not the
+    media, the clusters or the ids, which copies name in their own ways.
+    """
+    rows = (
+        [item.key or item.id, item.question, dict(item.context), item.options, item.references, item.label]
+        for item in examples
+    )
+    return fingerprint.of_lines(sorted(json.dumps(row, sort_keys=True) for row in rows))
 
 
 def missing_media(examples: Iterable[Example]) -> list[str]:
@@ -184,7 +215,7 @@ def _with_demo_groups(examples: list[Example], folder: Path) -> list[Example]:
     from anymal_eval.demo import GROUPS
 
     groups = read_json(folder / GROUPS)
-    return [replace(item, groups={**item.groups, **groups.get(item.id, {})}) for item in examples]
+    return [replace(item, groups={**item.groups, **groups.get(item.id, {})}, key="") for item in examples]
 
 
 def _lines(examples: Iterable[Example], root: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """ScienceQA: all problems in one file and the splits in another, and its copy on the hub."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +10,19 @@ from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium, refuse_doubles, require
-from anymal_eval.sources.tables import Row, each
+from anymal_eval.sources.tables import Row
 from anymal_eval.task import DataFile, Split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScienceQARow:
-    """A school question with two to five choices; ``image`` is None for most of them. ``grade``: 1 to 12, or None."""
+    """A school question with two to five choices; ``image`` is None for most of them. ``grade``: 1 to 12, or None.
+
+    ``key`` is the same in the official files and in every copy, which have no problem ids.
+    """
 
     problem_id: str
+    key: str
     image: str | None
     question: str
     choices: tuple[str, ...]
@@ -62,27 +68,39 @@ class ScienceQAFiles:
                 f" {listed(lacking)}; is the file whole?"
             )
 
+        seen: Counter[str] = Counter()
+
         def read(name: str) -> ScienceQARow:
             row = Fields(problems[name], problem_file, f"problem {name}")
             image = row.text("image", "")
             path = medium(root, f"images/{split.in_files}", f"{name}/{image}", row) if image else None
-            return _row(row, name, path, split.labelled)
+            return _row(row, name, path, seen, labelled=split.labelled)
 
         return map(read, names)
 
 
-@each
-def scienceqa_copy(row: Row) -> ScienceQARow:
-    """derek-thomas/ScienceQA: it has no problem ids, so an id is the split and the row."""
-    return _row(row, f"{row.split.name}-{row.number}", row.uri or None, row.split.labelled)
+def scienceqa_copy(rows: Iterator[Row]) -> Iterator[ScienceQARow]:
+    """derek-thomas/ScienceQA: it has no problem ids, so an id is the split and the row; its key is of the content."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        yield _row(row, f"{row.split.name}-{row.number}", row.uri or None, seen, labelled=row.split.labelled)
 
 
-def _row(row: Fields, name: str, image: str | None, labelled: bool) -> ScienceQARow:
+def _key(row: Fields, choices: tuple[str, ...], image: str | None, seen: Counter[str]) -> str:
+    """A digest of what a problem says. Problems that differ by their picture alone are counted, in their order."""
+    parts = [row.text("question"), *choices, row.text("hint", ""), row.text("solution", ""), str(image is not None)]
+    digest = hashlib.sha256("\0".join(" ".join(part.split()) for part in parts).encode()).hexdigest()[:16]
+    seen[digest] += 1
+    return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def _row(row: Fields, name: str, image: str | None, seen: Counter[str], *, labelled: bool) -> ScienceQARow:
     choices = row.texts("choices")
     if len(choices) < 2:
         raise row.bad(f"'choices' must hold at least two, not {len(choices)}")
     return ScienceQARow(
         problem_id=name,
+        key=_key(row, choices, image, seen),
         image=image,
         question=row.text("question"),
         choices=choices,

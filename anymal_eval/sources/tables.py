@@ -1,5 +1,6 @@
 """Rows of JSON and CSV files. With these a task whose data lie in such files needs no reader of its own."""
 
+import os
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from anymal_eval.errors import BadData, listed
 from anymal_eval.sources.csv_rows import read_csv
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import first_of, medium, read_lines, refuse_doubles, require
+from anymal_eval.sources.hub_archives import beside_rows
 from anymal_eval.task import DataFile, Split
 
 T = TypeVar("T")
@@ -27,15 +29,19 @@ class Row(Fields):
         split: the split that is read; ``split.labelled`` says whether the row must have an answer.
         number: counted from 0, for ids; messages count from 1.
         uri: the medium, where a hub row holds it.
+        place_on_hub: ``ID@REVISION/CONFIG/SPLIT`` of a hub row; empty for a file's.
         annotation: the row of the annotations file with the same id; None where there is no such file.
     """
 
-    __slots__ = ("annotation", "number", "root", "split", "uri")
+    __slots__ = ("annotation", "number", "place_on_hub", "root", "split", "uri")
 
-    def __init__(self, fields: Fields, root: Path, split: Split, number: int, uri: str = "") -> None:
+    def __init__(
+        self, fields: Fields, root: Path, split: Split, number: int, uri: str = "", place_on_hub: str = ""
+    ) -> None:
         """Add to the fields of a row what its source knows."""
         self.data, self.file, self.place = fields.data, fields.file, fields.place
         self.root, self.split, self.number, self.uri = root, split, number, uri
+        self.place_on_hub = place_on_hub
         self.annotation: Fields | None = None
 
     def medium(self, *patterns: str) -> str:
@@ -52,8 +58,13 @@ class Row(Fields):
         return self.uri or first_of([self._path(pattern) for pattern in patterns])
 
     def medium_in(self, folder: str, *names: str) -> str:
-        """The same for file names that the caller has made from the row."""
-        return self.uri or first_of([medium(self.root, folder, name, self) for name in names])
+        """The same for file names that the caller has made from the row; a hub row's may lie in the copy itself."""
+        if self.uri:
+            return self.uri
+        found = first_of([medium(self.root, folder, name, self) for name in names])
+        if self.place_on_hub and not os.path.exists(found):
+            return beside_rows(self.place_on_hub, tuple(name.rpartition("/")[2] for name in names)) or found
+        return found
 
     def _path(self, pattern: str) -> str:
         folder, parts = _parsed(pattern, self.split.in_files)

@@ -144,7 +144,11 @@ class RunFolder:
             for key, collected in rows.items():
                 earlier = (row for row in before.get(key, []) if row["task"] == task)
                 collected.extend(scored[task][key] if task in scored else earlier)
-        if not rows["problems"]:
-            del rows["problems"]  # a run without any has the bytes that earlier versions wrote
+        rows["data_notes"] = [
+            {"task": task, "sentence": note} for task, entry in manifest.tasks.items() for note in entry.data_notes
+        ]
+        for key in ("problems", "data_notes"):
+            if not rows[key]:
+                del rows[key]  # a run without any has the bytes that earlier versions wrote
         run = {"name": manifest.run, **{key: manifest.identity[key] for key in RESULTS_IDENTITY}}
         write_atomic(file, write_json_pretty({"schema": 1, "run": run, **rows}))

@@ -34,6 +34,8 @@ PACKAGES = (
 )
 # Recorded, but no reason to refuse a resume: it identifies no code that the package version does not identify.
 RECORDED_ONLY = frozenset({"git"})
+# Of a task's source: where the data lie and what is told of them. The revision and the examples say what they are.
+SOURCE_RECORDED_ONLY = frozenset({"id", "notes", "lacking"})
 # Another version of this package may resume a run: what changes an example, a prompt, an answer or its reading must
 # also change a fingerprint, a task's version or a setting in the manifest, and those are compared.
 OWN_VERSION = "anymal_eval"
@@ -46,6 +48,7 @@ class TaskEntry:
     ``prompts`` and ``examples`` are fingerprints; ``reading`` holds the fields of ``protocols.reading.Reading``,
     ``overrides`` the user's settings of prompts and decoding.
     ``remark`` states what a reader of the number must know about the model, such as that it ran code from the hub.
+    ``content`` is a fingerprint of what every copy of the benchmark shares; empty in runs of earlier versions.
     """
 
     version: int
@@ -65,6 +68,12 @@ class TaskEntry:
     remark: str = ""
     ablate: str = "none"
     source: Mapping[str, Any] = field(default_factory=dict)
+    content: str = ""
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What a reader of the number must know of the data, a sentence each."""
+        return tuple(map(str, self.source.get("notes", ())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +171,8 @@ def resumed(before: Manifest, now: Manifest) -> Manifest:
     """
     for name in before.tasks.keys() & now.tasks.keys():
         old, new = encode(before.tasks[name]), encode(now.tasks[name])
-        differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        same = {key: _compared(old, new, key) for key in old.keys() | new.keys()}
+        differing = sorted(key for key, (one, other) in same.items() if one != other)
         if differing:
             raise OtherRun(
                 f"the run folder holds {name} with another {', '.join(differing)}: "
@@ -170,6 +180,18 @@ def resumed(before: Manifest, now: Manifest) -> Manifest:
             )
     versions = ", ".join(dict.fromkeys([*before.versions, *now.versions]))
     return replace(now, environment={**now.environment, OWN_VERSION: versions}, tasks={**before.tasks, **now.tasks})
+
+
+def _compared(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> tuple[Any, Any]:
+    """Two values of a task's entry, without what is recorded alone."""
+    one, other = old.get(key), new.get(key)
+    if key == "content" and not one:  # an earlier version did not record it
+        return other, other
+    if key == "source" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        only = SOURCE_RECORDED_ONLY if one.get("revision") and one.get("revision") == other.get("revision") else set()
+        only = only | {"notes", "lacking"}
+        return ({k: v for k, v in each.items() if k not in only} for each in (one, other))  # type: ignore[return-value]
+    return one, other
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -128,6 +128,14 @@ class AnswerProblem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataNote:
+    """What a reader of a task's numbers must know of its data, in one sentence without its final period."""
+
+    task: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """The facts about a run that tables show.
 
@@ -168,6 +176,7 @@ class Results:
     not_computed: tuple[NotComputed, ...] = ()
     chance: tuple[Chance, ...] = ()
     problems: tuple[AnswerProblem, ...] = ()
+    data_notes: tuple[DataNote, ...] = ()
 
     @property
     def is_demo(self) -> bool:

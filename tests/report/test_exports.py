@@ -114,7 +114,7 @@ def test_hugging_face_reads_the_card(scored: Scored) -> None:
     assert done.exit_code == 0, done.exception
     assert "star: left out" in done.output
     (entry,) = yaml.safe_load((made / "export/.eval_results/vqav2.yaml").read_text(encoding="utf-8"))
-    assert entry["dataset"] == {"id": "lmms-lab/VQAv2", "task_id": "vqav2"}
+    assert entry["dataset"] == {"id": "lmms-lab-encoder/VQAv2", "task_id": "vqav2"}
     assert entry["value"] == 60.0
     assert "protocol plain" in entry["notes"]
     assert "n 100 of 100" in entry["notes"]
@@ -122,7 +122,7 @@ def test_hugging_face_reads_the_card(scored: Scored) -> None:
     name, results = repocard_data.model_index_to_eval_results(card["model-index"])
     assert name == "anymal:7b"
     assert [(one.dataset_type, one.metric_type, one.metric_value) for one in results] == [
-        ("lmms-lab/VQAv2", "vqa_accuracy", 60.0)
+        ("lmms-lab-encoder/VQAv2", "vqa_accuracy", 60.0)
     ]
 
 

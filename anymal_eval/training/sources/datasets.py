@@ -25,6 +25,7 @@ from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources import hub
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium
+from anymal_eval.sources.hub_cache import NO_CONFIG
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
@@ -53,8 +54,8 @@ def load(address: DataAddress) -> TrainingData:
         BadData: naming the data set, the row and the column.
     """
     name, options = _options(address)
-    revision = hub.resolve(name, options.get("revision", ""))
-    place = f"{name}@{revision}/{options.get('config') or hub.NO_CONFIG}/{options.get('split', 'train')}"
+    _, revision = hub.resolve((name,), options.get("revision", ""))
+    place = f"{name}@{revision}/{options.get('config') or NO_CONFIG}/{options.get('split', 'train')}"
     rows = hub.load(place)
     columns = _columns(name, place, options, rows.column_names)
     kept: list[Sample] = []
