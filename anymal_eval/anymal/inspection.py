@@ -17,11 +17,13 @@ from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
 from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_tensors
 from anymal_eval.checkpoints.locating import find
+from anymal_eval.checkpoints.videomae import released_file
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.paths import expanded
 
 _LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+_OF_AUTHORS = ("videomae",)  # encoders that read files in the layout of their authors too
 _IMU_REMEDY = "its authors give the weights on request; name the file of their state dict"
 
 
@@ -70,7 +72,8 @@ def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
 
 def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
     known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
-    place = expanded(path) if kind == "imu2clip" else find(path)
+    # A file is in the layout of its authors.
+    place = expanded(path) if kind == "imu2clip" or expanded(path).is_file() else find(path)
     if place is None or not place.exists():
         return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
     known["where"] = place
@@ -118,6 +121,8 @@ def _files(kind: str, place: Path) -> list[Path]:
     """Of its weights: safetensors, or else pickles."""
     if kind == "imu2clip":
         return [weights_file(place)]
+    if kind in _OF_AUTHORS and (own := released_file(str(place))) is not None:
+        return [own]
     return weight_files(place) or pickled_files(place)
 
 
@@ -129,6 +134,8 @@ def _lacking(part: str, config: AnyMALConfig, place: Path, files: Sequence[Path]
     # By its place: a configuration that the hub has is not read again from there.
     module = encoders.build(replace(options, path=str(place)), BackboneLoading(weights=False))
     of_transformers = next((each for each in module.modules() if isinstance(each, library().PreTrainedModel)), None)
+    if options.kind in _OF_AUTHORS and released_file(str(place)) is not None:
+        return []  # its names and shapes were compared when its sizes were found
     if of_transformers is not None:
         return missing_tensors(type(of_transformers), place)
     # Encoders of our own have the released names, behind a prefix of the whole model or of a trainer.

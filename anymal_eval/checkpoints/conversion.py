@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,35 @@ def with_safetensors(folder: Path) -> Path:
     pickles = [] if weight_files(folder) else pickled_files(folder)
     if not pickles:
         return folder
-    digests = [f"{file.name} {fingerprint.remembered('files.jsonl').of(file, fingerprint.sha256)}" for file in pickles]
-    target = paths.cache() / "converted" / hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
+    return in_cache(pickles, f"{folder} holds pickles alone", lambda draft: _convert(folder, pickles, draft))
+
+
+def in_cache(files: Sequence[Path], why: str, write: Callable[[Path], None], settings: str = "") -> Path:
+    """The converted copy of files, which is made where the cache lacks it. An interrupted conversion leaves nothing.
+
+    Args:
+        files: what is converted.
+        why: the reason, for the message.
+        write: fills a new folder.
+        settings: what the copy depends on besides.
+
+    Raises:
+        WrongUse: the cache cannot be written.
+    """
+    known = fingerprint.remembered("files.jsonl")
+    lines = [f"{file.name} {known.of(file, fingerprint.sha256)}" for file in files] + ([settings] if settings else [])
+    target = paths.cache() / "converted" / hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
     if not (target / SOURCE).is_file():
         try:
             with replacing(target, _require_ours) as draft:
-                _convert(folder, pickles, draft)
+                write(draft)
+                (draft / SOURCE).write_text(
+                    json.dumps({"from": [file.name for file in files]}) + "\n", encoding="utf-8"
+                )
         except OSError as error:
-            raise WrongUse(f"{target}, where {folder} is converted to safetensors: {error.strerror}") from error
-        _LOG.warning("%s holds pickles alone: converted to safetensors once, in %s", folder, target)
+            where = f"{target}, where {files[0].parent} is converted to safetensors"
+            raise WrongUse(f"{where}: {error.strerror}") from error
+        _LOG.warning("%s: converted to safetensors once, in %s", why, target)
     return target
 
 
@@ -67,7 +87,6 @@ def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
         is_weight = any(file.match(pattern) for pattern in (*PICKLED, *OTHERS)) or file.name == PICKLED_INDEX
         if file.is_file() and not is_weight and file.stat().st_size <= _SMALL_BYTES:
             shutil.copyfile(file, draft / file.name)
-    (draft / SOURCE).write_text(json.dumps({"from": sorted(set(places.values()))}) + "\n", encoding="utf-8")
 
 
 def pickled_tensors(file: Path) -> dict[str, Any]:

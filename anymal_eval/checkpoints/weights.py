@@ -3,6 +3,7 @@
 Digests of large files are remembered on disk, so that each is hashed once.
 """
 
+import argparse
 import hashlib
 import json
 import mmap
@@ -62,7 +63,8 @@ def read_tensors(file: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what matters is raised
             # Files of torch before 1.6 are no zip archives and cannot be mapped.
-            return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)))
+            with torch.serialization.safe_globals([argparse.Namespace]):  # a trainer's options: names and values
+                return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)))
     except SafetensorError as error:
         raise BadCheckpoint(f"{file} is no safetensors file, or was cut off: {error}") from error
     except pickle.UnpicklingError:  # torch's own text recommends to run the code in it
@@ -83,7 +85,8 @@ def state_dict(file: Path) -> dict[str, Any]:
     inner = content.get("state_dict", content)
     if not isinstance(inner, Mapping):
         raise BadCheckpoint(f"{file}: its state_dict holds no names of tensors")
-    return dict(inner)
+    wrapped = (inner[name] for name in ("module", "model") if isinstance(inner.get(name), Mapping))
+    return dict(next(wrapped, inner))
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -1,10 +1,11 @@
-"""Video encoders of the VideoMAE family.
+"""Video encoders of the VideoMAE family, from transformers' checkpoints or files of their authors and InternVideo1.
 
 Learned from videos alone, not aligned with text: AnyMAL's InternVideo is, and so is ``viclip``, which its presets take.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,15 +15,19 @@ from anymal_eval.anymal.encoders import Encoder, check_form, image_processor, lo
 from anymal_eval.anymal.encoders._vit import ViTOptions, stop_at
 from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.videomae import convert_videomae, encoder_part, released_file, videomae_sizes
+from anymal_eval.checkpoints.weights import fingerprint, read_shapes
 from anymal_eval.errors import BadCheckpoint, BadDefinition
+from anymal_eval.paths import expanded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ViTOptions):
-    """Options of every vision transformer.
+    """Options of every vision transformer. ``path`` may be a file in the authors' layout, such as InternVideo1's.
 
     Attributes:
-        frames: k, checked against the checkpoint's ``num_frames``.
+        frames: k, checked against the checkpoint's ``num_frames``; for a file in the authors' layout, those it was
+            trained with, and ``architecture`` has its ``image_size`` where that is not 224.
     """
 
     frames: int = 16
@@ -67,13 +72,34 @@ class VideoMAE(Encoder):
 
 
 def build(options: Options, loading: BackboneLoading) -> VideoMAE:
-    """Load it from its own checkpoint or from one with a head."""
+    """Load it from its own checkpoint or from one with a head, in transformers' layout or its authors'.
+
+    Raises:
+        BadCheckpoint: it is none, or takes another number of frames.
+    """
     if options.class_token:
         raise BadDefinition("videomae: there is no class token to keep")
+    file = released_file(options.path) if loading.weights or expanded(options.path).exists() else None
+    if file is not None:
+        options = _in_transformers(options, file, weights=loading.weights)
     model = load_backbone("VideoMAEModel", options, loading)
     if model.config.num_frames != options.frames:
         raise BadCheckpoint(
             f"{options.path} takes {model.config.num_frames} frames, the encoder's option is frames = {options.frames}"
         )
     stop_at(model, model.encoder.layer, options, norm=None if model.layernorm is None else "layernorm")
-    return VideoMAE(model, image_processor(options, loading), options)
+    encoder = VideoMAE(model, image_processor(options, loading), options)
+    if file is not None and loading.weights:
+        encoder.weights = fingerprint(Path(options.path))
+    return encoder
+
+
+def _in_transformers(options: Options, file: Path, *, weights: bool) -> Options:
+    """The options of a file in the authors' layout, with its converted copy, or with its sizes alone."""
+    given = dict(options.architecture or {})
+    if weights:
+        return replace(options, path=str(convert_videomae(file, options.frames, given)))
+    shapes = encoder_part(read_shapes(file))
+    sizes = asdict(videomae_sizes(shapes, file, options.frames, given))
+    own = {"model_type": "videomae", **sizes, "use_mean_pooling": "norm.weight" not in shapes}
+    return replace(options, path="a file of its authors", architecture=own)
