@@ -37,10 +37,11 @@ docs: $(VENV)/.docs-installed
 	@echo build/site/index.html
 
 # The constraints are the exact set that was tested.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt .ci/torchvision_on_cpu.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,vision]'
+	$(VENV)/bin/python .ci/torchvision_on_cpu.py
 	touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed

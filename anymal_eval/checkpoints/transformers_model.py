@@ -21,6 +21,13 @@ from anymal_eval.checkpoints.loading import (
     plain_generation,
     quiet,
 )
+from anymal_eval.checkpoints.media_processors import (
+    EXTRA,
+    image_backend,
+    pin_image_backend,
+    torchvision_fault,
+    torchvision_name,
+)
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import resolve_token_ids
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
@@ -35,6 +42,7 @@ _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "merges.txt",
     "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+_EXTRA_PACKAGES = ("torchvision", "num2words")  # of the extra ``vision``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,9 @@ def load_model(
         "tokenizer": _tokenizer_hash(checkpoint),
         "new_weights": new,
     }
+    backend = image_backend(processor)
+    if backend == "torchvision":  # all others are PIL's, with and without torchvision
+        content["image_backend"] = backend = torchvision_name()
     if ids.notes:  # by an earlier version, such a checkpoint was answered with other end tokens
         content["contradictions"] = list(ids.notes)
     how = {"precision": options.precision, "quantize": options.quantize}
@@ -95,6 +106,7 @@ def load_model(
             "options": dataclasses.asdict(options),
             "device": device,
             "device_map": placement(model, options.device_map),
+            "image_backend": backend,
             "generation_settings_not_used": dropped,
             **content,
         },
@@ -109,21 +121,26 @@ def trusted(options: CheckpointOptions) -> bool:
 
 
 def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
-    """The checkpoint's processor.
+    """The checkpoint's processor; its pictures go through PIL where its family allows, whatever is installed.
 
     Raises:
-        NeedsExtra: it needs torchvision, which is not installed.
+        NeedsExtra: it needs torchvision or another package, which is not installed or cannot be imported.
         BadCheckpoint: it cannot be loaded.
     """
+    trust = trusted(options)
     try:
         with checkpoint_errors(f"{checkpoint.folder}: its processor cannot be loaded"), quiet():
-            return library().AutoProcessor.from_pretrained(checkpoint.folder, trust_remote_code=trusted(options))
-    except ImportError as error:
+            processor = library().AutoProcessor.from_pretrained(checkpoint.folder, trust_remote_code=trust)
+            return pin_image_backend(processor, checkpoint.folder, trust_remote_code=trust)
+    except (ImportError, BadCheckpoint) as error:
+        if fault := torchvision_fault():
+            raise NeedsExtra(f"{checkpoint.name}: {fault}") from error
+        if isinstance(error, BadCheckpoint):
+            raise
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
-        missing = "torchvision" if "orchvision" in str(error) else reason(error)
-        raise NeedsExtra(
-            f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}, which is not installed"
-        ) from error
+        known = next((name for name in _EXTRA_PACKAGES if name in str(error).lower()), None)
+        missing = f"{known}, which is not installed: {EXTRA}" if known else f"what is not installed: {reason(error)}"
+        raise NeedsExtra(f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}") from error
 
 
 def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:

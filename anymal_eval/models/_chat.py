@@ -37,6 +37,7 @@ from anymal_eval.generation.thinking import opened_by
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
+    failed_response,
     hold_images,
     media_key,
     nbytes,
@@ -287,7 +288,15 @@ class ChatModel:
             None,
         )
         self.timings["prefilling"] += time.perf_counter() - started
-        return respond(items, (self.generator, self.ranker), inputs, prefix)
+        try:
+            return respond(items, (self.generator, self.ranker), inputs, prefix)
+        except ValueError as error:
+            # Some classes of transformers do not repeat what their encoders make for the beams of a row.
+            beams = items[0].request.decoding.beams
+            if items[0].option_token_ids or beams == 1:
+                raise
+            failed = RequestFailed(f"{type(self.network).__name__} cannot search with {beams} beams: {reason(error)}")
+            return [failed_response(item.request, failed) for item in items]
 
 
 def _template(processor: Any) -> str:

@@ -1,6 +1,5 @@
 """What ``hf`` and ``hf_audio`` refuse, each in one clear line."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -65,22 +64,6 @@ def test_requests_that_cannot_be_answered(opened: Open, pictures: list[Path]) ->
         model.prepare(request("1", [medium(pictures[0], "audio")], "?"))
     with pytest.raises(ContextTooLong, match="the model's context is 1024"):
         model.prepare(request("1", [medium(pictures[0])], "why " * 1024))
-
-
-def test_a_processor_that_needs_torchvision(tiny: Tiny, tmp_path: Path) -> None:
-    """Qwen2-VL's has a video processor. Where torchvision is there, what it needs is there too."""
-
-    folder = Path(shutil.copytree(tiny("llava"), tmp_path / "qwen"))
-    config = {"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"], "vision_config": {}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "processor_config.json").unlink()  # as its checkpoints on the hub are
-    parts = {"processor_class": "Qwen2VLProcessor", "image_processor_type": "Qwen2VLImageProcessor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(parts))
-    if importlib.util.find_spec("torchvision") is not None:
-        pytest.skip("torchvision is installed; nothing is refused")
-    message = refused(f"hf:{folder}")
-    wanted = "the processor of Qwen2VLForConditionalGeneration needs torchvision, which is not installed"
-    assert message.endswith(wanted)
 
 
 def test_code_of_the_checkpoints_own(tiny: Tiny, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from anymal_eval import catalog
 from anymal_eval.checkpoints.loading import BackboneLoading, backbone, checkpoint_errors, freeze, library, quiet
 from anymal_eval.checkpoints.locating import locate
+from anymal_eval.checkpoints.media_processors import torchvision_fault
 from anymal_eval.checkpoints.weights import fingerprint
-from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
+from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError, NeedsExtra
 
 Medium = Literal["image", "audio", "video", "imu"]
 
@@ -158,12 +159,18 @@ def image_processor(options: EncoderOptions, loading: BackboneLoading) -> Any:
 
     Raises:
         BadCheckpoint: it has no preprocessor_config.json.
+        NeedsExtra: torchvision is installed, and cannot be imported.
     """
     if not loading.weights:
         return None
     folder = locate(options.path, convert=True)
-    with checkpoint_errors(f"{folder} has no usable preprocessor_config.json"), quiet():
-        return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
+    try:
+        with checkpoint_errors(f"{folder} has no usable preprocessor_config.json"), quiet():
+            return library().AutoImageProcessor.from_pretrained(folder, backend="pil")
+    except BadCheckpoint as error:
+        if fault := torchvision_fault():
+            raise NeedsExtra(f"{folder}: {fault}") from error
+        raise
 
 
 def image_pixels(processor: Any, images: Sequence[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
