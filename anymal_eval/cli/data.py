@@ -33,10 +33,15 @@ def data() -> None:
 def describe(task: str, tasks_dir: tuple[Path, ...]) -> None:
     """Say which files of TASK go where, and where they come from. Nothing is fetched."""
     from anymal_eval import catalog
-    from anymal_eval.task import Task
+    from anymal_eval.sources.own import OWN_ROWS, is_own, task_named
 
+    found = task_named(task, tasks_dir)
+    if is_own(task):
+        labels = "" if found.splits[0].labelled else ", no answers: responses and an export, no value"
+        echo(f"{task}: {found.kind} about {found.media}; metrics {', '.join(found.metrics)}{labels}")
+        echo(f"\n{OWN_ROWS.strip()}")
+        return
     known = catalog.tasks(tasks_dir)
-    found = known.get(task, "TASK", Task)
     echo((known.module(task).__doc__ or "").strip())
     for split in found.splits:
         labels = "" if split.labelled else ", no labels: responses and an export, no value"
@@ -75,12 +80,11 @@ def check(
 
     Exits with 1 when something is wrong. Fewer examples than officially are no error: they are called a subset.
     """
-    from anymal_eval import catalog
     from anymal_eval.sources.check import SHOWN, count_line, media_findings
     from anymal_eval.sources.load import load_examples, whole_examples
-    from anymal_eval.task import Task
+    from anymal_eval.sources.own import task_named
 
-    found = catalog.tasks(tasks_dir).get(task, "TASK", Task)
+    found = task_named(task, tasks_dir)
     chosen = found.split(split)
     faults: list[str] = []
     if every:
@@ -123,13 +127,12 @@ def fetch(
 
     Runs stream a large copy that was not fetched. With HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
     """
-    from anymal_eval import catalog
     from anymal_eval.sources.dataset import DataOptions, hub_split
     from anymal_eval.sources.hub_fetch import fetch as fetch_copy
     from anymal_eval.sources.load import with_hub_id
-    from anymal_eval.task import Task
+    from anymal_eval.sources.own import task_named
 
-    found = with_hub_id(catalog.tasks(tasks_dir).get(task, "TASK", Task), hub_id, hub_config, hub_revision)
+    found = with_hub_id(task_named(task, tasks_dir), hub_id, hub_config, hub_revision)
     chosen, notes = hub_split(found, DataOptions(data="hub", split=split))
     for note in notes:
         echo(f"{found.name}: {note}", err=True)

@@ -10,7 +10,8 @@ from anymal_eval.cli._printing import echo
 
 
 @click.command()
-@click.option("--tasks", required=True, help="Names separated by commas, or all.")
+@click.option("--tasks", required=True, help="Names separated by commas, or all; my.jsonl (.tsv, .csv): your own rows.")
+@click.option("--metrics", help="On your own rows: names separated by commas; by default those of the kind of answers.")
 @click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), help="Where the examples come from.")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anymal_eval import catalog
 from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
-from anymal_eval.sources.dataset import DataOptions, TaskDataset, load_dataset
+from anymal_eval.sources.dataset import OWN, DataOptions, TaskDataset, load_dataset
 from anymal_eval.sources.load import hub_splits
+from anymal_eval.sources.own import task_named
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def reload_dataset(
     from anymal_eval.store.responses import read_responses
 
     options = DataOptions(
-        data=entry.data,  # type: ignore[arg-type]  # a manifest holds nothing else
+        data=None if entry.data == OWN else entry.data,  # type: ignore[arg-type]  # a manifest holds nothing else
         data_root=root,
         split=entry.split,
         limit=entry.limit,
@@ -67,10 +67,18 @@ def reload_dataset(
         hub_config=entry.source.get("config"),
         hub_revision=entry.source.get("revision") or None,
     )
-    dataset = load_dataset(catalog.tasks(tasks_dir).get(name, "TASK", Task), options)
+    named, metrics = (_own_file(entry, root), entry.source.get("metrics", ())) if entry.data == OWN else (name, ())
+    dataset = load_dataset(task_named(named, tasks_dir, metrics), options)
     if dataset.fingerprint != entry.examples:
-        raise OtherRun(f"{name}: the data under {root} are not those that the run in {folder.root} was made on")
+        where = f"the rows of {named}" if entry.data == OWN else f"the data under {root}"
+        raise OtherRun(f"{name}: {where} are not those that the run in {folder.root} was made on")
     if entry.subset:
         answered = read_responses(folder.responses(name))
         dataset = replace(dataset, examples=tuple(item for item in dataset.examples if item.id in answered))
     return dataset
+
+
+def _own_file(entry: TaskEntry, root: Path) -> str:
+    """The user's file of rows: where it was, or under ``--data-root``, for a run that was made elsewhere."""
+    file = Path(str(entry.source.get("file", "")))
+    return str(file if file.is_file() or not (root / file.name).is_file() else root / file.name)

@@ -18,7 +18,7 @@ from anymal_eval.errors import BadData
 from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests
 from anymal_eval.models import ModelSpec
 from anymal_eval.protocols.reading import reading_for
-from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.sources.dataset import OWN, TaskDataset
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import RunFolder
@@ -119,7 +119,7 @@ def generate(
 def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
     """What the manifest holds of one task; ``remark`` is what a reader of its numbers must know of the model."""
     dataset = task.dataset
-    n_split, kind = len(dataset.all_ids), dataset.options.kind
+    n_split, kind = len(dataset.all_ids), dataset.kind
     return TaskEntry(
         version=dataset.task.version,
         split=dataset.split.name,
@@ -127,7 +127,7 @@ def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
         examples=dataset.fingerprint,
         n=len(dataset.examples),
         n_split=n_split,
-        n_expected=n_split if kind == "demo" else dataset.split.expected,
+        n_expected=n_split if kind in ("demo", OWN) else dataset.split.expected,
         labelled=dataset.split.labelled,
         limit=dataset.options.limit,
         subset=dataset.subset,

@@ -91,7 +91,8 @@ class EvaluationPlan:
     """What is evaluated, before anything is looked up.
 
     Attributes:
-        tasks: names, tasks themselves, or ``all`` alone.
+        tasks: names, files of the user's own rows (``my.jsonl``), tasks themselves, or ``all`` alone.
+        metrics: which to compute on the rows of a file; empty for those of its kind of answers.
         overrides: the user's settings of prompts and decoding, which go before the protocol's.
         protocol: its name; None is the plain one, or the demo model's own.
         extract: the rule that reads a choice out of text, before the protocol's and the model's own.
@@ -107,6 +108,7 @@ class EvaluationPlan:
     data: DataOptions = field(default_factory=DataOptions)
     execution: ExecutionOptions = ExecutionOptions()
     overrides: Overrides = NONE
+    metrics: tuple[str, ...] = ()
     protocol: str | None = None
     extract: str | None = None
     ablate: str = "none"
@@ -174,7 +176,7 @@ def _named(tasks: str | Task | Sequence[str | Task]) -> tuple[str | Task, ...]:
     if isinstance(tasks, Task):
         return (tasks,)
     listed = tasks.split(",") if isinstance(tasks, str) else tasks
-    return tuple(each.strip() if isinstance(each, str) else each for each in listed if each)
+    return tuple(each if isinstance(each, Task) else str(each).strip() for each in listed if each)
 
 
 def _path(key: str, value: Any) -> Any:
@@ -182,6 +184,9 @@ def _path(key: str, value: Any) -> Any:
         return value if value is None else Path(value)
     if key == "tasks_dir":
         return (Path(value),) if isinstance(value, str | Path) else tuple(map(Path, value))
+    if key == "metrics":
+        parts = value.split(",") if isinstance(value, str) else value or ()
+        return tuple(name for each in parts if (name := str(each).strip()))
     if key == "options":
         return {name: str(item) for name, item in value.items()} if isinstance(value, Mapping) else parse_options(value)
     return value

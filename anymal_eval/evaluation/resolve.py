@@ -15,6 +15,7 @@ from anymal_eval.models import Model, ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
 from anymal_eval.sources.dataset import TaskDataset, load_dataset, require_media
 from anymal_eval.sources.load import Kind, unavailable
+from anymal_eval.sources.own import is_own, own_file, task_named
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     spec = _spec(plan)
     plan.execution.settings(0)
-    tasks, skipped = choose_tasks(plan.tasks, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
+    wanted = named_tasks(plan.tasks, plan.tasks_dir, plan.metrics)
+    tasks, skipped = choose_tasks(wanted, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
     of_hub = (plan.data.hub_id, plan.data.hub_config, plan.data.hub_revision)
     if any(each is not None for each in of_hub) and len(tasks) > 1:
         raise WrongUse("--hub-id, --hub-config and --hub-revision go with one task")
@@ -78,6 +80,27 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     if media and spec.opens_media and plan.ablate != "no-media":
         datasets = [require_media(dataset) for dataset in datasets]
     return ResolvedEvaluation(plan=plan, spec=spec, protocol=protocol, datasets=tuple(datasets))
+
+
+def named_tasks(names: Sequence[str | Task], folders: Sequence[Path], metrics: Sequence[str]) -> list[str | Task]:
+    """The tasks of a plan; ``all`` stays.
+
+    Raises:
+        NotInCatalog: there is no such task, or metric.
+        MissingData, BadData: a file of the user's own rows is not there, or its rows are of several kinds.
+        WrongUse: two files have one name, or metrics are named that do not go with the task.
+    """
+    if list(names) == ["all"]:
+        if metrics:
+            raise WrongUse("--metrics goes with a file of your own rows; those of --tasks all are the benchmarks'")
+        return list(names)
+    found = [each if isinstance(each, Task) else task_named(each, folders, metrics) for each in names]
+    files: dict[str, Path] = {}
+    for task in found:
+        file = own_file(task)
+        if file is not None and files.setdefault(task.name, file) != file:
+            raise WrongUse(f"{files[task.name]} and {file} would both be the task {task.name}: rename one of them")
+    return list(found)
 
 
 def choose_tasks(
@@ -109,6 +132,9 @@ def choose_tasks(
 def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:
     """The demo world and the demo model where no model is named; the demo model's own words where none are named."""
     if plan.model.model is None:
+        own = [name for name in plan.tasks if isinstance(name, str) and is_own(name)]
+        if own:
+            raise WrongUse(f"--model is needed for {own[0]}: the demo model knows the demo world alone")
         if plan.data.data not in (None, "demo"):
             raise WrongUse("--model is needed: anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models")
         console.message("no model named: the demo model answers on demo data; name another with --model")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from anymal_eval import fingerprint
 from anymal_eval.errors import MissingData, listed
 from anymal_eval.records import Example
 from anymal_eval.sources.hub import Hub
@@ -22,7 +23,10 @@ from anymal_eval.sources.load import (
     with_hub_id,
 )
 from anymal_eval.sources.official_ids import lacking_ids
+from anymal_eval.sources.own import own_file
 from anymal_eval.task import Split, Task
+
+OWN = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class TaskDataset:
     Attributes:
         examples: in the order of the data.
         all_ids: of the whole split, those beyond ``--limit`` too.
-        fingerprint: of the examples' content.
+        fingerprint: of the examples' content; of the file for the user's own rows.
         content: of what every copy of the benchmark shares, whatever it calls its files; empty for the demo world.
         source: what reading them again needs: the demo world's size and seed, or the hub's id and revision; and
             ``notes``, sentences that belong beside the number: another split than the usual one, items that are
@@ -69,6 +73,11 @@ class TaskDataset:
     content: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     options: DataOptions = field(default_factory=DataOptions)
+
+    @property
+    def kind(self) -> str:
+        """``own`` for a file of the user's own rows, else the source: ``official``, ``hub`` or ``demo``."""
+        return OWN if own_file(self.task) is not None else self.options.kind
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -106,12 +115,17 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
         source["lacking"] = lacking
         notes = [*notes, f"{whole}: {listed(lacking)} (all are in manifest.json)"]
     source |= {"notes": notes} if notes else {}
+    if (file := own_file(task)) is not None:
+        source |= {"file": str(file), "metrics": list(task.metrics)}
+        whole = fingerprint.of_file(file)
+    else:
+        whole = data_fingerprint(chosen, data_root(task, split, kind, options.data_root, demo))
     return TaskDataset(
         task=task,
         split=split,
         examples=tuple(chosen),
         all_ids=frozenset(example.id for example in examples),
-        fingerprint=data_fingerprint(chosen, data_root(task, split, kind, options.data_root, demo)),
+        fingerprint=whole,
         content="" if kind == "demo" else content_fingerprint(chosen),
         source=source,
         options=options,

@@ -16,6 +16,7 @@ from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
 from anymal_eval.sources.folder import refuse_doubles, refuse_links_out
 from anymal_eval.sources.hub import Hub
+from anymal_eval.sources.own import own_file
 from anymal_eval.sources.tables import BySplit, Table, without_faults
 from anymal_eval.task import RowSource, Split, Task
 
@@ -46,14 +47,14 @@ def load_examples(
         MissingData, BadData: one line that names the file, and the row or the ids.
     """
     source = source_of(task, kind)
-    folder = demo_folder(task, split, demo_examples, demo_seed) if kind == "demo" else root
-    if kind != "hub":
-        refuse_links_out(folder / task.name, source.files(split))
+    folder = data_root(task, split, kind, root, (demo_examples, demo_seed))
+    if kind != "hub" and own_file(task) is None:
+        refuse_links_out(folder, source.files(split))
     with _collector_resting():
-        examples = [task.to_example(row) for row in source.rows(folder / task.name, split)]
-    named = _name_of(source, folder / task.name, split)
+        examples = [task.to_example(row) for row in source.rows(folder, split)]
+    named = _name_of(source, folder, split)
     _require_consistent(examples, named, split)
-    return _with_demo_groups(examples, folder / task.name) if kind == "demo" else examples
+    return _with_demo_groups(examples, folder) if kind == "demo" else examples
 
 
 def whole_examples(task: Task, split: Split, root: Path) -> tuple[list[Example], list[str]]:
@@ -64,8 +65,9 @@ def whole_examples(task: Task, split: Split, root: Path) -> tuple[list[Example],
         BadData: an official file is a link out of the data folder.
     """
     faults: list[str] = []
-    source, folder = task.official, root / task.name
-    refuse_links_out(folder, source.files(split))
+    source, folder = task.official, data_root(task, split, "official", root)
+    if own_file(task) is None:
+        refuse_links_out(folder, source.files(split))
     table = source.table(split) if isinstance(source, BySplit) else source
     rows = table.rows_past_faults(folder, split, faults) if isinstance(table, Table) else table.rows(folder, split)
     examples = list(without_faults(map(task.to_example, rows), faults))
@@ -102,6 +104,8 @@ def source_of(task: Task, kind: Kind) -> RowSource:
     Raises:
         WrongUse: the task has no demo data, or no hub source.
     """
+    if kind != "official" and (file := own_file(task)) is not None:
+        raise WrongUse(f"{file} is your own data: it has no {kind} data; leave out --data")
     if kind == "demo" and unavailable(task, kind):
         raise WrongUse(f"task {task.name} has no demo data; give its own data with --data official --data-root DIR")
     if kind != "hub":
@@ -143,7 +147,9 @@ def with_hub_id(task: Task, hub_id: str | None, config: str | None = None, revis
 
 
 def data_root(task: Task, split: Split, kind: Kind, root: Path, demo: tuple[int, int] = (DEMO_EXAMPLES, 0)) -> Path:
-    """The folder that media names are relative to, in ``data_fingerprint``; ``demo`` is (examples, seed)."""
+    """The folder of a task's files, to which media names are relative; ``demo`` is the world's (examples, seed)."""
+    if kind != "demo" and (file := own_file(task)) is not None:
+        return file.parent
     return (demo_folder(task, split, *demo) if kind == "demo" else root) / task.name
 
 

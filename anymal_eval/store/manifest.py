@@ -189,7 +189,7 @@ def _compared(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> tuple
         return other, other
     if key == "source" and isinstance(one, Mapping) and isinstance(other, Mapping):
         only = SOURCE_RECORDED_ONLY if one.get("revision") and one.get("revision") == other.get("revision") else set()
-        only = only | {"notes", "lacking"}
+        only = only | {"notes", "lacking", "file"}
         return ({k: v for k, v in each.items() if k not in only} for each in (one, other))  # type: ignore[return-value]
     return one, other
 
