@@ -44,6 +44,11 @@ UNUSED = {
     ("textvqa", "ocr_tokens", "demo"): "the demo model reads the picture",
     ("textvqa", "ocr_tokens", "anymal-2023"): "the paper's prompt has none",
     ("textvqa", "ocr_tokens", "openflamingo-2023"): "its code gives none",
+    **{
+        ("textvqa", "ocr_tokens", name): "its code gives none to models that read pictures"
+        for name in ("internvl-2024", "llava-onevision-2024", "qwen2-vl-2024")
+    },
+    **{("scienceqa", "key", name): "it pairs examples of runs on different copies" for name in NAMES},
     **{("okvqa", "answer_type", name): "it is 'other' in all of the official file" for name in NAMES},
     ("imu_caption", "question", "anymal-2023"): "the paper's prompt is fixed: Describe this motion.",
     ("imu_caption", "question", "demo"): "the demo model was trained on one request",

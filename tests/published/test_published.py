@@ -12,14 +12,15 @@ from anymal_eval.published import PublishedNumber
 from anymal_eval.task import Task
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "published_numbers.csv"
-ALL = [number for name in published.names() for number in published.load(name).numbers()]
+COLLECTED = [
+    "anymal-2023", "blip2-2023", "flamingo-2022", "instructblip-2023", "openflamingo-2023", "sevila-2023",
+]  # fmt: skip
+ALL = [number for name in COLLECTED for number in published.load(name).numbers()]
 
 
-def test_there_are_243_numbers() -> None:
+def test_there_are_243_collected_numbers() -> None:
     assert len(ALL) == 243
-    assert published.names() == [
-        "anymal-2023", "blip2-2023", "flamingo-2022", "instructblip-2023", "openflamingo-2023", "sevila-2023",
-    ]  # fmt: skip
+    assert set(COLLECTED) < set(published.names())
 
 
 @pytest.mark.skipif(not FACTS.is_file(), reason="../shared/facts/published_numbers.csv is not there")
@@ -54,6 +55,8 @@ def test_every_cell_is_that_of_the_collected_numbers() -> None:
         ("anymal-2023", "figure-3", "LLaVA", "mmit_human", 34.4),
         ("blip2-2023", "vqa", "BLIP-2 ViT-g FlanT5-XXL", "vqav2 test-dev", 65.0),
         ("openflamingo-2023", "4", "OpenFlamingo-9B", "vqav2", 52.7),
+        ("llava-1.5-2023", "3", "LLaVA-1.5 Vicuna-13B", "scienceqa", 71.6),
+        ("internvl-2.5-2024", "card", "InternVL2.5-8B", "textvqa", 79.1),
     ],
 )
 def test_numbers_looked_up_by_hand(paper: str, table: str, model: str, column: str, value: float) -> None:
