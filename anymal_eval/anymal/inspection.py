@@ -17,13 +17,13 @@ from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
 from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_tensors
 from anymal_eval.checkpoints.locating import find
-from anymal_eval.checkpoints.videomae import released_file
+from anymal_eval.checkpoints.released import released_file
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.paths import expanded
 
 _LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
-_OF_AUTHORS = ("videomae",)  # encoders that read files in the layout of their authors too
+_OF_AUTHORS = ("internvideo", "videomae")  # encoders that read files in the layout of their authors
 _IMU_REMEDY = "its authors give the weights on request; name the file of their state dict"
 
 
@@ -134,7 +134,7 @@ def _lacking(part: str, config: AnyMALConfig, place: Path, files: Sequence[Path]
     # By its place: a configuration that the hub has is not read again from there.
     module = encoders.build(replace(options, path=str(place)), BackboneLoading(weights=False))
     of_transformers = next((each for each in module.modules() if isinstance(each, library().PreTrainedModel)), None)
-    if options.kind in _OF_AUTHORS and released_file(str(place)) is not None:
+    if options.kind == "videomae" and released_file(str(place)) is not None:
         return []  # its names and shapes were compared when its sizes were found
     if of_transformers is not None:
         return missing_tensors(type(of_transformers), place)

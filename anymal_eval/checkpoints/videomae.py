@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.checkpoints.conversion import in_cache
-from anymal_eval.checkpoints.files import PICKLED, weight_files
-from anymal_eval.checkpoints.locating import CONFIG, locate
+from anymal_eval.checkpoints.locating import CONFIG
 from anymal_eval.errors import BadCheckpoint
-from anymal_eval.paths import expanded
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}  # by width; the tensors do not tell
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,26 +43,6 @@ class VideoMAESizes:
     tubelet_size: int
     image_size: int
     patch_size: int
-
-
-def released_file(path: str) -> Path | None:
-    """The file of a VideoMAE in its authors' layout: the path itself, or the one such file in a folder or repository.
-
-    None where it is a checkpoint of transformers.
-
-    Raises:
-        BadCheckpoint: there is no such folder, or it holds several such files.
-    """
-    place = expanded(path)
-    if place.is_file():
-        return place
-    folder = place if place.is_dir() else locate(path, convert=True)
-    if (folder / CONFIG).is_file():
-        return None
-    found = weight_files(folder) or sorted(file for pattern in PICKLED for file in folder.glob(pattern))
-    if len(found) > 1:
-        raise BadCheckpoint(f"{folder} holds {len(found)} files of weights and no {CONFIG}: name one of the files")
-    return found[0] if found else None
 
 
 def convert_videomae(file: Path, frames: int, given: Mapping[str, Any]) -> Path:

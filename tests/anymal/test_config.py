@@ -25,7 +25,7 @@ def test_the_presets_are_the_papers() -> None:
 
 
 def test_every_file_is_an_encoder_or_a_projector() -> None:
-    videos = ["frames", "resnet_frames", "viclip", "videomae"]
+    videos = ["frames", "internvideo", "resnet_frames", "viclip", "videomae"]
     assert set(encoders.names()) >= {"clap", "clip", "dinov2", "imu2clip", "resnet", "siglip", *videos}
     assert set(projectors.names()) >= {"linear", "mlp", "perceiver", "resampler"}
     for name in encoders.names():

@@ -19,8 +19,8 @@ from anymal_eval.anymal.config import preset
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.anymal.encoders.videomae import Options
 from anymal_eval.anymal.inspection import inspect
-from anymal_eval.checkpoints import videomae
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.released import released_file
 from anymal_eval.codec import decode
 from anymal_eval.errors import BadCheckpoint
 
@@ -245,4 +245,4 @@ def test_a_file_is_inspected_without_a_conversion(tmp_path: Path) -> None:
     assert (report().problem, report().weights, report().files) == ("", "pickles", 1)
     assert "num_hidden_layers = 2" in report(architecture={"image_size": SIDE, "num_hidden_layers": 12}).problem
     assert not (tmp_path / "cache" / "converted").exists()
-    assert videomae.released_file(str(tmp_path)) == file
+    assert released_file(str(tmp_path)) == file

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from anymal_eval.anymal.encoders import Encoder, check_form
+from anymal_eval.anymal.encoders._clip_block import HEAD_SIZE, Block
 from anymal_eval.anymal.encoders._vit import ViTOptions, stop_at
 from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.loading import BackboneLoading
@@ -28,7 +29,6 @@ from anymal_eval.checkpoints.weights import fill_module, read_folder
 from anymal_eval.errors import BadCheckpoint, BadDefinition
 
 PREFIX = "vision_encoder."
-HEAD_SIZE = 64  # of every released size: ViT-B/16 has 12 heads, ViT-L/14 has 16
 # The normalisation that ViCLIP was trained with: ImageNet's, not CLIP's.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -55,35 +55,12 @@ class Sizes:
     patch_size: int = 14
 
 
-class _Block(nn.Module):
-    """Attention and a hidden layer four times as wide, with the released names.
-
-    Shapes:  w clips · n tokens · e width
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attn = nn.MultiheadAttention(width, width // HEAD_SIZE, batch_first=True)
-        self.ln_1 = nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
-        self.ln_2 = nn.LayerNorm(width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(w, n, e) -> (w, n, e)."""
-        seen = self.ln_1(tokens)
-        tokens = tokens + self.attn(seen, seen, seen, need_weights=False)[0]
-        hidden = self.mlp["c_fc"](self.ln_2(tokens))
-        # CLIP's approximation of GELU
-        out: Tensor = tokens + self.mlp["c_proj"](hidden * torch.sigmoid(1.702 * hidden))
-        return out
-
-
 class _Blocks(nn.Module):
     """The layers, under the released name."""
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(_Block(width) for _ in range(count))
+        self.resblocks = nn.ModuleList(Block(width) for _ in range(count))
 
 
 class Tower(nn.Module):

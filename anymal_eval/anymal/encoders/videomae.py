@@ -15,7 +15,8 @@ from anymal_eval.anymal.encoders import Encoder, check_form, image_processor, lo
 from anymal_eval.anymal.encoders._vit import ViTOptions, stop_at
 from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.loading import BackboneLoading
-from anymal_eval.checkpoints.videomae import convert_videomae, encoder_part, released_file, videomae_sizes
+from anymal_eval.checkpoints.released import released_file
+from anymal_eval.checkpoints.videomae import convert_videomae, encoder_part, videomae_sizes
 from anymal_eval.checkpoints.weights import fingerprint, read_shapes
 from anymal_eval.errors import BadCheckpoint, BadDefinition
 from anymal_eval.paths import expanded
