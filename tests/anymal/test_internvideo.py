@@ -40,7 +40,9 @@ def released() -> dict[str, Tensor]:
         "visual.ln_pre.bias": (WIDTH,), f"{layers}.temporal_cls_token": (1, 1, WIDTH), f"{layers}.balance": (WIDTH,),
         "visual_ln_post.weight": (WIDTH,), "visual_ln_post.bias": (WIDTH,), "visual_proj": (WIDTH, 96),
     }  # fmt: skip
-    blocks = [(f"{layers}.resblocks.{number}", ("ln_1", "ln_2")) for number in range(LAYERS)]
+    blocks: list[tuple[str, tuple[str, ...]]] = [
+        (f"{layers}.resblocks.{number}", ("ln_1", "ln_2")) for number in range(LAYERS)
+    ]
     blocks += [(f"{layers}.dec.{number}", ("ln_1", "ln_2", "ln_3")) for number in range(DECODERS)]
     for here, norms in blocks:
         shapes |= {

@@ -186,8 +186,8 @@ class InternVideo(Encoder):
         for index in pick(len(media), self.window_shape[0]):
             resized = Image.fromarray(media[index]).resize(size, Image.Resampling.BILINEAR)
             cut = np.asarray(resized.crop((left, top, left + side, top + side)), np.float32) / 255
-            made.append(torch.from_numpy((cut - np.float32(MEAN)) / np.float32(STD)).permute(2, 0, 1))
-        return torch.stack(made)[None]
+            made.append(torch.from_numpy(cut).permute(2, 0, 1))
+        return ((torch.stack(made) - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])[None]
 
     def forward(self, windows: Tensor) -> Tensor:
         """(w, k, 3, h, h) -> (w, n, e)."""
