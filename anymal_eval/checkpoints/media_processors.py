@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.checkpoints.files import reason
+from anymal_eval.errors import WrongUse
 
+IMAGES, CLIPS = "image_processor", "video_processor"
 EXTRA = "pip install 'anymal_eval[vision]'"
 
 
@@ -42,6 +44,31 @@ def image_backend(processor: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def limit_pixels(processor: Any, folder: Path, limits: dict[str, int]) -> None:
+    """Set how many pixels a picture or a clip has after resizing, as ``AutoProcessor.from_pretrained(**limits)`` does.
+
+    Args:
+        processor: loaded and pinned.
+        folder: of its checkpoint.
+        limits: ``min_pixels`` and ``max_pixels``, those that are to be set.
+
+    Raises:
+        WrongUse: its image processor has no such setting, or the limits exclude each other.
+    """
+    if not limits:
+        return
+    named = " and ".join(limits)
+    if min(limits.values()) < 1 or limits.get("min_pixels", 1) > limits.get("max_pixels", 1 << 62):
+        raise WrongUse(f"-o {named}: they must be positive, min_pixels no more than max_pixels")
+    parts = {name: part for name in (IMAGES, CLIPS) if (part := getattr(processor, name, None)) is not None}
+    able = {name: part for name, part in parts.items() if _settings(part) >= limits.keys()}
+    if IMAGES not in able:
+        kind = type(parts.get(IMAGES, processor)).__name__
+        raise WrongUse(f"-o {named}: {kind} has no such setting; leave it out")
+    for name, part in able.items():
+        setattr(processor, name, type(part).from_pretrained(folder, **limits))
+
+
 def torchvision_name() -> str:
     """The name with the version, for the fingerprint of what it computes."""
     return f"torchvision {importlib.metadata.version('torchvision')}"
@@ -63,3 +90,9 @@ def torchvision_fault() -> str | None:
             f"({EXTRA}), or uninstall it"
         )
     return None
+
+
+def _settings(part: Any) -> frozenset[str]:
+    """The names that an image or video processor takes."""
+    found: dict[str, Any] = getattr(getattr(part, "valid_kwargs", None), "__annotations__", {})
+    return frozenset(found)

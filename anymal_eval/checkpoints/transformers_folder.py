@@ -73,10 +73,12 @@ class OpenOptions(CheckpointOptions):
         trust_remote_code: run the Python that comes with the checkpoint.
         share: prefix caching: requests with one prefix prefill it once, where a self-test shows that it works. No
             answer depends on it.
+        chat_template: a file with a chat template, in place of the checkpoint's own.
     """
 
     trust_remote_code: bool = False
     share: bool = True
+    chat_template: str = ""
 
     @property
     def exact(self) -> bool:

@@ -59,7 +59,12 @@ class LoadedModel:
 
 
 def load_model(
-    cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, wrapper: str, processor: Any
+    cls: Any,
+    checkpoint: Checkpoint,
+    options: CheckpointOptions,
+    wrapper: str,
+    processor: Any,
+    settings: Mapping[str, object] | None = None,
 ) -> LoadedModel:
     """Load a model: every weight from the checkpoint, from safetensors unless pickled files are allowed.
 
@@ -69,6 +74,7 @@ def load_model(
         options: how.
         wrapper: its name, for the fingerprint.
         processor: from ``load_processor``, which is called first because it is cheap and may refuse.
+        settings: of the processor, where they are not the checkpoint's and change an answer.
 
     Raises:
         BadCheckpoint: a file is missing, or weights are, and new ones are not allowed.
@@ -91,11 +97,15 @@ def load_model(
     backend = image_backend(processor)
     if backend == "torchvision":  # all others are PIL's, with and without torchvision
         content["image_backend"] = backend = torchvision_name()
+    if settings:
+        content["settings"] = dict(settings)
     if ids.notes:  # by an earlier version, such a checkpoint was answered with other end tokens
         content["contradictions"] = list(ids.notes)
     how = {"precision": options.precision, "quantize": options.quantize}
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []
+    shown = {name: value for name, value in (settings or {}).items() if value is not None and name != "by"}
+    remarks += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown.items()]
     return LoadedModel(
         model=model,
         processor=processor,

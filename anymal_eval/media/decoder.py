@@ -32,7 +32,7 @@ from anymal_eval.media import motions, pixels, sounds
 from anymal_eval.media.broken import MEMORY, Broken, NotThisKind, kind_of
 from anymal_eval.media.budget import PIECE, MediaBudget
 from anymal_eval.media.containers import Job
-from anymal_eval.media.frames import verify_jpeg, video
+from anymal_eval.media.frames import timeline, verify_jpeg, video
 from anymal_eval.media.tracks import track
 
 SPARE = 64 << 20  # bytes over the budget: buffers of the interpreter and of the socket
@@ -68,6 +68,8 @@ def work(job: Job, content: bytes | None) -> NDArray[Any]:
         match job["kind"]:
             case "video":
                 return video(source, job)
+            case "timeline":
+                return timeline(source, job)
             case "audio":
                 return audio(job, content, source, budget)
             case "imu":

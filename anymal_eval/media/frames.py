@@ -1,7 +1,8 @@
 """Frames of a clip by FFmpeg, in a decoder process, by the rule of ``video.load_video``. Damage is never concealed."""
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -26,12 +27,14 @@ padding make the two differ in complete files."""
 class Index:
     """The timestamps of a video, read from its packets alone, in units of the stream's time base.
 
-    Decoding can start at ``keys``. ``damage`` describes what is wrong after ``end``; None: the video is complete.
+    Decoding can start at ``keys``. ``times`` has every frame's, in the order of the file. ``damage`` describes what is
+    wrong after ``end``; None: the video is complete.
     """
 
     begin: int
     end: int
     keys: list[int]
+    times: Sequence[int]
     damage: str | None
 
 
@@ -45,6 +48,7 @@ def index(container: Any, stream: Any, source: BinaryIO, budget: MediaBudget) ->
     frame = Fraction(1) / (stream.average_rate or 25)
     shown: list[int] = []  # first and last timestamp
     keys: list[int] = []
+    times = array("q")
     last, problem = Fraction(0), None
     try:
         for number, packet in enumerate(container.demux()):
@@ -60,6 +64,7 @@ def index(container: Any, stream: Any, source: BinaryIO, budget: MediaBudget) ->
                 stop = time + (packet.duration or round(frame / stream.time_base))
                 last = max(last, stop * stream.time_base)
                 shown = [min([time, *shown]), max([stop, *shown])]
+                times.append(time)
                 if packet.is_keyframe:
                     keys.append(time)
     except FFmpegError as error:
@@ -72,7 +77,7 @@ def index(container: Any, stream: Any, source: BinaryIO, budget: MediaBudget) ->
         stated = Fraction(container.duration + (container.start_time or 0), av.time_base)
         if stated - last > SLACK + 2 * frame:
             problem = f"it holds {float(last):.2f} s of {float(stated):.2f} s"
-    return Index(begin=shown[0], end=shown[1], keys=sorted(keys), damage=problem)
+    return Index(begin=shown[0], end=shown[1], keys=sorted(keys), times=times, damage=problem)
 
 
 class Player:
@@ -125,8 +130,33 @@ def window_of(job: Job, length: Fraction) -> tuple[Fraction, Fraction]:
     return start, end
 
 
+def frames_in(plan: Index, window: tuple[Fraction, Fraction], beat: Fraction) -> list[int]:
+    """The timestamps of the frames that appear in a window, in their order; at least the one that is on the screen."""
+    start, end = (plan.begin + int(second / beat) for second in window)
+    times = sorted(set(plan.times))
+    first, stop = bisect_left(times, start), bisect_left(times, end)
+    return times[first:stop] or [times[max(0, bisect_right(times, start) - 1)]]
+
+
+def targets(job: Job, plan: Index, window: tuple[Fraction, Fraction], beat: Fraction) -> list[int]:
+    """The timestamps to show: of the frames that the job names by their place in the window, or of the middles of k
+    equal parts of it.
+
+    Raises:
+        Broken: there is no such frame.
+    """
+    if "places" in job:
+        times = frames_in(plan, window, beat)
+        if not 0 <= min(job["places"]) <= max(job["places"]) < len(times):
+            raise Broken(f"it has {len(times)} frames in the window, frame {max(job['places'])} was requested")
+        return [times[place] for place in sorted(job["places"])]
+    start, end = window
+    parts = 2 * job["frames"]
+    return [plan.begin + int((start + (end - start) * Fraction(part, parts)) / beat) for part in range(1, parts, 2)]
+
+
 def play(source: BinaryIO, job: Job, plan: Index, seek: bool) -> NDArray[np.uint8]:
-    """Decode the frames in the middle of k equal parts of the window, and its last frame as a check for damage."""
+    """Decode the frames of ``targets``, and the window's last frame as a check for damage."""
     budget = MediaBudget(**job["budget"])
     with open_container(source) as container:
         stream = video_stream(container, budget)
@@ -135,9 +165,8 @@ def play(source: BinaryIO, job: Job, plan: Index, seek: bool) -> NDArray[np.uint
         player = Player(container, stream, plan.keys if seek else [])
         pictures: NDArray[np.uint8] | None = None
         previous, size = None, (0, 0)
-        for number in range(job["frames"]):
-            middle = start + (end - start) * Fraction(2 * number + 1, 2 * job["frames"])
-            frame = player.at(plan.begin + int(middle / beat))
+        for number, target in enumerate(targets(job, plan, (start, end), beat)):
+            frame = player.at(target)
             if pictures is None:
                 size = (frame.width, frame.height)
                 hold_frames(budget, job["frames"], *size)
@@ -156,8 +185,21 @@ def play(source: BinaryIO, job: Job, plan: Index, seek: bool) -> NDArray[np.uint
         return pictures
 
 
-def video(source: BinaryIO, job: Job) -> NDArray[np.uint8]:
-    """Decode frames: uint8 (frames, height, width, 3)."""
+def timeline(source: BinaryIO, job: Job) -> NDArray[np.float64]:
+    """When the frames of the window appear; nothing is decoded.
+
+    Returns:
+        The stream's average rate in Hz (0 where it states none), the window's length in seconds, then each frame's
+        seconds from the start of the window: float64 (2 + frames,).
+    """
+    plan, rate, beat = _planned(source, job)
+    start, end = window_of(job, (plan.end - plan.begin) * beat)
+    seconds = [float((time - plan.begin) * beat - start) for time in frames_in(plan, (start, end), beat)]
+    return np.array([rate, float(end - start), *seconds])
+
+
+def _planned(source: BinaryIO, job: Job) -> tuple[Index, float, Fraction]:
+    """The index of a video that is intact in the job's window, its average rate and the length of a tick."""
     budget = MediaBudget(**job["budget"])
     with open_container(source) as container:
         stream = video_stream(container, budget)
@@ -166,7 +208,13 @@ def video(source: BinaryIO, job: Job) -> NDArray[np.uint8]:
         end, intact = job["end_s"], (plan.end - plan.begin) * stream.time_base
         if plan.damage and (end is None or end > intact):
             raise Truncated(f"its tail is broken: {plan.damage}")
-    window_of(job, Fraction(intact))
+        return plan, float(stream.average_rate or 0), Fraction(stream.time_base)
+
+
+def video(source: BinaryIO, job: Job) -> NDArray[np.uint8]:
+    """Decode frames: uint8 (frames, height, width, 3)."""
+    plan, _, beat = _planned(source, job)
+    window_of(job, (plan.end - plan.begin) * beat)
     source.seek(0)
     try:
         return play(source, job, plan, seek=True)

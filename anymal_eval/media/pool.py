@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import Pipe
@@ -123,6 +123,14 @@ class DecoderPool:
     def video(self, media: Media, frames: int, content: bytes | None) -> NDArray[np.uint8]:
         """Frames of a video; see ``load_video``."""
         return self._do(media, content, {"kind": "video", "frames": frames})
+
+    def frames(self, media: Media, places: Sequence[int], content: bytes | None) -> NDArray[np.uint8]:
+        """Frames of a video by their place; see ``load_frames``."""
+        return self._do(media, content, {"kind": "video", "frames": len(places), "places": list(places)})
+
+    def timeline(self, media: Media, content: bytes | None) -> NDArray[np.float64]:
+        """Rate, length and the seconds of every frame; see ``load_timeline``."""
+        return self._do(media, content, {"kind": "timeline", "frames": 1})
 
     def image(self, media: Media, content: bytes | None) -> NDArray[np.uint8]:
         """A picture; see ``load_image``."""

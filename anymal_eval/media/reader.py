@@ -1,6 +1,7 @@
 """The object through which models read media."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from anymal_eval.media.image import load_image
 from anymal_eval.media.imu import load_imu
 from anymal_eval.media.location import Opener, digest, read_bytes
 from anymal_eval.media.pool import DecoderPool
-from anymal_eval.media.video import load_video
+from anymal_eval.media.video import Timeline, load_frames, load_timeline, load_video
 from anymal_eval.records import Media
 
 
@@ -57,6 +58,14 @@ class MediaReader:
     def video(self, media: Media, frames: int) -> NDArray[np.uint8]:
         """uint8 (frames, height, width, 3) RGB; see ``load_video``."""
         return load_video(media, frames, self._pool, self._opener)
+
+    def timeline(self, media: Media) -> Timeline:
+        """When the frames of a video appear; see ``load_timeline``."""
+        return load_timeline(media, self._pool, self._opener)
+
+    def frames(self, media: Media, places: Sequence[int]) -> NDArray[np.uint8]:
+        """Frames of a video by their place in its timeline; see ``load_frames``."""
+        return load_frames(media, places, self._pool, self._opener)
 
     def imu(self, media: Media) -> NDArray[np.float32]:
         """float32 (6, samples) at 200 Hz; see ``load_imu``."""

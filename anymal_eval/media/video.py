@@ -1,5 +1,8 @@
 """Video: bytes to a few frames."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +33,52 @@ def load_video(media: Media, frames: int, pool: DecoderPool, opener: Opener | No
     if frames < 1:
         raise ValueError(f"{frames} frames were requested; at least 1 is needed")
     with failures_of(media):
-        window(media)
-        row = media.uri.startswith(ROW)
-        content = read_bytes(media, opener, budget=pool.budget) if row else None
-        return pool.video(media, frames, content)
+        return pool.video(media, frames, _content(media, pool, opener))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """When the frames of a clip appear.
+
+    Attributes:
+        rate: frames a second, as the file states it, or else as they are on average.
+        length: of the window, in seconds.
+        seconds: float64 (frames,), from the start of the window, ascending.
+    """
+
+    rate: float
+    length: float
+    seconds: NDArray[np.float64]
+
+
+def load_timeline(media: Media, pool: DecoderPool, opener: Opener | None = None) -> Timeline:
+    """Find when the frames of a video's window appear. Nothing is decoded; damage is refused as by ``load_video``.
+
+    Raises:
+        MediaError: as ``load_video``.
+    """
+    with failures_of(media):
+        rate, length, *seconds = pool.timeline(media, _content(media, pool, opener)).tolist()
+        own = len(seconds) / length if length > 0 else 1.0
+        return Timeline(rate=rate or own, length=length, seconds=np.array(seconds))
+
+
+def load_frames(
+    media: Media, places: Sequence[int], pool: DecoderPool, opener: Opener | None = None
+) -> NDArray[np.uint8]:
+    """Decode the frames at ``places`` of the timeline, in ascending order: uint8 (frames, height, width, 3) RGB.
+
+    Raises:
+        MediaError: as ``load_video``, and where there is no such frame.
+        ValueError: there are no places.
+    """
+    if not places:
+        raise ValueError("no frame was requested; at least 1 is needed")
+    with failures_of(media):
+        return pool.frames(media, places, _content(media, pool, opener))
+
+
+def _content(media: Media, pool: DecoderPool, opener: Opener | None) -> bytes | None:
+    """The bytes of a medium in a row of a data set; None for a file, which the decoder opens itself."""
+    window(media)
+    return read_bytes(media, opener, budget=pool.budget) if media.uri.startswith(ROW) else None

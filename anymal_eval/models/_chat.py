@@ -14,7 +14,7 @@ import copy
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from anymal_eval.checkpoints.templates import render_template
 from anymal_eval.errors import OutOfMemory, RequestFailed, reason
 from anymal_eval.generation import (
     SEQUENCES,
-    BoundedCache,
     LiteralText,
     OptionRanker,
     PromptTokenizer,
@@ -34,11 +33,12 @@ from anymal_eval.generation import (
     option_token_ids,
 )
 from anymal_eval.generation.thinking import opened_by
+from anymal_eval.models._chat_media import ChatMedia, MediaLimits, OpenedMedia
+from anymal_eval.models._native_video import NativeVideo
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
     failed_response,
-    hold_images,
     media_key,
     nbytes,
     require_vocabulary,
@@ -49,33 +49,28 @@ from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
 from anymal_eval.models._thinking import TemplateThinking
 from anymal_eval.protocols import Wording
-from anymal_eval.records import Media, MediaKind, Request, Response
+from anymal_eval.records import Media, Request, Response
 
 if TYPE_CHECKING:
     from anymal_eval.checkpoints.transformers_model import LoadedModel
     from anymal_eval.media.reader import MediaReader
 
-DECODED_BYTES = 256 << 20  # of decoded media that are cached
 # Attributes of tokenizers and processors with the texts that they read as the place of a medium.
 MARKERS = ("image_token", "audio_token", "video_token", "boi_token", "fake_image_token")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MediaLimits:
-    """The kinds of media that a model takes, and how many (None: any number)."""
-
-    kinds: frozenset[MediaKind]
-    most: int | None = None
 
 
 class ChatModel:
     """The wrapper of a chat model.
 
     Attributes:
+        media: opens them.
         prefix_sharing: None until ``_prefix_self_test.try_sharing`` turns it on.
     """
 
-    def __init__(self, loaded: LoadedModel, reader: MediaReader, limits: MediaLimits) -> None:
+    def __init__(
+        self, loaded: LoadedModel, reader: MediaReader, limits: MediaLimits, native: NativeVideo | None = None
+    ) -> None:
+        """``native`` takes clips in the class's own way; None gives it their frames as pictures."""
         self.fingerprint = loaded.fingerprint
         self.provenance = dict(loaded.provenance)
         self.remark = loaded.remark
@@ -85,9 +80,8 @@ class ChatModel:
         self._thinking = TemplateThinking(template=_template(loaded.processor))
         self.network = loaded.model
         self._processor = loaded.processor
-        self._limits = limits
+        self.media = ChatMedia(loaded.processor, reader, limits, native)
         self._reader = reader
-        self._decoded_media: BoundedCache[list[Any]] = BoundedCache(DECODED_BYTES, nbytes)
         self.preprocessed = preprocessed_cache()
         self._lock = threading.Lock()
         self._thread = threading.local()
@@ -104,15 +98,15 @@ class ChatModel:
     def prepare(self, request: Request) -> PreparedChat:
         """Decode, render the chat template, preprocess and tokenise."""
         processor = self._processor_of_thread()
-        images, audios = self._open(request)
-        key = "|".join(media_key(media, request.frames) for media in request.media) or None
+        media = self.media.open(request)
+        key = "|".join(media_key(each, request.frames) for each in request.media) or None
         set_media_key(processor, key)
         rendered = self._render(processor, request)
         text = join_with_space(rendered, self._literal.guard(request.answer_prefix))
         # The rule of ``apply_chat_template(tokenize=True)``: a template that writes the first token needs no other.
         first = processor.tokenizer.bos_token
         special = not (first and text.startswith(first))
-        inputs = self._process(processor, text, special, images, audios)
+        inputs = self._process(processor, text, special, media)
         option_ids, changed = self._option_ids(processor.tokenizer, text, special, request.candidates)
         if changed:
             inputs = {name: value[:, :-changed] if name in SEQUENCES else value for name, value in inputs.items()}
@@ -163,20 +157,10 @@ class ChatModel:
 
     def close(self) -> None:
         """Stop the decoder processes and empty the caches."""
-        self._decoded_media.clear()
+        self.media.close()
         self.preprocessed.clear()
-        self._reader.close()
         if self.prefix_sharing is not None:
             self.prefix_sharing.clear()
-
-    @property
-    def sample_rate(self) -> int:
-        """Of sounds, in Hz."""
-        return int(self._processor.feature_extractor.sampling_rate)
-
-    def cache_decoded(self, key: str, array: Any) -> None:
-        """Put a decoded medium into the cache, by its ``media_key``."""
-        self._decoded_media.put(key, [array])
 
     def _processor_of_thread(self) -> Any:
         """The calling thread's processor: two threads cannot use one fast tokenizer."""
@@ -186,33 +170,6 @@ class ChatModel:
             own.tokenizer = PromptTokenizer(own.tokenizer, self._literal)
             self._thread.processor = own
         return self._thread.processor
-
-    def _open(self, request: Request) -> tuple[list[Any], list[Any]]:
-        """Images, frames among them, and sounds, in the order of the prompt."""
-        from PIL import Image
-
-        for media in request.media:
-            if media.kind not in self.accepts:
-                kinds = " and ".join(sorted(self.accepts))
-                raise RequestFailed(f"{media.uri}: the model takes {kinds}, not {media.kind}")
-        count = sum(request.frames if media.kind == "video" else 1 for media in request.media)
-        if self._limits.most is not None and count > self._limits.most:
-            raise RequestFailed(f"the prompt has {count} pictures or frames, the model takes {self._limits.most}")
-        decoded = [(media.kind, array) for media in request.media for array in self._decoded(media, request.frames)]
-        images = [Image.fromarray(array) for kind, array in decoded if kind != "audio"]
-        return images, [array for kind, array in decoded if kind == "audio"]
-
-    def _decoded(self, media: Media, frames: int) -> list[Any]:
-        """A medium's arrays, decoded once for all questions about it."""
-
-        def decode() -> list[Any]:
-            if media.kind == "audio":
-                return [self._reader.audio(media, self.sample_rate)]
-            found = [self._reader.image(media)] if media.kind == "image" else list(self._reader.video(media, frames))
-            hold_images(self._reader, getattr(self._processor, "image_processor", None), media, found)
-            return found
-
-        return self._decoded_media.get(media_key(media, frames), decode)
 
     def _render(self, processor: Any, request: Request) -> str:
         """The conversation through the chat template, open for the model's answer."""
@@ -239,27 +196,19 @@ class ChatModel:
         return text
 
     def _blocks(self, part: str | Media, request: Request) -> list[dict[str, str]]:
-        """A part of a message in the form of chat templates; a clip is its frames."""
+        """A part of a message in the form of chat templates."""
         if isinstance(part, str):
             return [{"type": "text", "text": self._literal.guard(part)}]
-        if part.kind == "video":
-            return [{"type": "image"}] * request.frames
-        return [{"type": part.kind}]
+        return self.media.blocks(part, request.frames)
 
-    def _process(
-        self, processor: Any, text: str, special: bool, images: list[Any], audios: list[Any]
-    ) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        if images:
-            extra["images"] = [images]
-        if audios:
-            extra |= {"audio": audios, "sampling_rate": self.sample_rate}
+    def _process(self, processor: Any, text: str, special: bool, media: OpenedMedia) -> dict[str, Any]:
+        extra = media.arguments(self.media.sample_rate if media.sounds else 0)
         try:
             outputs = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
         except (ValueError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
             why = self._literal.unguard(reason(error))
             raise RequestFailed(f"the processor refuses the prompt: {why}") from error
-        return dict(outputs)
+        return {name: value for name, value in dict(outputs).items() if name != "video_metadata"}
 
     def _option_ids(
         self, tokenizer: Any, text: str, special: bool, candidates: Sequence[str]

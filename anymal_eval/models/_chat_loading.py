@@ -6,7 +6,9 @@ from typing import Any
 
 from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, require_processor
 from anymal_eval.errors import BadCheckpoint
-from anymal_eval.models._chat import ChatModel, MediaLimits
+from anymal_eval.models._chat import ChatModel
+from anymal_eval.models._chat_media import MediaLimits
+from anymal_eval.models._chat_options import set_media, set_template
 from anymal_eval.models._prefix_self_test import require_answer, try_sharing
 from anymal_eval.models._prepared import media_reader
 
@@ -32,10 +34,13 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     from anymal_eval.checkpoints.transformers_model import load_model, load_processor
 
     processor = load_processor(checkpoint, options)
+    settings = set_template(processor, options.chat_template)
     _require_template(processor, options.checkpoint)
     complete_processor(processor, checkpoint)
-    loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor)
-    chat = ChatModel(loaded, media_reader(options), limits)
+    native, pictures = set_media(processor, checkpoint.folder, options)
+    settings |= pictures
+    loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor, settings)
+    chat = ChatModel(loaded, media_reader(options), limits, native)
     require_answer(chat, options.checkpoint)
     return try_sharing(chat, options.share, exact=options.exact)
 
@@ -47,5 +52,5 @@ def _require_template(processor: Any, name: str) -> None:
     if not getattr(processor, "chat_template", None):
         raise BadCheckpoint(
             f"{name}: its processor ({kind}) has no chat template; "
-            "put the model's own into chat_template.jinja beside its weights"
+            "name the file of one with -o chat_template=FILE, or put it into chat_template.jinja beside its weights"
         )

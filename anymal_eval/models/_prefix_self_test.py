@@ -30,6 +30,7 @@ QUESTIONS = ("What is this?", "How many things are there, where are they, and wh
 # Requests that another version tested with other texts could pass or fail where this one does not: they are fixed.
 PREAMBLE = "All that is known of this matter was written down here, in one long sentence, before it was asked: "
 IMAGE_SIZES = ((96, 64), (48, 120))  # two shapes, which some processors cut into different numbers of tiles
+CLIP_RATE = 2.0  # frames a second
 AUDIO_SECONDS = (0.5, 0.9)
 # Errors of classes that do not support this; anything else is a bug and is raised.
 REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
@@ -154,7 +155,7 @@ def _requests(chat: ChatModel) -> list[Request]:
 
 
 def _media(chat: ChatModel) -> list[Media]:
-    """Two media of noise, put into the model's cache of decoded media."""
+    """Two media of noise, and a clip where the class takes clips, put into the model's cache of decoded media."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -164,9 +165,14 @@ def _media(chat: ChatModel) -> list[Media]:
         medium = Media(kind="audio" if audio else "image", uri=f"self-test:{place}")
         array: NDArray[Any]
         if audio:
-            array = rng.normal(scale=0.1, size=int(AUDIO_SECONDS[place] * chat.sample_rate)).astype(np.float32)
+            array = rng.normal(scale=0.1, size=int(AUDIO_SECONDS[place] * chat.media.sample_rate)).astype(np.float32)
         else:
             array = rng.integers(0, 256, (*IMAGE_SIZES[place], 3), dtype=np.uint8)
-        chat.cache_decoded(media_key(medium, 1), array)
+        chat.media.cache_decoded(media_key(medium, 1), array)
+        found.append(medium)
+    if chat.media.takes_clips:
+        medium = Media(kind="video", uri="self-test:clip")
+        pictures = rng.integers(0, 256, (4, *IMAGE_SIZES[0], 3), dtype=np.uint8)
+        chat.media.cache_clip(media_key(medium, Request.frames), pictures, CLIP_RATE)
         found.append(medium)
     return found

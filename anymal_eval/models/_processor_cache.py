@@ -8,7 +8,7 @@ from typing import Any
 from anymal_eval.generation import BoundedCache
 from anymal_eval.models._prepared import nbytes
 
-PARTS = ("image_processor", "feature_extractor")
+PARTS = ("image_processor", "video_processor", "feature_extractor", "audio_processor")
 CACHE_BYTES = 256 << 20  # of preprocessed media
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anymal_eval.checkpoints.transformers_folder import OpenOptions, read_config
-from anymal_eval.models._chat import MediaLimits
+from anymal_eval.checkpoints.transformers_folder import read_config
 from anymal_eval.models._chat_loading import load_chat
+from anymal_eval.models._chat_media import MediaLimits
+from anymal_eval.models._chat_options import PictureOptions
 from anymal_eval.models._protocols import Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.records import MediaKind
@@ -19,14 +20,8 @@ SINGLE = frozenset({"blip", "florence2", "git", "got_ocr2", "kosmos-2", "kosmos-
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OpenOptions):
-    """What ``-o name=value`` may set; ``checkpoint`` comes from ``--model hf:PATH`` or ``hf:OWNER/NAME``.
-
-    Attributes:
-        max_images: how many images or frames a prompt may hold; 0 for no limit, or one in families that take one.
-    """
-
-    max_images: int = 0
+class Options(PictureOptions):
+    """What ``-o name=value`` may set; ``checkpoint`` comes from ``--model hf:PATH`` or ``hf:OWNER/NAME``."""
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anymal_eval.checkpoints.transformers_folder import OpenOptions, read_config
-from anymal_eval.models._chat import MediaLimits
 from anymal_eval.models._chat_loading import load_chat
+from anymal_eval.models._chat_media import MediaLimits
 from anymal_eval.models._protocols import Model
 from anymal_eval.models._wrapper_for import require
 from anymal_eval.records import MediaKind

@@ -224,3 +224,31 @@ def test_damaged_bytes_raise_nothing_else(make_clip: MakeClip, steady: Steady) -
             except MediaError:
                 refusals += 1
     assert refusals > 10
+
+
+def test_frames_by_their_place_are_those_of_a_plain_loop(tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for place in range(30):
+            pixels = np.full((32, 32, 3), 8 * place, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(file)) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    whole, window = (
+        Media(kind="video", uri=str(file), start_s=start, end_s=end) for start, end in ((None, None), (1, 2))
+    )
+    with MediaReader() as reader:
+        found = reader.timeline(whole)
+        assert (found.rate, found.length, found.seconds.tolist()) == (
+            10,
+            3.0,
+            pytest.approx([n / 10 for n in range(30)]),
+        )
+        assert (reader.frames(whole, [0, 7, 7, 29]) == np.stack([every[n] for n in (0, 7, 7, 29)])).all()
+        assert reader.timeline(window).seconds.tolist() == pytest.approx([n / 10 for n in range(10)])
+        assert (reader.frames(window, [0, 9]) == np.stack([every[n] for n in (10, 19)])).all()
+        with pytest.raises(MediaError, match="it has 10 frames in the window, frame 10 was requested"):
+            reader.frames(window, [10])

@@ -49,12 +49,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="session")
 def opened(tiny: Tiny) -> Iterator[Open]:
     """A loaded wrapper, kept for the session: ``opened("blip2", "blip2-opt")``."""
-    models: dict[tuple[str, str], Any] = {}
+    models: dict[tuple[str, ...], Any] = {}
 
-    def get(wrapper: str, name: str) -> Any:
-        if (wrapper, name) not in models:
-            models[wrapper, name] = choose_model(f"{wrapper}:{tiny(name)}", {"device": "cpu"}).load()
-        return models[wrapper, name]
+    def get(wrapper: str, name: str, **options: str) -> Any:
+        key = (wrapper, name, *(f"{option}={value}" for option, value in sorted(options.items())))
+        if key not in models:
+            models[key] = choose_model(f"{wrapper}:{tiny(name)}", {"device": "cpu", **options}).load()
+        return models[key]
 
     yield get
     for model in models.values():

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anymal_eval.models import choose_model
 from tests.conftest import ROOT
 from tests.models.conftest import Open, Tiny
 from tests.models.other_environment import answered
@@ -77,3 +78,17 @@ def test_a_family_that_has_no_other_uses_it_and_says_so(tiny: Tiny, opened: Open
     installed = importlib.metadata.version("torchvision")
     backends = {name: opened("hf", name).provenance["image_backend"] for name in ("llama4", "qwen2.5-vl", "internvl")}
     assert backends == {"llama4": f"torchvision {installed}", "qwen2.5-vl": "pil", "internvl": "pil"}
+
+
+@needs_torchvision
+def test_pixels_are_limited_under_the_processors_own_names(tiny: Tiny, pictures: list[Path]) -> None:
+    import transformers
+
+    found: Any = transformers
+    folder, limits = tiny("qwen2.5-vl"), {"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28}
+    by_hand = found.AutoProcessor.from_pretrained(folder, **limits)
+    model: Any = choose_model(f"hf:{folder}", {name: str(value) for name, value in limits.items()}).load()
+    parts = [(part.image_processor.size, part.video_processor.size) for part in (model._processor, by_hand)]
+    assert parts[0] == parts[1]
+    assert model._processor.image_processor.backend == "pil"
+    model.close()
