@@ -151,6 +151,24 @@ def imu(path: Path, **options: Any) -> Encoder:
     return encoders.build(imu2clip.Options(kind="imu2clip", path=str(path), **options), BackboneLoading())
 
 
+def second(state: dict[str, torch.Tensor], windows: torch.Tensor) -> torch.Tensor:
+    """(w, 6, 1000) -> (w, 32, e): the layers one by one, and the recurrent one step by step."""
+    functional = torch.nn.functional
+    hidden = functional.group_norm(windows, 2, state["net.0.weight"], state["net.0.bias"])
+    for block in (1, 2, 3):
+        hidden = functional.max_pool1d(functional.conv1d(hidden, state[f"net.{block}.net.0.weight"], dilation=2), 3)
+    hidden = functional.group_norm(hidden, 4, state["net.4.weight"], state["net.4.bias"])
+    assert hidden.shape[1:] == (32, 32)
+    cell = torch.nn.GRUCell(32, 16)
+    cell.load_state_dict({k.split(".")[2].removesuffix("_l0"): v for k, v in state.items() if k.startswith("net.5")})
+    last = torch.zeros(len(windows), 16)
+    states = []
+    for step in range(32):
+        last = cell(hidden[:, step], last)
+        states.append(last)
+    return torch.stack(states, dim=1)
+
+
 def test_imu2clip_loads_the_released_names_and_computes_them(tmp_path: Path, draw: Draw) -> None:
     torch.manual_seed(0)
     state = released()
@@ -159,22 +177,10 @@ def test_imu2clip_loads_the_released_names_and_computes_them(tmp_path: Path, dra
     encoder = imu(tmp_path / "i.ckpt")
     assert encoder.width == 16
     windows = encoder.preprocess(draw("imu"))
-    functional = torch.nn.functional
-    hidden = functional.group_norm(windows, 2, state["net.0.weight"], state["net.0.bias"])
-    for block in (1, 2, 3):
-        hidden = functional.max_pool1d(functional.conv1d(hidden, state[f"net.{block}.net.0.weight"], dilation=2), 3)
-    hidden = functional.group_norm(hidden, 4, state["net.4.weight"], state["net.4.bias"])
-    assert hidden.shape == (1, 32, 32)
-    cell = torch.nn.GRUCell(32, 16)
-    cell.load_state_dict({k.split(".")[2].removesuffix("_l0"): v for k, v in state.items() if k.startswith("net.5")})
-    last = torch.zeros(1, 16)
-    states = []
-    for step in range(32):
-        last = cell(hidden[:, step], last)
-        states.append(last)
-    torch.testing.assert_close(encoder(windows), torch.stack(states, dim=1))
+    wanted = second(state, windows)
+    torch.testing.assert_close(encoder(windows), wanted)
     pooled = imu(tmp_path / "i.ckpt", output="last")
-    torch.testing.assert_close(pooled(windows), last[:, None])
+    torch.testing.assert_close(pooled(windows), wanted[:, -1:])
 
 
 def test_motion_windows(tmp_path: Path, draw: Draw) -> None:

@@ -1,4 +1,4 @@
-"""The encoders that the presets name, tiny and in the released layout, by their ids from a hub on this machine."""
+"""Encoders, each and as the presets name it, tiny, in the released layout, by its id from a hub on this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -7,98 +7,106 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from anymal_eval.anymal import encoders, tiny
+from anymal_eval.anymal import encoders
 from anymal_eval.anymal.config import preset, preset_names
 from anymal_eval.anymal.encoders import EncoderOptions
-from anymal_eval.anymal.encoders.clap import Options as ClapOptions
+from anymal_eval.anymal.projectors import perceiver
 from anymal_eval.checkpoints.loading import BackboneLoading
-from anymal_eval.codec import decode
-from tests.anymal import test_viclip
 from tests.checkpoints.fake_hub import FakeHub, serving
+from tests.checkpoints.released_encoders import CASES, small, write
 from tests.checkpoints.test_conversion import pickled
 
-VIT: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 32,
-    "patch_size": 8,
-}  # fmt: skip
-CLAP = {
-    "model_type": "clap_audio_model", "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2],
-    "spec_size": 64, "window_size": 8, "num_mel_bins": 16, "hidden_size": 32,
-}  # fmt: skip
-ARCHITECTURES = {
-    "clip": {"model_type": "clip_vision_model", **VIT}, "dinov2": {"model_type": "dinov2", **VIT},
-    "frames": {"model_type": "clip_vision_model", **VIT}, "clap": CLAP, "viclip": None,
-}  # fmt: skip
 # Repositories that hold pickles alone, as huggingface.co lists them.
 PICKLES = {"laion/clap-htsat-unfused", "openai/clip-vit-large-patch14-336"}
+# Encoders whose weights are on no hub, and the tests that prove them over the released layout.
+ELSEWHERE = {"imagebind": "anymal/test_imagebind.py"}
 
 
-def named() -> list[tuple[str, str]]:
-    """Every encoder of a preset whose path is a repository."""
-    presets = {name: preset(name) for name in preset_names()}
-    return [
-        (name, medium)
-        for name, config in presets.items()
+def named() -> dict[str, EncoderOptions]:
+    """The encoders of the presets that are parts of the paper's networks."""
+    networks = {name: preset(name) for name in preset_names() if name not in ("demo", "tiny")}
+    return {
+        f"{name} {medium}": part.encoder
+        for name, config in networks.items()
         for medium, part in config.modalities.items()
-        if "/" in part.encoder.path and part.encoder.kind != "imu2clip"
-    ]
+        if part.encoder.kind not in ELSEWHERE
+    }
 
 
-def small(options: EncoderOptions, path: str) -> EncoderOptions:
-    """The preset's encoder with fewer and narrower layers, at another path."""
-    changed: dict[str, Any] = {"path": path, "architecture": ARCHITECTURES[options.kind]}
-    if options.kind == "viclip":
-        changed["frames"] = test_viclip.FRAMES
-    if options.kind == "clap":
-        changed["seconds"] = 1
-    return decode(type(options), {**vars(options), **changed}, options.kind)
-
-
-def write(folder: Path, options: EncoderOptions) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    if options.kind == "viclip":
-        test_viclip.write(folder)
-        (folder / "config.json").write_text('{"model_type": "viclip"}')
-        return
-    kind = "clip" if options.kind == "frames" else options.kind
-    plain: dict[str, Any] = {"kind": kind, "path": str(folder), "architecture": options.architecture}
-    if isinstance(options, ClapOptions):
-        plain["seconds"] = options.seconds
-    tiny.write_encoder(folder, decode(encoders.options_of(kind), plain, kind))
-
-
-def features(options: EncoderOptions) -> torch.Tensor:
+def features(options: EncoderOptions, windows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows, and their features."""
     encoder = encoders.build(options, BackboneLoading())
-    windows = torch.randn(2, *encoder.window_shape, generator=torch.Generator().manual_seed(1))
+    if windows is None:
+        windows = torch.randn(2, *encoder.window_shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        return encoder(windows)  # type: ignore[no-any-return]
+        return windows, encoder(windows)
 
 
-@pytest.mark.parametrize(("name", "medium"), named(), ids=lambda each: each)
-def test_every_encoder_of_a_preset_loads_by_its_id(
-    name: str, medium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_encoder_has_a_case() -> None:
+    lacking = sorted(set(encoders.names()) - CASES.keys() - ELSEWHERE.keys())
+    assert not lacking, f"add {lacking[0]} to tests/checkpoints/released_encoders.py: its layout and a second forward"
+    tests = Path(__file__).parents[1]
+    assert all((tests / file).is_file() for name, file in ELSEWHERE.items() if name in encoders.names())
+    assert {options.kind for options in named().values()} <= CASES.keys()
+
+
+@pytest.mark.parametrize("name", [*named(), *CASES])
+def test_it_loads_by_its_id_and_equals_an_independent_forward(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path / "own"))
-    own = preset(name).modalities[medium].encoder
-    repository = tmp_path / "hub" / own.path
-    repository.parent.mkdir(parents=True)
-    write(repository, small(own, str(repository)))
-    wanted = features(small(own, str(repository)))
-    if own.path in PICKLES:
+    given = named().get(name)
+    kind = given.kind if given is not None else name
+    # The preset of IMU2CLIP names a file of one's own; any other path is a repository.
+    identity = given.path if given is not None and "/" in given.path else CASES[kind].repository
+    repository = tmp_path / "hub" / identity
+    write(kind, repository)
+    reference = tmp_path / "reference"
+    write(kind, reference)
+    if identity in PICKLES:
         pickled(repository)
-    # beside them, what other libraries read
-    save_file({"a": torch.zeros(1)}, repository / "open_clip_model.safetensors")
+    if CASES[kind].architecture is not None:  # beside them, what other libraries read
+        save_file({"a": torch.zeros(1)}, repository / "open_clip_model.safetensors")
     (repository / "tf_model.h5").write_bytes(b"not read")
     with serving(tmp_path / "hub", tmp_path / "cache", monkeypatch) as hub:
-        assert torch.equal(features(small(own, own.path)), wanted)
-        used = only_used(hub, own.path)
+        options = small(kind, identity, given)
+        windows, found = features(options)
+        used = only_used(hub, identity)
         # and once more without a request for a file
-        features(small(own, own.path))
-        assert only_used(hub, own.path) == used
+        assert torch.equal(features(options, windows)[1], found)
+        assert only_used(hub, identity) == used
+    with torch.no_grad():
+        torch.testing.assert_close(found, CASES[kind].forward(reference, options, windows), rtol=0, atol=1e-5)
 
 
 def only_used(hub: FakeHub, repository: str) -> list[str]:
     read = [file.removeprefix(f"{repository}/") for file in hub.read]
     assert not [file for file in read if "open_clip" in file or file.endswith(".h5")]
     return read
+
+
+@pytest.mark.parametrize(("kind", "times"), [("frames", True), ("viclip", False), ("videomae", False)])
+def test_a_reversed_clip_gives_other_tokens(
+    kind: str, times: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the paper's resampler, which ignores the order of its input: the features tell time, or it does."""
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path / "own"))
+    write(kind, tmp_path / kind)
+    encoder = encoders.build(small(kind, str(tmp_path / kind)), BackboneLoading())
+    count = encoder.frames or 0
+    sizes: dict[str, Any] = {"kind": "perceiver", "tokens": 4, "layers": 1, "width": 16, "heads": 2, "head_size": 8}
+    projectors = [
+        perceiver.build(perceiver.Options(**sizes, frames=frames), encoder.width, 24) for frames in (0, count)
+    ]
+    random = torch.Generator().manual_seed(2)
+    # Each frame brighter than the one before, as where something comes into view.
+    noise = torch.randint(0, 60, (count, 36, 44, 3), generator=random)
+    frames = (noise + torch.linspace(0, 190, count).long()[:, None, None, None]).to(torch.uint8).numpy()
+    with torch.no_grad():
+        ahead, back = (encoder(encoder.preprocess(clip)).flatten(0, 1) for clip in (frames, frames[::-1].copy()))
+        assert (ahead - back).abs().max() > 0.1 * ahead.std()
+        plain, timed = (
+            float((projector(ahead[None]) - projector(back[None])).abs().max() / projector(ahead[None]).std())
+            for projector in projectors
+        )
+    assert (plain < 1e-4 and timed > 0.02) if times else plain > 1e-3

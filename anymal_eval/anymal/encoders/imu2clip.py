@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from anymal_eval.anymal.encoders import Encoder, EncoderOptions, check_form, cut
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.weights import fill_module, state_dict
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.paths import expanded
@@ -28,7 +29,8 @@ _LAST = "net.5.weight_hh_l0"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EncoderOptions):
-    """Options of IMU2CLIP. ``path`` is the file of the state dict (.safetensors, or a .pt that holds tensors only).
+    """Options of IMU2CLIP. ``path`` is the file of the state dict (.safetensors, or a .pt that holds tensors only),
+    or a folder or a repository with it.
 
     Attributes:
         output: the GRU's 32 states, or the last one (which IMU2CLIP itself compares with CLIP).
@@ -98,7 +100,7 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
     if not loading.weights:
         with torch.device("meta"):
             return IMU2CLIP(options, options.width).to(loading.dtype)
-    path = expanded(options.path)
+    path = place_of(options.path)
     state = _own(state_dict(weights_file(path)), path)
     encoder = IMU2CLIP(options, state[_LAST].shape[1])
     fill_module(encoder, state, path)
@@ -107,6 +109,17 @@ def build(options: Options, loading: BackboneLoading) -> IMU2CLIP:
         digest.update(f"{name} {tuple(state[name].shape)}".encode() + state[name].float().numpy().tobytes())
     encoder.weights = digest.hexdigest()
     return encoder.to(loading.dtype)
+
+
+def place_of(path: str) -> Path:
+    """The file, the folder, or the hub's copy of OWNER/NAME, a repository of one's own with the file.
+
+    Raises:
+        BadCheckpoint: the hub does not give the repository.
+    """
+    place = expanded(path)
+    is_name = path.count("/") == 1 and place.suffix not in (".safetensors", ".pt", ".ckpt") and path[0] not in "./~"
+    return locate(path, convert=True) if is_name and not place.exists() else place
 
 
 def weights_file(path: Path) -> Path:
