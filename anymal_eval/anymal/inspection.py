@@ -12,6 +12,7 @@ from typing import Any
 
 from anymal_eval.anymal import encoders
 from anymal_eval.anymal.config import AnyMALConfig
+from anymal_eval.anymal.encoders import imagebind
 from anymal_eval.anymal.encoders.imu2clip import weights_file
 from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
@@ -39,7 +40,7 @@ class PartReport:
         files: of its weights.
         size: their bytes; of the repository's weights where the part is not here.
         weights: safetensors, pickles, or empty where there are none.
-        licence: as its card says; empty where no card is at hand.
+        licence: as its card says, or the encoder's file for weights without a card; empty where neither does.
         problem: why it cannot be used as it is; empty where it can.
         remedy: what to do about it.
     """
@@ -72,12 +73,13 @@ def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
 
 def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
     known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
+    known["licence"] = "" if part == "llm" else encoders.licence_of(kind)
     # A file is in the layout of its authors.
     place = expanded(path) if kind == "imu2clip" or expanded(path).is_file() else find(path)
     if place is None or not place.exists():
         return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
     known["where"] = place
-    known["licence"] = _licence(place)
+    known["licence"] = _licence(place) or known["licence"]
     again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
     try:
         files = _files(kind, place)
@@ -103,7 +105,8 @@ def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     if facts.problem:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
     about: dict[str, Any] = {"files": facts.files, "size": facts.size}
-    about |= {"weights": facts.weights, "licence": facts.licence}
+    known = {**known, "licence": facts.licence or known["licence"]}
+    about |= {"weights": facts.weights}
     gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
     return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {path}")
 
@@ -123,6 +126,8 @@ def _files(kind: str, place: Path) -> list[Path]:
         return [weights_file(place)]
     if kind in _OF_AUTHORS and (own := released_file(str(place))) is not None:
         return [own]
+    if kind == "imagebind" and not (place.is_dir() and weight_files(place)):
+        return [imagebind.weight_file(place)]
     return weight_files(place) or pickled_files(place)
 
 

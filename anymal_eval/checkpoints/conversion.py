@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval import fingerprint, paths
-from anymal_eval.checkpoints.files import OTHERS, PICKLED, PICKLED_INDEX, pickled_files, weight_files
+from anymal_eval.checkpoints.files import OTHERS, PICKLED, PICKLED_INDEX, SINGLE, pickled_files, weight_files
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import replacing
 
@@ -35,6 +35,22 @@ def with_safetensors(folder: Path) -> Path:
     if not pickles:
         return folder
     return in_cache(pickles, f"{folder} holds pickles alone", lambda draft: _convert(folder, pickles, draft))
+
+
+def file_with_safetensors(file: Path) -> Path:
+    """The folder with the tensors of one pickle, such as ``imagebind_huge.pth``, in the cache.
+
+    Raises:
+        BadCheckpoint: the pickle is damaged, or holds something besides tensors.
+        WrongUse: the cache cannot be written.
+    """
+
+    def write(draft: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file(pickled_tensors(file), draft / SINGLE, metadata={"format": "pt"})
+
+    return in_cache([file], f"{file} is a pickle", write)
 
 
 def in_cache(files: Sequence[Path], why: str, write: Callable[[Path], None], settings: str = "") -> Path:

@@ -110,6 +110,8 @@ def _report(part: "PartReport") -> None:
     if part.files:
         licence = f", licence {part.licence}" if part.licence else ""
         echo(f"  {part.files} file{'s' * (part.files > 1)} of {part.weights}, {part.size / GIB:.2f} GiB{licence}")
+    elif part.licence:
+        echo(f"  licence {part.licence}")
     if part.weights == "pickles":
         echo("  read as tensors alone, and converted to safetensors once, in the cache")
     echo(f"  {part.problem}\n  do: {part.remedy}" if part.problem else "  its tensors fit")

@@ -23,8 +23,9 @@ from anymal_eval.errors import MediaError
 
 transformers: Any = typed  # its classes are typed by halves
 GOLDEN = Path(__file__).parents[1] / "golden" / "encoders"
-# These have tests of their own: test_encoders.py, test_resnet_encoders.py, test_viclip.py, test_internvideo.py.
-OTHERS = {"clap", "frames", "imu2clip", "internvideo", "resnet", "resnet_frames", "viclip", "videomae"}
+# These have tests of their own: test_encoders.py, test_resnet_encoders.py, test_viclip.py, test_internvideo.py,
+# test_imagebind.py.
+OTHERS = {"clap", "frames", "imagebind", "imu2clip", "internvideo", "resnet", "resnet_frames", "viclip", "videomae"}
 CASES = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(GOLDEN.glob("*.json"))}
 
 

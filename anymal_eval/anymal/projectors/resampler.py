@@ -1,7 +1,8 @@
 """The resampler of the public re-implementation babakd/anymal (its "anymal_v1"), under that network's names.
 
 It differs from :mod:`.perceiver`: it has the LLM's width, attends to the features first and to itself second, and
-ends with a norm. Written from that description, so that its checkpoints can be scored, see ``reimplementation.py``.
+ends with a norm. Written from that description, so that its checkpoints can be scored, see
+``importers/babakd_anymal.py``.
 """
 
 from dataclasses import dataclass

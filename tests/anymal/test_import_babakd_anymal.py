@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal import lora, reimplementation
+from anymal_eval.anymal import checkpoint, importers, lora
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.conversation import Slot, Turn
+from anymal_eval.anymal.importers import Given
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import Loading
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.records import Decoding
 
 WIDTH, SOURCE, TOKENS, LAYERS = 64, 32, 5, 2
@@ -38,19 +39,30 @@ def state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    torch.save(state(), tmp_path / "projector.pt")
-    meta = {"architecture": "anymal_v1", "projector_type": "PerceiverResampler", "num_image_tokens": TOKENS}
-    (tmp_path / "model_meta.json").write_text(json.dumps(meta))
-    return tmp_path
+    folder = tmp_path / "released"
+    folder.mkdir()
+    torch.save(state(), folder / "projector.pt")
+    meta = {
+        "architecture": "anymal_v1", "projector_type": "PerceiverResampler", "num_image_tokens": TOKENS,
+        "preprocessing_family": "clip", "vision_model_name": "ViT-L-14", "vision_pretrained": "openai",
+        "llm_checkpoint_saved": False, "llm_base_weights_saved": False,
+    }  # fmt: skip
+    (folder / "model_meta.json").write_text(json.dumps(meta))
+    return folder
 
 
 def load(folder: Path, tiny_folder: Path) -> AnyMAL:
     backbones = tiny_folder / "backbones"
-    return reimplementation.load(folder, llm=str(backbones / "llm"), image=str(backbones / "clip"), loading=Loading())
+    out = folder.parent / "imported"
+    importers.write(folder, out, Given(llm=str(backbones / "llm"), encoder=str(backbones / "clip")))
+    return checkpoint.load(out, Loading())
 
 
 def test_it_is_read_and_answers(folder: Path, tiny_folder: Path) -> None:
-    assert reimplementation.is_one(folder)
+    with pytest.raises(
+        BadCheckpoint, match=r"checkpoint of babakd/anymal .*: python -m anymal_eval checkpoints import"
+    ):
+        importers.refuse(folder)
     network = load(folder, tiny_folder)
     pixels = torch.randn(1, 3, 32, 32)
     encoder = network.encoder("image")
@@ -80,6 +92,22 @@ def test_adapters_are_put_on(folder: Path, tiny_folder: Path) -> None:
     again = load(folder, tiny_folder)
     with torch.no_grad():
         assert torch.equal(again(again.rows([prompt], [[]])), network(network.rows([prompt], [[]])))
+
+
+def test_what_is_not_given_or_missing_is_named(folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    llm = str(tiny_folder / "backbones" / "llm")
+    with pytest.raises(WrongUse, match=r"released does not record its language model: give it with --llm PATH"):
+        importers.write(folder, tmp_path / "out", Given())
+    # its own name of OpenAI's CLIP is known, and is not on this machine
+    with pytest.raises(BadCheckpoint, match=r"openai/clip-vit-large-patch14: no such folder"):
+        importers.write(folder, tmp_path / "out", Given(llm=llm))
+    (folder / "llm").mkdir()
+    with pytest.raises(BadCheckpoint, match=r"llm holds no adapter_model\.safetensors or adapter_model\.bin"):
+        load(folder, tiny_folder)
+    (folder / "projector.pt").unlink()
+    with pytest.raises(BadCheckpoint, match=r"released holds no projector\.pt"):
+        load(folder, tiny_folder)
+    assert not (tmp_path / "imported").exists()
 
 
 def test_what_we_do_not_know_is_refused(folder: Path, tiny_folder: Path) -> None:
