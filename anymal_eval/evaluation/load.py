@@ -9,7 +9,7 @@ from anymal_eval import fingerprint
 from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import MissingData, WrongUse
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
-from anymal_eval.models import Expecting, Model, Refusing
+from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Decoding, Media, Request
@@ -81,7 +81,11 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         for skill, option in plan.overrides.needs.items():
             if skill not in getattr(model, "skills", ()):
                 raise WrongUse(f"model {resolved.spec.name} does not take {option}")
-        datasets = [_expected_by(model, dataset) for dataset in resolved.datasets]
+        datasets = []
+        for dataset in resolved.datasets:
+            datasets.append(_expected_by(model, dataset))
+            for note in getattr(model, "notes", ()):
+                console.message(f"{dataset.task.name}: {note}")
         warn_of_cleaning(resolved, model.wording, console)
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
@@ -165,6 +169,8 @@ def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:
     """The examples that the model is to answer: a file of answers may hold only some of them."""
     if not isinstance(model, Expecting):
         return dataset
+    if isinstance(model, Comparing):
+        model.compare_with([Question(item.id, item.cluster, item.question, item.options) for item in dataset.examples])
     wanted = model.expect(dataset.all_ids)
     examples = tuple(item for item in dataset.examples if item.id in wanted)
     if not examples:

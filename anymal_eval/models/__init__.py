@@ -17,17 +17,29 @@ from anymal_eval.models._prepared import (
     require_context,
     respond,
 )
-from anymal_eval.models._protocols import PLAIN_WORDING, Expecting, Model, PlainText, Prepared, Refusing, Streaming
+from anymal_eval.models._protocols import (
+    PLAIN_WORDING,
+    Comparing,
+    Expecting,
+    Model,
+    PlainText,
+    Prepared,
+    Question,
+    Refusing,
+    Streaming,
+)
 from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
 
 __all__ = [
     "PLAIN_WORDING",
+    "Comparing",
     "Expecting",
     "Model",
     "ModelSpec",
     "PlainText",
     "Prepared",
     "PreparedRequest",
+    "Question",
     "Refusing",
     "Streaming",
     "answer_in_groups",

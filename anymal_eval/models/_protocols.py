@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.records import Decoding, MediaKind, Request, Response
@@ -105,6 +105,24 @@ class Expecting(Protocol):
         Raises:
             WrongUse, BadData: it does not belong to these examples.
         """
+        ...
+
+
+class Question(NamedTuple):
+    """What tells an example from others: no answer, no reference."""
+
+    id: str
+    cluster: str
+    question: str
+    options: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A model that gets the questions before ``Expecting.expect``: a file whose rows name examples in another way."""
+
+    def compare_with(self, questions: Sequence[Question]) -> None:
+        """Take the questions of one task, in the order of the data."""
         ...
 
 

@@ -56,7 +56,7 @@ class TaskDataset:
 
     Attributes:
         examples: in the order of the data.
-        all_ids: of the whole split, those beyond ``--limit`` too.
+        all_ids: of the whole split, in its order, those beyond ``--limit`` too.
         fingerprint: of the examples' content; of the file for the user's own rows.
         content: of what every copy of the benchmark shares, whatever it calls its files; empty for the demo world.
         source: what reading them again needs: the demo world's size and seed, or the hub's id and revision; and
@@ -124,7 +124,7 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
         task=task,
         split=split,
         examples=tuple(chosen),
-        all_ids=frozenset(example.id for example in examples),
+        all_ids=dict.fromkeys(example.id for example in examples),
         fingerprint=whole,
         content="" if kind == "demo" else content_fingerprint(chosen),
         source=source,

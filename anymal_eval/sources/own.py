@@ -124,7 +124,8 @@ def own_file(task: Task) -> Path | None:
 def _shape(source: OwnLines | OwnTable) -> Shape:
     """What the rows have in common; rows that cannot be read are left to their reader, which names them."""
     file = source.home / source.file
-    rows = list(without_faults(_rows(source), faults := []))
+    faults: list[str] = []
+    rows = list(without_faults(_rows(source), faults))
     if not rows:
         raise BadData(faults[0] if faults else f"{file}: it holds no row")
     own_rows.refuse_misspelt(rows[0])

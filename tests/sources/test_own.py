@@ -35,7 +35,7 @@ def examples(folder: Path, rows: Sequence[dict[str, Any]] | str, name: str = "my
 
 
 def test_a_choice_is_named_by_text_letter_or_number(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         CHOICE | {"answer": "a cat"},
         CHOICE,
         {**CHOICE, "answer": None, "label": 2, "id": "x", "group": "g", "hint": "h"},
