@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo demo-model test lint docs clean
+.PHONY: demo demo-model test vllm-environment vllm-test lint docs clean
 
 demo: $(VENV)/.installed
 	@echo "Published systems' real answers (200 each), scored by our command line and by the official code:"
@@ -26,6 +26,13 @@ demo-model: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# A real vLLM server, from an environment of its own outside the checkout (3.5 GB; made once, and used again).
+vllm-environment:
+	.ci/vllm_environment
+
+vllm-test: $(VENV)/.installed vllm-environment
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -n0 tests/models/vllm $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

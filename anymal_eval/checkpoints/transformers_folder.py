@@ -112,7 +112,7 @@ def read_config(options: CheckpointOptions) -> Mapping[str, Any]:
     Raises:
         BadCheckpoint: there is none.
     """
-    return _config(locate_config(options.checkpoint, options.revision))
+    return read_config_file(locate_config(options.checkpoint, options.revision))
 
 
 def fetch(options: CheckpointOptions) -> Checkpoint:
@@ -125,7 +125,7 @@ def fetch(options: CheckpointOptions) -> Checkpoint:
     return Checkpoint(
         name=options.checkpoint,
         folder=folder,
-        config=_config(locate_config(str(folder))),
+        config=read_config_file(locate_config(str(folder))),
         commit=None if expanded(options.checkpoint).is_dir() else folder.name,
     )
 
@@ -155,7 +155,12 @@ def require_processor(checkpoint: Checkpoint, more: tuple[str, ...] = ()) -> Non
             raise BadCheckpoint(f"{folder} holds no {file}: a part of its processor is missing")
 
 
-def _config(file: Path) -> Mapping[str, Any]:
+def read_config_file(file: Path) -> Mapping[str, Any]:
+    """A ``config.json``.
+
+    Raises:
+        BadCheckpoint: it is damaged, or not what transformers writes.
+    """
     content = read_json(file)
     if not isinstance(content, dict):
         raise BadCheckpoint(f"{file} is not what transformers writes")

@@ -72,7 +72,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         WrongUse: it cannot answer such requests.
     """
     plan = resolved.plan
-    model = load_model(resolved)
+    model = load_model(resolved, console)
     try:
         if plan.with_blind and isinstance(model, Expecting):
             raise WrongUse(
@@ -99,15 +99,19 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
     return LoadedEvaluation(resolved=resolved, model=model, ablate=plan.ablate, tasks=tuple(tasks))
 
 
-def load_model(resolved: ResolvedEvaluation) -> Model:
+def load_model(resolved: ResolvedEvaluation, console: Console | None = None) -> Model:
     """Load the model here, or have Ray workers load it.
+
+    Args:
+        resolved: with the model.
+        console: for the progress of a model whose loading takes minutes.
 
     Raises:
         NeedsExtra: Ray is not installed.
     """
     plan, execution = resolved.plan, resolved.plan.execution
     if execution.engine == "local":
-        return resolved.spec.load()
+        return resolved.spec.load(None if console is None else console.message)
     from anymal_eval.engine.ray_actor import ModelRecipe
     from anymal_eval.engine.ray_workers import Cluster, Workers
 

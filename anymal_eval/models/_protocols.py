@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from anymal_eval.protocols import Phrase, Wording
@@ -155,6 +156,15 @@ class Refusing(Protocol):
         Raises:
             WrongUse: why it cannot answer requests of this kind.
         """
+        ...
+
+
+@runtime_checkable
+class Logging(Protocol):
+    """A model with a log of its own, such as that of a server that it starts."""
+
+    def keep_log(self, folder: Path) -> None:
+        """Called with the run folder as soon as there is one. Only the first call counts."""
         ...
 
 

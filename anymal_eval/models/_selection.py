@@ -10,7 +10,7 @@ import difflib
 import importlib
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,8 +98,16 @@ class ModelSpec:
         """Whether it opens the files of media: True unless its module or class has ``opens_media = False``."""
         return bool(getattr(self.module, "opens_media", True))
 
-    def load(self) -> Model:
-        """Load the model; this may take minutes."""
+    def load(self, report: Callable[[str], None] | None = None) -> Model:
+        """Load the model; this may take minutes.
+
+        Args:
+            report: takes lines about the progress of a module that has ``load_reporting(options, report)``.
+        """
+        reporting = getattr(self.module, "load_reporting", None)
+        if report is not None and reporting is not None:
+            model: Model = reporting(self.options, report)
+            return model
         return self.module.load(self.options)
 
 

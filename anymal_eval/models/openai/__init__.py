@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from anymal_eval import fingerprint
 from anymal_eval.errors import WrongUse
 from anymal_eval.generation.thinking import BUDGET
-from anymal_eval.models._prepared import PreparedRequest, media_key, media_reader
+from anymal_eval.models._prepared import PreparedRequest, media_key
 from anymal_eval.models._protocols import PLAIN_WORDING, Model, Prepared
+from anymal_eval.models.openai.dialects import Abilities, Dialect, begun, fields, refuse
+from anymal_eval.models.openai.options import ClientOptions
 from anymal_eval.models.openai.secret import Secret
 from anymal_eval.protocols import Phrase, Wording
 from anymal_eval.protocols.prompting import YES_NO_TRUE_FALSE
 from anymal_eval.records import Decoding, MediaKind, Request, Response
 
 if TYPE_CHECKING:
-    from anymal_eval.models.openai.client import Client
-    from anymal_eval.models.openai.content import Content
+    from anymal_eval.models.openai.connection import Connection
+    from anymal_eval.models.openai.ranking import Ranker
 
 KEY = "OPENAI_API_KEY"
 # Requests of one ``answer`` for each one in flight: the wait for the slowest request comes once in so many rounds.
@@ -50,23 +52,15 @@ WORDING: Wording = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ClientOptions):
     """What ``-o name=value`` may set.
 
     Attributes:
         checkpoint: the model's name on the server (``--model openai:NAME``).
         url: of the server's API, with ``/v1``.
         key_env: the environment variable with the key; by default OPENAI_API_KEY, if it is set.
-        concurrency: requests in flight at once.
-        timeout: seconds of one try, from the first byte sent to the last one read.
-        retries: further tries after a 429, a 5xx, a time-out or a cut connection.
-        retry_budget: seconds that the run may spend on failed tries and the waits after them, averaged over the
-            requests in flight; when it is spent, nothing is repeated until the run is resumed.
         media: the media that the model takes, with commas: image, audio, video (as images).
-        max_image_side: larger images are scaled down to it; 0 sends them as they are.
-        sample_rate: of the sounds sent, in Hz.
-        media_timeout: seconds after which a decoder is killed.
-        media_budget: multiplies the limits of one medium (pixels, samples, memory) and of one request (bytes).
+        dialect: whose further fields the server understands: openai (none), vllm or sglang.
         tokens_field: the server's name for the limit of new tokens.
         unlisted: use the model although the server does not list it.
     """
@@ -74,15 +68,8 @@ class Options:
     checkpoint: str
     url: str = "http://127.0.0.1:8000/v1"
     key_env: str = ""
-    concurrency: int = 16
-    timeout: float = 60.0
-    retries: int = 5
-    retry_budget: float = 7200.0
     media: str = "image"
-    max_image_side: int = 0
-    sample_rate: int = 16_000
-    media_timeout: float = 60.0
-    media_budget: float = 1.0
+    dialect: Dialect = "openai"
     tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     unlisted: bool = False
 
@@ -93,13 +80,22 @@ def accepts(options: Options) -> frozenset[MediaKind]:
     Raises:
         WrongUse: it names a medium that no chat server takes.
     """
-    named = [name.strip() for name in options.media.split(",") if name.strip()]
+    return media_kinds("openai", options.media)
+
+
+def media_kinds(name: str, given: str) -> frozenset[MediaKind]:
+    """The media that an option names, with commas; ``name`` is the model's, for messages.
+
+    Raises:
+        WrongUse: it names a medium that no chat server takes.
+    """
+    named = [each.strip() for each in given.split(",") if each.strip()]
     possible = [kind for kind in get_args(MediaKind) if kind != "imu"]
-    for name in named:
-        if name not in possible:
+    for each in named:
+        if each not in possible:
             # Only a medium is quoted: any other word may be a key in the wrong place.
-            what = repr(name) if name in get_args(MediaKind) else "what is no medium"
-            raise WrongUse(f"model openai: option media names {what}; chat servers take {', '.join(possible)}")
+            what = repr(each) if each in get_args(MediaKind) else "what is no medium"
+            raise WrongUse(f"model {name}: option media names {what}; chat servers take {', '.join(possible)}")
     return frozenset(kind for kind in possible if kind in named)
 
 
@@ -109,32 +105,24 @@ def load(options: Options) -> Model:
     Raises:
         WrongUse: no server answers, it wants a key, or it does not list this model.
     """
-    from anymal_eval.models.openai.client import Client, Server
-    from anymal_eval.models.openai.content import SENT_BYTES, Content
+    from anymal_eval.models.openai.connection import Address, connect
 
-    for name, least in LEAST.items():
-        if not least <= getattr(options, name) < float("inf"):
-            raise WrongUse(f"model openai: option {name} must be at least {least}, not {getattr(options, name)}")
-    server = Server(
-        url=options.url,
-        key=_key(options),
-        timeout_s=options.timeout,
-        retries=options.retries,
-        retry_budget_s=options.retry_budget,
-    )
-    client = Client(server, concurrency=options.concurrency)
-    try:
-        listed = client.listed(options.checkpoint, may_be_unlisted=options.unlisted)
-    except BaseException:
-        client.close()
-        raise
-    content = Content(
-        media_reader(options),
-        max_side=options.max_image_side,
-        sample_rate=options.sample_rate,
-        most_bytes=int(SENT_BYTES * options.media_budget),
-    )
-    return OpenAIModel(options, client, content, listed)
+    require_numbers("openai", options)
+    kinds = accepts(options)
+    connection = connect(options, kinds, Address(options.url, _key(options), options.checkpoint, options.unlisted),
+                         options.dialect)  # fmt: skip
+    return OpenAIModel(options, kinds, connection)
+
+
+def require_numbers(name: str, options: ClientOptions) -> None:
+    """Refuse limits below the least; ``name`` is the model's, for the message.
+
+    Raises:
+        WrongUse: names the option.
+    """
+    for option, least in LEAST.items():
+        if not least <= getattr(options, option) < float("inf"):
+            raise WrongUse(f"model {name}: option {option} must be at least {least}, not {getattr(options, option)}")
 
 
 def _key(options: Options) -> str:
@@ -171,26 +159,34 @@ class OpenAIModel:
     on another port.
     """
 
-    def __init__(self, options: Options, client: Client, content: Content, listed: Mapping[str, Any]) -> None:
-        self._options = options
-        self._client = client
-        self._content = content
-        self.accepts = accepts(options)
-        self.wording: Wording = WORDING
+    def __init__(self, options: ClientOptions, kinds: frozenset[MediaKind], connection: Connection) -> None:
+        self._connection = connection
+        self._client, self._content = connection.client, connection.content
+        self._dialect, self._abilities = connection.dialect, connection.abilities
+        self._tokens_field = options.tokens_field if isinstance(options, Options) else "max_tokens"
+        self._ranker = _ranker(connection.abilities)
+        self.accepts = kinds
+        self._whole_clips = options.video == "native" and "video" in kinds
+        self.wording: Wording = PLAIN_WORDING if connection.abilities.ranking else WORDING
         self.skills = frozenset({"sampling", "thinking"})
         self.batch_hint = ROUNDS * options.concurrency
         self.in_flight = options.concurrency
-        self.provenance: Mapping[str, Any] = {"url": options.url, "models": client.described(listed)}
-        name = fingerprint.of(
-            [
-                options.checkpoint,
-                _lasting_fields(listed),
-                sorted(self.accepts),
-                options.max_image_side,
-                options.sample_rate,
-            ]
-        )
-        self.fingerprint = f"openai:{name}"
+        listed = connection.listed
+        self.provenance: Mapping[str, Any] = {
+            "url": self._client.url,
+            "models": self._client.described(listed),
+            **_further(connection),
+        }
+        of_model = [
+            connection.name,
+            _lasting_fields(listed),
+            sorted(self.accepts),
+            options.max_image_side,
+            options.sample_rate,
+        ]
+        if connection.dialect != "openai":
+            of_model.append([connection.dialect, options.video])
+        self.fingerprint = f"openai:{fingerprint.of(of_model)}"
 
     def prepare(self, request: Request) -> PreparedBody:
         """Encode the media and write the request in the form of the API.
@@ -204,11 +200,12 @@ class OpenAIModel:
             request = replace(request, decoding=replace(request.decoding, thinking_tokens=BUDGET))
         messages = [self._content.message(message, request.frames) for message in request.messages]
         body: dict[str, Any] = {
-            "model": self._options.checkpoint,
+            "model": self._connection.name,
             "messages": messages,
             "temperature": request.decoding.temperature or 0,
-            self._options.tokens_field: request.decoding.most_new_tokens,
+            self._tokens_field: request.decoding.most_new_tokens,
             **_settings(request.decoding),
+            **fields(request, self._dialect, self._abilities, whole_clips=self._whole_clips),
         }
         if request.decoding.stop:
             body["stop"] = list(request.decoding.stop)
@@ -224,28 +221,16 @@ class OpenAIModel:
             WrongUse: ranking of whole texts, beam search, a least length, a prefix of the answer, or a medium that is
                 not in ``-o media=``.
         """
-        decoding = request.decoding
         other = sorted({part.kind for part in request.media} - self.accepts)
         if other:
             raise WrongUse(f"model openai is not set up for {other[0]}: give -o media={other[0]} if the model takes it")
-        if not set(request.candidates) <= RANKED_BY_ONE_TOKEN:
+        if not set(request.candidates) <= RANKED_BY_ONE_TOKEN and self._ranker is None:
             raise WrongUse(
                 f"a chat server cannot rank whole texts by likelihood, and {request.id} needs that "
                 f"({request.candidates[0]!r} ...): choose a protocol whose options are letters, or the model's own "
                 "prompts with --protocol plain"
             )
-        if request.candidates:
-            return
-        if decoding.beams > 1:
-            raise WrongUse(f"a chat server has no beam search, and the protocol wants {decoding.beams} beams")
-        if decoding.min_new_tokens > 1:
-            raise WrongUse(
-                f"a chat server has no least length, and the protocol wants {decoding.min_new_tokens} tokens"
-            )
-        if request.answer_prefix:
-            raise WrongUse(
-                f"a chat server cannot continue an answer, and the protocol wants the prefix {request.answer_prefix!r}"
-            )
+        refuse(request, self._abilities)
 
     @property
     def retry_summary(self) -> str:
@@ -256,7 +241,10 @@ class OpenAIModel:
         """Begin with a request; one that fails at the server is a response with a failure."""
         if not isinstance(item, PreparedBody):
             raise TypeError(f"{item.request.id} was prepared by another model")
-        return self._client.start(item.request, item.body)
+        if item.request.candidates and self._ranker is not None:
+            return self._client.start(item.request, item.body, self._ranker.rank)
+        body = begun(item.body, item.request.answer_prefix) if self._abilities.begun_answers else item.body
+        return self._client.start(item.request, body, strip=self._dialect != "openai")
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Answer a batch, ``concurrency`` requests at once; a request that fails at the server fails alone."""
@@ -269,8 +257,24 @@ class OpenAIModel:
 
     def close(self) -> None:
         """Cancel what is in flight, close the connections and stop the decoder processes."""
-        self._client.close()
-        self._content.close()
+        self._connection.close()
+
+
+def _ranker(abilities: Abilities) -> Ranker | None:
+    from anymal_eval.models.openai.ranking import Ranker
+
+    return Ranker(abilities) if abilities.ranking else None
+
+
+def _further(connection: Connection) -> dict[str, Any]:
+    """What the manifest holds of a server that has more than the chat API."""
+    if connection.dialect == "openai":
+        return {}
+    return {
+        "dialect": connection.dialect,
+        "abilities": connection.abilities.described(),
+        "version": connection.version,
+    }
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:

@@ -4,16 +4,26 @@ import asyncio
 import difflib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 
-from anymal_eval.errors import ContextTooLong, Refused, RequestFailed, ServerFailed, UnexpectedError, WrongUse
+from anymal_eval.errors import (
+    ContextTooLong,
+    IncompleteRun,
+    Refused,
+    RequestFailed,
+    ServerFailed,
+    UnexpectedError,
+    WrongUse,
+)
+from anymal_eval.generation.stop_strings import cut_at_stop
 from anymal_eval.models._prepared import failed_response
+from anymal_eval.models.openai.ranking import Post
 from anymal_eval.models.openai.reading import read_completion
 from anymal_eval.models.openai.retries import RetryBudget, wait_s
 from anymal_eval.models.openai.retries import retry_after as _retry_after
@@ -30,6 +40,12 @@ MESSAGE_LENGTH = 600  # characters of a failure's message
 # Of a server's entry for a model, which goes into the manifest.
 ENTRY_FIELDS, ENTRY_LENGTH, LARGEST = 32, 300, 1 << 62
 NEAR_AMONG, LONGEST_NAME = 1_000, 200  # names that are compared with a mistyped one
+
+T = TypeVar("T")
+# Scores the candidates of a request.
+Rank = Callable[[Post, Request, Mapping[str, Any]], Awaitable[Response]]
+# Whether a server that may have died since a moment of ``time.monotonic`` was started again.
+Recover = Callable[[float], Awaitable[bool]]
 
 BAD_URL = "model openai: option url must look like http://HOST:PORT/v1"
 SECRET_URL = "model openai: option url must hold no key or password: put it in the environment"  # noqa: S105  # none
@@ -49,15 +65,22 @@ class Server:
 class Client:
     """One connection to a server. Close it.
 
+    Args:
+        server: which.
+        concurrency: requests in flight at once.
+        recover: called after a failure that may pass; a request is then sent again without counting as a retry.
+
     Raises:
         WrongUse: the address is no URL, or holds a secret, which would be written into the run folder.
     """
 
-    def __init__(self, server: Server, *, concurrency: int) -> None:
+    def __init__(self, server: Server, *, concurrency: int, recover: Recover | None = None) -> None:
         host = _checked_host(server.url)
         self._server = server
+        self.url = server.url
         self._url = server.url.rstrip("/")
         self._top = 0
+        self._recover = recover
         self._secret = Secret(server.key)
         self._slots = asyncio.Semaphore(concurrency)
         self.budget = RetryBudget(server.retry_budget_s, concurrency)
@@ -105,9 +128,37 @@ class Client:
             if not self._secret.is_in(str(value)) or isinstance(value, str)
         }
 
-    def start(self, request: Request, body: Mapping[str, Any]) -> Future[Response]:
-        """Begin with a request; ``concurrency`` of them are sent at once. One that fails is a response too."""
-        return self._transport.start(self._complete(request, body))
+    def start(
+        self, request: Request, body: Mapping[str, Any], rank: Rank | None = None, *, strip: bool = False
+    ) -> Future[Response]:
+        """Begin with a request; ``concurrency`` of them are sent at once. One that fails is a response too.
+
+        Args:
+            request: of which ``body`` is the form.
+            body: what is sent.
+            rank: scores a request with candidates; without it, the log-probabilities of the first token do.
+            strip: whether white space around an answer is dropped, as local wrappers do.
+        """
+        return self._transport.start(self._complete(request, body, rank, strip))
+
+    def wait_for(self, work: Callable[[Post], Awaitable[T]]) -> T:
+        """Run a coroutine function that sends bodies, and return what it does."""
+
+        async def run() -> T:
+            return await work(self._post)
+
+        return self._transport.start(run()).result()
+
+    def version(self) -> str:
+        """What the server says of its version, beside its API; empty where it says nothing."""
+        root = self._url.removesuffix("/v1")
+        try:
+            reply = self._transport.start(self._transport.send("GET", f"{root}/version")).result()
+            data = json.loads(reply.content) if reply.status == httpx2.codes.OK else {}
+        except (ServerFailed, ValueError, RecursionError):
+            return ""
+        version = data.get("version") if isinstance(data, Mapping) else None
+        return self._clean(version)[:ENTRY_LENGTH] if isinstance(version, str) and version else ""
 
     def close(self) -> None:
         """Cancel what is in flight, and close all connections. May be called again."""
@@ -128,19 +179,27 @@ class Client:
             why = self._clean(_error(reply, with_logprobs=False))
             raise WrongUse(f"{self._url}/models: {why}; wait until it is ready, or give -o unlisted=true")
 
-    async def _complete(self, request: Request, body: Mapping[str, Any]) -> Response:
+    async def _complete(self, request: Request, body: Mapping[str, Any], rank: Rank | None, strip: bool) -> Response:
         # A request that waits for its next try keeps its slot, so that an overloaded server gets fewer requests.
         async with self._slots:
             try:
+                if rank is not None:
+                    return await rank(self._post, request, body)
                 response = read_completion(request, await self._post_with_logprobs(request, body))
                 written = (response.answer or "") + (response.thinking or "")
                 if self._secret.is_in_answer(written):
                     raise ServerFailed("the answer repeats the API key, which is written nowhere")
             except RequestFailed as error:
                 return failed_response(request, type(error)(self._clean(error)))
+            except IncompleteRun:
+                raise
             except Exception as error:  # noqa: BLE001  # the engine would quote it with the key, which is taken out here
                 what = f"reading the server's answer: {type(error).__name__}: {error}"
                 return failed_response(request, UnexpectedError(self._clean(what)))
+            if strip and response.answer is not None:
+                # Beam search knows no stop strings.
+                stop = request.decoding.stop if request.decoding.beams > 1 else ()
+                response = replace(response, answer=cut_at_stop(response.answer, stop).strip())
             return response
 
     async def _post_with_logprobs(self, request: Request, body: Mapping[str, Any]) -> object:
@@ -160,6 +219,8 @@ class Client:
             try:
                 return await self._once(body)
             except TryAgain as error:
+                if self._recover is not None and await self._recover(since):
+                    continue
                 failures += 1
                 if failures > self._server.retries:
                     raise ServerFailed(f"{error} (given up after {failures} tries)") from None

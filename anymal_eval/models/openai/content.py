@@ -25,10 +25,22 @@ FRAME_QUALITY = 95  # frames come from a lossy codec; as PNG they would be ten t
 
 
 class Content:
-    """Opens and encodes media, in any thread. ``max_side`` 0 leaves images at their size."""
+    """Opens and encodes media, in any thread.
 
-    def __init__(self, reader: MediaReader, *, max_side: int, sample_rate: int, most_bytes: int = SENT_BYTES) -> None:
+    Args:
+        reader: of the media; closed with this.
+        max_side: larger images are scaled down to it; 0 leaves them at their size.
+        sample_rate: of sounds, in Hz.
+        most_bytes: of one medium as it is sent.
+        whole_clips: whether the frames of a clip are one part, as vLLM takes them (``data:video/jpeg``).
+    """
+
+    def __init__(
+        self, reader: MediaReader, *, max_side: int, sample_rate: int, most_bytes: int = SENT_BYTES,
+        whole_clips: bool = False,
+    ) -> None:  # fmt: skip
         self._reader = reader
+        self._whole_clips = whole_clips
         self._max_side = max_side
         self._sample_rate = sample_rate
         self._most_bytes = most_bytes
@@ -72,7 +84,10 @@ class Content:
                 data = base64.b64encode(sound).decode("ascii")
                 return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
             case "video":
-                return [self._frame(pixels) for pixels in self._reader.video(media, frames)]
+                pictures = [self._encoded(pixels, "JPEG") for pixels in self._reader.video(media, frames)]
+                if self._whole_clips:
+                    return [clip_part(pictures)]
+                return [_image_part("image/jpeg", picture) for picture in pictures]
             case "imu":
                 raise WrongUse("a chat server takes no motion data")
 
@@ -84,9 +99,6 @@ class Content:
         if kind is not None:
             return _image_part(kind, content)
         return _image_part("image/png", self._encoded(pixels, "PNG"))
-
-    def _frame(self, pixels: NDArray[np.uint8]) -> Part:
-        return _image_part("image/jpeg", self._encoded(pixels, "JPEG"))
 
     def _encoded(self, pixels: NDArray[np.uint8], kind: str) -> bytes:
         image = Image.fromarray(pixels)
@@ -112,6 +124,22 @@ def wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
         file.setframerate(sample_rate)
         file.writeframes((np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes())
     return out.getvalue()
+
+
+def clip_part(frames: Sequence[bytes]) -> Part:
+    """JPEG frames as one clip, in the form of vLLM: base64 each, with commas."""
+    data = ",".join(base64.b64encode(frame).decode("ascii") for frame in frames)
+    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{data}"}}
+
+
+def tiny_clip() -> Part:
+    """Two frames of 64 x 64, to find out whether a server takes clips."""
+    frames = []
+    for shade in (64, 192):
+        out = BytesIO()
+        Image.new("RGB", (64, 64), (shade, shade, shade)).save(out, "JPEG")
+        frames.append(out.getvalue())
+    return clip_part(frames)
 
 
 def _unchanged_type(content: bytes) -> str | None:
