@@ -7,7 +7,16 @@ from typing import Any
 
 from anymal_eval.errors import NeedsExtra
 from anymal_eval.metrics._captions import use_ptb
-from anymal_eval.metrics._metric import Floats, Groups, Metric, Output, get, missing_requirement, weighted_mean
+from anymal_eval.metrics._metric import (
+    Floats,
+    Groups,
+    Metric,
+    Output,
+    get,
+    missing_requirement,
+    text_array,
+    weighted_mean,
+)
 from anymal_eval.metrics._vqa_text import normalise_m4c
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     "get",
     "missing_requirement",
     "normalise_m4c",
+    "text_array",
     "use_ptb",
     "weighted_mean",
 ]

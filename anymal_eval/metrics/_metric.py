@@ -21,6 +21,20 @@ Floats: TypeAlias = "NDArray[np.float64]"
 Groups: TypeAlias = "Mapping[str, NDArray[np.str_]]"
 
 
+def text_array(texts: Sequence[str]) -> NDArray[np.str_]:
+    r"""An array (N,) of labels. numpy's own texts lose NUL at their end: labels with one are kept as objects.
+
+    >>> text_array(["a", "a\0"]).tolist()
+    ['a', 'a\x00']
+    """
+    import numpy as np
+
+    found = np.array(texts, dtype=np.str_)
+    if any(text.endswith("\0") for text in texts):
+        found = np.array(texts, dtype=np.object_)
+    return found
+
+
 @dataclass(frozen=True)
 class Output:
     """One number that a metric returns. A ``fraction`` is in [0, 1]; CIDEr is as the official code returns it."""

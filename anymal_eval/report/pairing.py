@@ -132,7 +132,7 @@ def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
     names = set(rows[0].get("groups", {})) if rows else set()
     for row in rows:
         names &= row.get("groups", {}).keys()
-    return {name: np.array([row["groups"][name] for row in rows], dtype=np.str_) for name in sorted(names)}
+    return {name: metrics.text_array([row["groups"][name] for row in rows]) for name in sorted(names)}
 
 
 def _keys(before: TaskRun, after: TaskRun) -> list[list[str]]:

@@ -43,7 +43,7 @@ def measure(
     """
     examples, answers = noted.examples, noted.answers
     scored = [example for example, answer in zip(examples, answers, strict=True) if answer.state != "error"]
-    clusters = np.array([example.cluster for example in scored], dtype=np.str_)
+    clusters = metrics.text_array([example.cluster for example in scored])
     groups = group_labels(scored)
     context = metric.context(examples) if metric.context is not None else ""
     written = signature(metric, task, entry, context)
@@ -79,7 +79,7 @@ def measure(
 def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:
     """Each grouping's labels (N,); an empty label where an example has none."""
     names = sorted(set(itertools.chain.from_iterable(example.groups for example in examples)))
-    return {name: np.array([example.groups.get(name, "") for example in examples], dtype=np.str_) for name in names}
+    return {name: metrics.text_array([example.groups.get(name, "") for example in examples]) for name in names}
 
 
 def _expected(entry: TaskEntry, group: Mapping[str, str], states: Mapping[str, int]) -> int:
@@ -115,7 +115,9 @@ def _groups(examples: Sequence[Example], headline_group: dict[str, str]) -> list
 def _rows(groups: Mapping[str, NDArray[np.str_]], group: Mapping[str, str], size: int) -> NDArray[np.bool_]:
     rows = np.ones(size, dtype=np.bool_)
     for name, value in group.items():
-        rows &= groups[name] == value
+        labels = groups[name]
+        # numpy would shorten a value that ends in NUL, too.
+        rows &= np.array([label == value for label in labels.tolist()]) if value.endswith("\0") else labels == value
     return rows
 
 

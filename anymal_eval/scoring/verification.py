@@ -179,7 +179,7 @@ def _value(item: Measurement, metric: Metric, stats: Floats, groups: Mapping[str
 
 def _labels(rows: Rows) -> dict[str, NDArray[np.str_]]:
     names = sorted({name for row in rows for name in row.get("groups", {})})
-    return {name: np.array([str(row.get("groups", {}).get(name, "")) for row in rows], dtype=np.str_) for name in names}
+    return {name: metrics.text_array([str(row.get("groups", {}).get(name, "")) for row in rows]) for name in names}
 
 
 def _metric(name: str) -> Metric | None:

@@ -113,3 +113,21 @@ def test_another_vqa_rule_is_refused(lab: Lab, runs: Runs) -> None:
     fewer = runs("vqav2", lab.answers(cleaned, "fewer.json"), "fewer", "-o", "subset=answered")
     code, task = verdict(fewer, now)
     assert (code, task["verdict"], len(task["only_before"])) == (1, "refused", 100)
+
+
+def test_labels_that_end_in_nul_are_labels_of_their_own(lab: Lab, runs: Runs) -> None:
+    lab.lay("vqav2")
+    (file,) = (lab.folder / "data" / "vqav2").glob("*annotations.json")
+    content = read(file)
+    kinds = ["a", "a\0", "a\0\0"]
+    for number, row in enumerate(content["annotations"]):
+        row["answer_type"] = kinds[number % 3]
+    file.write_text(json.dumps(content))
+    answers = [{"question_id": row["question_id"], "answer": "white"} for row in content["annotations"]]
+    run = runs("vqav2", lab.answers(answers), "nul")
+    rows = [row for row in read(run / "results.json")["measurements"] if set(row["group"] or {}) == {"answer_type"}]
+    count = len(content["annotations"])
+    assert {(row["group"]["answer_type"], row["n"]) for row in rows} == {
+        (kind, len(range(place, count, 3))) for place, kind in enumerate(kinds)
+    }
+    assert verdict(run, run)[0] == 0
