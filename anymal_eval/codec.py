@@ -8,7 +8,7 @@ import reprlib
 import tomllib
 import typing
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -115,15 +115,18 @@ def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, Any]]:
+def read_json_lines(
+    file: Path, end: int | None = None, bad: Callable[[str, BadData], None] | None = None
+) -> Iterator[tuple[int, Any]]:
     """The rows of a JSON-lines file with their line numbers, counted from 1. Empty lines are skipped.
 
     Args:
         file: the file.
         end: read no further than this byte, where a line must end.
+        bad: called with the place and the error of a line that is no JSON, which is then left out.
 
     Raises:
-        BadData: a line is no JSON; the message names it.
+        BadData: a line is no JSON, and ``bad`` is not given; the message names it.
         FileUnusable: the operating system does not give the file.
     """
     read = 0
@@ -135,9 +138,15 @@ def read_json_lines(file: Path, end: int | None = None) -> Iterator[tuple[int, A
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)
+                data = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise BadData(f"{file}: line {number}: {error}; is the file whole?") from None
+                where = f"{file}: line {number}"
+                problem = BadData(f"{where}: {error}; is the file whole?")
+                if bad is None:
+                    raise problem from None
+                bad(where, problem)
+                continue
+            yield number, data
 
 
 @contextlib.contextmanager

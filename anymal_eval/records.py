@@ -1,13 +1,17 @@
 """The frozen records that flow from data to table. Each stage makes the next record and reads no earlier one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 MediaKind = Literal["image", "audio", "video", "imu"]
 AnswerKind = Literal["caption", "short_answer", "choice", "yes_no"]
 State = Literal["ok", "empty", "unparsable", "error"]
 Finish = Literal["stop", "length", "ranked"]
+# Where the media of a prompt are: before the user's text, after it (AnyMAL trains on "<instruction> <modality tokens>",
+# arXiv:2309.16058), or at the end of the system message, before the instruction (its prompts of evaluation).
+MediaOrder = Literal["media-first", "instruction-first", "system-first"]
+M = TypeVar("M")
 
 # Failures that time, another machine or a restart may end: a server's fault, a deadline, memory, a lost worker.
 # All others (broken media, refusals, prompts beyond the context, missing answers ...) come again with the same input.
@@ -61,6 +65,46 @@ class Message:
 
     role: Literal["system", "user"]
     parts: tuple[str | Media, ...]
+
+
+def with_media(messages: Sequence[M], media: Sequence[Any], order: MediaOrder) -> tuple[M, ...]:
+    """Messages with media where an order puts them: in the first user message, or at the end of the system message.
+
+    Args:
+        messages: records with ``role`` and ``parts``, at least one of the user's; a system message comes first.
+        media: or places of media.
+        order: ``system-first`` adds a system message where there is none.
+    """
+    roles = [message.role for message in messages]  # type: ignore[attr-defined]
+    if order == "system-first" and "system" not in roles:
+        return (type(messages[0])(role="system", parts=tuple(media)), *messages)  # type: ignore[call-arg]
+    place = roles.index("system" if order == "system-first" else "user")
+    parts = messages[place].parts  # type: ignore[attr-defined]
+    made = (*media, *parts) if order == "media-first" else (*parts, *media)
+    return (*messages[:place], replace(messages[place], parts=made), *messages[place + 1 :])  # type: ignore[type-var]
+
+
+def media_order(messages: Sequence[Any]) -> MediaOrder | None:
+    """Where the media of a prompt are.
+
+    Args:
+        messages: with ``role`` and ``parts``; a part that is no text is a medium or the place of one.
+
+    Returns:
+        None where no text shows it: no media, media alone, or media inside the user's text.
+
+    >>> media_order([Message(role="user", parts=("What is ", Media(kind="image", uri="a.png")))])
+    'instruction-first'
+    """
+    for message in messages:
+        at = [place for place, part in enumerate(message.parts) if not isinstance(part, str)]
+        if at and message.role == "system":
+            return "system-first"
+        if at:
+            before = any(part.strip() for part in message.parts[: at[0]] if isinstance(part, str))
+            after = any(part.strip() for part in message.parts[at[0] :] if isinstance(part, str))
+            return None if before == after else "instruction-first" if before else "media-first"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ those of training.
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -29,19 +29,21 @@ from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_tenso
 from anymal_eval.codec import encode
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import delete, replacing
+from anymal_eval.records import MediaOrder
 
 FORMAT = 1
 _SMALL, _MOST = 256, 4096  # options of projectors and encoders
 CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
 
 
-def save(network: AnyMAL, folder: Path, note: str = "") -> None:
+def save(network: AnyMAL, folder: Path, note: str = "", orders: Sequence[MediaOrder] = ()) -> None:
     """Write a checkpoint atomically; an older one in that folder is replaced.
 
     Args:
         network: what to write.
         folder: where.
         note: a warning for readers of its scores, such as that it is untrained.
+        orders: of the prompts that it was trained on; the network's own where none is given.
 
     Raises:
         OSError: there is no space, or no right to write; an older checkpoint stays whole.
@@ -52,6 +54,7 @@ def save(network: AnyMAL, folder: Path, note: str = "") -> None:
         frozen=fingerprints(network),
         projectors=network.projectors.state_dict(),
         note=note,
+        orders=tuple(orders),
         adapters=partial(lora.save, network.llm.model) if lora.is_attached(network.llm.model) else None,
     )
     write(folder, contents)
@@ -66,6 +69,7 @@ class Contents:
         frozen: fingerprints of the frozen parts, by ``llm`` or medium.
         projectors: their tensors by name.
         note: a warning for readers of its scores.
+        orders: of the prompts that it was trained on.
         adapters: writes them into a folder; None where there are none.
         own: for each frozen part of the checkpoint's own, by ``llm`` or medium, what writes it into a folder.
     """
@@ -74,6 +78,7 @@ class Contents:
     frozen: Mapping[str, str]
     projectors: Mapping[str, Any]
     note: str = ""
+    orders: tuple[MediaOrder, ...] = ()
     adapters: Callable[[Path], None] | None = None
     own: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
@@ -97,6 +102,7 @@ def write(folder: Path, contents: Contents) -> None:
             "network": write_config(config),
             "frozen": frozen,
             "adapters": contents.adapters is not None,
+            "trained_orders": list(contents.orders or (config.prompt_order,)),
             **({"note": contents.note} if contents.note else {}),
         }
         (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -257,6 +263,18 @@ def note(folder: Path) -> str:
         BadCheckpoint: not a checkpoint of ours, or of another format.
     """
     return str(_content(folder).get("note", ""))
+
+
+def orders(folder: Path) -> tuple[MediaOrder, ...]:
+    """The orders of the prompts that a checkpoint was trained on; that of its config where none is recorded.
+
+    Raises:
+        BadCheckpoint: not a checkpoint of ours, or of another format.
+    """
+    named = _content(folder).get("trained_orders", [])
+    if not isinstance(named, list) or not all(name in get_args(MediaOrder) for name in named):
+        raise BadCheckpoint(f"{folder / CONFIG}: trained_orders must be a list of {', '.join(get_args(MediaOrder))}")
+    return tuple(named) or (read(folder)[0].prompt_order,)
 
 
 def fingerprints(network: AnyMAL) -> dict[str, str]:

@@ -12,6 +12,7 @@ from anymal_eval.anymal.projectors import ProjectorOptions
 from anymal_eval.catalog import Catalog
 from anymal_eval.codec import decode, encode, read_toml_table
 from anymal_eval.errors import BadCheckpoint, BadDefinition, WrongUse
+from anymal_eval.records import MediaOrder
 
 T = TypeVar("T")
 MEDIA: tuple[Medium, ...] = get_args(Medium)
@@ -65,11 +66,14 @@ class AnyMALConfig:
         llm: the language model.
         modalities: an encoder and a projector for each medium.
         lora: the adapters that stage 2 trains; a network before it carries none yet.
+        prompt_order: where training puts media without a tag of their own, and the plain protocol those of its prompts.
+            Checkpoints without it have ``media-first``.
     """
 
     llm: LLMConfig
     modalities: Mapping[Medium, ModalityConfig]
     lora: LoraConfig | None = None
+    prompt_order: MediaOrder = "media-first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +89,14 @@ class _Network:
     llm: LLMConfig
     modalities: Mapping[Medium, _Parts]
     lora: LoraConfig | None = None
+    prompt_order: MediaOrder = "media-first"
 
 
 def read_config(table: Mapping[str, object], where: str) -> AnyMALConfig:
     """A config from plain data.
 
     Args:
-        table: ``llm``, ``modalities`` and perhaps ``lora``.
+        table: ``llm``, ``modalities`` and perhaps ``lora`` and ``prompt_order``.
         where: the file, for errors.
 
     Raises:
@@ -107,7 +112,7 @@ def read_config(table: Mapping[str, object], where: str) -> AnyMALConfig:
             encoder=_options(encoders.options_of, parts.encoder, f"{here}.encoder"),
             projector=_options(projectors.options_of, parts.projector, f"{here}.projector"),
         )
-    return AnyMALConfig(llm=found.llm, modalities=modalities, lora=found.lora)
+    return AnyMALConfig(llm=found.llm, modalities=modalities, lora=found.lora, prompt_order=found.prompt_order)
 
 
 def _options(options_of: Callable[[str], type[T]], table: Mapping[str, object], where: str) -> T:

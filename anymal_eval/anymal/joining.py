@@ -45,9 +45,13 @@ def join(folders: Sequence[Path], out: Path) -> AnyMALConfig:
         modalities |= config.modalities
         frozen |= checkpoint.read(folder)[1]
         tensors |= read_tensors(folder / checkpoint.PROJECTORS)
-    joined = AnyMALConfig(llm=first.llm, modalities=modalities, lora=first.lora)
+    joined = AnyMALConfig(llm=first.llm, modalities=modalities, lora=first.lora, prompt_order=first.prompt_order)
+    orders = tuple(dict.fromkeys(order for folder in folders for order in checkpoint.orders(folder)))
     notes = dict.fromkeys(note for folder in folders if (note := checkpoint.note(folder)))
-    checkpoint.write(out, checkpoint.Contents(config=joined, frozen=frozen, projectors=tensors, note="; ".join(notes)))
+    contents = checkpoint.Contents(
+        config=joined, frozen=frozen, projectors=tensors, note="; ".join(notes), orders=orders
+    )
+    checkpoint.write(out, contents)
     return joined
 
 

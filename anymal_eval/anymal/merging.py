@@ -35,6 +35,7 @@ def merge(folder: Path, out: Path) -> None:
         frozen=frozen,
         projectors=read_tensors(folder / checkpoint.PROJECTORS),
         note=checkpoint.note(folder),
+        orders=checkpoint.orders(folder),
         own={"llm": partial(_write_merged, source, folder / checkpoint.ADAPTERS)},
     )
     checkpoint.write(out, contents)

@@ -1,12 +1,13 @@
 """How weights are loaded, and transformers' classes filled with them."""
 
+import dataclasses
 import logging as python_logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from anymal_eval.checkpoints.quantization import quantization_config
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions, Quantization
 from anymal_eval.errors import AnyMALEvalError, BadCheckpoint, NeedsExtra
 from anymal_eval.paths import expanded
+
+OptionsType = TypeVar("OptionsType", bound=LoadingOptions)
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +73,32 @@ def loading_of(options: LoadingOptions) -> Loading:
         WrongUse: a ``device_map`` that cannot be.
         NeedsExtra: ``--device cuda`` without a GPU.
     """
+    options = with_precision(options)
     device_map = read_device_map(options.device_map, options.device)
-    precision = torch.float32 if options.precision == "fp32" else torch.bfloat16
     device = pick_device(options.device)
-    return Loading(precision=precision, quantize=options.quantize, device=device, device_map=device_map)
+    return Loading(
+        precision=PRECISIONS[options.precision], quantize=options.quantize, device=device, device_map=device_map
+    )
+
+
+def with_precision(options: OptionsType) -> OptionsType:
+    """The same options with the number format named: ``auto`` is bf16 where the weights lie on a GPU, else fp32.
+
+    Raises:
+        WrongUse: a ``device_map`` that cannot be.
+        NeedsExtra: ``--device cuda`` without a GPU.
+    """
+    if options.precision != "auto":
+        return options
+    device, device_map = pick_device(options.device), read_device_map(options.device_map, options.device)
+    if isinstance(device_map, dict) and set(device_map.values()) == {"cpu"}:
+        device = "cpu"
+    return dataclasses.replace(options, precision="fp32" if device == "cpu" else "bf16")
+
+
+def precision_name(dtype: torch.dtype) -> Literal["fp32", "bf16"]:
+    """The option that names a number format of the weights."""
+    return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
 def pick_device(device: str) -> str:

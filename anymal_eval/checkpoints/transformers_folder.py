@@ -31,7 +31,7 @@ class LoadingOptions:
     Attributes:
         checkpoint: a folder, or a repository of the hub.
         device: auto takes a GPU where there is one.
-        precision: of all weights that are not quantized.
+        precision: of all weights that are not quantized; auto is bf16 on a GPU and fp32 elsewhere.
         quantize: of the language model, by bitsandbytes.
         device_map: devices to spread it over: auto, balanced, balanced_low_0, sequential or a JSON object.
         media_timeout: seconds after which a decoder is given up.
@@ -40,7 +40,7 @@ class LoadingOptions:
 
     checkpoint: str
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     quantize: Quantization = "none"
     device_map: str = ""
     media_timeout: float = 60.0
@@ -79,11 +79,6 @@ class OpenOptions(CheckpointOptions):
     trust_remote_code: bool = False
     share: bool = True
     chat_template: str = ""
-
-    @property
-    def exact(self) -> bool:
-        """Whether everything is computed in fp32."""
-        return self.precision == "fp32" and self.quantize == "none"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from anymal_eval.checkpoints.loading import (
     loading_of,
     plain_generation,
     quiet,
+    with_precision,
 )
 from anymal_eval.checkpoints.media_processors import (
     EXTRA,
@@ -55,6 +56,7 @@ class LoadedModel:
     fingerprint: str
     provenance: Mapping[str, object]
     remark: str
+    exact: bool = True  # computed in fp32
     context: int = 0  # the user's limit of a prompt and its answer
 
 
@@ -79,6 +81,7 @@ def load_model(
     Raises:
         BadCheckpoint: a file is missing, or weights are, and new ones are not allowed.
     """
+    options = with_precision(options)
     weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
     model, new, device = _filled(cls, checkpoint, options)
     generating = _generating(model)
@@ -114,6 +117,7 @@ def load_model(
         provenance={
             "checkpoint": checkpoint.name,
             "options": dataclasses.asdict(options),
+            "precision": options.precision,
             "device": device,
             "device_map": placement(model, options.device_map),
             "image_backend": backend,
@@ -121,6 +125,7 @@ def load_model(
             **content,
         },
         remark=", ".join(remarks),
+        exact=options.precision == "fp32" and options.quantize == "none",
         context=options.context,
     )
 

@@ -49,7 +49,7 @@ def features() -> None:
 @click.option("--protocol", default="plain", help="The protocol of the run; it sets the number of frames of a clip.")
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the encoders.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Their number format.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Theirs.  [default: bf16 on a GPU]")
 @click.option(
     "--media-timeout",
     type=click.FloatRange(min=0, min_open=True),

@@ -40,7 +40,7 @@ from anymal_eval.cli._printing import echo
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
 @click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the model.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Number format of the weights.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the weights.  [default: bf16 on a GPU]")
 @click.option("--quantize", type=click.Choice(["none", "int8", "nf4"]), help="Quantisation of the language model.")
 @click.option(
     "--media-timeout",

@@ -14,6 +14,7 @@ FLOAT, SECONDS = click.FloatRange(min=0), click.FloatRange(min=0, min_open=True)
 SCHEDULE = click.Choice(["cosine", "linear", "constant"])
 DATA, DEVICE = click.Choice(["demo", "official"]), click.Choice(["auto", "cpu", "cuda"])
 PRECISION, QUANTIZE = click.Choice(["fp32", "bf16"]), click.Choice(["none", "int8", "nf4"])
+ORDER = click.Choice(["media-first", "instruction-first", "system-first"])
 DEFAULTS = {"show_default": True}
 REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 
@@ -40,7 +41,7 @@ OPTIONS = (
     click.option("--eval-data", type=DATA, default="demo", help="Where the examples come from."),
     click.option("--eval-protocol", default="plain", help="The protocol of the evaluations."),
     click.option("--data-root", type=FOLDER, default=Path("data"), help="Official files: DIR/<task>/."),
-    click.option("--precision", type=PRECISION, default="fp32", help="Number format of the frozen parts."),
+    click.option("--precision", type=PRECISION, help="Of the frozen parts.  [default: bf16 on a GPU, else fp32]"),
     click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
     click.option("--gradient-checkpointing", is_flag=True, help="Recompute activations to save memory."),
@@ -54,6 +55,7 @@ OPTIONS = (
         help="Multiplies the limits of one medium's size.",
     ),
     click.option("--max-unreadable", default="1%", help="Stop when more samples than this cannot be read."),
+    click.option("--prompt-order", type=ORDER, help="Where media without a tag are put.  [default: the network's]"),
     click.option("--skip-missing-media", is_flag=True, help="Skip samples whose file does not exist."),
     click.option("--report-to", multiple=True, callback=lambda *given: _without_none(given[2]), help=REPORTERS),
     click.option("--note", help="What a reader of the checkpoint's results must know."),

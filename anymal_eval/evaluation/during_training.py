@@ -13,7 +13,7 @@ from anymal_eval.engine.clock import Clock
 from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.generate import run_requests, task_entry
 from anymal_eval.evaluation.load import TaskRequests, build_requests
-from anymal_eval.evaluation.resolve import choose_tasks
+from anymal_eval.evaluation.resolve import choose_tasks, require_kinds
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.scoring.score import score
 from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
@@ -57,10 +57,13 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
     """
     names = tuple(name.strip() for name in options.tasks.split(",") if name.strip())
     data = DataOptions(data=options.data, data_root=options.data_root, limit=options.limit)
-    tasks, _ = choose_tasks(names, accepts, (), "--eval-tasks: this network", data.kind)
+    network_name = "--eval-tasks: this network"
+    tasks, _ = choose_tasks(names, accepts, (), network_name, data.kind)
     protocol = protocols.get(options.protocol)
     splits = [reported_split(task, data, protocol) for task in tasks]
     datasets = [require_media(load_dataset(task, own)) for task, own in zip(tasks, splits, strict=True)]
+    for dataset in datasets:
+        require_kinds(dataset, accepts, network_name)
     requests: list[TaskRequests] = []
 
     def evaluate(network: AnyMAL, step: int) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
 from anymal_eval.errors import BadData
-from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests
+from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests, order_remark
 from anymal_eval.models import ModelSpec
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import OWN, TaskDataset
@@ -77,9 +77,14 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
     provenance = dict(getattr(model, "provenance", {}))
     device = str(provenance.get("device", plan.model.device or "none"))
     manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
-    remark = getattr(model, "remark", "")
-    entries = {task.dataset.task.name: task_entry(task, remark) for task in loaded.tasks}
-    return replace(manifest, model={"options": encode(spec.options), "provenance": provenance}, tasks=entries)
+    entries = {}
+    for task in loaded.tasks:
+        remarks = (getattr(model, "remark", ""), order_remark(model, task.requests))
+        entries[task.dataset.task.name] = task_entry(task, ", ".join(filter(None, remarks)))
+    options = encode(spec.options)
+    if "precision" in options:  # as it was resolved where the model lies
+        options["precision"] = provenance.get("precision", options["precision"])
+    return replace(manifest, model={"options": options, "provenance": provenance}, tasks=entries)
 
 
 def generate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from anymal_eval.evaluation.resolve import ResolvedEvaluation
 from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.prompting import build_request
-from anymal_eval.records import Decoding, Media, Request
+from anymal_eval.records import Decoding, Media, Request, media_order
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.store.manifest import different_order
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
@@ -90,6 +92,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
         tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
+        for remark in dict.fromkeys(filter(None, (order_remark(model, task.requests) for task in tasks))):
+            console.message(f"{resolved.spec.name}, protocol {resolved.protocol.name}: {remark}")
         if isinstance(model, Refusing):
             for task in tasks:
                 model.refuse(task.requests[0])
@@ -128,6 +132,13 @@ def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Co
         why = cleaning_warning(dataset.task, wording, resolved.protocol)
         if why:
             console.message(why)
+
+
+def order_remark(model: Model, requests: Sequence[Request]) -> str:
+    """What a reader must know where the prompts have their media elsewhere than those of training; else empty."""
+    trained = getattr(model, "provenance", {}).get("prompt_orders", ())
+    found = {order for request in requests if (order := media_order(request.messages)) is not None}
+    return different_order(sorted(found), trained) if trained and not found <= set(trained) else ""
 
 
 def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> TaskRequests:

@@ -72,6 +72,9 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     protocol = protocols.with_extract(protocols.get(plan.protocol or protocols.DEFAULT), plan.extract)
     protocol = replace(protocol, overrides=plan.overrides)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
+    if plan.ablate != "no-media":
+        for dataset in datasets:
+            require_kinds(dataset, spec.accepts, f"model {spec.name}")
     for task_name, reason in skipped.items():
         console.message(f"{task_name}: skipped, {reason}")
     for dataset in datasets:
@@ -119,14 +122,33 @@ def choose_tasks(
     found = list({task.name: task for task in wanted}.values())
     refused = [task for task in found if task.media not in accepts]
     if refused and not everything:
-        takes = ", ".join(sorted(accepts)) or "nothing"
-        raise WrongUse(f"{model} takes {takes}; {refused[0].name} needs {refused[0].media}")
+        raise _not_taken(model, accepts, refused[0].name, refused[0].media)
     if not found:
         raise WrongUse("--tasks names no task")
     skipped = {task.name: f"{model} does not take its media" for task in refused}
     if everything:
         skipped = {task.name: why for task in found if (why := unavailable(task, data))} | skipped
     return [task for task in found if task.name not in skipped], skipped
+
+
+def require_kinds(dataset: TaskDataset, accepts: Collection[str], model: str) -> None:
+    """Make sure that the model takes every medium of a task's examples, whatever the task itself names.
+
+    Raises:
+        WrongUse: it does not take one; the message names the task, the example, and what to do.
+    """
+    for example in dataset.examples:
+        for media in example.media:
+            if media.kind not in accepts:
+                raise _not_taken(model, accepts, f"{dataset.task.name}, example {example.id},", media.kind)
+
+
+def _not_taken(model: str, accepts: Collection[str], what: str, kind: str) -> WrongUse:
+    takes = ", ".join(sorted(accepts)) or "nothing"
+    remedy = "name a model that takes it"
+    if model == "model anymal" or model.startswith("--"):
+        remedy = "take a checkpoint that was aligned with it (train align), or add such a one (checkpoints join)"
+    return WrongUse(f"{model} takes {takes}; {what} needs {kind}: {remedy}, or leave this task out")
 
 
 def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:

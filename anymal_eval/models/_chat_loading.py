@@ -42,7 +42,7 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor, settings)
     chat = ChatModel(loaded, media_reader(options), limits, native)
     require_answer(chat, options.checkpoint)
-    return try_sharing(chat, options.share, exact=options.exact)
+    return try_sharing(chat, options.share, exact=loaded.exact)
 
 
 def _require_template(processor: Any, name: str) -> None:

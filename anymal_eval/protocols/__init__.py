@@ -9,7 +9,7 @@ from typing import Literal
 
 from anymal_eval import catalog
 from anymal_eval.protocols.overrides import NONE, Overrides
-from anymal_eval.records import AnswerKind, Decoding
+from anymal_eval.records import AnswerKind, Decoding, MediaOrder
 
 DEFAULT = "plain"
 
@@ -23,8 +23,8 @@ class Phrase:
 
     The texts may contain ``{media}``, ``{question}``, ``{options}``, ``{instruction}`` and keys of the example's
     context (``{hint}``, ``{ocr}``, ``{ocr_tokens}``). A line whose only placeholder is ``{instruction}`` or a key of
-    the context is left out where its value is empty. Media replace ``{media}``; without it they come first in the
-    user's message.
+    the context is left out where its value is empty. Media replace ``{media}``; without it they are put where ``order``
+    says.
 
     Attributes:
         system, user, answer_prefix: the texts; ``answer_prefix`` starts the model's turn.
@@ -36,6 +36,9 @@ class Phrase:
         question: ``blip`` lower-cases the question, strips some punctuation and cuts it at 50 words, as BLIP-2's code
             does; ``blip-caption`` replaces the punctuation by spaces, as InstructBLIP's configurations do.
         default_question: stands for ``{question}`` where an example has none: a caption's usual prompt.
+        order: ``media-first`` puts media before the user's text, ``instruction-first`` after it, ``system-first`` at
+            the end of the system message. Empty: the protocol's, else the model's, else media first. Where the
+            template has ``{media}``, the order that it names must be the template's.
         frames: the number of frames sampled from a video.
         unwrap: ``json-caption`` takes the text out of ``{"caption": "..."}``.
         clean: the name of a cleaning applied to the answer before the metric.
@@ -53,6 +56,7 @@ class Phrase:
     length_normalise: bool = False
     question: Literal["none", "blip", "blip-caption"] = "none"
     default_question: str = ""
+    order: MediaOrder | Literal[""] = ""
     frames: int = 8
     decoding: Decoding = Decoding()
     unwrap: Literal["none", "json-caption"] = "none"
@@ -70,9 +74,9 @@ Wording = Mapping[AnswerKind, Phrase]
 class Protocol:
     """A named set of prompts and reading rules. A task without an entry uses the model's own wording.
 
-    ``clean`` and ``extract`` apply to tasks without an entry of their own; ``name`` is the file's name.
-    ``user_extract`` is the rule of ``--extract``, ``overrides`` are other settings of the
-    user's: they go before all others.
+    ``clean`` and ``extract`` apply to tasks without an entry of their own, ``order`` to all prompts that do not name
+    theirs; ``name`` is the file's name. ``user_extract`` is the rule of ``--extract``, ``overrides`` are other settings
+    of the user's: they go before all others.
     """
 
     name: str = ""
@@ -80,6 +84,7 @@ class Protocol:
     paper: str = ""
     clean: str = "none"
     extract: str = ""
+    order: MediaOrder | Literal[""] = ""
     user_extract: str = ""
     overrides: Overrides = NONE
     tasks: Mapping[str, Phrase] = field(default_factory=dict)

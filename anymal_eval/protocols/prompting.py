@@ -2,11 +2,11 @@
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Phrase, Protocol, Wording
-from anymal_eval.records import Decoding, Example, Media, Message, Request
+from anymal_eval.records import Decoding, Example, Media, MediaOrder, Message, Request, media_order, with_media
 from anymal_eval.task import Task
 
 YES_NO = ("no", "yes")
@@ -36,7 +36,8 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
     """Build the request for one example. It holds no reference answers.
 
     Raises:
-        BadDefinition: the template names a value that the example does not have.
+        BadDefinition: the template names a value that the example does not have, or has its media elsewhere than the
+            order says.
     """
     phrase = phrase_for(task, wording, protocol)
     values = {
@@ -46,24 +47,46 @@ def build_request(example: Example, task: Task, wording: Wording, protocol: Prot
         "options": render_options(example.options, phrase),
         "instruction": task.instruction,
     }
-    messages = []
-    own = protocol.overrides.system
-    if own:
-        messages.append(Message(role="system", parts=(own,)))
-    elif phrase.system and own is None:
-        messages.append(Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
-    placed = "{media}" in (phrase.system if own is None else "") + phrase.user
-    parts = _parts(phrase.user, values, example.media, task.name)
-    messages.append(Message(role="user", parts=parts if placed else (*example.media, *parts)))
+    messages = [Message(role="user", parts=_parts(phrase.user, values, example.media, task.name))]
+    system = protocol.overrides.system
+    if system:
+        messages.insert(0, Message(role="system", parts=(system,)))
+    elif phrase.system and system is None:
+        messages.insert(0, Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
     return Request(
         id=example.id,
-        messages=tuple(messages),
+        messages=_ordered(messages, example, phrase, (order_for(task, phrase, protocol), system is not None)),
         answer_prefix=phrase.answer_prefix,
         candidates=candidates(example, phrase),
         length_normalise=phrase.length_normalise,
         decoding=protocol.overrides.decoding(phrase.decoding),
         frames=phrase.frames,
     )
+
+
+def order_for(task: Task, phrase: Phrase, protocol: Protocol) -> MediaOrder | None:
+    """Where the prompts of a task have their media: as the task's phrase says, the protocol, the model's own phrase.
+
+    None where nothing names it.
+    """
+    own = task.name in protocol.tasks
+    return (phrase.order if own else "") or protocol.order or phrase.order or None
+
+
+def _ordered(
+    messages: Sequence[Message], example: Example, phrase: Phrase, how: tuple[MediaOrder | None, bool]
+) -> tuple[Message, ...]:
+    """Messages with their media; ``how`` is the order, and whether the user's system message replaces the phrase's."""
+    order, overridden = how
+    in_system = "{media}" in phrase.system
+    if overridden and in_system:
+        order = "media-first"  # the message with their place is not there
+    if "{media}" not in phrase.user and (overridden or not in_system):
+        return with_media(messages, example.media, order or "media-first") if example.media else tuple(messages)
+    found = media_order(messages)
+    if None not in (found, order) and found != order:
+        raise BadDefinition(f"the prompt {phrase.user!r} has {{media}} {found}, and its order is {order}")
+    return tuple(messages)
 
 
 def candidates(example: Example, phrase: Phrase) -> tuple[str, ...]:

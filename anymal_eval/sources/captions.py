@@ -119,13 +119,13 @@ def coco_copy(row: Row) -> CaptionRow:
     )
 
 
-def audiocaps_lines(file: Path) -> Iterator[Fields]:
-    """The lines of an AudioCaps table, one caption each.
+def audiocaps_lines(file: Path, bad: Callable[[str, BadData], None] | None = None) -> Iterator[Fields]:
+    """The lines of an AudioCaps table, one caption each; ``bad`` as for ``read_csv``.
 
     Raises:
         BadData: naming the file, the line and the column.
     """
-    return read_csv(file, AUDIOCAPS_COLUMNS)
+    return read_csv(file, AUDIOCAPS_COLUMNS, bad=bad)
 
 
 def audiocaps_sound(root: Path, line: Fields) -> str:

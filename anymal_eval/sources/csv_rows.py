@@ -1,7 +1,7 @@
 """Rows of CSV and TSV files. A file that a spreadsheet or another encoding has damaged is refused with its line."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from anymal_eval.codec import reading
@@ -11,13 +11,21 @@ from anymal_eval.sources.fields import SPREADSHEET_ERRORS, Fields
 LONGEST_CELL = 131_072  # characters; the limit of Python's reader
 
 
-def read_csv(file: Path, columns: Sequence[str], *, header: bool = True) -> Iterator[Fields]:
+def read_csv(
+    file: Path,
+    columns: Sequence[str],
+    *,
+    header: bool = True,
+    bad: Callable[[str, BadData], None] | None = None,
+) -> Iterator[Fields]:
     """The rows of a table whose values are separated by commas, or by tabs in a file ``*.tsv``.
 
     Args:
         file: the table.
         columns: the columns that must be there; without a header line, the names of all columns in their order.
         header: whether the first line names the columns.
+        bad: called with the place and the error of a row that has another number of cells or holds a spreadsheet's
+            error, which is then left out.
 
     Raises:
         BadData: a column is missing or comes twice, a row has another number of cells, a cell is longer than
@@ -34,8 +42,9 @@ def read_csv(file: Path, columns: Sequence[str], *, header: bool = True) -> Iter
                 _check_names(file, names, columns)
             start = reader.line_num + 1
             for values in reader:
-                if values:  # an empty line, as at the end of many files, is no row
-                    yield _row(file, start, names, values)
+                # An empty line, as at the end of many files, is no row.
+                if values and (row := _row_or_none(file, start, (names, values), bad)) is not None:
+                    yield row
                 start = reader.line_num + 1
     except csv.Error as error:
         last = start if reader is None else reader.line_num
@@ -44,6 +53,18 @@ def read_csv(file: Path, columns: Sequence[str], *, header: bool = True) -> Iter
         raise _not_utf8(file) from None
     except OSError as error:
         raise system_error(error, file) from None
+
+
+def _row_or_none(
+    file: Path, line: int, cells: tuple[Sequence[str], Sequence[str]], bad: Callable[[str, BadData], None] | None
+) -> Fields | None:
+    try:
+        return _row(file, line, *cells)
+    except BadData as error:
+        if bad is None:
+            raise
+        bad(f"{file}: line {line}", error)
+        return None
 
 
 def _row(file: Path, line: int, names: Sequence[str], values: Sequence[str]) -> Fields:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from anymal_eval.codec import read_json_lines
@@ -84,11 +84,22 @@ def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> No
         raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
 
 
-def read_lines(file: Path) -> Iterator[Fields]:
+def read_lines(file: Path, bad: Callable[[str, BadData], None] | None = None) -> Iterator[Fields]:
     """The rows of a JSON lines file.
 
+    Args:
+        file: the file.
+        bad: called with the place and the error of a line that is no JSON object, which is then left out.
+
     Raises:
-        BadData: a line is no JSON object, or the bytes are no UTF-8.
+        BadData: a line is no JSON object, or its bytes are no UTF-8, and ``bad`` is not given.
     """
-    for number, data in read_json_lines(file):
-        yield Fields(data, file, f"line {number}")
+    for number, data in read_json_lines(file, bad=bad):
+        try:
+            row = Fields(data, file, f"line {number}")
+        except BadData as error:
+            if bad is None:
+                raise
+            bad(f"{file}: line {number}", error)
+            continue
+        yield row

@@ -3,8 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ class Manifest:
         return str(self.environment.get(OWN_VERSION)).split(", ")
 
 
+def different_order(prompts: Sequence[str], trained: Sequence[str]) -> str:
+    """The remark on prompts whose media are elsewhere than in training."""
+    return f"prompts are {' or '.join(prompts)}, those of training {' or '.join(trained)}"
+
+
+# Earlier versions recorded no order: a run of theirs is the same run without the remark.
+_ORDER_REMARK = re.compile(r"(, )?prompts are [a-z -]+, those of training [a-z -]+$")
+
+
 def new(run_identity: Mapping[str, Any], label: str, environment: Mapping[str, Any]) -> Manifest:
     """A manifest without tasks. Its name follows from the identity, so that the same command finds the run again."""
     name = f"{label}-{fingerprint.of(dict(run_identity))[:8]}"
@@ -170,7 +180,9 @@ def resumed(before: Manifest, now: Manifest) -> Manifest:
         OtherRun: the run holds a task of ``now`` with other data, prompts or reading.
     """
     for name in before.tasks.keys() & now.tasks.keys():
-        old, new = encode(before.tasks[name]), encode(now.tasks[name])
+        old, new = (encode(each.tasks[name]) for each in (before, now))
+        for entry in (old, new):
+            entry["remark"] = _ORDER_REMARK.sub("", entry["remark"])
         same = {key: _compared(old, new, key) for key in old.keys() | new.keys()}
         differing = sorted(key for key, (one, other) in same.items() if one != other)
         if differing:

@@ -5,6 +5,7 @@ Shapes:  b rows · n tokens of a medium · e encoder width
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from anymal_eval.models import media_key
 from anymal_eval.training.features import FRAMES, FeatureEncoder
 from anymal_eval.training.order import SampleOrder
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import TrainingData
+from anymal_eval.training.sources import NO_SAMPLE, TrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,7 @@ class UnreadableSamples:
         data: with lines of their own for what they could not read.
         reasons: by the sample's file and row.
         lines: of the data, from before a resume.
+        bad: rows of shards that hold no sample, from before a resume.
         seen: samples that batches should have held, counted again in every epoch.
     """
 
@@ -65,38 +67,69 @@ class UnreadableSamples:
     data: Sequence[TrainingData] = ()
     reasons: dict[str, str] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
     seen: int = 0
 
     def all_reasons(self) -> dict[str, str]:
         """All that was skipped, with the reason."""
-        return {**self._lines(), **self.reasons}
+        return {**self._lines(), **self._bad(), **self.reasons}
 
     def state_dict(self) -> dict[str, Any]:
         """What ``add_state_dict`` needs to resume."""
-        return {"seen": self.seen, "reasons": self.reasons, "lines": self._lines()}
+        bad = self._bad(streamed=True)
+        return {"seen": self.seen, "reasons": self.reasons, "lines": self._lines(), **({"bad": bad} if bad else {})}
 
     def add_state_dict(self, state: Mapping[str, Any]) -> None:
         """Add what this process, or one that the resumed training does not have, skipped before."""
         self.seen += int(state["seen"])
         self.reasons |= state["reasons"]
         self.lines |= state["lines"]
+        self.bad |= state.get("bad", {})  # version 0.2.0 and before counted no rows
 
     def require_few(self) -> None:
         """Stop if too many samples cannot be read. A fraction counts from a hundred samples on, unless it is 0.
 
+        Bad rows of a table, which are known before training, count in proportion to the samples seen, so that a large
+        table with few of them is not stopped at its first batch.
+
         Raises:
             IncompleteRun: naming the first.
         """
-        if len(self.reasons) > self.limit * max(self.seen, 100 if self.limit else 1):
-            first = listed([f"{where}: {reason}" for where, reason in self.reasons.items()], shown=3, between="; ")
+        rows = sum(each.bad.rows for each in self.data if each.samples is not None)
+        tables = sum(len(each.bad.reasons) for each in self.data if each.samples is not None)
+        share = min(1.0, self.seen / rows) if rows else 0.0
+        count = len(self.reasons) + len(self._bad(streamed=True)) + share * tables
+        if count > self.limit * max(self.seen, 100 if self.limit else 1):
+            all_bad = {**self.reasons, **self._bad()}
+            first = listed([f"{where}: {reason}" for where, reason in all_bad.items()], shown=3, between="; ")
             raise IncompleteRun(
-                f"{len(self.reasons)} of {self.seen} samples cannot be read, more than --max-unreadable "
+                f"{math.ceil(count)} of {self.seen} samples cannot be read, more than --max-unreadable "
                 f"{self.limit:.2%}: {first}"
             )
 
+    def _bad(self, *, streamed: bool = False) -> dict[str, str]:
+        """Rows that hold no sample: of all data, or of shards alone."""
+        data = [each for each in self.data if each.samples is None or not streamed]
+        return {**self.bad, **{where: reason for each in data for where, reason in each.bad.reasons.items()}}
+
     def _lines(self) -> dict[str, str]:
         lines = (line for each in self.data for line in each.unreadable)
-        return {**self.lines, **dict.fromkeys(lines, "no sample was made of it")}
+        return {**self.lines, **dict.fromkeys(lines, NO_SAMPLE)}
+
+
+def require_few_bad_rows(data: Sequence[TrainingData], limit: float) -> None:
+    """Refuse tables of whose rows too many hold no sample, before training; as :class:`UnreadableSamples` counts.
+
+    Raises:
+        BadData: naming the first.
+    """
+    rows = sum(each.bad.rows for each in data)
+    reasons = {where: reason for each in data for where, reason in each.bad.reasons.items()}
+    if len(reasons) > limit * max(rows, 100 if limit else 1):
+        first = listed([f"{where}: {reason}" for where, reason in reasons.items()], shown=3, between="; ")
+        if len(reasons) > 1 or limit:
+            first += f" ({len(reasons)} of {rows} rows hold no sample, more than --max-unreadable {limit:.2%})"
+        raise BadData(first)
 
 
 class Collator:
@@ -110,7 +143,7 @@ class Collator:
         """A batch without the samples that cannot be read; those are recorded and not replaced.
 
         Raises:
-            BadData: a conversation that the chat template refuses. IncompleteRun: too many cannot be read.
+            IncompleteRun: too many cannot be read, or the chat template refuses them.
         """
         found = self._encoder.encode([media for sample in samples for media in sample.media])
         rows: list[tuple[Sample, TokenizedConversation, tuple[str, ...]]] = []
@@ -119,8 +152,8 @@ class Collator:
             keys = tuple(media_key(media, FRAMES) for media in sample.media)
             try:
                 rows.append((sample, self._fitting(sample, keys, found), keys))
-            except RequestFailed as error:
-                self.unreadable.reasons[sample.where] = str(error)
+            except (RequestFailed, BadData) as error:
+                self.unreadable.reasons[sample.where] = str(error).removeprefix(f"{sample.where}: ")
         self.unreadable.require_few()
         kinds = {key: media.kind for sample, _, keys in rows for key, media in zip(keys, sample.media, strict=True)}
         return Batch(
@@ -149,10 +182,7 @@ class Collator:
     def _tokenized(self, sample: Sample) -> TokenizedConversation:
         key = sample.where + sample.id
         if key not in self._conversations:
-            try:
-                made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
-            except BadData as error:
-                raise BadData(f"{sample.where}: {error}") from error
+            made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.clear()
             self._conversations[key] = made

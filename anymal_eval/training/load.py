@@ -130,6 +130,7 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
         network.config = config
     else:
         network = checkpoint.load(folder, resolved.loading, resolved.backbones, trainable=wanted is not None)
+        network.config = replace(network.config, prompt_order=config.prompt_order)
     existing = network.config.lora if lora.is_attached(network.llm.model) else None
     if wanted is not None and existing is None:
         network.llm.model = lora.attach(network.llm.model, wanted)
@@ -216,8 +217,11 @@ def _start(resolved: ResolvedTraining, network: AnyMAL) -> dict[str, Any]:
     files = [] if folder is None else sorted(folder.rglob("*.safetensors"))
     # Adapters that only a later stage will have do not count.
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
+    written = write_config(with_paths(config, dict.fromkeys(("llm", *network.config.modalities), "")))
+    if config.prompt_order == "media-first":  # the order of the versions that recorded none
+        del written["prompt_order"]
     return {
-        "network": write_config(with_paths(config, dict.fromkeys(("llm", *network.config.modalities), ""))),
+        "network": written,
         "frozen": checkpoint.fingerprints(network),
         "from": [f"{file.relative_to(folder)} {fingerprint.of_file(file)}" for file in files] if folder else None,
     }

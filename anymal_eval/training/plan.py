@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anymal_eval.records import MediaOrder
 from anymal_eval.sources.load import Kind
 
 
@@ -22,10 +23,13 @@ class AdapterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32."""
+    """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32.
+
+    ``precision`` is that of the frozen parts; auto is bf16 on a GPU and fp32 elsewhere.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     quantize: Literal["none", "int8", "nf4"] = "none"
     gradient_checkpointing: bool = False
     features: Path | None = None
@@ -67,6 +71,7 @@ class TrainingPlan:
     Attributes:
         stage: align trains the projectors on captions; instruct trains them and LoRA adapters on instructions.
         network: a preset, a TOML file, or a checkpoint folder.
+        prompt_order: where media without a tag are put; None for the network's own.
         recipe: fields of a recipe that override the preset's.
     """
 
@@ -75,6 +80,7 @@ class TrainingPlan:
     data: tuple[str, ...]
     out: Path
     prompt: str = ""
+    prompt_order: MediaOrder | None = None
     skip_missing_media: bool = False
     backbones: tuple[str, ...] = ()
     preset: str | None = None

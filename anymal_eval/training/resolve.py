@@ -12,6 +12,7 @@ from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
 from anymal_eval.evaluation.plan import parse_options
+from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
 from anymal_eval.training.sources import TrainingData, open_data
@@ -58,11 +59,10 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     backbones = parse_options(plan.backbones, "--backbone")
     folder = _checkpoint(plan)
     config = with_paths(named(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
-    data = [open_data(each, prompt=plan.prompt, skip_missing=plan.skip_missing_media) for each in plan.data]
-    for each in data:
-        for sample in each.samples or ():
-            sample.require_encoders(config.modalities)
-    compute = plan.compute
+    if plan.prompt_order is not None:
+        config = replace(config, prompt_order=plan.prompt_order)
+    compute, most = plan.compute, _fraction(plan.compute.max_unreadable)
+    data = _open(plan, config, most)
     loading = LoadingOptions(
         checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
     )
@@ -75,9 +75,20 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         data=data,
         backbones=backbones,
         adapters=_adapters(plan, config.lora or LoraConfig()),
-        max_unreadable=_fraction(compute.max_unreadable),
+        max_unreadable=most,
         evaluate=_evaluator(plan, config),
     )
+
+
+def _open(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[TrainingData]:
+    """The data, whose rows the network can take; not more than ``most`` of them hold no sample."""
+    how = {"prompt": plan.prompt, "skip_missing": plan.skip_missing_media, "order": config.prompt_order}
+    data = [open_data(each, **how, count_bad_rows=most > 0) for each in plan.data]
+    require_few_bad_rows(data, most)
+    for each in data:
+        for sample in each.samples or ():
+            sample.require_encoders(config.modalities)
+    return data
 
 
 def _checkpoint(plan: TrainingPlan) -> Path | None:

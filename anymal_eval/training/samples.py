@@ -44,4 +44,7 @@ class Sample:
         """
         for media in self.media:
             if media.kind not in kinds:
-                raise BadData(f"{self.where}: this network takes {', '.join(sorted(kinds))}, no {media.kind}")
+                raise BadData(
+                    f"{self.where}: this network takes {', '.join(sorted(kinds))}, no {media.kind}: leave such rows "
+                    "out, or train a network that has an encoder for it"
+                )

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from anymal_eval.checkpoints.loading import Loading, loading_of, pick_device
+from anymal_eval import catalog
+from anymal_eval.checkpoints.loading import Loading, loading_of, pick_device, precision_name, with_precision
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import NeedsExtra, WrongUse
 
@@ -38,6 +39,35 @@ def test_quantization_puts_the_model_on_its_device(kind: str) -> None:
     spread = loading_of(options(device_map="auto", quantize=kind)).arguments()
     assert spread["device_map"] == "auto"
     assert spread["quantization_config"].llm_int8_skip_modules is None
+
+
+WRAPPERS = ("anymal", "blip2", "hf", "hf_audio", "instructblip")
+
+
+def test_every_local_wrapper_is_tried() -> None:
+    known = catalog.models()
+    assert {name for name in known.names() if hasattr(known.module(name).Options, "precision")} == set(WRAPPERS)
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_bf16_is_the_default_on_a_gpu_and_fp32_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = catalog.models().module(name).Options
+    expected = [
+        (True, {}, torch.bfloat16),
+        (True, {"device": "cuda"}, torch.bfloat16),
+        (True, {"device": "cpu"}, torch.float32),
+        (True, {"device_map": "auto"}, torch.bfloat16),
+        (True, {"device_map": '{"": "cpu"}'}, torch.float32),
+        (True, {"precision": "fp32"}, torch.float32),
+        (False, {}, torch.float32),
+        (False, {"device_map": "auto"}, torch.float32),
+        (False, {"precision": "bf16"}, torch.bfloat16),
+    ]
+    for gpu, given, dtype in expected:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        loading = loading_of(made(checkpoint="x", **given))
+        assert (gpu, given, loading.precision) == (gpu, given, dtype)
+        assert with_precision(made(checkpoint="x", **given)).precision == precision_name(dtype)
 
 
 @pytest.mark.parametrize("found", [True, False])

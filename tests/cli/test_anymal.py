@@ -222,8 +222,11 @@ def test_precision_and_quantisation(
     monkeypatch.setattr(checkpoint, "load", load)
     given = ("run", "--tasks", "hateful_memes", *model(home), *DEMO, "--out", tmp_path / "run", "--device", "cpu")
     assert call(*given, f"--{option}", value) == 0
-    provenance = read(tmp_path / "run" / "manifest.json")["model"]["provenance"]
+    recorded = read(tmp_path / "run" / "manifest.json")["model"]
+    provenance = recorded["provenance"]
     assert (provenance[option], provenance["device"]) == (value, "cpu")
+    named = "bf16" if value == "bf16" else "fp32"  # on a CPU, auto is fp32
+    assert provenance["precision"] == recorded["options"]["precision"] == named
     layers = {
         name: module.weight
         for name, module in loaded[0].llm.model.named_modules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,15 @@ def load(options: Options) -> Model:
         BadCheckpoint: it is incomplete or another network's, or its backbones are not those that it was trained with.
     """
     from anymal_eval.anymal import checkpoint, importers
-    from anymal_eval.checkpoints.loading import loading_of
+    from anymal_eval.checkpoints.loading import loading_of, with_precision
 
-    folder = folder_of(options)
+    folder, options = folder_of(options), with_precision(options)
     importers.refuse(folder)
     network = checkpoint.load(folder, loading_of(options))
     name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
     model = NetworkModel(network, media_reader(options), f"anymal:{name}", options)
     model.remark = checkpoint.note(folder)
+    model.provenance["prompt_orders"] = list(checkpoint.orders(folder))
     return model
 
 
@@ -50,7 +52,10 @@ def in_memory(network: AnyMAL, options: Options) -> Model:
 
     Closing the model leaves the network as it is.
     """
-    return NetworkModel(network, media_reader(options), "anymal:in-memory", options)
+    from anymal_eval.checkpoints.loading import precision_name
+
+    own = replace(options, precision=precision_name(network.llm.dtype))
+    return NetworkModel(network, media_reader(own), "anymal:in-memory", own)
 
 
 def _content(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
+from anymal_eval.errors import MediaError
 from anymal_eval.generation import BoundedCache
 from anymal_eval.media.broken import failures_of
 from anymal_eval.media.motion_tables import ORDER
@@ -70,8 +71,11 @@ class MediaInputs:
         """One medium; a clip as so many frames.
 
         Raises:
-            MediaError, MediaTimeout: it cannot be read.
+            MediaError, MediaTimeout: it cannot be read, or the network has no encoder for it.
         """
+        if media.kind not in self._counts:
+            takes = ", ".join(sorted(self._counts))
+            raise MediaError(f"{media.uri}: this checkpoint takes {takes}, no {media.kind}")
         key = media_key(media, frames)
         return self.cached.get(key, lambda: self._make(key, media, frames))
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,12 @@ class NetworkModel:
         if network.llm.contradictions:
             self.provenance["contradictions"] = list(network.llm.contradictions)
         self.accepts: frozenset[MediaKind] = network.accepts
-        self.wording: Wording = PLAIN_WORDING
         self.skills = frozenset({"sampling"})
+        self.provenance["prompt_orders"] = [network.config.prompt_order]
+        # The plain protocol has the order of training.
+        self.wording: Wording = {
+            kind: replace(phrase, order=network.config.prompt_order) for kind, phrase in PLAIN_WORDING.items()
+        }
         self.timings = network.llm.timings
         self.inputs = MediaInputs(network, reader, cache)
         self.tokens = ModalityTokens(network, cache)
@@ -65,7 +70,7 @@ class NetworkModel:
     def prepare(self, request: Request) -> PreparedPrompt:
         """Decode, preprocess and tokenise."""
         inputs = self.inputs.of(request)
-        turns = _turns(request)
+        turns = turns_of(request)
         option_ids: OptionTokenIds = ()
         if request.candidates:
             prompt, option_ids = self._network.chat.options(turns, request.candidates, request.answer_prefix)
@@ -145,7 +150,8 @@ def _token_budget(network: AnyMAL) -> int:
     return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 4 // token)))
 
 
-def _turns(request: Request) -> list[Any]:
+def turns_of(request: Request) -> list[Any]:
+    """The messages of a request, with the places of its media."""
     from anymal_eval.anymal.conversation import Slot, Turn
 
     return [

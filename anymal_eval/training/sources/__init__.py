@@ -7,14 +7,19 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval.catalog import Catalog
 from anymal_eval.errors import WrongUse
 from anymal_eval.media.location import Opener
+from anymal_eval.records import MediaOrder
+from anymal_eval.training.sources._bad_rows import BadRows
 
 if TYPE_CHECKING:  # a sample holds a conversation, whose module imports torch
     from anymal_eval.training.samples import Sample
+
+
+NO_SAMPLE = "no sample was made of it"  # the reason of a line of ``unreadable``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +29,30 @@ class DataAddress:
     Attributes:
         prompt: the user's text after the medium, for captions; layouts that hold the user's text ignore it.
         skip_missing: skip samples whose media are missing, and list them in ``unreadable``.
+        order: where media without a tag of their own are put.
+        count_bad_rows: leave rows that hold no sample out and count them in ``bad``; else they are errors.
     """
 
     kind: str
     path: str
     prompt: str = ""
     skip_missing: bool = False
+    order: MediaOrder = "media-first"
+    count_bad_rows: bool = False
 
     @property
     def name(self) -> str:
         """``KIND:PATH``."""
         return f"{self.kind}:{self.path}"
+
+    @property
+    def prompting(self) -> str:
+        """What of it the samples' prompts depend on, for a fingerprint."""
+        return self.prompt if self.order == "media-first" else f"{self.prompt}\0{self.order}"
+
+    def bad_rows(self) -> BadRows:
+        """None of them yet."""
+        return BadRows(counted=self.count_bad_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +67,7 @@ class TrainingData:
         stream: the samples of one shard; None for map style.
         opener: opens media inside rows or shards; None if all are files.
         unreadable: a line for each sample or shard that was skipped; grows while shards are read.
+        bad: the rows that hold no sample; grows while shards are read.
     """
 
     name: str
@@ -58,6 +77,7 @@ class TrainingData:
     stream: "Callable[[int], Iterator[Sample]] | None" = field(default=None, repr=False)
     opener: Opener | None = field(default=None, repr=False)
     unreadable: list[str] = field(default_factory=list, repr=False)
+    bad: BadRows = field(default_factory=BadRows, repr=False)
 
     def read_shard(self, number: int) -> "Iterator[Sample]":
         """The samples of one shard, in its order.
@@ -76,23 +96,23 @@ def catalog() -> Catalog:
     return Catalog("kind of training data", [Path(__file__).parent])
 
 
-def open_data(address: str, *, prompt: str = "", skip_missing: bool = False) -> TrainingData:
+def open_data(address: str, **options: Any) -> TrainingData:
     """Open ``KIND:PATH``, such as ``pairs:train.jsonl``; each kind's file documents its path.
 
     Args:
         address: ``KIND:PATH``.
-        prompt, skip_missing: see :class:`DataAddress`.
+        options: ``prompt``, ``skip_missing``, ``order`` and ``count_bad_rows`` of :class:`DataAddress`.
 
     Raises:
         NotInCatalog: no kind has that name; the message offers the nearest.
         WrongUse: the path is missing, or holds an option that the kind does not have.
         MissingData: the table or its media do not exist.
-        BadData: the table has another layout; the message names the file and the row.
+        BadData: the table has another layout, or a row holds no sample; the message names the file and the row.
     """
     kind, _, path = address.partition(":")
     stem = catalog().file(kind).stem
     if not path:
         raise WrongUse(f"{address!r} names no file; write {kind}:PATH")
     layout = importlib.import_module(f"{__name__}.{stem}")
-    data: TrainingData = layout.load(DataAddress(kind=stem, path=path, prompt=prompt, skip_missing=skip_missing))
+    data: TrainingData = layout.load(DataAddress(kind=stem, path=path, **options))
     return data

@@ -8,11 +8,12 @@ from pathlib import Path
 from anymal_eval import fingerprint
 from anymal_eval.anymal.conversation import Slot, Turn
 from anymal_eval.errors import BadData, MissingData
-from anymal_eval.records import Media, MediaKind
+from anymal_eval.records import Media, MediaKind, MediaOrder, with_media
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium, refuse_doubles
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
+from anymal_eval.training.sources._bad_rows import BadRows
 
 MEDIA: tuple[MediaKind, ...] = ("image", "audio", "video", "imu")
 
@@ -30,7 +31,7 @@ def require_file(path: str) -> Path:
 
 
 def table_data(
-    address: DataAddress, file: Path, samples: Iterable[Sample], folder: Path, unique: str = ""
+    address: DataAddress, file: Path, samples: Iterable[Sample], bad: BadRows, *, folder: Path, unique: str = ""
 ) -> TrainingData:
     """The samples whose media exist, in the order of the table.
 
@@ -38,12 +39,13 @@ def table_data(
         address: as the user wrote it.
         file: the table.
         samples: all of its samples.
+        bad: its bad rows, which are known when the samples have been read.
         folder: where the media are, for messages.
         unique: what the samples' ids are called, if none may come twice.
 
     Raises:
         MissingData: media do not exist and ``address.skip_missing`` is not set.
-        BadData: an id comes twice, or no sample is left.
+        BadData: an id comes twice, or no sample is left; where all rows are bad, the first one's error.
     """
     if unique:
         samples = list(samples)
@@ -65,11 +67,12 @@ def table_data(
     lines = {uri: f"{rows[0]}: no {_relative(uri, folder)}" for uri, rows in missing.items()}
     refuse_missing(address, list(lines.values()))
     if not kept:
-        raise no_samples(file, skipped)
+        raise bad.first() or no_samples(file, skipped)
     return TrainingData(
         name=address.name,
-        fingerprint=fingerprint.of([address.kind, address.prompt, fingerprint.of_file(file), skipped]),
+        fingerprint=fingerprint.of([address.kind, address.prompting, fingerprint.of_file(file), skipped]),
         samples=kept,
+        bad=bad,
         unreadable=[
             lines[uri] + (f" (nor for {len(rows) - 1:,} samples more)" if len(rows) > 1 else "")
             for uri, rows in missing.items()
@@ -116,7 +119,7 @@ def media_of(row: Fields, folder: Path) -> dict[MediaKind, list[Media]]:
 def caption_samples(
     address: DataAddress, row: Fields, name: str, media: Media, captions: Sequence[str]
 ) -> Iterator[Sample]:
-    """One sample per caption: the user turn holds the medium and the prompt, the assistant turn the caption.
+    """One sample per caption: its turns before it hold the medium and the prompt, the assistant turn the caption.
 
     They are named ``name``, or ``name#0``, ``name#1`` where there are several.
     """
@@ -125,7 +128,7 @@ def caption_samples(
             id=name if len(captions) == 1 else f"{name}#{number}",
             where=row.where,
             media=(media,),
-            turns=(_user_turn(media.kind, address.prompt), Turn(role="assistant", parts=(caption,))),
+            turns=(*_prompt(media.kind, address.prompt, address.order), Turn(role="assistant", parts=(caption,))),
         )
 
 
@@ -142,8 +145,8 @@ def captions_of(row: Fields, key: str) -> tuple[str, ...]:
 
 
 @functools.cache  # one object for all samples of a table
-def _user_turn(kind: MediaKind, prompt: str) -> Turn:
-    return Turn(role="user", parts=(Slot(medium=kind), prompt) if prompt else (Slot(medium=kind),))
+def _prompt(kind: MediaKind, prompt: str, order: MediaOrder) -> tuple[Turn, ...]:
+    return with_media((Turn(role="user", parts=(prompt,) if prompt else ()),), (Slot(medium=kind),), order)
 
 
 def _relative(uri: str, folder: Path) -> str:

@@ -8,10 +8,10 @@ mp3): the 10 s from ``start_time``::
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from anymal_eval.records import Media
 from anymal_eval.sources.captions import audiocaps_lines, audiocaps_sound
+from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
 from anymal_eval.training.sources._table import caption_samples, captions_of, require_file, table_data
@@ -23,11 +23,11 @@ def load(address: DataAddress) -> TrainingData:
     Raises:
         MissingData, BadData: naming the file and the line.
     """
-    file = require_file(address.path)
-    return table_data(address, file, _samples(address, file), file.parent, unique="audiocap_id")
+    file, bad = require_file(address.path), address.bad_rows()
 
-
-def _samples(address: DataAddress, file: Path) -> Iterator[Sample]:
-    for line in audiocaps_lines(file):
+    def make(line: Fields) -> Iterator[Sample]:
         sound = Media(kind="audio", uri=audiocaps_sound(file.parent, line))
-        yield from caption_samples(address, line, line.name("audiocap_id"), sound, captions_of(line, "caption"))
+        return caption_samples(address, line, line.name("audiocap_id"), sound, captions_of(line, "caption"))
+
+    samples = bad.samples(audiocaps_lines(file, bad.add), make)
+    return table_data(address, file, samples, bad, folder=file.parent, unique="audiocap_id")

@@ -8,11 +8,11 @@ The sound is beside the table in the folder of the split's name, as the released
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from anymal_eval.errors import BadData
 from anymal_eval.records import Media
 from anymal_eval.sources.csv_rows import read_csv
+from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
@@ -31,12 +31,13 @@ def load(address: DataAddress) -> TrainingData:
     split = re.fullmatch(r"clotho_captions_(\w+)\.csv", file.name)
     if split is None:
         raise BadData(f"{file}: its name must be clotho_captions_SPLIT.csv, which says that the sound is in SPLIT/")
-    return table_data(address, file, _samples(address, file, split[1]), file.parent, unique="id")
+    folder, bad = split[1], address.bad_rows()
 
-
-def _samples(address: DataAddress, file: Path, split: str) -> Iterator[Sample]:
-    for row in read_csv(file, ("file_name", *CAPTIONS)):
+    def make(row: Fields) -> Iterator[Sample]:
         name = row.name("file_name")
-        sound = Media(kind="audio", uri=medium(file.parent, split, name, row))
+        sound = Media(kind="audio", uri=medium(file.parent, folder, name, row))
         captions = [caption for key in CAPTIONS for caption in captions_of(row, key)]
-        yield from caption_samples(address, row, name, sound, captions)
+        return caption_samples(address, row, name, sound, captions)
+
+    samples = bad.samples(read_csv(file, ("file_name", *CAPTIONS), bad=bad.add), make)
+    return table_data(address, file, samples, bad, folder=file.parent, unique="id")

@@ -59,12 +59,19 @@ def load(address: DataAddress) -> TrainingData:
     rows = hub.load(place)
     columns = _columns(name, place, options, rows.column_names)
     kept: list[Sample] = []
+    bad = address.bad_rows()
     contents, missing, skipped = [], [], []
     captions = rows.select_columns([columns.caption])
     for number, (data, (held, path)) in enumerate(zip(captions, _held(rows, columns), strict=True)):
         row = Fields(data, name, f"row {number + 1}")
-        found, lacks = _medium(columns, number, row, path, held=held)
-        texts = captions_of(row, columns.caption)
+        try:
+            found, lacks = _medium(columns, number, row, path, held=held)
+            texts = captions_of(row, columns.caption)
+        except BadData as error:
+            bad.add(row.where, error)
+            contents.append(f"bad row\0{number}")
+            continue
+        bad.rows += 1
         contents.append(f"{path.rpartition('/')[2] if path else ''}\0{texts}")
         if found is None:
             missing.append(f"{row.where}: {lacks}")
@@ -73,10 +80,15 @@ def load(address: DataAddress) -> TrainingData:
             kept += caption_samples(address, row, str(number), found, texts)
     refuse_missing(address, missing)
     if not kept:
-        raise no_samples(name, skipped)
-    table = [address.kind, address.prompt, columns.kind, skipped, fingerprint.of_lines(contents)]
+        raise bad.first() or no_samples(name, skipped)
+    table = [address.kind, address.prompting, columns.kind, skipped, fingerprint.of_lines(contents)]
     return TrainingData(
-        name=address.name, fingerprint=fingerprint.of(table), samples=kept, opener=open_media, unreadable=missing
+        name=address.name,
+        fingerprint=fingerprint.of(table),
+        samples=kept,
+        opener=open_media,
+        unreadable=missing,
+        bad=bad,
     )
 
 

@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from anymal_eval.codec import read_json, read_json_lines
+from anymal_eval.codec import read_json
+from anymal_eval.errors import BadData
 from anymal_eval.records import Media
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium
+from anymal_eval.sources.folder import first_of, medium, read_lines
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
+from anymal_eval.training.sources._bad_rows import BadRows
 from anymal_eval.training.sources._table import caption_samples, require_file, table_data
 
 WINDOW_S = 5.0
@@ -38,9 +40,9 @@ def load(address: DataAddress) -> TrainingData:
     Raises:
         MissingData, BadData: naming the file, and the narration or the line.
     """
-    file = require_file(address.path)
+    file, bad = require_file(address.path), address.bad_rows()
     skipped: list[str] = []
-    found = table_data(address, file, _samples(address, file, skipped), file.parent)
+    found = table_data(address, file, _samples(address, file, skipped, bad), bad, folder=file.parent)
     if skipped:
         more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
         found.unreadable.append(f"{skipped[0]}: not of the wearer, or no words{more}")
@@ -77,40 +79,50 @@ def window(centre: float) -> tuple[float, float]:
     return start, round(start + WINDOW_S, 3)
 
 
-def _samples(address: DataAddress, file: Path, skipped: list[str]) -> Iterator[Sample]:
+def _samples(address: DataAddress, file: Path, skipped: list[str], bad: BadRows) -> Iterator[Sample]:
     recordings: dict[str, str] = {}
-    for name, uid, row, key in _of_lines(file) if file.suffix == ".jsonl" else _of_release(file):
-        text = narration(row.text(key))
+    of_lines = file.suffix == ".jsonl"
+
+    def make(row: Fields) -> Iterator[Sample]:
+        text = narration(row.text("narration" if of_lines else "narration_text"))
+        uid, number = _of_line(row) if of_lines else _of_narration(row)
         start, end = window(row.seconds("timestamp_sec"))
         if text is None:
             skipped.append(row.where)
-            continue
+            return iter(())
         if uid not in recordings:
             recordings[uid] = first_of(
                 [medium(file.parent, "imu", f"{uid}.{ending}", row) for ending in ("csv", "npy")]
             )
         motion = Media(kind="imu", uri=recordings[uid], start_s=start, end_s=end)
-        yield from caption_samples(address, row, name, motion, (text,))
+        return caption_samples(address, row, f"{uid}/{number}", motion, (text,))
+
+    yield from bad.samples(read_lines(file, bad.add) if of_lines else _of_release(file, bad), make)
 
 
-def _of_lines(file: Path) -> Iterator[tuple[str, str, Fields, str]]:
-    for number, data in read_json_lines(file):
-        row = Fields(data, file, f"line {number}")
-        uid = row.text("video_uid")
-        yield f"{uid}/{number}", uid, row, "narration"
+def _of_line(row: Fields) -> tuple[str, str]:
+    """The recording, and the line."""
+    return row.text("video_uid"), row.place.removeprefix("line ")
 
 
-def _of_release(file: Path) -> Iterator[tuple[str, str, Fields, str]]:
+def _of_narration(row: Fields) -> tuple[str, str]:
+    """The recording, and ``PASS/NUMBER`` from 0, of a place as :func:`_of_release` writes it."""
+    uid, _, place = row.place.rpartition(".")
+    name, _, number = place.partition(" row ")
+    return uid, f"{PASSES.index(name) + 1}/{int(number) - 1}"
+
+
+def _of_release(file: Path, bad: BadRows) -> Iterator[Fields]:
     data = read_json(file)
     top = Fields(data, file, "the whole")
     videos = top.raw("videos") if top.has("videos") else data
     Fields(videos, file, "videos")
-    for uid, video in videos.items():
-        passes = Fields(video, file, uid)
-        for order, name in enumerate(PASSES, 1):
-            if not passes.has(name):
+    for passes in bad.fields(videos.items(), file):
+        for name in filter(passes.has, PASSES):
+            place = f"{passes.place}.{name}"
+            try:
+                narrations = Fields(passes.raw(name), file, place).items("narrations")
+            except BadData as error:
+                bad.add(f"{file}: {place}", error)
                 continue
-            narrations = Fields(passes.raw(name), file, f"{uid}.{name}").items("narrations")
-            for number, item in enumerate(narrations):
-                row = Fields(item, file, f"{uid}.{name} row {number + 1}")
-                yield f"{uid}/{order}/{number}", uid, row, "narration_text"
+            yield from bad.fields(((f"{place} row {number}", item) for number, item in enumerate(narrations, 1)), file)

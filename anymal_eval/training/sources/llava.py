@@ -23,6 +23,7 @@ from anymal_eval.errors import BadData, MissingData
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
+from anymal_eval.training.sources._bad_rows import BadRows
 from anymal_eval.training.sources._conversation import RoleAndText, conversation
 from anymal_eval.training.sources._table import media_of, require_file, table_data
 
@@ -42,25 +43,37 @@ def load(address: DataAddress) -> TrainingData:
         if not folder.is_dir():
             raise MissingData(f"no folder {named}; write {address.kind}:FILE.json@FOLDER with the folder of the media")
     file = require_file(path)
-    return table_data(dataclasses.replace(address, prompt=""), file, _samples(file, folder), folder)
+    bad = address.bad_rows()
+    return table_data(
+        dataclasses.replace(address, prompt="", order="media-first"),
+        file,
+        _samples(file, folder, bad),
+        bad,
+        folder=folder,
+    )
 
 
-def _samples(file: Path, folder: Path) -> Iterator[Sample]:
+def _samples(file: Path, folder: Path, bad: BadRows) -> Iterator[Sample]:
     data = read_json(file)
     if not isinstance(data, list):
         raise BadData(f"{file}: expected a list of conversations, got {type(data).__name__}")
-    rows = [Fields(item, file, f"row {number}") for number, item in enumerate(data, 1)]
-    names = Counter(row.name("id") for row in rows)
-    for number, row in enumerate(rows):
+    rows = list(bad.fields(((f"row {number}", item) for number, item in enumerate(data, 1)), file))
+    names = Counter(str(row.data.get("id")) for row in rows)
+
+    def make(row: Fields) -> tuple[Sample]:
         name = row.name("id")
-        turns, media = conversation(row, _messages(row, file, number), media_of(row, folder), media_first=False)
-        yield Sample(id=name if names[name] == 1 else f"{name}@{number}", where=row.where, media=media, turns=turns)
+        turns, media = conversation(row, _messages(row, file), media_of(row, folder), order=None)
+        number = int(row.place.removeprefix("row ")) - 1
+        own = name if names[name] == 1 else f"{name}@{number}"
+        return (Sample(id=own, where=row.where, media=media, turns=turns),)
+
+    yield from bad.samples(rows, make)
 
 
-def _messages(row: Fields, file: Path, number: int) -> list[RoleAndText]:
+def _messages(row: Fields, file: Path) -> list[RoleAndText]:
     messages: list[RoleAndText] = []
     for item in row.items("conversations"):
-        message = Fields(item, file, f"row {number + 1}: conversations")
+        message = Fields(item, file, f"{row.place}: conversations")
         speaker = message.text("from")
         if speaker not in ROLES:
             raise message.bad(f"{speaker!r} speaks; the layout has {', '.join(ROLES)}")

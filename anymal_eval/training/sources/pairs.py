@@ -8,8 +8,8 @@ sample each. ``start_s`` and ``end_s`` are optional::
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import read_lines
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import DataAddress, TrainingData
@@ -22,14 +22,14 @@ def load(address: DataAddress) -> TrainingData:
     Raises:
         MissingData, BadData: naming the file and the line.
     """
-    file = require_file(address.path)
-    return table_data(address, file, _samples(address, file), file.parent, unique="id")
+    file, bad = require_file(address.path), address.bad_rows()
 
-
-def _samples(address: DataAddress, file: Path) -> Iterator[Sample]:
-    for row in read_lines(file):
+    def make(row: Fields) -> Iterator[Sample]:
         name = row.name("id")
         media = [found for kind in media_of(row, file.parent).values() for found in kind]
         if len(media) != 1:
             raise row.bad(f"a pair has one of image, audio, video and imu; this has {len(media)} media")
-        yield from caption_samples(address, row, name, media[0], captions_of(row, "caption"))
+        return caption_samples(address, row, name, media[0], captions_of(row, "caption"))
+
+    samples = bad.samples(read_lines(file, bad.add), make)
+    return table_data(address, file, samples, bad, folder=file.parent, unique="id")

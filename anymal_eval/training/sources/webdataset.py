@@ -28,7 +28,8 @@ from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.records import Media, MediaKind
 from anymal_eval.sources.fields import Fields
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.sources import DataAddress, TrainingData
+from anymal_eval.training.sources import NO_SAMPLE, DataAddress, TrainingData
+from anymal_eval.training.sources._bad_rows import BadRows
 from anymal_eval.training.sources._shard_file import ENDINGS as ENDINGS_OF_SHARDS
 from anymal_eval.training.sources._shard_file import open_shard
 from anymal_eval.training.sources._table import caption_samples, captions_of, refuse_missing
@@ -88,13 +89,15 @@ def load(address: DataAddress) -> TrainingData:
     for shard in shards:
         safe_path(shard.parent, shard.name)
     sizes = [[path.name, path.stat().st_size] for path in shards]
+    bad = BadRows()
     return TrainingData(
         name=address.name,
-        fingerprint=fingerprint.of([address.kind, address.prompt, sizes]),
+        fingerprint=fingerprint.of([address.kind, address.prompting, sizes]),
         shards=len(shards),
-        stream=functools.partial(_read, address, shards, missing, set(missing)),
+        stream=functools.partial(_read, address, shards, missing, bad),
         opener=Shards(paths=frozenset(map(str, shards))),
         unreadable=missing,
+        bad=bad,
     )
 
 
@@ -114,11 +117,11 @@ def expand(path: str) -> list[str]:
 
 
 def _read(
-    address: DataAddress, shards: Sequence[Path], unreadable: list[str], known: set[str], number: int
+    address: DataAddress, shards: Sequence[Path], unreadable: list[str], bad: BadRows, number: int
 ) -> Iterator[Sample]:
     def report(line: str) -> None:
-        if line not in known:  # a shard is read once an epoch
-            known.add(line)
+        if line not in bad.reasons:  # a shard is read once an epoch
+            bad.reasons[line] = NO_SAMPLE
             unreadable.append(line)
 
     before: set[str] = set()
