@@ -17,8 +17,8 @@ from anymal_eval.anymal.encoders.imu2clip import weights_file
 from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
 from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_tensors
-from anymal_eval.checkpoints.locating import find
-from anymal_eval.checkpoints.released import released_file
+from anymal_eval.checkpoints.locating import find, find_file
+from anymal_eval.checkpoints.released import is_hub_file, released_file
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.paths import expanded
@@ -74,10 +74,10 @@ def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
 def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
     known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
     known["licence"] = "" if part == "llm" else encoders.licence_of(kind)
-    # A file is in the layout of its authors.
-    place = expanded(path) if kind == "imu2clip" or expanded(path).is_file() else find(path)
+    place = _place(kind, path)
     if place is None or not place.exists():
-        return _absent(known, None if offline or kind == "imu2clip" else hub_facts(path))
+        repository = "/".join(path.split("/", 2)[:2])
+        return _absent(known, None if offline or kind == "imu2clip" else hub_facts(repository))
     known["where"] = place
     known["licence"] = _licence(place) or known["licence"]
     again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
@@ -96,19 +96,29 @@ def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: 
     return PartReport(**known)
 
 
+def _place(kind: str, path: str) -> Path | None:
+    """Where a part is on this machine: a folder, or a file in the layout of its authors."""
+    if kind == "imu2clip" or expanded(path).is_file():
+        return expanded(path)
+    if kind in _OF_AUTHORS and is_hub_file(path):
+        return find_file(path)
+    return find(path)
+
+
 def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     path = known["path"]
+    wanted = " ".join(("/".join(path.split("/", 2)[:2]), *path.split("/", 2)[2:]))
     if known["kind"] == "imu2clip":
         return PartReport(**known, problem="there is no such file", remedy=_IMU_REMEDY)
     if facts is None:
-        return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {path}")
+        return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {wanted}")
     if facts.problem:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
     about: dict[str, Any] = {"files": facts.files, "size": facts.size}
     known = {**known, "licence": facts.licence or known["licence"]}
     about |= {"weights": facts.weights}
     gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
-    return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {path}")
+    return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {wanted}")
 
 
 def _licence(place: Path) -> str:

@@ -69,6 +69,28 @@ def locate_config(name: str, revision: str = "") -> Path:
     return folder / CONFIG
 
 
+def locate_file(name: str) -> Path:
+    """One file of a hub repository, OWNER/NAME/FILE; nothing else is downloaded.
+
+    Raises:
+        BadCheckpoint: the hub does not give it.
+    """
+    owner, repository, file = name.split("/", 2)
+    try:
+        return _hub(f"{owner}/{repository}", "", lambda hub, **it: hub.hf_hub_download(**it, filename=file))
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{name}: there is no such file here; {error}") from None
+
+
+def find_file(name: str) -> Path | None:
+    """That file in the hub's cache; None where it is not there. No network."""
+    import huggingface_hub
+
+    owner, repository, file = name.split("/", 2)
+    found = huggingface_hub.try_to_load_from_cache(f"{owner}/{repository}", file)
+    return Path(found) if isinstance(found, str) else None
+
+
 def _snapshot(hub: Any, *, pickled: Pickled, **repository: Any) -> str:
     """Download the files that are used; where the list of files cannot be had, what the hub's cache holds is taken."""
     import httpx2

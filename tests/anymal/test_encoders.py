@@ -1,5 +1,7 @@
 """Every encoder gives transformers' numbers, and every clip is heard to its end."""
 
+import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,26 @@ def test_motion_windows(tmp_path: Path, draw: Draw) -> None:
     short = encoder.preprocess(draw("imu", seconds=1.0))
     assert short.shape == (1, 6, 1000)
     assert not short[0, :, 200:].any()
+
+
+class _Runs:
+    def __init__(self, file: Path) -> None:
+        self.file = str(file)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.file,)
+
+
+@pytest.mark.parametrize("name", ["i.pt", "i.ckpt"])
+def test_a_hostile_imu2clip_is_one_line_and_runs_nothing(name: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": released(), "callbacks": _Runs(tmp_path / "ran")}, tmp_path / name)
+    with pytest.raises(BadCheckpoint, match="cannot be read as tensors alone") as caught:
+        imu(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+    # what a trainer writes beside the tensors, without any code, is no obstacle
+    torch.save({"state_dict": released(), "args": argparse.Namespace(lr=1e-3), "epoch": 3}, tmp_path / name)
+    assert imu(tmp_path / name).width == 16
 
 
 def test_imu2clip_refuses_what_is_not_its_state_dict(tmp_path: Path) -> None:

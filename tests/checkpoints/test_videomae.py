@@ -23,6 +23,7 @@ from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.checkpoints.released import released_file
 from anymal_eval.codec import decode
 from anymal_eval.errors import BadCheckpoint
+from tests.checkpoints.fake_hub import serving
 
 WIDTH, LAYERS, FRAMES, SIDE, PATCH, TUBELET = 128, 2, 4, 16, 8, 2
 TOKENS = FRAMES // TUBELET * (SIDE // PATCH) ** 2
@@ -142,6 +143,32 @@ def test_released_files_equal_a_second_computation(
     again = built(file.parent)
     assert again.fingerprint == encoder.fingerprint
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_one_file_of_a_repository_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenGVLab/InternVideoMAE_models has a folder for each size."""
+    name = "OpenGVLab/InternVideoMAE_models/mae-b/pytorch_model.bin"
+    file = write(tmp_path / "hub" / name, released(pretrained=True))
+    write(file.parents[1] / "mae-l" / "pytorch_model.bin", released(pretrained=True))
+    config = replace(preset("tiny"), modalities={})
+
+    def report() -> Any:
+        part = replace(preset("tiny").modalities["video"], encoder=decode(Options, table(Path(name)), "videomae"))
+        return next(
+            each
+            for each in inspect(replace(config, modalities={"video": part}), offline=True)
+            if each.kind == "videomae"
+        )
+
+    wanted = built(file)
+    with serving(tmp_path / "hub", tmp_path / "hub-cache", monkeypatch) as hub:
+        assert report().remedy == "hf download OpenGVLab/InternVideoMAE_models mae-b/pytorch_model.bin"
+        assert built(Path(name)).weights == wanted.weights
+        assert set(hub.read) == {name}
+        assert (report().problem, report().files) == ("", 1)
+        with pytest.raises(BadCheckpoint, match=r"mae-x/pytorch_model\.bin: there is no such file here; ") as caught:
+            built(Path(name.replace("mae-b", "mae-x")))
+    assert "\n" not in str(caught.value)
 
 
 def test_pixels_are_normalised_as_the_authors_do(tmp_path: Path) -> None:
