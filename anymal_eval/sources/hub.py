@@ -152,18 +152,18 @@ def load(place: str) -> Any:
 
     where = Place.parse(place)
     if (found := _prepared(where)) is not None:
-        return undecoded(_loaded(where, lambda: hub_cache.rows(*found)))
+        return undecoded(loaded(where, lambda: hub_cache.rows(*found)))
     if cached_only(where.id):
         raise MissingData(
             f"hub data set {where.id} {where.split} at {where.revision} is not in the cache "
             f"({hub_cache.home(where.id)}) and HF_HUB_OFFLINE is set; fetch it once without: anymal-eval data fetch"
         )
     try:
-        return undecoded(_loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
+        return undecoded(loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
     except (BadData, MissingData) as error:
         if _is_of_network(error) or (files := _without_empty(place)) is None:
             raise
-        return undecoded(_loaded(where, lambda: datasets.load_dataset(**files, split=where.part)))
+        return undecoded(loaded(where, lambda: datasets.load_dataset(**files, split=where.part)))
 
 
 def undecoded(rows: Any) -> Any:
@@ -179,7 +179,7 @@ def data_files(place: str) -> list[str]:
     import datasets
 
     where = Place.parse(place)
-    builder = _loaded(where, lambda: datasets.load_dataset_builder(**where.arguments()))
+    builder = loaded(where, lambda: datasets.load_dataset_builder(**where.arguments()))
     return [str(file) for file in (builder.config.data_files or {}).get(where.part, [])]
 
 
@@ -237,7 +237,7 @@ def resolve(names: Sequence[str], pinned: str) -> tuple[str, str]:
         return name, pinned
     from huggingface_hub import HfApi
 
-    info = _loaded(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
+    info = loaded(name, lambda: HfApi().dataset_info(name, revision=pinned or None, timeout=30))
     return name, str(info.sha)
 
 
@@ -345,17 +345,22 @@ def _streamed(place: str, media: str, given: Mapping[str, Any] | None = None) ->
 
     where = Place.parse(place)
     plain = dict(given or where.arguments())
-    rows = _loaded(where, lambda: datasets.load_dataset(**plain, split=where.part, streaming=True))
+    rows = loaded(where, lambda: datasets.load_dataset(**plain, split=where.part, streaming=True))
     columns = list(rows.column_names or rows.features or [])
     kept = [name for name in columns if name != media]
     # Media stay unread only if the files are read by column; dropping columns afterwards would be too late.
     if data_files(place) and all(file.endswith(".parquet") for file in data_files(place)):
         arguments = {**plain, "columns": kept}
-        return _loaded(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
+        return loaded(where, lambda: datasets.load_dataset(**arguments, split=where.part, streaming=True)), columns
     return undecoded(rows).select_columns(kept), columns
 
 
-def _loaded(what: Place | str, load: Callable[[], Any]) -> Any:
+def loaded(what: Place | str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives; an error of a library is one line that names the data set.
+
+    Raises:
+        MissingData: it is on the hub; BadData: it is a folder.
+    """
     name, split = (what.id, f" {what.split}") if isinstance(what, Place) else (what, "")
     try:
         return load()

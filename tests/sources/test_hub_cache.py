@@ -159,9 +159,12 @@ def test_fetching_a_streamed_set_prepares_it(tmp_path: Path, monkeypatch: pytest
     def load_dataset(**given: Any) -> Any:
         calls.append(given)
         fill(tmp_path, given["path"], given["split"], [VQA], "image")
-        return datasets.Dataset.from_list([VQA])
+        return datasets.Dataset.from_list([{**VQA, "image": {"bytes": b"x", "path": None}}])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("the rows hold the pictures")
+    )
     task = with_hub_id(task_named("vqav2"), None, None, COMMIT)
     assert fetch(task, task.split(None)).rows == 1
     assert calls == [{"path": "lmms-lab-encoder/VQAv2", "name": None, "revision": COMMIT, "split": "validation"}]
@@ -170,6 +173,22 @@ def test_fetching_a_streamed_set_prepares_it(tmp_path: Path, monkeypatch: pytest
     assert (found.id, len(calls)) == ("7", 1)
     with pytest.raises(WrongUse, match="is a folder on this machine"):
         fetch(with_hub_id(task, str(tmp_path)), task.split(None))
+
+
+@pytest.mark.parametrize(("name", "files"), [("hateful_memes", ["img/08291.png"]), ("nextqa", ["README.md", "*.zip"])])
+def test_media_beside_the_rows_are_fetched_too(
+    name: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = with_hub_id(task_named(name), None, None, COMMIT)
+    split = next(each for each in task.splits if each.name in hub_of(task).splits)
+    row, _, config = ROWS[name]
+    fill(tmp_path, hub_of(task).id, hub_of(task).splits[split.name].removesuffix(".jsonl"), [row], config=config)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    calls: list[Any] = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *given, **more: calls.append((given, more)))
+    fetch(task, split)
+    (((place,), more),) = calls
+    assert (place, more["revision"], more["allow_patterns"]) == (hub_of(task).id, COMMIT, files)
 
 
 def nextqa_copy(folder: Path, archive: bool) -> Path:

@@ -49,8 +49,7 @@ def read(content: Content, options: Options) -> Layout:
 
 
 def _answer(where: str, sample: Mapping[str, Any]) -> RecordedAnswer:
-    attachments = sample.get("attachments") if isinstance(sample.get("attachments"), dict) else {}
-    metadata = sample.get("metadata") if isinstance(sample.get("metadata"), dict) else {}
+    attachments, metadata = _mapping(sample.get("attachments")), _mapping(sample.get("metadata"))
     name = str(scalar(sample["id"]))
     keys = {f"metadata.{key}": found for key, value in metadata.items() if (found := scalar(value)) is not None}
     held: dict[str, Any] = {
@@ -71,6 +70,10 @@ def _answer(where: str, sample: Mapping[str, Any]) -> RecordedAnswer:
     content = message.get("content") if isinstance(message, dict) else None
     answer = _text(content if content is not None else output.get("completion", ""), attachments)
     return RecordedAnswer(**held, answer=answer)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _last_content(value: Any) -> Any:
