@@ -10,6 +10,7 @@ rows then come from the cache alone (``hub_cache``).
 import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,10 +185,11 @@ def data_files(place: str) -> list[str]:
 
 
 def cached_only(name: str) -> bool:
-    """Whether only the cache may be read: ``HF_HUB_OFFLINE`` is set, and it is no local folder."""
+    """Whether only the cache may be read: ``HF_HUB_OFFLINE`` or ``HF_DATASETS_OFFLINE`` is set; not a local folder."""
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE) and not Path(name).is_dir()
+    of_datasets = os.environ.get("HF_DATASETS_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
+    return bool(constants.HF_HUB_OFFLINE or of_datasets) and not Path(name).is_dir()
 
 
 def is_local(place: str) -> bool:
