@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal import checkpoint, importers
 from anymal_eval.anymal.config import AnyMALConfig, named
 from anymal_eval.anymal.memory import Estimate, Workload, estimate
 from anymal_eval.checkpoints.loading import Loading
@@ -73,4 +73,5 @@ def network_of(name: str) -> AnyMALConfig:
         WrongUse: no such file.
     """
     folder = checkpoint.folder_of(name)
+    importers.refuse(folder)
     return checkpoint.placed(folder) if folder.is_dir() else named(name)

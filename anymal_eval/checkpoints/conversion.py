@@ -46,9 +46,9 @@ def file_with_safetensors(file: Path) -> Path:
     """
 
     def write(draft: Path) -> None:
-        from safetensors.torch import save_file
+        from anymal_eval.checkpoints.weights import save_tensors
 
-        save_file(pickled_tensors(file), draft / SINGLE, metadata={"format": "pt"})
+        save_tensors(pickled_tensors(file), draft / SINGLE)
 
     return in_cache([file], f"{file} is a pickle", write)
 
@@ -88,13 +88,13 @@ def _require_ours(target: Path) -> None:
 
 
 def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
-    from safetensors.torch import save_file
+    from anymal_eval.checkpoints.weights import save_tensors
 
     places: dict[str, str] = {}
     for file in pickles:
         name = file.name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
         tensors = pickled_tensors(file)
-        save_file(tensors, draft / name, metadata={"format": "pt"})
+        save_tensors(tensors, draft / name)
         places |= dict.fromkeys(tensors, name)
     if len(set(places.values())) > 1:
         index = json.dumps({"metadata": {}, "weight_map": places}, indent=2)

@@ -4,10 +4,13 @@ Digests of large files are remembered on disk, so that each is hashed once.
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import mmap
+import os
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -17,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from anymal_eval import fingerprint as names
@@ -87,6 +90,20 @@ def state_dict(file: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{file}: its state_dict holds no names of tensors")
     wrapped = (inner[name] for name in ("module", "model") if isinstance(inner.get(name), Mapping))
     return dict(next(wrapped, inner))
+
+
+def save_tensors(tensors: Mapping[str, Any], file: Path) -> None:
+    """Write a safetensors file as transformers writes it.
+
+    Raises:
+        OSError: no space, or no right to write.
+    """
+    try:
+        save_file(dict(tensors), file, metadata={"format": "pt"})
+    except SafetensorError as error:  # safetensors wraps the system's errors in its own
+        found = re.search(r"(?:os error|code:) (\d+)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(file)) from error
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal import checkpoint, importers
 from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named, with_paths
 from anymal_eval.checkpoints.loading import Loading, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
@@ -58,6 +58,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     recipe = resolve_recipe(plan.preset or ("instruct" if plan.stage == "instruct" else None), plan.recipe)
     backbones = parse_options(plan.backbones, "--backbone")
     folder = _checkpoint(plan)
+    if folder is not None:
+        importers.refuse(folder)
     config = with_paths(named(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
     if plan.prompt_order is not None:
         config = replace(config, prompt_order=plan.prompt_order)

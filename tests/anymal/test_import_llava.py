@@ -1,6 +1,7 @@
 """LLaVA-1.5 in both layouts, tiny and random: imported, its logits are those of transformers' own class."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import transformers as typed
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anymal_eval.anymal import checkpoint, importers, tiny
+from anymal_eval.anymal import checkpoint, encoders, importers, tiny
 from anymal_eval.anymal.conversation import Slot, Turn
+from anymal_eval.anymal.encoders.clip import Options as ClipOptions
 from anymal_eval.anymal.importers import Given
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.checkpoints.loading import Loading
-from anymal_eval.errors import BadCheckpoint, WrongUse
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading
+from anymal_eval.errors import BadCheckpoint, MediaError, WrongUse
 
 transformers: Any = typed  # its classes are typed by halves
 PLACE, SIDE, WIDTH = 511, 32, 48
@@ -90,8 +92,11 @@ def pixels(folder: Path, image: NDArray[np.uint8]) -> Tensor:
     return found
 
 
-def test_llava_hf_has_the_logits_of_transformers(released: tuple[Path, Any], tmp_path: Path) -> None:
+def test_llava_hf_has_the_logits_of_transformers(
+    released: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, model = released
+    monkeypatch.chdir(tmp_path)
     layout, config = importers.write(folder, tmp_path / "out", Given())
     assert "llava-hf" in layout
     assert list(config.modalities) == ["image"]
@@ -161,6 +166,14 @@ def test_the_authors_layout_has_the_same_logits(released: tuple[Path, Any], clip
     torch.testing.assert_close(ours(network, "what color?"), wanted, rtol=0, atol=1e-5)
     # without padding another picture is seen
     assert (wanted - theirs(model, hf, pixels(hf, picture()), "what color?")).abs().max() > 1e-2
+
+
+def test_a_picture_that_makes_too_large_a_square_is_refused(clip: Path) -> None:
+    options = ClipOptions(kind="clip", path=str(clip), pad=True)
+    encoder = encoders.build(options, BackboneLoading())
+    with pytest.raises(MediaError, match="20000 x 2 is too long: filled up to a square"):
+        encoder.preprocess(np.zeros((2, 20_000, 3), np.uint8))
+    assert encoder.fingerprint != encoders.build(replace(options, pad=False), BackboneLoading()).fingerprint
 
 
 def test_a_projector_over_a_language_model_of_its_own_folder(

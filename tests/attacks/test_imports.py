@@ -98,11 +98,16 @@ def test_no_code_runs(anymal: Callable[..., Ended], folder: Path, craft: Callabl
     assert not mark.exists()
     assert not (folder.parent / "out").exists()
     assert listing(folder) == before
-    # nor where it is only looked at
-    ended = anymal("run", "--tasks", "vqav2", "--model", f"anymal:{folder}", "--data", "demo", "--limit", "1")
-    assert ended.code == 1
-    assert len(ended.lines) == 1
-    assert f"checkpoints import {folder} --out DIR" in ended.lines[0]
+    # nor where it is taken for a checkpoint of ours
+    for command in (
+        ("run", "--tasks", "vqav2", "--model", f"anymal:{folder}", "--data", "demo", "--limit", "1"),
+        ("checkpoints", "estimate", folder),
+        ("train", "instruct", folder, "--data", "demo", "--out", folder.parent / "trained"),
+    ):
+        ended = anymal(*command)
+        assert ended.code == 1
+        assert len(ended.lines) == 1
+        assert f"checkpoints import {folder} --out DIR" in ended.lines[0]
     assert not mark.exists()
 
 

@@ -1,5 +1,7 @@
 """The fingerprint of weights depends on the tensors alone, and damaged files are named."""
 
+import errno
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from anymal_eval.checkpoints.weights import fingerprint, read_tensors
+from anymal_eval.checkpoints.weights import fingerprint, read_tensors, save_tensors
 from anymal_eval.errors import BadCheckpoint
 
 TENSORS = {name: np.arange(12, dtype=np.float32).reshape(3, 4) + number for number, name in enumerate("abc")}
@@ -77,3 +79,16 @@ def test_tensors_are_read_and_nothing_else(whole: Path, tmp_path: Path) -> None:
     for name in ("list", "empty"):
         with pytest.raises(BadCheckpoint, match=rf"{name}\.pt cannot be read as tensors alone"):
             read_tensors(tmp_path / f"{name}.pt")
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*model\.safetensors") as raised:
+            save_tensors({"a": torch.zeros(1000)}, tmp_path / "model.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.errno == errno.EFBIG
+    save_tensors({"a": torch.ones(3)}, tmp_path / "model.safetensors")
+    assert torch.equal(read_tensors(tmp_path / "model.safetensors")["a"], torch.ones(3))

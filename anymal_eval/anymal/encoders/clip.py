@@ -14,6 +14,9 @@ from torch import Tensor
 from anymal_eval.anymal.encoders import image_processor, load_backbone
 from anymal_eval.anymal.encoders._vit import ViT, ViTOptions, stop_at
 from anymal_eval.checkpoints.loading import BackboneLoading
+from anymal_eval.errors import MediaError
+
+MOST_SQUARE = 1 << 27  # pixels, 400 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +48,11 @@ class PaddedViT(ViT):
 
 
 def _square(image: NDArray[np.uint8], colour: Sequence[int]) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (s, s, 3) with the picture in the middle."""
+    """(H, W, 3) -> (s, s, 3) with the picture in the middle; one that makes too large a square is refused."""
     height, width, _ = image.shape
     side = max(height, width)
+    if side * side > MOST_SQUARE:
+        raise MediaError(f"{width} x {height} is too long: filled up to a square it has more than {MOST_SQUARE} pixels")
     square = np.full((side, side, 3), colour, np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = image

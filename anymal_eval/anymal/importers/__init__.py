@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from anymal_eval.anymal import checkpoint, encoders
-from anymal_eval.anymal.config import AnyMALConfig
+from anymal_eval.anymal.config import AnyMALConfig, with_paths
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import BadCheckpoint, WrongUse
@@ -97,7 +97,11 @@ def write(folder: Path, out: Path, given: Given) -> tuple[str, AnyMALConfig]:
     if "llm" not in found.own:
         frozen["llm"] = fingerprint(locate(found.config.llm.path, convert=True))
     contents = checkpoint.Contents(
-        config=found.config, frozen=frozen, projectors=found.projectors, adapters=found.adapters, own=found.own
+        config=with_paths(found.config, {part: part for part in found.own}),
+        frozen=frozen,
+        projectors=found.projectors,
+        adapters=found.adapters,
+        own=found.own,
     )
     checkpoint.write(out, contents)
     return str(_module(name).LAYOUT), checkpoint.placed(out)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from anymal_eval.anymal import lora
 from anymal_eval.checkpoints.conversion import pickled_tensors
 from anymal_eval.checkpoints.files import INDEX, SINGLE, loaded_files, read_json
 from anymal_eval.checkpoints.headers import read_header
+from anymal_eval.checkpoints.weights import save_tensors
 from anymal_eval.errors import BadCheckpoint, WrongUse
 
 Rename = Callable[[str], str | None]
@@ -85,6 +85,7 @@ def write_weights(files: Sequence[Path], rename: Rename, target: Path) -> None:
 
     Raises:
         BadCheckpoint: a file is damaged, or none holds such a tensor.
+        OSError: no space.
     """
     target.mkdir(parents=True, exist_ok=True)
     places: dict[str, str] = {}
@@ -92,7 +93,7 @@ def write_weights(files: Sequence[Path], rename: Rename, target: Path) -> None:
         part = tensors([file], rename)
         name = SINGLE if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
         if part:
-            save_file(part, target / name, metadata={"format": "pt"})
+            save_tensors(part, target / name)
             places |= dict.fromkeys(part, name)
     if not places:
         raise BadCheckpoint(f"{files[0].parent} holds no weights of its {target.name}")
@@ -124,6 +125,6 @@ def write_adapters(found: Mapping[str, Tensor], config: Mapping[str, Any], targe
     """
     target.mkdir(parents=True)
     renamed = {re.sub(r"\.(lora_[AB])\.default\.", r".\1.", name): value for name, value in found.items()}
-    save_file({name: value.contiguous() for name, value in renamed.items()}, target / lora.WEIGHTS)
+    save_tensors({name: value.contiguous() for name, value in renamed.items()}, target / lora.WEIGHTS)
     content = json.dumps({**config, "base_model_name_or_path": None}, indent=2, sort_keys=True)
     (target / lora.SETTINGS).write_text(content + "\n", encoding="utf-8")
