@@ -77,6 +77,8 @@ def has_answer(row: Row) -> bool:
 def answers(row: Row) -> tuple[str, ...]:
     """The right answers as texts; empty where there are none."""
     given = row.raw("answer") if _filled(row, "answer") else None
+    if isinstance(given, bool | dict):
+        raise row.bad(f"'answer' must be a text, such as yes or no, or a list of texts, not {given!r:.80}")
     one = _texts(row, "answer") if isinstance(given, str | list) else (() if given is None else (str(given),))
     return one if _filled(row, "answer") else _texts(row, "answers")
 

@@ -103,6 +103,7 @@ BAD = [
     (CHOICE | {"options": ["a"], "answer": "A"}, "it has 1 options, and other rows have some"),
     (CHOICE | {"answer": None, "label": 3}, "'label' is 3, outside its 3 options"),
     (CHOICE | {"answer": None}, "it has no 'answer', and other rows have one; write it"),
+    (CHOICE | {"answer": True}, "'answer' must be a text, such as yes or no"),
     (CHOICE | {"question": ""}, "it has no 'question'; write one"),
     (CHOICE | {"image": "/etc/passwd"}, "paths must stay inside the data folder"),
     (CHOICE | {"image": "../x.png"}, "leads out of the data folder"),

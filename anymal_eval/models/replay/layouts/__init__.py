@@ -13,6 +13,7 @@ from anymal_eval.models.replay.records import Content
 from anymal_eval.paths import PACKAGE
 
 OWN = "benchmark"
+LONGEST_NUMBER = 18  # digits
 
 
 def known() -> Catalog:
@@ -45,6 +46,18 @@ def scalar(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():  # how a table holds a whole number beside an empty cell
         value = int(value)
     return str(value) if isinstance(value, str | int) and str(value) else None
+
+
+def number_of(where: str, value: Any, what: str) -> int:
+    """A count that a row may lack, which is 0.
+
+    Raises:
+        BadData: it is no whole number.
+    """
+    text = scalar(value) if value is not None else "0"
+    if text is None or not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        raise BadData(f"{where}: {what} must be a whole number, not {value!r:.80}")
+    return int(text)
 
 
 def text_of(where: str, value: Any, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from anymal_eval.codec import read_json
 from anymal_eval.errors import BadData
-from anymal_eval.models.replay.layouts import scalar, text_of
+from anymal_eval.models.replay.layouts import number_of, scalar, text_of
 from anymal_eval.models.replay.records import Content, Layout, Options, RecordedAnswer
 
 INSTANCES = "instances.json"
@@ -39,7 +39,10 @@ def read(content: Content, options: Options) -> Layout:
         name = scalar(row.get("instance_id")) if isinstance(row, dict) else None
         if name is None or "predicted_text" not in row:
             raise BadData(f"{where}: a prediction of HELM's has instance_id and predicted_text")
-        if row.get("perturbation") or int(row.get("train_trial_index") or 0) != options.epoch - 1:
+        if (
+            row.get("perturbation")
+            or number_of(where, row.get("train_trial_index"), "'train_trial_index'") != options.epoch - 1
+        ):
             left += 1
             continue
         mapped += isinstance(row.get("mapped_output"), str)

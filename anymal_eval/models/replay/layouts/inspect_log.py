@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.models.replay.layouts import scalar
+from anymal_eval.models.replay.layouts import number_of, scalar
 from anymal_eval.models.replay.records import Content, Layout, Options, RecordedAnswer
 
 ATTACHMENT = "attachment://"
@@ -34,7 +34,10 @@ def read(content: Content, options: Options) -> Layout:
     for place, sample in zip(where, samples, strict=True):
         if not isinstance(sample, dict) or scalar(sample.get("id")) is None:
             raise BadData(f"{place}: a sample has an id and an output")
-    epochs = sorted({int(sample.get("epoch") or 1) for sample in samples})
+    numbers = [
+        number_of(place, sample.get("epoch") or 1, "'epoch'") for place, sample in zip(where, samples, strict=True)
+    ]
+    epochs = sorted(set(numbers))
     if not epochs:
         raise BadData(f"{content.file}: it holds no samples; run inspect with --log-samples")
     if options.epoch not in epochs:
@@ -42,8 +45,8 @@ def read(content: Content, options: Options) -> Layout:
     notes = (f"epoch {options.epoch} of {len(epochs)} is read; -o epoch=N reads another",) if len(epochs) > 1 else ()
     chosen = [
         _answer(place, sample)
-        for place, sample in zip(where, samples, strict=True)
-        if int(sample.get("epoch") or 1) == options.epoch
+        for place, sample, number in zip(where, samples, numbers, strict=True)
+        if number == options.epoch
     ]
     return Layout(answers=tuple(chosen), name="inspect", notes=notes)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.models.replay.layouts import scalar, text_of
+from anymal_eval.models.replay.layouts import LONGEST_NUMBER, scalar, text_of
 from anymal_eval.models.replay.records import Content, Layout, Options, RecordedAnswer
 
 IDS = ("question_id", "qid", "id", "image_id", "image", "pid", "video_id", "youtube_id", "audiocap_id")
@@ -53,7 +53,7 @@ def _answer(where: str, row: Any) -> RecordedAnswer:
         "id": number,
         "keys": dict(_keys(row, doc)),
         "question": _question(row, doc),
-        "position": int(number) if number.isdecimal() else None,
+        "position": int(number) if number.isdecimal() and len(number) <= LONGEST_NUMBER else None,
         "where": where,
     }
     found = row.get("filtered_resps", row.get("resps"))
