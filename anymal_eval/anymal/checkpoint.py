@@ -2,27 +2,25 @@
 
 A folder with ``config.json`` (its configuration, and the fingerprints of its frozen parts), ``projectors.safetensors``
 and, after instruction tuning, a PEFT folder ``lora/``. Frozen parts of its own (a language model that adapters were
-merged into, what an import found) lie in folders of their names, ``llm/`` or a medium's. Backbones
-are found by the paths in ``config.json``, relative ones from the folder itself, and refused by name when they are not
-those of training.
+merged into, what an import found) lie in folders of their names, ``llm/`` or a medium's. Backbones are found as
+``backbones.py`` says, and refused by name when they are not those of training.
 """
 
-import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from anymal_eval import paths
 from anymal_eval.anymal import lora
-from anymal_eval.anymal.config import AnyMALConfig, paths_of, read_config, with_paths, write_config
+from anymal_eval.anymal.backbones import pinned, placed, require_present, stored
+from anymal_eval.anymal.checkpoint_facts import ADAPTERS, PROJECTORS, CheckpointFacts, described, located, read
+from anymal_eval.anymal.config import AnyMALConfig, paths_of, with_paths
 from anymal_eval.anymal.model import AnyMAL, create, create_encoders
-from anymal_eval.checkpoints.files import read_json
+from anymal_eval.anymal.recognition import CONFIG
 from anymal_eval.checkpoints.headers import read_header
 from anymal_eval.checkpoints.loading import Loading, checkpoint_errors
 from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_tensors
@@ -31,9 +29,11 @@ from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import delete, replacing
 from anymal_eval.records import MediaOrder
 
-FORMAT = 1
+__all__ = [
+    "ADAPTERS", "CONFIG", "PROJECTORS", "Contents", "fingerprints", "load", "load_encoders", "located", "read",
+    "require_replaceable", "save", "write",
+]  # fmt: skip
 _SMALL, _MOST = 256, 4096  # options of projectors and encoders
-CONFIG, PROJECTORS, ADAPTERS = "config.json", "projectors.safetensors", "lora"
 
 
 def save(network: AnyMAL, folder: Path, note: str = "", orders: Sequence[MediaOrder] = ()) -> None:
@@ -88,7 +88,7 @@ def write(folder: Path, contents: Contents) -> None:
     from safetensors.torch import save as pack
 
     require_replaceable(folder)
-    config, frozen = _relative(contents.config, folder), dict(contents.frozen)
+    config, frozen = stored(contents.config, folder), dict(contents.frozen)
     with replacing(folder, _require_ours) as draft:
         state = {name: value.detach().cpu().contiguous() for name, value in contents.projectors.items()}
         (draft / PROJECTORS).write_bytes(pack(state))
@@ -97,15 +97,15 @@ def write(folder: Path, contents: Contents) -> None:
         for name, write_part in contents.own.items():
             write_part(draft / name)
             config, frozen[name] = with_paths(config, {name: name}), fingerprint(draft / name)
-        content = {
-            "format": FORMAT,
-            "network": write_config(config),
-            "frozen": frozen,
-            "adapters": contents.adapters is not None,
-            "trained_orders": list(contents.orders or (config.prompt_order,)),
-            **({"note": contents.note} if contents.note else {}),
-        }
-        (draft / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        facts = CheckpointFacts(
+            folder=folder,
+            config=config,
+            frozen=frozen,
+            adapters=contents.adapters is not None,
+            orders=contents.orders or (config.prompt_order,),
+            note=contents.note,
+        )
+        (draft / CONFIG).write_text(described(facts), encoding="utf-8")
     _delete_earlier_drafts(folder)
 
 
@@ -142,139 +142,76 @@ def _delete_earlier_drafts(folder: Path) -> None:
 
 
 def load(
-    folder: Path, loading: Loading, backbones: Mapping[str, str] | None = None, *, trainable: bool = False
+    folder: Path | CheckpointFacts,
+    loading: Loading,
+    backbones: Mapping[str, str] | None = None,
+    *,
+    trainable: bool = False,
 ) -> AnyMAL:
     """A network from a checkpoint.
 
     Args:
-        folder: written by :func:`save`.
+        folder: written by :func:`save`, or what :func:`read` has read of it.
         loading: precision, quantization, device.
-        backbones: paths by ``llm`` or medium, instead of those in ``config.json``.
+        backbones: where frozen parts lie, as for :func:`anymal_eval.anymal.backbones.placed`.
         trainable: whether the adapters take gradients.
 
     Raises:
         BadCheckpoint: a file is missing or of another network, or a backbone is not the one of training.
     """
-    config, frozen = read(folder)
+    facts = read(folder) if isinstance(folder, Path) else folder
+    folder = facts.folder
     if not (folder / PROJECTORS).exists():
         raise BadCheckpoint(f"{folder} holds no {PROJECTORS}: the trained projectors are missing")
-    _check_sizes(config, folder)
-    adapters = has_adapters(folder)
-    if adapters and not (folder / ADAPTERS / lora.WEIGHTS).exists():
+    _check_sizes(facts)
+    if facts.adapters and not (folder / ADAPTERS / lora.WEIGHTS).exists():
         raise BadCheckpoint(f"{folder / ADAPTERS} holds no {lora.WEIGHTS}; the adapters of this checkpoint are missing")
-    placed = with_paths(_absolute(config, folder), backbones or {})
-    bare = AnyMALConfig(llm=placed.llm, modalities=placed.modalities)
+    config = placed(facts, backbones)
+    require_present(config, folder)
     with checkpoint_errors(f"{folder}: its network cannot be built"):
-        network = create(bare, loading)
-    _compare(frozen, network, placed)
+        network = create(replace(config, lora=None), loading)
+    _compare(facts.frozen, network, config)
     _fill(network, folder / PROJECTORS)
-    if adapters:
+    if facts.adapters:
         network.llm.model = lora.load(network.llm.model, folder / ADAPTERS, trainable=trainable)
-    network.config = placed
+    network.config = replace(pinned(config), lora=config.lora)
     return network.train(False)
 
 
-def load_encoders(folder: Path, loading: Loading) -> AnyMAL:
+def load_encoders(folder: Path, loading: Loading, backbones: Mapping[str, str] | None = None) -> AnyMAL:
     """The network for its encoders alone: the LLM and the projectors are on the meta device.
 
     Args:
         folder: written by :func:`save`.
         loading: precision and device.
+        backbones: where frozen parts lie, as for :func:`anymal_eval.anymal.backbones.placed`.
 
     Raises:
         BadCheckpoint: it is no checkpoint, or an encoder is not the one of training.
     """
-    config, frozen = read(folder)
-    _check_sizes(config, folder)
-    placed = _absolute(config, folder)
-    network = create_encoders(placed, loading)
-    _compare({name: value for name, value in frozen.items() if name != "llm"}, network, placed)
+    facts = read(folder)
+    _check_sizes(facts)
+    config = placed(facts, backbones)
+    # Of the language model the sizes are enough, and a config may hold them.
+    require_present(config, folder, without=("llm",) if config.llm.architecture else ())
+    network = create_encoders(config, loading)
+    _compare({name: value for name, value in facts.frozen.items() if name != "llm"}, network, config)
     return network
 
 
-def _check_sizes(config: AnyMALConfig, folder: Path) -> None:
+def _check_sizes(facts: CheckpointFacts) -> None:
     """Refuse projectors that are larger than their weights, and encoders of absurd settings, before they are built."""
-    file = folder / PROJECTORS
-    shapes = [facts.shape for facts in read_header(file).values()] if file.exists() else []
+    file = facts.folder / PROJECTORS
+    shapes = [tensor.shape for tensor in read_header(file).values()] if file.exists() else []
     side = max((one for shape in shapes for one in shape), default=0)
-    for medium, part in config.modalities.items():
+    for medium, part in facts.config.modalities.items():
         limits = {"projector": max(side, _SMALL), "encoder": _MOST, "layers": max(len(shapes), _SMALL)}
         for place, options in (("projector", part.projector), ("encoder", part.encoder)):
             for name, value in encode(options).items():
                 most = limits["layers" if name == "layers" else place]
                 if type(value) is int and abs(value) > most:
-                    where = f"{folder / CONFIG}: modalities.{medium}.{place}.{name}"
+                    where = f"{facts.folder / CONFIG}: modalities.{medium}.{place}.{name}"
                     raise BadCheckpoint(f"{where} is more than its weights can fill (at most {most})")
-
-
-def read(folder: Path) -> tuple[AnyMALConfig, dict[str, str]]:
-    """A checkpoint's config and the fingerprints of its frozen parts. Loads no weights.
-
-    Raises:
-        BadCheckpoint: not a checkpoint of ours, or of another format.
-    """
-    content = _content(folder)
-    named = content.get("frozen", {})
-    if not isinstance(named, dict) or not isinstance(content["network"], dict):
-        raise BadCheckpoint(f"{folder / CONFIG}: network and frozen must be objects")
-    frozen = {str(name): str(value) for name, value in named.items()}
-    return read_config(content["network"], str(folder / CONFIG)), frozen
-
-
-def folder_of(network: str) -> Path:
-    """The folder of a checkpoint by its name; ``anymal:demo`` is the demo model's."""
-    return paths.demo_model() if network == "anymal:demo" else Path(network)
-
-
-def placed(folder: Path) -> AnyMALConfig:
-    """A checkpoint's config, with absolute paths for the backbones that lie beside it or in it.
-
-    Raises:
-        BadCheckpoint: not a checkpoint of ours, or of another format.
-    """
-    return _absolute(read(folder)[0], folder)
-
-
-def _content(folder: Path) -> dict[str, Any]:
-    file = folder / CONFIG
-    if not file.exists():
-        raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no AnyMAL checkpoint")
-    content = read_json(file)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "network" not in content:
-        raise BadCheckpoint(f"{file} is no AnyMAL checkpoint of format {FORMAT}")
-    return content
-
-
-def has_adapters(folder: Path) -> bool:
-    """Whether stage 2 has trained adapters of this checkpoint.
-
-    Raises:
-        BadCheckpoint: not a checkpoint of ours, or of another format.
-    """
-    content = _content(folder)
-    # Version 0.2.0 and before wrote [lora] only where there were adapters.
-    return bool(content.get("adapters", content["network"].get("lora") is not None))
-
-
-def note(folder: Path) -> str:
-    """A warning for readers of this checkpoint's scores, or an empty string.
-
-    Raises:
-        BadCheckpoint: not a checkpoint of ours, or of another format.
-    """
-    return str(_content(folder).get("note", ""))
-
-
-def orders(folder: Path) -> tuple[MediaOrder, ...]:
-    """The orders of the prompts that a checkpoint was trained on; that of its config where none is recorded.
-
-    Raises:
-        BadCheckpoint: not a checkpoint of ours, or of another format.
-    """
-    named = _content(folder).get("trained_orders", [])
-    if not isinstance(named, list) or not all(name in get_args(MediaOrder) for name in named):
-        raise BadCheckpoint(f"{folder / CONFIG}: trained_orders must be a list of {', '.join(get_args(MediaOrder))}")
-    return tuple(named) or (read(folder)[0].prompt_order,)
 
 
 def fingerprints(network: AnyMAL) -> dict[str, str]:
@@ -301,28 +238,3 @@ def _fill(network: AnyMAL, file: Path) -> None:
     for name, value in network.projectors.state_dict().items():
         if not torch.isfinite(value).all():
             raise BadCheckpoint(f"{file}: {name} holds NaN or infinity")
-
-
-def _relative(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
-    """Paths of backbones beside the checkpoint relative to it, so that the whole folder can be moved."""
-    home = folder.resolve().parent
-    return with_paths(
-        config,
-        {
-            name: os.path.relpath(path, folder.resolve())
-            for name, path in paths_of(config).items()
-            if Path(path).exists() and Path(path).resolve().is_relative_to(home)
-        },
-    )
-
-
-def _absolute(config: AnyMALConfig, folder: Path) -> AnyMALConfig:
-    """The inverse of :func:`_relative`."""
-    return with_paths(
-        config,
-        {
-            name: str((folder / path).resolve())
-            for name, path in paths_of(config).items()
-            if not Path(path).is_absolute() and (folder / path).exists()
-        },
-    )

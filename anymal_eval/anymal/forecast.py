@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from anymal_eval.anymal import checkpoint, importers
+from anymal_eval.anymal import importers
+from anymal_eval.anymal.backbones import placed
+from anymal_eval.anymal.checkpoint_facts import CheckpointFacts, is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, named
 from anymal_eval.anymal.memory import Estimate, Workload, estimate
 from anymal_eval.checkpoints.loading import Loading
@@ -15,7 +17,7 @@ class Forecast:
     """What is forecast; fields as the options of ``checkpoints estimate``.
 
     Attributes:
-        network: a preset, a TOML file, a checkpoint folder or ``anymal:demo``.
+        network: a preset, a TOML file, a checkpoint (a folder, or ``OWNER/NAME`` of the hub) or ``anymal:demo``.
         train: the stage of one training step; None for one batch of answers.
     """
 
@@ -48,9 +50,9 @@ def forecast(wanted: Forecast) -> Estimate:
     """
     import torch
 
-    config = network_of(wanted.network)
-    folder = checkpoint.folder_of(wanted.network)
-    adapters = folder.is_dir() and checkpoint.has_adapters(folder)
+    facts = facts_of(wanted.network)
+    config = named(wanted.network) if facts is None else placed(facts)
+    adapters = facts is not None and facts.adapters
     if wanted.train == "align" or (wanted.train is None and not adapters):
         config = replace(config, lora=None)
     workload = Workload(
@@ -66,12 +68,24 @@ def forecast(wanted: Forecast) -> Estimate:
 
 
 def network_of(name: str) -> AnyMALConfig:
-    """The network of a preset, a TOML file, a checkpoint folder or ``anymal:demo``.
+    """The network of a preset, a TOML file, a checkpoint (a folder, or ``OWNER/NAME`` of the hub) or ``anymal:demo``.
 
     Raises:
         NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
         WrongUse: no such file.
     """
-    folder = checkpoint.folder_of(name)
+    facts = facts_of(name)
+    return named(name) if facts is None else placed(facts)
+
+
+def facts_of(name: str) -> CheckpointFacts | None:
+    """What a checkpoint says of itself; None for a preset or a TOML file.
+
+    Raises:
+        BadCheckpoint: it is no checkpoint.
+    """
+    if not is_network(name):
+        return None
+    folder = located(name)
     importers.refuse(folder)
-    return checkpoint.placed(folder) if folder.is_dir() else named(name)
+    return read(folder)

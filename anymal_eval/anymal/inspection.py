@@ -17,7 +17,7 @@ from anymal_eval.anymal.encoders.imu2clip import weights_file
 from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.hub import HubFacts, hub_facts
 from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_tensors
-from anymal_eval.checkpoints.locating import find, find_file
+from anymal_eval.checkpoints.locating import download_command, find, find_file, may_be_repository
 from anymal_eval.checkpoints.released import is_hub_file, released_file
 from anymal_eval.checkpoints.weights import read_shapes
 from anymal_eval.errors import AnyMALEvalError
@@ -76,10 +76,10 @@ def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: 
     known["licence"] = "" if part == "llm" else encoders.licence_of(kind)
     place = _place(kind, path)
     if place is None or not place.exists():
-        repository = "/".join(path.split("/", 2)[:2])
+        repository = path if may_be_repository(path) else "/".join(path.split("/", 2)[:2])
         return _absent(known, None if offline or kind == "imu2clip" else hub_facts(repository))
     known["where"] = place
-    known["licence"] = _licence(place) or known["licence"]
+    known["licence"] = licence_of(place) or known["licence"]
     again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
     try:
         files = _files(kind, place)
@@ -107,21 +107,22 @@ def _place(kind: str, path: str) -> Path | None:
 
 def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     path = known["path"]
-    wanted = " ".join(("/".join(path.split("/", 2)[:2]), *path.split("/", 2)[2:]))
+    wanted = download_command(path)
     if known["kind"] == "imu2clip":
         return PartReport(**known, problem="there is no such file", remedy=_IMU_REMEDY)
     if facts is None:
-        return PartReport(**known, problem="it is not on this machine", remedy=f"hf download {wanted}")
+        return PartReport(**known, problem="it is not on this machine", remedy=wanted)
     if facts.problem:
         return PartReport(**known, problem=facts.problem, remedy=facts.remedy)
     about: dict[str, Any] = {"files": facts.files, "size": facts.size}
     known = {**known, "licence": facts.licence or known["licence"]}
     about |= {"weights": facts.weights}
     gate = f"accept its licence at {facts.address}, then hf auth login, then " if facts.gated else ""
-    return PartReport(**known, **about, problem="it is not on this machine", remedy=f"{gate}hf download {wanted}")
+    return PartReport(**known, **about, problem="it is not on this machine", remedy=gate + wanted)
 
 
-def _licence(place: Path) -> str:
+def licence_of(place: Path) -> str:
+    """The licence that the card of a folder names; empty where it has no card, or names none."""
     card = place / "README.md"
     if not card.is_file():
         return ""

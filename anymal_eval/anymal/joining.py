@@ -4,10 +4,13 @@ Stage 1 changes no weight that two modalities share, so the projectors are put s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.backbones import placed
+from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
 from anymal_eval.anymal.config import AnyMALConfig, ModalityConfig
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.checkpoints.weights import read_tensors
@@ -30,36 +33,52 @@ def join(folders: Sequence[Path], out: Path) -> AnyMALConfig:
     """
     if len(folders) < 2:
         raise WrongUse("join takes two checkpoints or more")
-    first = checkpoint.placed(folders[0])
+    parts = [checkpoint.read(folder) for folder in folders]
+    first, config = parts[0], placed(parts[0])
     modalities: dict[Medium, ModalityConfig] = {}
     frozen: dict[str, str] = {}
     tensors: dict[str, Any] = {}
     origin: dict[Medium, Path] = {}
-    for folder in folders:
-        config = checkpoint.placed(folder)
-        _require_joinable(folder, config, folders[0], first)
-        for medium in config.modalities:
+    for part in parts:
+        _require_joinable(part, first)
+        for medium in part.config.modalities:
             if medium in origin:
-                raise WrongUse(f"{origin[medium]} and {folder} both have a projector for {medium}: join one of them")
-            origin[medium] = folder
-        modalities |= config.modalities
-        frozen |= checkpoint.read(folder)[1]
-        tensors |= read_tensors(folder / checkpoint.PROJECTORS)
-    joined = AnyMALConfig(llm=first.llm, modalities=modalities, lora=first.lora, prompt_order=first.prompt_order)
-    orders = tuple(dict.fromkeys(order for folder in folders for order in checkpoint.orders(folder)))
-    notes = dict.fromkeys(note for folder in folders if (note := checkpoint.note(folder)))
+                raise WrongUse(
+                    f"{origin[medium]} and {part.folder} both have a projector for {medium}: join one of them"
+                )
+            origin[medium] = part.folder
+        modalities |= placed(part).modalities
+        frozen |= part.frozen
+        tensors |= read_tensors(part.folder / checkpoint.PROJECTORS)
+    adapters = next((part.config.lora for part in parts if part.config.lora is not None), None)
+    joined = replace(config, modalities=modalities, lora=adapters)
     contents = checkpoint.Contents(
-        config=joined, frozen=frozen, projectors=tensors, note="; ".join(notes), orders=orders
+        config=joined,
+        frozen=frozen,
+        projectors=tensors,
+        note="; ".join(dict.fromkeys(part.note for part in parts if part.note)),
+        orders=tuple(dict.fromkeys(order for part in parts for order in part.orders)),
     )
     checkpoint.write(out, contents)
     return joined
 
 
-def _require_joinable(folder: Path, config: AnyMALConfig, first_folder: Path, first: AnyMALConfig) -> None:
-    if checkpoint.has_adapters(folder):
-        raise WrongUse(f"{folder} has adapters, which only fit its own projectors: join the checkpoints of stage 1")
-    mine, theirs = (checkpoint.read(each)[1].get("llm") for each in (folder, first_folder))
-    if mine != theirs or (config.llm.chat, config.llm.context) != (first.llm.chat, first.llm.context):
-        raise BadCheckpoint(f"{folder} and {first_folder} were aligned over two language models or prompts")
-    if config.lora is not None and first.lora is not None and config.lora != first.lora:
-        raise WrongUse(f"{folder} and {first_folder} name two [lora] for stage 2")
+def _require_joinable(part: CheckpointFacts, first: CheckpointFacts) -> None:
+    if part.adapters:
+        raise WrongUse(f"{part.folder} has adapters, which fit its own projectors alone: join checkpoints of stage 1")
+    mine, theirs = part.config, first.config
+    if part.frozen.get("llm") != first.frozen.get("llm") or _prompting(mine) != _prompting(theirs):
+        raise BadCheckpoint(f"{part.folder} and {first.folder} were aligned over two language models or prompts")
+    if None not in (mine.lora, theirs.lora) and mine.lora != theirs.lora:
+        raise WrongUse(f"{part.folder} and {first.folder} name two [lora] for stage 2")
+
+
+def _prompting(config: AnyMALConfig) -> AnyMALConfig:
+    """All of a network that its media share, without the place of its language model."""
+    return replace(
+        config,
+        llm=replace(config.llm, path="", architecture=None),
+        modalities={},
+        lora=None,
+        prompt_order="media-first",
+    )

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval import fingerprint, paths
-from anymal_eval.checkpoints.files import OTHERS, PICKLED, PICKLED_INDEX, SINGLE, pickled_files, weight_files
+from anymal_eval.checkpoints.files import SINGLE, pickled_files, settings_files, weight_files
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import replacing
 
 _LOG = logging.getLogger(__name__)
 SOURCE = "converted.json"  # our mark on a converted folder
-_SMALL_BYTES = 64 << 20  # other files than these are no configuration
 
 
 def with_safetensors(folder: Path) -> Path:
@@ -99,10 +98,8 @@ def _convert(folder: Path, pickles: Iterable[Path], draft: Path) -> None:
     if len(set(places.values())) > 1:
         index = json.dumps({"metadata": {}, "weight_map": places}, indent=2)
         (draft / "model.safetensors.index.json").write_text(index, encoding="utf-8")
-    for file in sorted(folder.iterdir()):
-        is_weight = any(file.match(pattern) for pattern in (*PICKLED, *OTHERS)) or file.name == PICKLED_INDEX
-        if file.is_file() and not is_weight and file.stat().st_size <= _SMALL_BYTES:
-            shutil.copyfile(file, draft / file.name)
+    for file in settings_files(folder):
+        shutil.copyfile(file, draft / file.name)
 
 
 def pickled_tensors(file: Path) -> dict[str, Any]:

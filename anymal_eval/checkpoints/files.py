@@ -12,6 +12,7 @@ from anymal_eval.errors import BadCheckpoint
 Pickled = Literal["never", "alone", "always"]
 JSON_BYTES = 64 << 20  # of a JSON file; the index of the largest checkpoints has a tenth
 MOST_REASON = 500  # characters of a library's message
+SETTINGS_BYTES = 64 << 20  # a larger file is no configuration
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -78,6 +79,29 @@ def weight_map(index: Path) -> dict[str, Path]:
         if not (index.parent / name).is_file():
             raise BadCheckpoint(f"{index} names {name!r:.80}, which is not there: the download is not whole")
     return {tensor: index.parent / name for tensor, name in places.items()}
+
+
+def is_weight(name: str) -> bool:
+    """Whether a file holds weights, of any library, or is their index.
+
+    >>> [is_weight(name) for name in ("model-1.safetensors", "model.gguf", "pytorch_model.bin.index.json")]
+    [True, True, True]
+    >>> [is_weight(name) for name in ("config.json", "tokenizer.model", "merges.txt", "chat_template.jinja")]
+    [False, False, False, False]
+    """
+    return is_any(name, ("*.safetensors", "*.index.json", *PICKLED, *OTHERS))
+
+
+def settings_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold no weights, sorted: its configuration, tokenizer, processor and card."""
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if not file.name.startswith(".")
+        and not is_weight(file.name)
+        and file.is_file()
+        and file.stat().st_size <= SETTINGS_BYTES
+    ]
 
 
 def skipped_in(names: Collection[str], *, pickled: Pickled) -> list[str]:

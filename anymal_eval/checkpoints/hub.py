@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval.checkpoints.files import PICKLED, is_any, skipped_in
+from anymal_eval.checkpoints.locating import download_command, repository_of
 from anymal_eval.network import hub_reachable
 
 
@@ -33,7 +34,7 @@ class HubFacts:
 
 
 def hub_facts(name: str) -> HubFacts:
-    """The files, the licence and the gate of ``OWNER/NAME``."""
+    """The files, the licence and the gate of ``OWNER/NAME``, perhaps with ``@REVISION``."""
     import httpx2
     import huggingface_hub
     from huggingface_hub.errors import (
@@ -44,16 +45,18 @@ def hub_facts(name: str) -> HubFacts:
         RepositoryNotFoundError,
     )
 
-    address = f"{huggingface_hub.constants.ENDPOINT}/{name}"
+    repository, revision = repository_of(name)
+    address = f"{huggingface_hub.constants.ENDPOINT}/{repository}"
     unreachable = HubFacts(
         address=address,
         problem="it is not on this machine, and the hub cannot be reached",
-        remedy=f"hf download {name}, where there is a network",
+        remedy=f"{download_command(name)}, where there is a network",
     )
     if huggingface_hub.constants.HF_HUB_OFFLINE or not hub_reachable():
         return unreachable
     try:
-        found: Any = huggingface_hub.HfApi().model_info(name, files_metadata=True, timeout=10)
+        hub = huggingface_hub.HfApi()
+        found: Any = hub.model_info(repository, revision=revision or None, files_metadata=True, timeout=10)
     except GatedRepoError:
         return HubFacts(
             address=address, problem="its licence is not accepted", remedy=f"accept it at {address}, then hf auth login"

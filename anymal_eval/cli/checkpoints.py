@@ -1,4 +1,4 @@
-"""``anymal-eval checkpoints``: the network's checkpoints: check, estimate, join, merge-lora, import."""
+"""``anymal-eval checkpoints``: the network's checkpoints: check, estimate, join, merge, import, export, push, pull."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 OUT = click.option("--out", type=FOLDER, required=True, help="The folder of the new checkpoint.")
+BACKBONE = click.option(
+    "--backbone", "backbones", multiple=True, metavar="PART=PATH", help="Where a frozen part lies now, as in llm=PATH."
+)
 COUNT = click.IntRange(min=1)
 GIB = 2**30
 
@@ -69,24 +72,28 @@ def estimate(network: str, **given: Any) -> None:
 
 
 @checkpoints.command()
-@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.argument("networks", nargs=-1, required=True)
 @OUT
-def join(folders: tuple[Path, ...], out: Path) -> None:
+def join(networks: tuple[str, ...], out: Path) -> None:
     """Join checkpoints of stage 1, aligned one modality at a time over one language model, into one for all of them."""
+    from anymal_eval.anymal.checkpoint_facts import located
     from anymal_eval.anymal.joining import join as join_checkpoints
 
-    config = join_checkpoints(folders, out)
+    config = join_checkpoints([located(name) for name in networks], out)
     echo(f"{out}: {', '.join(config.modalities)}")
 
 
 @checkpoints.command("merge-lora")
-@click.argument("folder", type=FOLDER)
+@click.argument("network")
+@BACKBONE
 @OUT
-def merge_lora(folder: Path, out: Path) -> None:
+def merge_lora(network: str, backbones: tuple[str, ...], out: Path) -> None:
     """Merge the adapters of a checkpoint of stage 2 into a copy of its language model, OUT/llm."""
+    from anymal_eval.anymal.checkpoint_facts import located
     from anymal_eval.anymal.merging import merge
+    from anymal_eval.evaluation.plan import parse_options
 
-    merge(folder, out)
+    merge(located(network), out, parse_options(backbones, "--backbone"))
     echo(str(out))
 
 
@@ -101,6 +108,54 @@ def import_(folder: Path, out: Path, llm: str, encoder: str) -> None:
 
     layout, config = write(folder, out, Given(llm=llm, encoder=encoder))
     echo(f"{out}: {layout}; {', '.join(config.modalities)}")
+
+
+@checkpoints.command("export")
+@click.argument("training", type=FOLDER)
+@click.option("--step", type=COUNT, help="Of the saved state; by default the last one that is whole.")
+@BACKBONE
+@OUT
+def export_state(training: Path, step: int | None, backbones: tuple[str, ...], out: Path) -> None:
+    """Make a network of a saved state of a TRAINING, also while it is running."""
+    from anymal_eval.evaluation.plan import parse_options
+    from anymal_eval.training.export import export
+
+    exported = export(training, out, step, parse_options(backbones, "--backbone"))
+    for line in exported.messages:
+        echo(line, err=True)
+    echo(f"{out}: step {exported.step}")
+
+
+@checkpoints.command()
+@click.argument("folder")
+@click.argument("name", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option(
+    "--backbone", "backbones", multiple=True, metavar="PART=OWNER/NAME", help="The hub id of a frozen part; repeatable."
+)
+@click.option("--results", multiple=True, type=FOLDER, help="A run of this checkpoint, for the card; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Print what would be uploaded, and upload nothing.")
+def push(folder: str, name: str, backbones: tuple[str, ...], dry_run: bool, **given: Any) -> None:
+    """Upload the checkpoint in FOLDER to the hub, with a model card."""
+    from anymal_eval.evaluation.plan import parse_options
+    from anymal_eval.training.publishing import Push, prepare, send
+
+    wanted = Push(network=folder, name=name, backbones=parse_options(backbones, "--backbone"), **given)
+    prepared = prepare(wanted)
+    for line in prepared.lines:
+        echo(line)
+    echo(f"\n{prepared.card}" if dry_run else send(prepared))
+
+
+@checkpoints.command()
+@click.argument("name", metavar="OWNER/NAME[@REVISION]")
+@OUT
+def pull(name: str, out: Path) -> None:
+    """Download a checkpoint of the hub into a folder."""
+    from anymal_eval.training.publishing import pull as pull_checkpoint
+
+    facts = pull_checkpoint(name, out)
+    echo(f"{out}: {', '.join(facts.config.modalities)}")
 
 
 def _report(part: "PartReport") -> None:

@@ -39,6 +39,7 @@ def features() -> None:
 @features.command()
 @click.option("--tasks", required=True, help="Names separated by commas, or all.")
 @click.option("--model", required=True, help="anymal:PATH. Only its encoders are loaded.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model, as run has it.")
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")

@@ -21,7 +21,13 @@ REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 OPTIONS = (
     click.option("--data", multiple=True, required=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
     click.option("--out", type=FOLDER, required=True, help="The training's folder; the same command on it resumes."),
-    click.option("--backbone", "backbones", multiple=True, metavar="PART=PATH", help="A frozen part, as in llm=PATH."),
+    click.option(
+        "--backbone",
+        "backbones",
+        multiple=True,
+        metavar="PART=PATH",
+        help="A frozen part, as in llm=PATH; backbones=DIR holds several.",
+    ),
     click.option("--preset", help="Hyper-parameters of AnyMAL's paper: image, audio, video, imu or instruct."),
     click.option("--steps", type=COUNT, help="Optimizer steps."),
     click.option("--batch-size", type=COUNT, help="Samples per step, over all processes and micro-batches."),
@@ -87,7 +93,7 @@ def train() -> None:
 def align(**options: Any) -> None:
     """Stage 1: train the projectors on captions; the language model and the encoders stay frozen.
 
-    NETWORK is an AnyMAL preset, a TOML file, or a checkpoint folder.
+    NETWORK is an AnyMAL preset, a TOML file, a checkpoint folder, or OWNER/NAME of the hub.
     """
     _train(stage="align", **options)
 

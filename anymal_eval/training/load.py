@@ -12,6 +12,7 @@ import transformers
 from anymal_eval import fingerprint
 from anymal_eval.anymal import checkpoint, lora
 from anymal_eval.anymal.allocator import return_large_blocks
+from anymal_eval.anymal.backbones import pinned, stored
 from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.checkpoints.loading import library, quiet
@@ -20,11 +21,13 @@ from anymal_eval.training import record, state_digests
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
-from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.sources import TrainingData
 from anymal_eval.training.training_module import enable_gradients
 
 CHECKPOINT, STEPS = "checkpoint", "steps"
+ORDERS = "trained_orders"  # in the record: of the prompts
+NETWORK = "network"  # in the record: the network, with its frozen parts as a checkpoint in CHECKPOINT names them
 DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
 _LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -91,6 +94,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         "identity": identity,
         "data": [{"name": each.name, "fingerprint": each.fingerprint, **_size(each)} for each in resolved.data],
         "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
+        ORDERS: trained_orders(resolved),
+        NETWORK: write_config(stored(network.config, out / CHECKPOINT)),
         "options": _options(resolved, partition),
         "versions": record.versions(),
         "finished": 0,
@@ -122,12 +127,12 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
         WrongUse: the checkpoint has adapters of another rank, alpha or targets.
     """
     config, folder, wanted = resolved.config, resolved.checkpoint, resolved.adapters
-    if _llm_bytes(config, folder) >= _LARGE:
+    if _llm_bytes(config) >= _LARGE:
         return_large_blocks()
     torch.manual_seed(resolved.recipe.seed)
     if folder is None:
         network = create(replace(config, lora=None), resolved.loading)
-        network.config = config
+        network.config = pinned(config)
     else:
         network = checkpoint.load(folder, resolved.loading, resolved.backbones, trainable=wanted is not None)
         network.config = replace(network.config, prompt_order=config.prompt_order)
@@ -143,10 +148,8 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
     return network
 
 
-def _llm_bytes(config: AnyMALConfig, checkpoint_folder: Path | None) -> int:
+def _llm_bytes(config: AnyMALConfig) -> int:
     folder = Path(config.llm.path)
-    if checkpoint_folder is not None and not folder.is_absolute():
-        folder = checkpoint_folder / folder
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else _LARGE
 
 
@@ -214,7 +217,7 @@ def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str
 def _start(resolved: ResolvedTraining, network: AnyMAL) -> dict[str, Any]:
     """The architecture, the frozen weights, and the trained weights of the checkpoint that training starts from."""
     folder = resolved.checkpoint
-    files = [] if folder is None else sorted(folder.rglob("*.safetensors"))
+    files = [] if folder is None else checkpoint.read(folder).weights
     # Adapters that only a later stage will have do not count.
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
     written = write_config(with_paths(config, dict.fromkeys(("llm", *network.config.modalities), "")))

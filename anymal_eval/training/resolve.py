@@ -1,17 +1,22 @@
 """Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.anymal import checkpoint, importers
-from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named, with_paths
+from anymal_eval.anymal import importers
+from anymal_eval.anymal.backbones import placed, relocated
+from anymal_eval.anymal.checkpoint_facts import is_network, located, read
+from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named
+from anymal_eval.anymal.recognition import what_it_is
 from anymal_eval.checkpoints.loading import Loading, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
 from anymal_eval.evaluation.plan import parse_options
+from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
@@ -60,7 +65,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     folder = _checkpoint(plan)
     if folder is not None:
         importers.refuse(folder)
-    config = with_paths(named(plan.network) if folder is None else checkpoint.read(folder)[0], backbones)
+    config = relocated(named(plan.network), backbones) if folder is None else placed(read(folder), backbones)
     if plan.prompt_order is not None:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, _fraction(plan.compute.max_unreadable)
@@ -82,6 +87,22 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     )
 
 
+def trained_orders(resolved: ResolvedTraining) -> tuple[MediaOrder, ...]:
+    """Where the prompts of training have their media: the orders of at least a twentieth of them.
+
+    Prompts that are a medium alone have none; where all are, the order is that of the checkpoint before, or of the
+    network.
+    """
+    own, counted = resolved.config.prompt_order, Counter[MediaOrder]()
+    for each in resolved.data:
+        if each.samples is None:
+            return (own,)  # captions, not read yet
+        counted.update(order for sample in each.samples if (order := media_order(sample.turns)) is not None)
+    found = tuple(order for order, count in sorted(counted.items()) if 20 * count >= counted.total())
+    before = read(resolved.checkpoint).orders if resolved.checkpoint is not None else (own,)
+    return found or before
+
+
 def _open(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[TrainingData]:
     """The data, whose rows the network can take; not more than ``most`` of them hold no sample."""
     how = {"prompt": plan.prompt, "skip_missing": plan.skip_missing_media, "order": config.prompt_order}
@@ -94,11 +115,11 @@ def _open(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Trainin
 
 
 def _checkpoint(plan: TrainingPlan) -> Path | None:
-    folder = checkpoint.folder_of(plan.network)
-    if folder.is_dir():
-        return folder
+    if is_network(plan.network):
+        return located(plan.network)
     if plan.stage == "instruct":
-        raise WrongUse(f"{folder}: there is no such folder; train instruct starts from the checkpoint of train align")
+        why = what_it_is(Path(plan.network))
+        raise WrongUse(f"{why}; train instruct starts from the checkpoint of train align")
     return None
 
 

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from anymal_eval.evaluation.console import Advance, Console, SilentConsole
 from anymal_eval.locks import Lock, hold
 from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import Opener
-from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
 from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.order import SampleOrder, Shuffled, Streamed
-from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep
 from anymal_eval.training.training_module import TrainingModule
@@ -149,22 +147,6 @@ def _save(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTrai
     if _is_distributed():
         torch.distributed.barrier()
     return finished
-
-
-def trained_orders(resolved: ResolvedTraining) -> tuple[MediaOrder, ...]:
-    """Where the prompts of training have their media: the orders of at least a twentieth of them.
-
-    Prompts that are a medium alone have none; where all are, the order is that of the checkpoint before, or of the
-    network.
-    """
-    own, counted = resolved.config.prompt_order, Counter[MediaOrder]()
-    for each in resolved.data:
-        if each.samples is None:
-            return (own,)  # captions, not read yet
-        counted.update(order for sample in each.samples if (order := media_order(sample.turns)) is not None)
-    found = tuple(order for order, count in sorted(counted.items()) if 20 * count >= counted.total())
-    before = checkpoint.orders(resolved.checkpoint) if resolved.checkpoint is not None else (own,)
-    return found or before
 
 
 def _finished(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:

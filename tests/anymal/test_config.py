@@ -17,11 +17,28 @@ def test_every_preset_is_read_and_written_back(name: str) -> None:
 def test_the_presets_are_the_papers() -> None:
     assert set(config.preset_names()) >= {
         "13b-image", "13b-video", "70b-image-dinov2", "70b-image-vit-g", "70b-image-vit-l", "70b-video",
-        "13b-video-frames", "70b-video-frames", "7b-audio", "7b-imu", "demo", "tiny",
+        "13b-video-frames", "70b-video-frames", "7b-audio", "7b-imu", "7b-any", "13b-any", "70b-any", "demo", "tiny",
     }  # fmt: skip
     lora = config.preset("70b-image-vit-l").lora
     assert lora is not None
     assert (lora.rank, lora.alpha, lora.targets) == (64, 16, ("all-linear",))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("7b-any", {"llm": "7b-audio", "image": "13b-image", "video": "13b-video"}),
+        ("13b-any", {"llm": "13b-image", "image": "13b-image", "video": "13b-video"}),
+        ("70b-any", {"llm": "70b-video", "image": "70b-image-vit-l", "video": "70b-video"}),
+    ],
+)
+def test_a_network_of_every_medium_is_made_of_those_of_one(name: str, parts: dict[str, str]) -> None:
+    whole = config.preset(name)
+    assert whole.llm == config.preset(parts["llm"]).llm
+    origin = {"image": parts["image"], "video": parts["video"], "audio": "7b-audio", "imu": "7b-imu"}
+    single = {medium: config.preset(own).modalities[medium] for medium, own in origin.items()}  # type: ignore[index]
+    assert whole.modalities == single
+    assert whole.lora == config.preset(parts["image"]).lora
 
 
 def test_every_file_is_an_encoder_or_a_projector() -> None:

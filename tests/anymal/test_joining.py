@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anymal_eval.anymal import checkpoint, lora
+from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.config import AnyMALConfig, with_paths
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
@@ -24,7 +25,7 @@ MEDIA: tuple[Medium, ...] = ("image", "audio", "imu")
 
 def part(tiny_folder: Path, medium: Medium, out: Path, **changed: str) -> Path:
     """A checkpoint of stage 1 for one medium, its projector drawn with a seed of its own."""
-    whole = checkpoint.placed(tiny_folder / "checkpoint")
+    whole = placed(checkpoint.read(tiny_folder / "checkpoint"))
     config = AnyMALConfig(llm=whole.llm, modalities={medium: whole.modalities[medium]})
     torch.manual_seed(MEDIA.index(medium) + 1)
     network = create(with_paths(config, changed), Loading())
@@ -53,7 +54,7 @@ def answers(network: AnyMAL, medium: Medium) -> tuple[str, torch.Tensor]:
 def test_a_joined_checkpoint_answers_as_its_parts(parts: dict[Medium, Path], tmp_path: Path) -> None:
     config = join(list(parts.values()), tmp_path / "joined")
     assert tuple(config.modalities) == MEDIA
-    assert checkpoint.note(tmp_path / "joined") == "of image; of audio; of imu"
+    assert checkpoint.read(tmp_path / "joined").note == "of image; of audio; of imu"
     joined = checkpoint.load(tmp_path / "joined", Loading())
     assert joined.accepts == set(MEDIA)
     for medium, folder in parts.items():
@@ -61,7 +62,7 @@ def test_a_joined_checkpoint_answers_as_its_parts(parts: dict[Medium, Path], tmp
         found, other = answers(joined, medium)
         assert found == text
         assert torch.equal(other, logits)
-    assert checkpoint.read(tmp_path / "joined")[0].lora == checkpoint.read(parts["image"])[0].lora is not None
+    assert checkpoint.read(tmp_path / "joined").config.lora == checkpoint.read(parts["image"]).config.lora is not None
     assert not lora.is_attached(joined.llm.model)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.config import MEDIA, AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.live_bytes import LiveBytes
@@ -26,7 +27,7 @@ LENGTHS, NEW = (90, 61, 75), 7
 
 @pytest.fixture(scope="module")
 def config(tiny_folder: Path) -> AnyMALConfig:
-    return checkpoint._absolute(checkpoint.read(tiny_folder / "checkpoint")[0], tiny_folder / "checkpoint")
+    return placed(checkpoint.read(tiny_folder / "checkpoint"))
 
 
 def batch(network: AnyMAL, *, answers: bool) -> Batch:

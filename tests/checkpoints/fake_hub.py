@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from anymal_eval.network import hub_reachable
+from tests.checkpoints.fake_uploads import Uploads
 
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
@@ -23,7 +24,9 @@ class FakeHub(ThreadingHTTPServer):
     Attributes:
         read: the files that were read, as OWNER/NAME/FILE.
         lists: the paths of requests about a repository.
-        cards: licence and gate, by OWNER/NAME.
+        cards: licence, gate and whether it is private, by OWNER/NAME.
+        blobs: large files that were uploaded, by their SHA-256.
+        refusals: status and text of the answer to POST, by the start of the path.
     """
 
     daemon_threads = True
@@ -34,22 +37,24 @@ class FakeHub(ThreadingHTTPServer):
         self.read: list[str] = []
         self.lists: list[str] = []
         self.cards: dict[str, dict[str, Any]] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.refusals: dict[str, tuple[int, str]] = {}
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads):
     server: FakeHub
 
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802
         self._serve(body=False)
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self._serve(body=True)
 
     def _serve(self, *, body: bool) -> None:
@@ -82,8 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reply(200, {}, json.dumps(rows).encode())
         card = self.server.cards.get(name, {})
         facts = {
-            "id": name, "sha": COMMIT, "private": False, "gated": card.get("gated", False), "tags": [],
-            "cardData": {"license": card.get("license")}, "downloads": 0, "likes": 0,
+            "id": name, "sha": COMMIT, "private": card.get("private", False), "gated": card.get("gated", False),
+            "cardData": {"license": card.get("license")}, "downloads": 0, "likes": 0, "tags": [],
             "siblings": [{"rfilename": each, "size": (folder / each).stat().st_size} for each in names],
         }  # fmt: skip
         return self._reply(200, {"X-Repo-Commit": COMMIT}, json.dumps(facts).encode())
@@ -105,6 +110,7 @@ def serving(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     thread.start()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"

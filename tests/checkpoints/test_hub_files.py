@@ -23,14 +23,14 @@ ELSEWHERE = {"imagebind": "anymal/test_imagebind.py"}
 
 
 def named() -> dict[str, EncoderOptions]:
-    """The encoders of the presets that are parts of the paper's networks."""
+    """The encoders of the presets that are parts of the paper's networks, each once."""
     networks = {name: preset(name) for name in preset_names() if name not in ("demo", "tiny")}
-    return {
-        f"{name} {medium}": part.encoder
-        for name, config in networks.items()
-        for medium, part in config.modalities.items()
-        if part.encoder.kind not in ELSEWHERE
-    }
+    found: dict[str, tuple[str, EncoderOptions]] = {}
+    for name, config in networks.items():
+        for medium, part in config.modalities.items():
+            if part.encoder.kind not in ELSEWHERE:
+                found.setdefault(repr(part.encoder), (f"{name} {medium}", part.encoder))
+    return dict(found.values())
 
 
 def features(options: EncoderOptions, windows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ def test_it_holds_no_path_of_the_machine_that_made_it() -> None:
     for file in files():
         if file.suffix != ".safetensors":
             assert not re.search(r'"/[a-z]', file.read_text(encoding="utf-8")), file
-    config, _ = checkpoint.read(MODEL / "checkpoint")
+    config = checkpoint.read(MODEL / "checkpoint").config
     assert {part.encoder.path for part in config.modalities.values()} | {config.llm.path} == {
         "../llm", "../image", "../audio", "../video", "../imu.safetensors",
     }  # fmt: skip

@@ -53,7 +53,7 @@ def test_both_stages_with_scores_on_the_way(place: Path) -> None:
     assert "step 2 of 2: loss" in done.output
     folder = place / "align" / "checkpoint"
     assert done.output.endswith(f"{folder}\n")
-    assert checkpoint.note(folder) == "a toy"
+    assert checkpoint.read(folder).note == "a toy"
     rows = logged(place / "align")
     assert {"loss", "learning_rate", "grad_norm"} <= rows[-1].keys()
     assert [row["step"] for row in rows if any("eval_vqav2/" in name for name in row)] == [1, 2]

@@ -45,7 +45,7 @@ def content(folder: Path) -> dict[str, Any]:
 def test_a_checkpoint_records_its_order(folder: Path, trained: Path, tmp_path: Path) -> None:
     assert content(trained)["network"]["prompt_order"] == "instruction-first"
     assert content(trained)["trained_orders"] == ["instruction-first"]
-    assert checkpoint.orders(trained) == ("instruction-first",)
+    assert checkpoint.read(trained).orders == ("instruction-first",)
     # Stage 2 goes by it, unless another is named.
     job = instruct_job(folder, trained, tmp_path / "a", steps=1, warmup=0)
     (sample, *_) = job.data[0].samples or ()
@@ -55,27 +55,27 @@ def test_a_checkpoint_records_its_order(folder: Path, trained: Path, tmp_path: P
     assert [turn.role for turn in sample.turns] == ["system", "user", "assistant"]
     second = train(other).checkpoint
     assert content(second)["network"]["prompt_order"] == "system-first"
-    assert checkpoint.orders(second) == ("system-first",)
+    assert checkpoint.read(second).orders == ("system-first",)
 
 
 def test_captions_alone_keep_the_order_that_is_named(folder: Path, tmp_path: Path) -> None:
     made = train(align_job(folder, tmp_path / "out", prompt_order="system-first", steps=1, warmup=0)).checkpoint
-    assert checkpoint.orders(made) == ("system-first",)
+    assert checkpoint.read(made).orders == ("system-first",)
     made = train(align_job(folder, tmp_path / "bare", prompt_order="instruction-first", steps=1, warmup=0)).checkpoint
-    assert checkpoint.orders(made) == ("instruction-first",)  # a medium alone has none: that of the network
+    assert checkpoint.read(made).orders == ("instruction-first",)  # a medium alone has none: that of the network
 
 
 def test_earlier_checkpoints_have_media_first(trained: Path, tmp_path: Path) -> None:
     old = content(trained)
     del old["network"]["prompt_order"], old["trained_orders"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    assert checkpoint.read(tmp_path)[0].prompt_order == "media-first"
-    assert checkpoint.orders(tmp_path) == ("media-first",)
+    assert checkpoint.read(tmp_path).config.prompt_order == "media-first"
+    assert checkpoint.read(tmp_path).orders == ("media-first",)
     with pytest.raises(BadDefinition, match="prompt_order"):
         read_config({**old["network"], "prompt_order": "last"}, "x")
     (tmp_path / "config.json").write_text(json.dumps({**old, "trained_orders": ["last"]}))
     with pytest.raises(BadCheckpoint, match="trained_orders must be a list of media-first, instruction-first, system-"):
-        checkpoint.orders(tmp_path)
+        checkpoint.read(tmp_path).orders
 
 
 def test_another_order_is_one_line_and_recorded(trained: Path, tmp_path: Path) -> None:

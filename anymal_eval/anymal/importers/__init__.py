@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from anymal_eval.anymal import checkpoint, encoders
+from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.config import AnyMALConfig, with_paths
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.weights import fingerprint
@@ -104,7 +105,7 @@ def write(folder: Path, out: Path, given: Given) -> tuple[str, AnyMALConfig]:
         own=found.own,
     )
     checkpoint.write(out, contents)
-    return str(_module(name).LAYOUT), checkpoint.placed(out)
+    return str(_module(name).LAYOUT), placed(checkpoint.read(out))
 
 
 def _absolute(path: str) -> str:

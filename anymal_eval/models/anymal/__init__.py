@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
@@ -14,18 +14,20 @@ from anymal_eval.models.anymal.options import Options, folder_of
 from anymal_eval.records import MediaKind
 
 if TYPE_CHECKING:
+    from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
     from anymal_eval.anymal.model import AnyMAL
 
-__all__ = ["Options", "accepts", "in_memory", "load"]
+__all__ = ["Options", "accepts", "fingerprint_of", "in_memory", "load"]
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
     """The media that the checkpoint has encoders for; reads its config alone."""
-    from anymal_eval.anymal import checkpoint, importers
+    from anymal_eval.anymal import importers
+    from anymal_eval.anymal.checkpoint_facts import read
 
     folder = folder_of(options)
     importers.refuse(folder)
-    return frozenset(checkpoint.read(folder)[0].modalities)
+    return frozenset(read(folder).config.modalities)
 
 
 def load(options: Options) -> Model:
@@ -39,11 +41,12 @@ def load(options: Options) -> Model:
 
     folder, options = folder_of(options), with_precision(options)
     importers.refuse(folder)
-    network = checkpoint.load(folder, loading_of(options))
-    name = fingerprint.of([_content(folder), options.precision, options.quantize, checkpoint.fingerprints(network)])
-    model = NetworkModel(network, media_reader(options), f"anymal:{name}", options)
-    model.remark = checkpoint.note(folder)
-    model.provenance["prompt_orders"] = list(checkpoint.orders(folder))
+    facts = checkpoint.read(folder)
+    network = checkpoint.load(facts, loading_of(options), options.frozen_parts)
+    name = fingerprint_of(facts, options.precision, options.quantize, checkpoint.fingerprints(network))
+    model = NetworkModel(network, media_reader(options), name, options)
+    model.remark = facts.note
+    model.provenance["prompt_orders"] = list(facts.orders)
     return model
 
 
@@ -58,6 +61,7 @@ def in_memory(network: AnyMAL, options: Options) -> Model:
     return NetworkModel(network, media_reader(own), "anymal:in-memory", own)
 
 
-def _content(folder: Path) -> list[str]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [f"{file.relative_to(folder)} {fingerprint.of_file(file)}" for file in files]
+def fingerprint_of(facts: CheckpointFacts, precision: str, quantize: str, frozen: Mapping[str, str]) -> str:
+    """The fingerprint of a checkpoint that is loaded in this way over these frozen parts."""
+    content = [f"{file.relative_to(facts.folder)} {fingerprint.of_file(file)}" for file in facts.files]
+    return f"anymal:{fingerprint.of([content, precision, quantize, dict(frozen)])}"

@@ -77,7 +77,7 @@ class Filler:
         from anymal_eval.anymal import checkpoint
         from anymal_eval.checkpoints.loading import loading_of
 
-        self._network = checkpoint.load_encoders(folder_of(options), loading_of(options))
+        self._network = checkpoint.load_encoders(folder_of(options), loading_of(options), options.frozen_parts)
         self._reader = media_reader(options)
         self._cache = open_cache(options.features, warns=False)
         self._inputs = MediaInputs(self._network, self._reader, self._cache)

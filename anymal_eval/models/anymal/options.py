@@ -5,37 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from anymal_eval import paths
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
-from anymal_eval.errors import BadCheckpoint
 
 DEMO = "demo"  # a folder of that name is ./demo
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(LoadingOptions):
-    """What ``-o name=value`` may set; ``checkpoint`` is a folder, or ``demo`` for the demo model.
+    """What ``-o name=value`` may set; ``checkpoint`` is a folder, OWNER/NAME of the hub, or ``demo``, the demo model.
 
     ``precision`` is that of the frozen parts: projectors are always fp32. ``device_map`` is the language model's:
     encoders and projectors are on its first device.
 
     Attributes:
+        revision: of a hub repository: a branch, tag or commit.
+        backbones: a folder that holds frozen parts, by the last part of their paths, or as ``llm`` or a medium.
+        llm, image, audio, video, imu: where this frozen part lies: a path, or a repository of the hub.
         features: a folder for the encoders' outputs, computed once for all checkpoints; empty for none.
         share: prefix caching: requests that share a system prompt and media prefill that prefix once and reuse its KV
             cache. No answer depends on it.
     """
 
+    revision: str = ""
+    backbones: str = ""
+    llm: str = ""
+    image: str = ""
+    audio: str = ""
+    video: str = ""
+    imu: str = ""
     features: str = ""
     share: bool = True
 
+    @property
+    def frozen_parts(self) -> dict[str, str]:
+        """Where frozen parts lie now, as :func:`anymal_eval.anymal.backbones.placed` takes it."""
+        names = ("backbones", "llm", "image", "audio", "video", "imu")
+        return {name: value for name in names if (value := getattr(self, name))}
+
 
 def folder_of(options: Options) -> Path:
-    """The checkpoint's folder.
+    """The checkpoint's folder, downloaded where it is the hub's.
 
     Raises:
-        BadCheckpoint: there is no such folder.
+        BadCheckpoint: there is none; the message says what to give instead.
     """
-    folder = paths.demo_model() if options.checkpoint == DEMO else paths.expanded(options.checkpoint)
-    if not folder.is_dir():
-        raise BadCheckpoint(f"--model anymal:{options.checkpoint}: there is no such folder")
-    return folder
+    from anymal_eval.anymal.checkpoint_facts import located
+
+    name = "anymal:demo" if options.checkpoint == DEMO else options.checkpoint
+    return located(name, options.revision)
