@@ -75,7 +75,7 @@ def test_earlier_checkpoints_have_media_first(trained: Path, tmp_path: Path) -> 
         read_config({**old["network"], "prompt_order": "last"}, "x")
     (tmp_path / "config.json").write_text(json.dumps({**old, "trained_orders": ["last"]}))
     with pytest.raises(BadCheckpoint, match="trained_orders must be a list of media-first, instruction-first, system-"):
-        checkpoint.read(tmp_path).orders
+        checkpoint.read(tmp_path)
 
 
 def test_another_order_is_one_line_and_recorded(trained: Path, tmp_path: Path) -> None:
