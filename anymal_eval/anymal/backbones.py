@@ -13,6 +13,7 @@ from pathlib import Path
 from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
 from anymal_eval.anymal.config import AnyMALConfig, paths_of, with_paths
 from anymal_eval.checkpoints.locating import cached, may_be_repository, pinned_name
+from anymal_eval.checkpoints.released import is_hub_file
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.paths import expanded
 
@@ -59,7 +60,10 @@ def require_present(config: AnyMALConfig, folder: Path, *, without: Collection[s
     lost = [
         f"{name} ({path})"
         for name, path in paths_of(config).items()
-        if name not in without and not expanded(path).exists() and not may_be_repository(path) and cached(path) is None
+        if name not in without
+        and not expanded(path).exists()
+        and not (may_be_repository(path) or is_hub_file(path))
+        and cached(path) is None
     ]
     if lost:
         raise BadCheckpoint(

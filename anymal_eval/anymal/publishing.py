@@ -17,6 +17,7 @@ from anymal_eval.anymal.config import paths_of, with_paths
 from anymal_eval.anymal.recognition import CONFIG
 from anymal_eval.checkpoints.files import is_weight, read_json, settings_files, weight_files
 from anymal_eval.checkpoints.locating import may_be_repository
+from anymal_eval.checkpoints.released import is_hub_file
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.locks import replacing
 from anymal_eval.paths import expanded
@@ -54,14 +55,14 @@ def published(facts: CheckpointFacts, names: Mapping[str, str]) -> Published:
         BadDefinition: a name of no part.
     """
     for part, name in names.items():
-        if not may_be_repository(name):
+        if not _is_of_hub(name):
             raise WrongUse(f"--backbone {part}={name}: others find it by OWNER/NAME of the hub, perhaps with @COMMIT")
     paths = {part: _named(path, facts) for part, path in paths_of(facts.config).items()} | dict(names)
     public = replace(facts, config=with_paths(facts.config, paths))
     files: dict[str, Path | bytes] = {CONFIG: described(public).encode()}
     for file in _parts(facts, without=names):
         files[file.relative_to(facts.folder).as_posix()] = _without_places(file)
-    elsewhere = {part: path for part, path in paths.items() if not may_be_repository(path) and not _is_own(path, facts)}
+    elsewhere = {part: path for part, path in paths.items() if not _is_of_hub(path) and not _is_own(path, facts)}
     return Published(facts=public, files=files, elsewhere=elsewhere)
 
 
@@ -122,6 +123,11 @@ def _is_own(path: str, facts: CheckpointFacts) -> bool:
     return bool(path) and Path(os.path.normpath(home / path)).is_relative_to(home) and (home / path).exists()
 
 
+def _is_of_hub(path: str) -> bool:
+    """Whether a part is a repository of the hub, or a file of one."""
+    return may_be_repository(path) or is_hub_file(path)
+
+
 def _named(path: str, facts: CheckpointFacts) -> str:
     """A frozen part for others: its hub id, its path beside or in the checkpoint, or its name alone."""
     if not path or _is_own(path, facts):
@@ -129,7 +135,7 @@ def _named(path: str, facts: CheckpointFacts) -> str:
     place = Path(os.path.normpath(facts.folder.resolve() / expanded(path)))
     if found := hub_name(place):
         return found
-    if may_be_repository(path) and not place.exists():
+    if _is_of_hub(path) and not place.exists():
         return path
     parts = PurePath(path).parts
     if not PurePath(path).is_absolute() and parts[0] == ".." and ".." not in parts[1:]:

@@ -10,6 +10,7 @@ from typing import Any
 from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
 from anymal_eval.anymal.config import paths_of
 from anymal_eval.checkpoints.locating import may_be_repository, repository_of
+from anymal_eval.checkpoints.released import is_hub_file
 from anymal_eval.report.rendering import render
 from anymal_eval.report.run_table import run_table
 from anymal_eval.store.results import Results
@@ -63,7 +64,8 @@ def _head(card: ModelCard) -> str:
 
     media = [str(medium) for medium in card.facts.config.modalities]
     named = paths_of(card.facts.config).values()
-    base = list(dict.fromkeys(repository_of(path)[0] for path in named if may_be_repository(path)))
+    found = (repository_of(path)[0] if may_be_repository(path) else _of_file(path) for path in named)
+    base = list(dict.fromkeys(name for name in found if name))
     head: dict[str, Any] = {"library_name": "anymal_eval"}
     head["pipeline_tag"] = TYPES.get(media[0], OTHER_TYPE) if len(media) == 1 else OTHER_TYPE
     if base:
@@ -71,6 +73,11 @@ def _head(card: ModelCard) -> str:
     head |= {"license": "other", "license_name": "those-of-its-parts"}
     head["tags"] = ["anymal", *media, *(["demo"] if card.is_demo else [])]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---"
+
+
+def _of_file(path: str) -> str:
+    """The repository of OWNER/NAME/FILE; empty for any other path."""
+    return "/".join(path.split("/", 2)[:2]) if is_hub_file(path) else ""
 
 
 def _title(card: ModelCard) -> str:
