@@ -43,7 +43,10 @@ _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "merges.txt",
     "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-_EXTRA_PACKAGES = ("torchvision", "num2words")  # of the extra ``vision``
+# Packages that processors need, and what brings them. torchaudio and timm must fit torch, so no extra has them.
+_PACKAGES = {"torchvision": EXTRA, "num2words": EXTRA} | {
+    name: f"pip install {name}" for name in ("torchaudio", "timm", "mistral-common", "sentencepiece", "librosa")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +156,8 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         if isinstance(error, BadCheckpoint):
             raise
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
-        known = next((name for name in _EXTRA_PACKAGES if name in str(error).lower()), None)
-        missing = f"{known}, which is not installed: {EXTRA}" if known else f"what is not installed: {reason(error)}"
+        known = next((name for name in _PACKAGES if name in str(error).lower()), None)
+        missing = f"{known}, which is not installed: {_PACKAGES[known]}" if known else reason(error)
         raise NeedsExtra(f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}") from error
 
 

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 DEMO_MODEL, DEMO_PROTOCOL = "anymal:demo", "demo"
 
+# Models for a task that another one cannot take, for the message.
+MODELS_FOR = {
+    "image": "hf:, blip2:, instructblip:, openai: or anymal:",
+    "video": "hf:, openai: or anymal:",
+    "audio": "an omni model by hf:, hf_audio:, openai: or anymal:",
+    "imu": "anymal:",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedEvaluation:
@@ -145,7 +153,7 @@ def require_kinds(dataset: TaskDataset, accepts: Collection[str], model: str) ->
 
 def _not_taken(model: str, accepts: Collection[str], what: str, kind: str) -> WrongUse:
     takes = ", ".join(sorted(accepts)) or "nothing"
-    remedy = "name a model that takes it"
+    remedy = f"name a model that takes it ({MODELS_FOR.get(kind, 'a class of your own')})"
     if model == "model anymal" or model.startswith("--"):
         remedy = "take a checkpoint that was aligned with it (train align), or add such a one (checkpoints join)"
     return WrongUse(f"{model} takes {takes}; {what} needs {kind}: {remedy}, or leave this task out")

@@ -9,7 +9,14 @@ from anymal_eval.generation.devices import memory_guard, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
 from anymal_eval.generation.option_ranker import OptionRanker
-from anymal_eval.generation.prefix_kv import BatchedPrefix, PrefixKV, forgetful_layers, forward_parameters, prefill
+from anymal_eval.generation.prefix_kv import (
+    BatchedPrefix,
+    PrefixKV,
+    forgetful_layers,
+    forward_parameters,
+    positions_of_whole_prompts,
+    prefill,
+)
 from anymal_eval.generation.text_generator import Completion, Row, TextGenerator
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids, shared_prefix_length
 
@@ -36,6 +43,7 @@ __all__ = [
     "option_token_ids",
     "padded_embeddings",
     "position_ids",
+    "positions_of_whole_prompts",
     "prefill",
     "shared_prefix_length",
     "to_device",

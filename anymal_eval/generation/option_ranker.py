@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.generation.batches import position_ids
 from anymal_eval.generation.logits import check_finite, float32_head
 from anymal_eval.generation.memory_forecast import OPTION_ROWS, MemoryForecast
-from anymal_eval.generation.prefix_kv import BatchedPrefix, forward_parameters, last_logits_only, select_rows
+from anymal_eval.generation.prefix_kv import (
+    BatchedPrefix,
+    forward_parameters,
+    last_logits_only,
+    positions_of_whole_prompts,
+    select_rows,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +46,7 @@ class OptionRanker:
         self.forecast: MemoryForecast | None = None
         self.timings = timings if timings is not None else dict.fromkeys(("prefilling", "decoding"), 0.0)
         takes_cross_attention = "cross_attention_mask" in forward_parameters(model)
-        self.one_at_a_time = hasattr(getattr(model, "model", model), "get_rope_index") or takes_cross_attention
+        self.one_at_a_time = positions_of_whole_prompts(model) or takes_cross_attention
 
     def rank(
         self, inputs: Mapping[str, Tensor], options: Sequence[Options], prefix: BatchedPrefix | None = None

@@ -144,6 +144,11 @@ def forward_parameters(model: Any) -> frozenset[str]:
     return frozenset(inspect.signature(inner.forward).parameters)
 
 
+def positions_of_whole_prompts(model: Any) -> bool:
+    """Whether a class computes positions from the whole prompt, so that its cache cannot be continued."""
+    return any(hasattr(part, "get_rope_index") for part in (model, getattr(model, "model", model)))
+
+
 def last_logits_only(model: Any) -> dict[str, int]:
     """The argument that makes ``forward`` compute the logits of the last position alone, where it has one."""
     return {"logits_to_keep": 1} if "logits_to_keep" in forward_parameters(model) else {}

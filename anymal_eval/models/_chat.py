@@ -203,8 +203,10 @@ class ChatModel:
 
     def _process(self, processor: Any, text: str, special: bool, media: OpenedMedia) -> dict[str, Any]:
         extra = media.arguments(self.media.sample_rate if media.sounds else 0)
+        if not special:
+            extra["add_special_tokens"] = False
         try:
-            outputs = processor(text=[text], add_special_tokens=special, return_tensors="pt", **extra)
+            outputs = processor(text=[text], return_tensors="pt", **extra)
         except (ValueError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
             why = self._literal.unguard(reason(error))
             raise RequestFailed(f"the processor refuses the prompt: {why}") from error

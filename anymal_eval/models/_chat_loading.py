@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anymal_eval.checkpoints.transformers_folder import OpenOptions, fetch, require_processor
+from anymal_eval.checkpoints.transformers_folder import Checkpoint, OpenOptions, fetch, require_processor
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._chat_media import MediaLimits
@@ -28,8 +28,6 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     """
     checkpoint = fetch(options)
     require_processor(checkpoint)
-    import transformers
-
     from anymal_eval.checkpoints.legacy_processors import complete_processor
     from anymal_eval.checkpoints.transformers_model import load_model, load_processor
 
@@ -39,7 +37,7 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     complete_processor(processor, checkpoint)
     native, pictures = set_media(processor, checkpoint.folder, options)
     settings |= pictures
-    loaded = load_model(getattr(transformers, auto_class), checkpoint, options, name, processor, settings)
+    loaded = load_model(_class_of(checkpoint, auto_class), checkpoint, options, name, processor, settings)
     chat = ChatModel(loaded, media_reader(options), limits, native)
     require_answer(chat, options.checkpoint)
     return try_sharing(chat, options.share, exact=loaded.exact)
@@ -54,3 +52,19 @@ def _require_template(processor: Any, name: str) -> None:
             f"{name}: its processor ({kind}) has no chat template; "
             "name the file of one with -o chat_template=FILE, or put it into chat_template.jinja beside its weights"
         )
+
+
+def _class_of(checkpoint: Checkpoint, auto_class: str) -> Any:
+    """The class to load: of an omni model its thinker; one by its name where no Auto class knows it; the Auto class."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    names: dict[str, str] = dict(modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES)
+    kind = str(checkpoint.config.get("model_type"))
+    if isinstance(checkpoint.config.get("thinker_config"), dict):
+        named: str | None = names.get(f"{kind}_thinker")
+    else:
+        named = None if kind in names or checkpoint.config.get("auto_map") else checkpoint.architecture
+    found = getattr(transformers, named, None) if named else None
+    is_model = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    return found if is_model else getattr(transformers, auto_class)

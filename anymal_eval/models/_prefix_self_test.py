@@ -155,17 +155,21 @@ def _requests(chat: ChatModel) -> list[Request]:
 
 
 def _media(chat: ChatModel) -> list[Media]:
-    """Two media of noise, and a clip where the class takes clips, put into the model's cache of decoded media."""
+    """Two media of noise, and of an omni model a sound, and a clip of a class that takes them; put into its cache."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     audio = "image" not in chat.accepts
+    omni = not audio and "audio" in chat.accepts
     found = []
-    for place in range(2):
+    for place in range(3 if omni else 2):
+        audio = audio or place == 2
         medium = Media(kind="audio" if audio else "image", uri=f"self-test:{place}")
         array: NDArray[Any]
         if audio:
-            array = rng.normal(scale=0.1, size=int(AUDIO_SECONDS[place] * chat.media.sample_rate)).astype(np.float32)
+            array = rng.normal(scale=0.1, size=int(AUDIO_SECONDS[place % 2] * chat.media.sample_rate)).astype(
+                np.float32
+            )
         else:
             array = rng.integers(0, 256, (*IMAGE_SIZES[place], 3), dtype=np.uint8)
         chat.media.cache_decoded(media_key(medium, 1), array)

@@ -28,6 +28,7 @@ from anymal_eval.generation import (
     forgetful_layers,
     forward_parameters,
     left_padded,
+    positions_of_whole_prompts,
     prefill,
     shared_prefix_length,
 )
@@ -139,7 +140,7 @@ def obstacle(model: Any) -> str | None:
         return "an encoder reads the whole prompt"
     if "cross_attention_mask" in takes:
         return "its pictures come in by cross attention"
-    if hasattr(getattr(model, "model", model), "get_rope_index"):
+    if positions_of_whole_prompts(model):
         return "its positions are computed from the whole prompt"
     if takes & {"token_type_ids", "mm_token_type_ids"}:
         return "tokens of a picture look ahead"

@@ -23,6 +23,8 @@ class Hand:
             self.processor.image_processor = found.AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.audio = "Audio" in type(self.processor).__name__
         auto = found.AutoModelForMultimodalLM if self.audio else found.AutoModelForImageTextToText
+        if "AudioFlamingo3" in type(self.processor).__name__:  # which no Auto class for answers knows
+            auto = found.AudioFlamingo3ForConditionalGeneration
         self.model = auto.from_pretrained(folder).eval()
 
     def block(self, part: str | Media) -> dict[str, Any]:
