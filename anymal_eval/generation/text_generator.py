@@ -174,7 +174,7 @@ class TextGenerator:
         self.timings["prefilling"] += finite.first - started
         self.timings["decoding"] += time.perf_counter() - finite.first
         if not thinks:
-            return [self._completion(ids, decoding) for ids in found]
+            return [self.completion(ids, decoding) for ids in found]
         return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
 
     def _thoughtful(self, ids: list[int], decoding: Decoding, opened: str) -> Completion:
@@ -198,7 +198,8 @@ class TextGenerator:
     def _start(self, opened: str, ids: Sequence[int]) -> int:
         return answer_start(opened + self.text(ids)) or 0
 
-    def _completion(self, ids: list[int], decoding: Decoding) -> Completion:
+    def completion(self, ids: list[int], decoding: Decoding) -> Completion:
+        """The completion in generated ids: up to the first that ends an answer, and the first stop string."""
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
         kept = ids if end is None else ids[:end]
         whole = self.text(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
     from anymal_eval.anymal.model import AnyMAL
 
-__all__ = ["Options", "accepts", "fingerprint_of", "in_memory", "load"]
+__all__ = ["Options", "accepts", "fingerprint_of", "in_memory", "load", "load_reporting"]
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -35,7 +35,13 @@ def load(options: Options) -> Model:
 
     Raises:
         BadCheckpoint: it is incomplete or another network's, or its backbones are not those that it was trained with.
+        WrongUse: ``llm_engine=vllm``, and its server does not come up.
     """
+    return load_reporting(options, lambda line: None)
+
+
+def load_reporting(options: Options, report: Callable[[str], None]) -> Model:
+    """The same, with lines about the start of a server."""
     from anymal_eval.anymal import checkpoint, importers
     from anymal_eval.checkpoints.loading import loading_of, with_precision
 
@@ -44,7 +50,12 @@ def load(options: Options) -> Model:
     facts = checkpoint.read(folder)
     network = checkpoint.load(facts, loading_of(options), options.frozen_parts)
     name = fingerprint_of(facts, options.precision, options.quantize, checkpoint.fingerprints(network))
-    model = NetworkModel(network, media_reader(options), name, options)
+    if options.llm_engine == "vllm":
+        from anymal_eval.models.anymal.embedded_decoding import EmbeddedDecodingModel
+
+        model: NetworkModel = EmbeddedDecodingModel(network, media_reader(options), name, options, report)
+    else:
+        model = NetworkModel(network, media_reader(options), name, options)
     model.remark = facts.note
     model.provenance["prompt_orders"] = list(facts.orders)
     return model

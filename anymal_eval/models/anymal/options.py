@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 
@@ -24,6 +25,12 @@ class Options(LoadingOptions):
         features: a folder for the encoders' outputs, computed once for all checkpoints; empty for none.
         share: prefix caching: requests that share a system prompt and media prefill that prefix once and reuse its KV
             cache. No answer depends on it.
+        llm_engine: vllm decodes on a vLLM server of its own, which gets embedded prompts; encoders, projectors and the
+            embeddings stay here.
+        python: of the environment that has vLLM; by default the ``vllm`` on the PATH.
+        vllm_args: more arguments of ``vllm serve``, as in a shell.
+        concurrency: requests to it in flight at once.
+        start_timeout: seconds until it must be ready.
     """
 
     revision: str = ""
@@ -35,6 +42,11 @@ class Options(LoadingOptions):
     imu: str = ""
     features: str = ""
     share: bool = True
+    llm_engine: Literal["transformers", "vllm"] = "transformers"
+    python: str = ""
+    vllm_args: str = ""
+    concurrency: int = 64
+    start_timeout: float = 1800.0
 
     @property
     def frozen_parts(self) -> dict[str, str]:

@@ -42,7 +42,7 @@ ENTRY_FIELDS, ENTRY_LENGTH, LARGEST = 32, 300, 1 << 62
 NEAR_AMONG, LONGEST_NAME = 1_000, 200  # names that are compared with a mistyped one
 
 T = TypeVar("T")
-# Scores the candidates of a request.
+# Answers a request by sending bodies, such as one for each candidate.
 Rank = Callable[[Post, Request, Mapping[str, Any]], Awaitable[Response]]
 # Whether a server that may have died since a moment of ``time.monotonic`` was started again.
 Recover = Callable[[float], Awaitable[bool]]
@@ -69,18 +69,22 @@ class Client:
         server: which.
         concurrency: requests in flight at once.
         recover: called after a failure that may pass; a request is then sent again without counting as a retry.
+        path: of the API, where requests are sent.
 
     Raises:
         WrongUse: the address is no URL, or holds a secret, which would be written into the run folder.
     """
 
-    def __init__(self, server: Server, *, concurrency: int, recover: Recover | None = None) -> None:
+    def __init__(
+        self, server: Server, *, concurrency: int, recover: Recover | None = None, path: str = "/chat/completions"
+    ) -> None:
         host = _checked_host(server.url)
         self._server = server
         self.url = server.url
         self._url = server.url.rstrip("/")
         self._top = 0
         self._recover = recover
+        self._path = path
         self._secret = Secret(server.key)
         self._slots = asyncio.Semaphore(concurrency)
         self.budget = RetryBudget(server.retry_budget_s, concurrency)
@@ -136,7 +140,8 @@ class Client:
         Args:
             request: of which ``body`` is the form.
             body: what is sent.
-            rank: scores a request with candidates; without it, the log-probabilities of the first token do.
+            rank: answers the request by sending bodies of its own; without it, candidates are scored by the
+                log-probabilities of the first token.
             strip: whether white space around an answer is dropped, as local wrappers do.
         """
         return self._transport.start(self._complete(request, body, rank, strip))
@@ -230,7 +235,7 @@ class Client:
             await asyncio.sleep(wait)
 
     async def _once(self, body: Mapping[str, Any]) -> object:
-        reply = await self._transport.send("POST", f"{self._url}/chat/completions", body)
+        reply = await self._transport.send("POST", f"{self._url}{self._path}", body)
         if reply.status != httpx2.codes.OK:
             raise _error(reply, "logprobs" in body)
         try:

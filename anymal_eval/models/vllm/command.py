@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anymal_eval.records import MediaKind
 
 MODULE = "vllm.entrypoints.openai.api_server"
+LLM = "llm"  # the name on its server of a language model that is a part of a network
 DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16"}
 QUANTIZATIONS = {"nf4": "bitsandbytes", "fp8": "fp8"}
 # Arguments that the run depends on, or that would publish the server or its key.
@@ -90,6 +91,31 @@ def launch_of(options: Options, kinds: frozenset[MediaKind]) -> Launch:
             "files": _small_files(folder),
         },
         how={"precision": options.precision, "quantize": options.quantize, "vllm_args": more},
+    )
+
+
+def launch_of_llm(folder: Path, context: int, *, precision: str, python: str, vllm_args: str) -> Launch:
+    """The command for a language model that gets embedded prompts.
+
+    Args:
+        folder: its checkpoint.
+        context: the most tokens of a prompt and its answer.
+        precision, python, vllm_args: as in the options.
+
+    Raises:
+        NeedsExtra, WrongUse: as for :func:`launch_of`.
+    """
+    more = _more(vllm_args)
+    program = _program(python)
+    arguments = ["--served-model-name", LLM, "--dtype", DTYPES[precision], "--enable-prompt-embeds",
+                 "--enable-prefix-caching", "--disable-uvicorn-access-log"]  # fmt: skip
+    arguments += ["--max-model-len", str(context)]
+    return Launch(
+        command=(*program, *(["--model"] if MODULE in program else []), str(folder), *arguments, *more),
+        environment=ENVIRONMENT,
+        name=LLM,
+        content={},
+        how={"vllm_args": more},
     )
 
 

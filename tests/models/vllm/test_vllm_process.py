@@ -141,8 +141,10 @@ def test_no_server_outlives_a_run(
     number: signal.Signals, checkpoint: Path, program: str, pids: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "anymal_eval", "run", "--tasks", "vqav2", "--data", "demo", "--model",
-               f"vllm:{checkpoint}", "-o", f"python={program}", "-o", "concurrency=2", "--out", str(out)]  # fmt: skip
+    command = [
+        sys.executable, "-m", "anymal_eval", "run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", "40",
+        "--model", f"vllm:{checkpoint}", "-o", f"python={program}", "-o", "concurrency=2", "--out", str(out),
+    ]  # fmt: skip
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "ANYMAL_EVAL_CACHE": str(tmp_path / "cache"),
         "FAKE_VLLM": json.dumps({"pids": str(pids), "seconds": 0.3}),
