@@ -235,6 +235,17 @@ def test_a_choice_of_helm_is_read_by_its_text(tmp_path: Path) -> None:
     file.write_text(json.dumps([rows[0] | {"mapped_output": "a dog"}]))
     layout = read(file, Options(checkpoint=""))
     assert (layout.answers[0].answer, layout.extract) == ("a dog", "text")
+    for references, options in (
+        (
+            [{"output": {"text": "a cat"}, "tags": []}, {"output": {"text": "a dog"}, "tags": ["correct"]}],
+            ("a cat", "a dog"),
+        ),
+        ([{"output": {"text": "red"}, "tags": ["correct"]}] * 2, ()),
+        (3, ()),
+    ):
+        instances = json.loads((tmp_path / "instances.json").read_text())
+        (tmp_path / "instances.json").write_text(json.dumps([instances[0] | {"references": references}]))
+        assert read(file, Options(checkpoint="")).answers[0].options == options
 
 
 def test_xlsx_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,10 +65,10 @@ def read(content: Content, options: Options) -> Layout:
 def _options(instance: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts of the references, where several are given: the options of a choice."""
     given = instance.get("references")
-    held = [each.get("output") for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-    texts = tuple(str(each["text"]) for each in held if isinstance(each, dict) and isinstance(each.get("text"), str))
-    wrong = any(not each.get("tags") for each in given or () if isinstance(each, dict))
-    return texts if len(texts) > 1 and wrong else ()
+    held = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    outputs = [each.get("output") for each in held]
+    texts = [str(each["text"]) for each in outputs if isinstance(each, dict) and isinstance(each.get("text"), str)]
+    return tuple(texts) if len(texts) > 1 and not all(each.get("tags") for each in held) else ()
 
 
 def _input(instance: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
