@@ -20,8 +20,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -43,7 +45,7 @@ from anymal_eval.anymal.splice import spread
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.checkpoints.loading import Loading, quiet
 from anymal_eval.demo.chance import WorldHalf, content_hash, draw_for, stream
-from anymal_eval.demo.clips import draw_clip, render_clip
+from anymal_eval.demo.clips import Clip, draw_clip, render_clip
 from anymal_eval.demo.drawing import COLORS, SIDE
 from anymal_eval.demo.questions import with_options
 from anymal_eval.demo.wordings import ask
@@ -74,22 +76,30 @@ class Example:
         return (*sorted(content_hash(frame) for frame in self.frames), self.question, *self.options)
 
 
-def draw(split: WorldHalf, clips: int, seed: int) -> list[Example]:
-    """Two questions about each of so many clips, each for the clip and for its reversal."""
+def draw(split: WorldHalf, clips: int, seed: int, colors: Sequence[str] = COLORS) -> list[Example]:
+    """Two questions about each of so many clips, each for the clip and for its reversal.
+
+    ``colors`` are those of the world. With three of them the options are the two that may be right.
+    """
     found = []
     for index in range(clips):
         random = stream(split, "frame order", seed, index)
-        clip, array = draw_for(split, lambda: draw_clip(random, "color"), render_clip)  # noqa: B023  # called at once
+        clip, array = draw_for(split, partial(_clip, random, colors), render_clip)
         frames = array[pick(len(array), FRAMES)]
         first, middle, last = clip.colors
-        others = tuple(color for color in COLORS if color not in clip.colors)
+        others = tuple(color for color in colors if color not in clip.colors)
         for topic, answers in (("next color after", (last, first)), ("next color before", (first, last))):
             text, _ = ask(random, topic, split, color=middle)
-            rest = tuple(random.sample(others, OPTIONS - 2))
-            options, _ = with_options(random, answers[0], (answers[1], *rest), OPTIONS)
+            rest = tuple(random.sample(others, min(OPTIONS - 2, len(others))))
+            options, _ = with_options(random, answers[0], (answers[1], *rest), len(rest) + 2)
             for shown, answer in zip((frames, frames[::-1]), answers, strict=True):
                 found.append(Example(frames=shown, question=f"\n{text}", options=options, answer=answer))
     return found
+
+
+def _clip(random: Random, colors: Sequence[str]) -> Clip:
+    clip = draw_clip(random, "color")
+    return clip if colors == COLORS else replace(clip, colors=tuple(random.sample(colors, 3)))
 
 
 def ceiling(examples: Sequence[Example]) -> float:

@@ -46,7 +46,8 @@ WRAPPERS = ("anymal", "blip2", "hf", "hf_audio", "instructblip")
 
 def test_every_local_wrapper_is_tried() -> None:
     known = catalog.models()
-    assert {name for name in known.names() if hasattr(known.module(name).Options, "precision")} == set(WRAPPERS)
+    local = {name for name in known.names() if hasattr(known.module(name).Options, "precision")}
+    assert local - {"vllm"} == set(WRAPPERS)  # vLLM's server chooses for itself
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
