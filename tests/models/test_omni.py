@@ -19,19 +19,23 @@ from tests.models.tiny_omni import PALIGEMMA_CHAT
 from tests.models.tiny_vision import needs_torchvision
 
 BEAMS3 = Decoding(max_new_tokens=8, beams=3, length_penalty=-1.0)
-OMNI = ["qwen2.5-omni", "qwen2.5-omni-thinker"]
+THINKERS = {
+    "qwen2.5-omni": "Qwen2_5OmniThinkerForConditionalGeneration",
+    "qwen2.5-omni-thinker": "Qwen2_5OmniThinkerForConditionalGeneration",
+    "qwen3-omni-thinker": "Qwen3OmniMoeThinkerForConditionalGeneration",
+}
 
 
 class OmniHand(Hand):
     """The thinker, which is the class that its documentation names for text."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, thinker: str) -> None:
         import transformers
 
         found: Any = transformers
         self.processor = found.AutoProcessor.from_pretrained(folder)
         self.processor.image_processor = found.AutoImageProcessor.from_pretrained(folder, backend="pil")
-        self.model = found.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
+        self.model = getattr(found, thinker).from_pretrained(folder).eval()
 
     def forward_inputs(self, example: Request, option: str) -> Any:
         import soundfile
@@ -66,13 +70,13 @@ class OmniHand(Hand):
 
 
 @needs_torchvision
-@pytest.mark.parametrize("name", OMNI)
+@pytest.mark.parametrize("name", THINKERS)
 def test_pictures_clips_and_sounds_are_those_of_the_class(
     name: str, opened: Open, tiny: Tiny, pictures: list[Path], sounds: list[Path], clip: Path
 ) -> None:
-    model, hand = opened("hf", name), OmniHand(tiny(name))
+    model, hand = opened("hf", name), OmniHand(tiny(name), THINKERS[name])
     assert model.accepts == {"image", "video", "audio"}
-    assert type(model.network).__name__ == "Qwen2_5OmniThinkerForConditionalGeneration"
+    assert type(model.network).__name__ == THINKERS[name]
     picture, sound, shown = medium(pictures[0]), medium(sounds[0], "audio"), medium(clip, "video")
     media = [[picture], [sound], [shown], [picture, sound, shown], [medium(sounds[2], "audio")], [medium(pictures[1])]]
     asked = [request(f"q{n}", own, QUESTIONS[n], decoding=GREEDY) for n, own in enumerate(media)]

@@ -14,6 +14,11 @@ from tests.models.tiny_vision import ENDS, QWEN_CHAT, ROPE, TEXT, edges, save, t
 
 OMNI_CHAT = QWEN_CHAT.replace("vision_start", "vision_bos").replace("vision_end", "vision_eos")
 OMNI_CHAT = OMNI_CHAT.replace("image_pad", "IMAGE").replace("video_pad", "VIDEO")
+OMNI_MARKS = {
+    "image_token": "<|IMAGE|>", "audio_token": "<|AUDIO|>", "video_token": "<|VIDEO|>",
+    "vision_bos_token": "<|vision_bos|>", "vision_eos_token": "<|vision_eos|>",
+    "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>",
+}  # fmt: skip
 SOUND_CHAT = PLAIN_CHAT.replace("'image'", "'audio'")
 # What its authors write before a question; there is no file of it.
 PALIGEMMA_CHAT = (
@@ -25,12 +30,7 @@ PALIGEMMA_CHAT = (
 
 def qwen_omni(folder: Path, *, whole: bool) -> None:
     hub = library()
-    marks = {
-        "image_token": "<|IMAGE|>", "audio_token": "<|AUDIO|>", "video_token": "<|VIDEO|>",
-        "vision_bos_token": "<|vision_bos|>", "vision_eos_token": "<|vision_eos|>",
-        "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>",
-    }  # fmt: skip
-    words = tokenizer(None, None, marks)
+    words = tokenizer(None, None, OMNI_MARKS)
     thinker: dict[str, Any] = {
         "audio_config": {
             "num_mel_bins": 16, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
@@ -42,7 +42,9 @@ def qwen_omni(folder: Path, *, whole: bool) -> None:
         },
         "text_config": {**TEXT, "vocab_size": len(words), "rope_parameters": ROPE},
     }  # fmt: skip
-    thinker |= {f"{kind}_token_index": token_id(words, marks[f"{kind}_token"]) for kind in ("audio", "image", "video")}
+    thinker |= {
+        f"{kind}_token_index": token_id(words, OMNI_MARKS[f"{kind}_token"]) for kind in ("audio", "image", "video")
+    }
     for kind in ("audio", "vision"):
         start, end = f"{kind}_start_token_id", f"{kind}_end_token_id"
         thinker |= {start: token_id(words, f"<|{kind}_bos|>"), end: token_id(words, f"<|{kind}_eos|>")}
@@ -60,6 +62,35 @@ def qwen_omni(folder: Path, *, whole: bool) -> None:
     else:
         config = hub.Qwen2_5OmniThinkerConfig(**thinker)
         save(hub.Qwen2_5OmniThinkerForConditionalGeneration(config), processor, folder)
+
+
+def qwen3_omni_thinker(folder: Path) -> None:
+    hub = library()
+    words = tokenizer(None, None, OMNI_MARKS)
+    ids = {f"{kind}_token_id": token_id(words, OMNI_MARKS[f"{kind}_token"]) for kind in ("audio", "image", "video")}
+    for kind in ("audio", "vision"):
+        start, end = f"{kind}_start_token_id", f"{kind}_end_token_id"
+        ids |= {start: token_id(words, f"<|{kind}_bos|>"), end: token_id(words, f"<|{kind}_eos|>")}
+    config = hub.Qwen3OmniMoeThinkerConfig(
+        audio_config={
+            "num_mel_bins": 16, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
+            "d_model": WIDTH, "output_dim": WIDTH, "max_source_positions": 1500, "downsample_hidden_size": 16,
+        },
+        vision_config={
+            "depth": 2, "hidden_size": WIDTH, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": WIDTH,
+            "patch_size": 14, "deepstack_visual_indexes": [0], "num_position_embeddings": 16,
+        },
+        text_config={
+            **TEXT, "vocab_size": len(words), "head_dim": 8, "num_experts": 2, "num_experts_per_tok": 1,
+            "moe_intermediate_size": 16, "rope_parameters": {**ROPE, "mrope_interleaved": True},
+        },
+        **ids,
+    )  # fmt: skip
+    processor = hub.Qwen3OmniMoeProcessor(
+        hub.Qwen2VLImageProcessorPil(size=edges(14)), hub.Qwen2VLVideoProcessor(size=edges(14, frames=8)),
+        hub.WhisperFeatureExtractor(feature_size=16, chunk_length=2), words, chat_template=OMNI_CHAT,
+    )  # fmt: skip
+    save(hub.Qwen3OmniMoeThinkerForConditionalGeneration(config), processor, folder)
 
 
 def audio_flamingo(folder: Path) -> None:
@@ -100,6 +131,7 @@ def paligemma(folder: Path) -> None:
 BUILDERS: dict[str, Callable[[Path], None]] = {
     "qwen2.5-omni": lambda folder: qwen_omni(folder, whole=True),
     "qwen2.5-omni-thinker": lambda folder: qwen_omni(folder, whole=False),
+    "qwen3-omni-thinker": qwen3_omni_thinker,
     "audio-flamingo-3": audio_flamingo,
     "paligemma": paligemma,
 }
