@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anymal_eval.metrics import Metric
 from anymal_eval.protocols.prompting import YES_NO
 from anymal_eval.records import Answer, Example
-from anymal_eval.scoring.measurements import group_labels
+from anymal_eval.scoring.columns import group_labels
 
 
 def chance(metric: Metric, examples: Sequence[Example], rows: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
-
-import numpy as np
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint, metrics
 from anymal_eval.metrics import Metric
 from anymal_eval.protocols.extraction import READ_YES_NO
-from anymal_eval.records import Answer, Example, State
-from anymal_eval.scoring.answer_notes import NOTED, NotedAnswers
+from anymal_eval.scoring.answer_notes import NotedAnswers
+from anymal_eval.scoring.columns import Columns
 from anymal_eval.statistics.intervals import Interval, interval
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from anymal_eval.metrics import Floats
     from anymal_eval.store.manifest import TaskEntry
 
@@ -31,6 +25,7 @@ def measure(
     metric: Metric,
     stats: Floats,
     noted: NotedAnswers,
+    columns: Columns,
 ) -> Iterator[dict[str, Any]]:
     """The rows of one metric: first over all examples, then over each group.
 
@@ -40,19 +35,17 @@ def measure(
         metric: the metric.
         stats: its statistics, (n, k), without the rows of failed requests.
         noted: all N examples of the run, with their answers.
+        columns: of these.
     """
-    examples, answers = noted.examples, noted.answers
-    scored = [example for example, answer in zip(examples, answers, strict=True) if answer.state != "error"]
-    clusters = metrics.text_array([example.cluster for example in scored])
-    groups = group_labels(scored)
-    context = metric.context(examples) if metric.context is not None else ""
+    context = metric.context(noted.examples) if metric.context is not None else ""
     written = signature(metric, task, entry, context)
     headline = metrics.get(task.headline)
     headline_output = task.headline_output or headline.outputs[0].name
-    for group in _groups(scored, dict(task.headline_group)):
-        rows = _rows(groups, group, len(scored))
-        found = interval(metric, stats[rows], clusters[rows].tolist(), {k: v[rows] for k, v in groups.items()})
-        states, counted = _states(examples, answers, group), _noted(noted, group)
+    for group in columns.groups(dict(task.headline_group)):
+        rows = columns.rows(group)
+        labels = {name: found[rows] for name, found in columns.labels.items()} if not metric.is_mean else {}
+        found = interval(metric, stats[rows], columns.clusters[rows], labels)
+        states, counted = columns.counts(group)
         for output, one in zip(metric.outputs, found, strict=True):
             is_headline = (metric.id, output.name, group) == (headline.id, headline_output, dict(task.headline_group))
             yield {
@@ -76,12 +69,6 @@ def measure(
             }
 
 
-def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:
-    """Each grouping's labels (N,); an empty label where an example has none."""
-    names = sorted(set(itertools.chain.from_iterable(example.groups for example in examples)))
-    return {name: metrics.text_array([example.groups.get(name, "") for example in examples]) for name in names}
-
-
 def _expected(entry: TaskEntry, group: Mapping[str, str], states: Mapping[str, int]) -> int:
     # Official counts are of whole splits; for a group, all of its examples in the data are expected.
     return sum(states.values()) if group else entry.n_expected or entry.n_split
@@ -99,46 +86,6 @@ def _numbers(one: Interval) -> dict[str, Any]:
 
 def _finite(number: float) -> float | None:
     return float(number) if math.isfinite(number) else None
-
-
-def _groups(examples: Sequence[Example], headline_group: dict[str, str]) -> list[dict[str, str]]:
-    """No group (all examples) first, then every value of every grouping; of a yes/no grouping only ``yes``."""
-    found: list[dict[str, str]] = [{}]
-    for name, labels in group_labels(examples).items():
-        values = sorted(set(labels.tolist()) - {""})
-        found.extend({name: value} for value in values if not (value == "no" and set(values) <= {"yes", "no"}))
-    if headline_group and headline_group not in found:
-        found.append(headline_group)
-    return found
-
-
-def _rows(groups: Mapping[str, NDArray[np.str_]], group: Mapping[str, str], size: int) -> NDArray[np.bool_]:
-    rows = np.ones(size, dtype=np.bool_)
-    for name, value in group.items():
-        labels = groups[name]
-        # numpy would shorten a value that ends in NUL, too.
-        rows &= np.array([label == value for label in labels.tolist()]) if value.endswith("\0") else labels == value
-    return rows
-
-
-def _states(examples: Sequence[Example], answers: Sequence[Answer], group: Mapping[str, str]) -> dict[str, int]:
-    counted = Counter(
-        answer.state
-        for example, answer in zip(examples, answers, strict=True)
-        if group.items() <= dict(example.groups).items()
-    )
-    return {state: counted[state] for state in get_args(State)}
-
-
-def _noted(noted: NotedAnswers, group: Mapping[str, str]) -> dict[str, int]:
-    """How many answers are cut, follow thinking, or hold a template's leftovers; kinds of none are left out."""
-    counted = Counter(
-        what
-        for example, notes in zip(noted.examples, noted.notes, strict=True)
-        if notes and group.items() <= dict(example.groups).items()
-        for what in notes
-    )
-    return {what: counted[what] for what in NOTED if counted[what]}
 
 
 def signature(metric: Metric, task: Task, entry: TaskEntry, context: str) -> str:

@@ -15,6 +15,7 @@ from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, notes_of
 from anymal_eval.scoring.chance import chance
+from anymal_eval.scoring.columns import Columns
 from anymal_eval.scoring.measurements import measure
 from anymal_eval.task import Task
 
@@ -109,10 +110,11 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         )
     reading = Reading(**entry.reading)
     answers = tuple(read_response(responses[example.id], example, reading) for example in examples)
-    scored = np.array([answer.state != "error" for answer in answers], dtype=np.bool_)
     noted = NotedAnswers(
         examples=examples, answers=answers, notes=[notes_of(responses[example.id]) for example in examples]
     )
+    columns = Columns(noted)
+    scored = columns.scored
     problems = answer_problems(task.name, noted, reading, responses)
     if not entry.labelled:
         return _no_values(task, noted, scored, problems, f"split {entry.split} has no public labels; use export")
@@ -139,7 +141,7 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         statistics[metric.id] = stats
         if metric.display is not None:
             display[metric.id] = metric.display(stats)
-        found = list(measure(task, entry, metric, stats, noted))
+        found = list(measure(task, entry, metric, stats, noted, columns))
         rows.extend(row for row in found if row["value"] is not None)
         undefined = [row for row in found if row["value"] is None and (row["headline"] or row is found[0])]
         if undefined:

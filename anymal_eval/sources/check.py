@@ -1,15 +1,18 @@
 """What is on disk against what the benchmark officially has: ``data check``."""
 
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 
 from anymal_eval.errors import MediaError, listed
 from anymal_eval.records import Example, Media
 from anymal_eval.task import Split
 
 SHOWN = 3
+THREADS, AT_ONCE = 8, 500  # files that one thread looks for in one go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +50,9 @@ def count_line(examples: int, split: Split) -> str:
 def media_findings(examples: list[Example], decode: Callable[[Media], object] | None = None) -> Iterator[Finding]:
     """What is wrong with the local media: absent, empty, and with ``decode`` what cannot be read."""
     media = list(dict.fromkeys(medium for example in examples for medium in example.media))
-    absent = [medium for medium in media if not os.path.isfile(medium.uri)]
-    empty = [medium for medium in media if medium not in set(absent) and Path(medium.uri).stat().st_size == 0]
+    size = _sizes(dict.fromkeys(medium.uri for medium in media))
+    absent = [medium for medium in media if size[medium.uri] is None]
+    empty = [medium for medium in media if size[medium.uri] == 0]
     if absent:
         yield Finding(what="not there", files=_names(absent))
     if empty:
@@ -66,6 +70,23 @@ def media_findings(examples: list[Example], decode: Callable[[Media], object] | 
             broken.append(str(error))
     if broken:
         yield Finding(what="unreadable", files=tuple(broken))
+
+
+def _sizes(files: Iterable[str]) -> dict[str, int | None]:
+    """Bytes of each file; None where there is none. Several at a time: a look at a network drive is mostly waiting."""
+    names = list(files)
+    parts = [names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="size") as pool:
+        found = pool.map(lambda part: [_size(name) for name in part], parts)
+        return dict(zip(names, chain.from_iterable(found), strict=True))
+
+
+def _size(file: str) -> int | None:
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def what_files(count: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anymal_eval.codec import read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
-from anymal_eval.media.location import safe_path
+from anymal_eval.media.location import safe_file, safe_path
 from anymal_eval.sources.fields import Fields
 from anymal_eval.task import DataFile
 
@@ -54,7 +54,7 @@ def medium(root: Path, folder: str, name: str, row: Fields) -> str:
     if not name or "\0" in name:
         raise row.bad(f"{name!r} is no file name")
     try:
-        return str(safe_path(root.absolute(), name, "" if folder == "." else folder))
+        return safe_file(str(root.absolute()), name, "" if folder == "." else folder)
     except BadData as error:
         raise row.bad(str(error)) from None
 

@@ -21,13 +21,16 @@ SEED = 2023_09_27
 CELLS = 2**21
 
 
-def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
-    """Number the clusters in the order of their names: (N,) codes, and the number of clusters.
+def cluster_codes(clusters: Sequence[str] | NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
+    """Number the clusters in the order of their names, or numbers: (N,) codes, and the number of clusters.
 
     >>> codes, count = cluster_codes(["b", "a", "b"])
     >>> codes.tolist(), count
     ([1, 0, 1], 2)
     """
+    if isinstance(clusters, np.ndarray):
+        found, codes = np.unique(clusters, return_inverse=True)
+        return codes, len(found)
     number = {name: code for code, name in enumerate(sorted(set(clusters)))}
     codes = np.fromiter((number[name] for name in clusters), dtype=np.intp, count=len(clusters))
     return codes, len(number)
