@@ -100,7 +100,7 @@ def _place(kind: str, path: str) -> Path | None:
     """Where a part is on this machine: a folder, or a file in the layout of its authors."""
     if kind == "imu2clip" or expanded(path).is_file():
         return expanded(path)
-    if kind in _OF_AUTHORS and is_hub_file(path):
+    if (kind in _OF_AUTHORS or kind == "imagebind") and is_hub_file(path):
         return find_file(path)
     return find(path)
 

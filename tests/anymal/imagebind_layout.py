@@ -57,7 +57,7 @@ def released(seed: int = 0) -> dict[str, Tensor]:
 
 def write(folder: Path, tensors: dict[str, Tensor] | None = None) -> Path:
     """The file in a folder."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "imagebind_huge.pth"
     torch.save(tensors or released(), file)
     return file

@@ -20,6 +20,7 @@ from anymal_eval.anymal.projectors.linear import Options as LinearOptions
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 from tests.anymal import imagebind_layout as layout
+from tests.checkpoints.fake_hub import serving
 
 transformers: Any = typed  # its classes are typed by halves
 Draw = Callable[..., NDArray[Any]]
@@ -173,3 +174,18 @@ def test_check_names_the_licence(file: Path) -> None:
     report = inspect(AnyMALConfig(llm=LLMConfig(path="not/here"), modalities={"imu": modality}), offline=True)[1]
     assert (report.licence, report.weights, report.files) == ("CC BY-NC 4.0, no commercial use", "pickles", 1)
     assert report.problem == ""
+
+
+@pytest.mark.parametrize("name", ["owner/imagebind", "owner/imagebind/imagebind_huge.pth"])
+def test_it_loads_from_a_hub(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Draw, name: str
+) -> None:
+    layout.write(tmp_path / "hub" / "owner" / "imagebind")
+    (tmp_path / "hub" / "owner" / "imagebind" / "consolidated.bin").write_bytes(b"not read")
+    with serving(tmp_path / "hub", tmp_path / "cache", monkeypatch) as hub:
+        options = Options(kind="imagebind", path=name, medium="imu")
+        encoder = encoders.build(options, BackboneLoading())
+        assert hub.read == ["owner/imagebind/imagebind_huge.pth"]
+    windows = encoder.preprocess(draw("imu", seconds=5.0))
+    with torch.no_grad():
+        assert torch.equal(encoder(windows), built(file, "imu")(windows))

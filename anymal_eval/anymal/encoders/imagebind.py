@@ -35,7 +35,8 @@ from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.conversion import file_with_safetensors
 from anymal_eval.checkpoints.files import pickled_files, weight_files
 from anymal_eval.checkpoints.loading import BackboneLoading, library
-from anymal_eval.checkpoints.locating import locate
+from anymal_eval.checkpoints.locating import locate, locate_file
+from anymal_eval.checkpoints.released import is_hub_file
 from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_folder
 from anymal_eval.errors import BadCheckpoint, BadDefinition, MediaError
 from anymal_eval.paths import expanded
@@ -53,7 +54,7 @@ SCALES = {"vision": 1.0, "audio": 20.0, "imu": 5.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Options(EncoderOptions):
-    """Options of ImageBind. ``path`` is ``imagebind_huge.pth``, or a folder or repository that holds its tensors.
+    """Options of ImageBind. ``path`` is ``imagebind_huge.pth``, here or in a hub repository, or a folder with it.
 
     Attributes:
         medium: which tower.
@@ -198,7 +199,7 @@ def weight_file(place: Path) -> Path:
 def _folder(path: str) -> Path:
     """The folder with the tensors as safetensors: converted once where they are a pickle."""
     file = expanded(path)
-    place = file if file.is_file() else locate(path, convert=True)
+    place = file if file.is_file() else locate_file(path) if is_hub_file(path) else locate(path, convert=True)
     return place if place.is_dir() and weight_files(place) else file_with_safetensors(weight_file(place))
 
 
