@@ -148,7 +148,7 @@ def picture(media: Media) -> Any:
 
 def cold(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     """Run the requests with empty caches."""
-    model._decoded_media.clear()
+    model.media._decoded.clear()
     model.preprocessed.clear()
     model.prefix_sharing.clear()
     found: list[Response] = []
