@@ -172,7 +172,7 @@ def _kept_lines(template: str, values: Mapping[str, str], task: str) -> list[str
         unknown = [name for name in names if name not in values]
         if unknown:
             raise BadDefinition(f"the prompt for {task} names {{{unknown[0]}}}, which its examples do not have")
-        if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]]:
+        if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]] and "{media}" not in line:
             continue
         lines.append(line)
     return lines

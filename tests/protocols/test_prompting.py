@@ -48,6 +48,8 @@ def test_lines_of_what_is_absent_are_left_out(asks: Asks) -> None:
     phrase = Phrase(user="It says: {ocr}\n{question}\n{instruction}\nHint {hint} and {ocr}\nReply.")
     assert asks(phrase, question="why") == (PICTURE, "why\nHint  and \nReply.")
     assert asks(phrase, question="", context={"ocr": "x"}) == (PICTURE, "It says: x\n\nHint  and x\nReply.")
+    # The media of such a line would be lost with it.
+    assert asks(Phrase(user="{media} says {ocr}\nReply.")) == (PICTURE, " says \nReply.")
 
 
 def test_an_unknown_placeholder_is_refused_and_named(asks: Asks) -> None:
