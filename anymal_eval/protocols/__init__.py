@@ -23,8 +23,8 @@ class Phrase:
 
     The texts may contain ``{media}``, ``{question}``, ``{options}``, ``{instruction}`` and keys of the example's
     context (``{hint}``, ``{ocr}``, ``{ocr_tokens}``). A line whose only placeholder is ``{instruction}`` or a key of
-    the context is left out where its value is empty; one that names ``{media}`` too stays. Media replace ``{media}``; without it they are put where ``order``
-    says.
+    the context is left out where its value is empty; one that names ``{media}`` too stays. Media replace ``{media}``;
+    without it they are put where ``order`` says.
 
     Attributes:
         system, user, answer_prefix: the texts; ``answer_prefix`` starts the model's turn.

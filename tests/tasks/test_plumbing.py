@@ -71,7 +71,8 @@ def answer(example: Example, request: Request, reading: Reading) -> Response:
     text = best(example)
     if example.kind == "choice":
         letter = string.ascii_uppercase[right]
-        text = {"letter": letter, "letter-text": letter, "chat": letter, "llava-2023": letter, "sqa-2022": f"The answer is {letter}.", "index": str(right),
+        alone = ("letter", "letter-text", "chat", "llava-2023")
+        text = {**dict.fromkeys(alone, letter), "sqa-2022": f"The answer is {letter}.", "index": str(right),
                 "text": example.options[right]}[reading.extract]  # fmt: skip
     if reading.unwrap == "json-caption":
         text = f"Sure! {json.dumps({'caption': text})}"
