@@ -291,3 +291,16 @@ def test_each_wrong_folder_has_its_line(image: Path, home: Path, tmp_path: Path)
         messages.append(str(done.exception))
         assert all(line in message and "\n" not in message for message in messages), (given, messages)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_card_holds_results_of_its_own_checkpoint_alone(image: Path, tmp_path: Path) -> None:
+    run = ("run", "--tasks", "vqav2", "--model", "anymal:demo", "--data", "demo", "--demo-examples", "4")
+    done = CliRunner().invoke(cli, [*run, "--device", "cpu", "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert done.exception is None, done.output
+    row = json.loads((tmp_path / "run" / "results.json").read_text())["measurements"][0]
+    card = call("push", "anymal:demo", "own/demo", "--results", tmp_path / "run", "--dry-run").output
+    assert f"{100 * row['value']:.2f}" in card.partition("## Results")[2]
+    assert "- demo\n" in card
+    assert "not comparable with any number on the benchmark" in card
+    assert str(tmp_path) not in card
+    assert "results of another model" in refused("push", image, "own/net", "--results", tmp_path / "run", "--dry-run")
