@@ -7,8 +7,9 @@ from anymal_eval.anymal import importers
 from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.checkpoint_facts import CheckpointFacts, is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, named
-from anymal_eval.anymal.memory import Estimate, Workload, estimate
-from anymal_eval.checkpoints.loading import Loading
+from anymal_eval.anymal.memory import Optimizer, Workload, estimate
+from anymal_eval.anymal.recomputation import Setting, StepMemory, choose, device_memory
+from anymal_eval.checkpoints.loading import Loading, device_named
 from anymal_eval.checkpoints.transformers_folder import Quantization
 
 
@@ -19,6 +20,8 @@ class Forecast:
     Attributes:
         network: a preset, a TOML file, a checkpoint (a folder, or ``OWNER/NAME`` of the hub) or ``anymal:demo``.
         train: the stage of one training step; None for one batch of answers.
+        device: need not be here.
+        memory: of the device, in GiB; None for a GPU's own.
     """
 
     network: str
@@ -27,7 +30,10 @@ class Forecast:
     text_tokens: int = 128
     new_tokens: int = 32
     beams: int = 1
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Setting = "auto"
+    optimizer: Optimizer = "adamw"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory: float | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     quantize: Quantization = "none"
 
@@ -35,13 +41,13 @@ class Forecast:
     def title(self) -> str:
         """All of it on one line."""
         use = "answers" if self.train is None else f"train {self.train}"
-        more = ", gradient checkpointing" if self.gradient_checkpointing else ""
+        device = "" if self.device == "auto" else f", on {self.device}"
         weights = self.precision if self.quantize == "none" else f"{self.quantize}, else {self.precision}"
         rows = f"batch {self.batch_size}, {self.text_tokens} + {self.new_tokens} tokens of text"
-        return f"{self.network}, {use}, {weights}, {rows}{more}"
+        return f"{self.network}, {use}, {weights}, {rows}{device}"
 
 
-def forecast(wanted: Forecast) -> Estimate:
+def forecast(wanted: Forecast) -> StepMemory:
     """The memory of one batch.
 
     Raises:
@@ -61,10 +67,16 @@ def forecast(wanted: Forecast) -> Estimate:
         new_tokens=wanted.new_tokens,
         beams=wanted.beams,
         train=wanted.train is not None,
-        recompute=wanted.gradient_checkpointing,
+        optimizer=wanted.optimizer,
     )
+    device = device_named(wanted.device)
     precision = torch.float32 if wanted.precision == "fp32" else torch.bfloat16
-    return estimate(config, Loading(precision=precision, quantize=wanted.quantize), workload)
+    loading = Loading(precision=precision, quantize=wanted.quantize, device=device)
+    return choose(
+        lambda recompute: estimate(config, loading, replace(workload, recompute=recompute)),
+        wanted.gradient_checkpointing if wanted.train else "off",
+        device_memory(device, wanted.memory),
+    )
 
 
 def network_of(name: str) -> AnyMALConfig:

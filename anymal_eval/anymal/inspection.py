@@ -77,7 +77,7 @@ def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: 
     place = _place(kind, path)
     if place is None or not place.exists():
         repository = path if may_be_repository(path) else "/".join(path.split("/", 2)[:2])
-        return _absent(known, None if offline or kind == "imu2clip" else hub_facts(repository))
+        return _absent(known, None if offline or kind == "imu2clip" or "/" not in path else hub_facts(repository))
     known["where"] = place
     known["licence"] = licence_of(place) or known["licence"]
     again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
@@ -110,6 +110,9 @@ def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     wanted = download_command(path)
     if known["kind"] == "imu2clip":
         return PartReport(**known, problem="there is no such file", remedy=_IMU_REMEDY)
+    if "/" not in path:  # beside a checkpoint, or to be named
+        part = known["part"]
+        return PartReport(**known, problem="there is no such folder", remedy=f"name it: --backbone {part}=FOLDER")
     if facts is None:
         return PartReport(**known, problem="it is not on this machine", remedy=wanted)
     if facts.problem:

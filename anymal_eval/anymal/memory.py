@@ -10,7 +10,7 @@ Shapes:  b rows · t positions · k modality tokens · d LLM width
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,9 @@ from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
 from anymal_eval.generation import prefill
 
-ADAM_STATES = 2  # running mean and square of each trained number
+Optimizer = Literal["adamw", "adamw-8bit", "momentum", "sgd"]
+# Bytes of an optimizer's states for each trained number: AdamW's running mean and square, or one momentum.
+STATE_BYTES: Mapping[Optimizer, int] = {"adamw": 8, "adamw-8bit": 2, "momentum": 4, "sgd": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class Workload:
         windows: windows of each medium in a row; those of one medium where a kind is missing.
         train: whether it is a training step.
         recompute: whether that step keeps no activations of the language model's layers (gradient checkpointing).
+        accumulate: whether it is one of several micro-batches, whose gradients are alive from the second on.
+        optimizer: of the step.
     """
 
     rows: int = 1
@@ -54,6 +58,8 @@ class Workload:
     windows: Mapping[Medium, int] = field(default_factory=dict)
     train: bool = False
     recompute: bool = False
+    accumulate: bool = False
+    optimizer: Optimizer = "adamw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +70,9 @@ class Estimate:
         weights: by part (``llm``, a medium's encoder, ``projectors``, ``lora``), then by precision.
         kv_cache: keys and values at the last new token.
         activations: in training those kept for the backward pass, else the most alive at once besides the cache.
-        working: what is alive on top of them for a moment.
-        gradients: of the trained weights.
-        optimiser: Adam's states.
+        working: what is alive on top of them for a moment; in training, gradients too.
+        gradients: of all trained weights. They are not all alive at the peak: ``working`` has those that are.
+        optimiser: its states.
     """
 
     weights: Mapping[str, Mapping[str, int]]
@@ -84,8 +90,7 @@ class Estimate:
     @property
     def total(self) -> int:
         """The most bytes in use at one time."""
-        running = self.activations + self.working
-        return self.weight_bytes + self.kv_cache + running + self.gradients + self.optimiser
+        return self.weight_bytes + self.kv_cache + self.activations + self.working + self.optimiser
 
 
 def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Estimate:
@@ -100,23 +105,29 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     network = skeleton(config, loading)
+    # Without a GPU the operators are those of a processor. Attention keeps the same there: its inputs and output, and
+    # one number a position and head; no square of positions but the mask.
+    is_here = torch.device(loading.device).type == "cpu" or torch.cuda.is_available()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        _place(network, loading.device)
+        _place(network, loading.device if is_here else "cpu")
         weights = _weights(network, loading)
         largest = _largest_dequantized(network, loading)
-        trained = [value for value in network.parameters() if value.requires_grad]
-        gradients = sum(value.nbytes for value in trained) if workload.train else 0
+        trained = [value for value in network.parameters() if value.requires_grad] if workload.train else []
+        gradients = sum(value.nbytes for value in trained)
+        states = STATE_BYTES[workload.optimizer] * sum(value.numel() for value in trained)
         live = LiveBytes([*network.parameters(), *network.buffers()])
         with live:
             run = _train if workload.train else _generate
             kept, peak, cache = run(network, workload, live)
+    # On a GPU torch updates all tensors at once, and holds one more number for each trained one meanwhile.
+    update = 2 * gradients if loading.device.startswith("cuda") else gradients
     return Estimate(
         weights=weights,
         kv_cache=cache,
         activations=kept,
-        working=max(peak - kept, 0) + largest,
+        working=max(peak - kept + largest, update - kept),
         gradients=gradients,
-        optimiser=ADAM_STATES * gradients,
+        optimiser=states,
     )
 
 
@@ -219,18 +230,20 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
     """One step of training.
 
     Returns:
-        What is alive after the forward pass, the most alive in both passes without the gradients, and no cache.
+        What is alive after the forward pass besides gradients, the most alive in both passes, and no cache.
     """
     network.train()
     if workload.recompute:
         for layer in recompute_activations(network.llm.model):
             layer.training = True  # of the layer alone: its dropout stays off
+    if workload.accumulate:
+        network.loss(_rows(network, workload)).backward()  # type: ignore[no-untyped-call]
+    before = live.now
+    live.restart()
     loss = network.loss(_rows(network, workload))
-    kept = live.now
-    trained = [value for value in network.parameters() if value.requires_grad]
+    kept = live.now - before
     loss.backward()  # type: ignore[no-untyped-call]
-    gradients = sum(value.grad.nbytes for value in trained if value.grad is not None)
-    return kept, max(kept, live.peak - gradients), 0
+    return kept, live.peak, 0
 
 
 def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:

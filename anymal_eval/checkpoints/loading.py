@@ -101,13 +101,22 @@ def precision_name(dtype: torch.dtype) -> Literal["fp32", "bf16"]:
     return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
-def pick_device(device: str) -> str:
-    """``auto`` resolved."""
+def device_named(device: str) -> str:
+    """``auto`` resolved; a device that is named need not be here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def pick_device(device: str) -> str:
+    """``auto`` resolved.
+
+    Raises:
+        NeedsExtra: a GPU that is not here.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise NeedsExtra("--device cuda: torch finds no GPU here")
-    return device
+    return device_named(device)
 
 
 def architecture(path: str, given: Mapping[str, Any] | None) -> Any:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
     from anymal_eval.anymal.inspection import PartReport
-    from anymal_eval.anymal.memory import Estimate
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 OUT = click.option("--out", type=FOLDER, required=True, help="The folder of the new checkpoint.")
@@ -49,9 +49,10 @@ def check(network: str, offline: bool) -> int:
 @click.option("--text-tokens", type=COUNT, default=128, show_default=True, help="Of the longest row, without media.")
 @click.option("--new-tokens", type=COUNT, default=32, show_default=True, help="Of the answer.")
 @click.option("--beams", type=COUNT, default=1, show_default=True, help="Of the search.")
-@click.option(
-    "--gradient-checkpointing", is_flag=True, help="Recompute the language model's layers in the backward pass."
-)
+@CHECKPOINTING
+@click.option("--optimizer", type=click.Choice(["adamw", "adamw-8bit", "momentum", "sgd"]), default="adamw")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="It need not be here.")
+@MEMORY
 @click.option(
     "--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True, help="Of the frozen parts."
 )
@@ -61,13 +62,13 @@ def check(network: str, offline: bool) -> int:
 def estimate(network: str, **given: Any) -> None:
     """Estimate the memory of NETWORK, a preset or a checkpoint folder, from its sizes alone.
 
-    Nothing is loaded. The operators counted are those of a processor; a GPU adds its context and what its allocator
-    rounds up.
+    Nothing is loaded. Without a GPU, the operators counted are those of a processor.
     """
     from anymal_eval.anymal.forecast import Forecast, forecast
+    from anymal_eval.checkpoints.loading import device_named
 
     wanted = Forecast(network=network, **given)
-    for line in _lines(wanted.title, forecast(wanted)):
+    for line in lines(wanted.title, forecast(wanted), device=device_named(wanted.device), train=bool(wanted.train)):
         echo(line)
 
 
@@ -170,17 +171,3 @@ def _report(part: "PartReport") -> None:
     if part.weights == "pickles":
         echo("  read as tensors alone, and converted to safetensors once, in the cache")
     echo(f"  {part.problem}\n  do: {part.remedy}" if part.problem else "  its tensors fit")
-
-
-def _lines(title: str, found: "Estimate") -> list[str]:
-    parts = [(part, kind, size) for part, kinds in found.weights.items() for kind, size in kinds.items() if size]
-    rows = [(f"weights: {part}, {kind}", size) for part, kind, size in parts]
-    rows += [
-        ("KV cache", found.kv_cache),
-        ("activations", found.activations),
-        ("for a moment", found.working),
-        ("gradients", found.gradients),
-        ("optimiser", found.optimiser),
-        ("total", found.total),
-    ]
-    return [title, *(f"  {name:<34}{size / GIB:>9.2f} GiB" for name, size in rows if size)]

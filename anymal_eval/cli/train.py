@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
 from anymal_eval.cli._printing import echo
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -19,8 +20,8 @@ DEFAULTS = {"show_default": True}
 REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 
 OPTIONS = (
-    click.option("--data", multiple=True, required=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
-    click.option("--out", type=FOLDER, required=True, help="The training's folder; the same command on it resumes."),
+    click.option("--data", multiple=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
+    click.option("--out", type=FOLDER, help="The training's folder; the same command on it resumes."),
     click.option(
         "--backbone",
         "backbones",
@@ -50,7 +51,11 @@ OPTIONS = (
     click.option("--precision", type=PRECISION, help="Of the frozen parts.  [default: bf16 on a GPU, else fp32]"),
     click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
-    click.option("--gradient-checkpointing", is_flag=True, help="Recompute activations to save memory."),
+    CHECKPOINTING,
+    MEMORY,
+    click.option("--estimate", is_flag=True, help="Estimate the memory of a step, on any device, and train nothing."),
+    click.option("--text-tokens", type=COUNT, help="For --estimate: of the longest row.  [default: of the data]"),
+    click.option("--new-tokens", type=COUNT, help="For --estimate: of its answers.  [default: of the data]"),
     click.option("--features", type=FOLDER, help="Cache the frozen encoders' outputs in this folder."),
     click.option("--threads", type=COUNT, default=2, help="Media decoded in parallel."),
     click.option("--media-timeout", type=SECONDS, default=60.0, help="Seconds to decode one clip or sound."),
@@ -114,7 +119,14 @@ def instruct(**options: Any) -> None:
     _train(stage="instruct", **options)
 
 
-def _train(**options: Any) -> None:
+def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **options: Any) -> None:
+    if estimate:
+        _estimate(text_tokens, new_tokens, **options)
+        return
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in ("data", "out") and not options[option.name]:
+            raise click.MissingParameter(ctx=context, param=option)
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
     from anymal_eval.training import run
@@ -131,3 +143,13 @@ def _train(**options: Any) -> None:
         echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
     if finished.is_main:
         echo(str(finished.checkpoint))
+
+
+def _estimate(text_tokens: int | None, new_tokens: int | None, *, out: Path | None, **options: Any) -> None:
+    from anymal_eval.training.memory import forecast_training
+    from anymal_eval.training.plan import make_plan
+
+    plan = make_plan(out=out or Path(), **options)
+    title, found, device = forecast_training(plan, text_tokens, new_tokens)
+    for line in lines(title, found, device=device, train=True):
+        echo(line)

@@ -15,9 +15,11 @@ from anymal_eval.anymal.allocator import return_large_blocks
 from anymal_eval.anymal.backbones import pinned, stored
 from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests
+from anymal_eval.training.memory import ASSUMED, longest, step, step_memory
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
@@ -44,6 +46,7 @@ class LoadedTraining:
         network: only what is trained takes gradients.
         state: the last saved state that is whole, to resume from; None at the start.
         messages: what the user must know about it.
+        recompute: whether activations are recomputed (gradient checkpointing).
         record: the content of ``training.json``; its ``finished`` is 0 until training has finished.
     """
 
@@ -54,6 +57,7 @@ class LoadedTraining:
     state: Path | None
     messages: Sequence[str]
     record: Mapping[str, Any]
+    recompute: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -89,6 +93,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     identity["start"] = _start(resolved, network)
     record.require_same(out, before, identity)
     names = enable_gradients(network, adapters=resolved.adapters is not None)
+    is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
+    recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {
         "stage": resolved.plan.stage,
         "identity": identity,
@@ -96,11 +102,10 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
         ORDERS: trained_orders(resolved),
         NETWORK: write_config(stored(network.config, out / CHECKPOINT)),
-        "options": _options(resolved, partition),
+        "options": {**_options(resolved, partition), "gradient_checkpointing": recompute},
         "versions": record.versions(),
         "finished": 0,
     }
-    is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
     if choice.damaged or before.get(DAMAGED):
         content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
@@ -110,7 +115,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         partition=partition,
         network=network,
         state=choice.state,
-        messages=choice.messages,
+        messages=[*messages, *choice.messages],
+        recompute=recompute,
         record=before if is_finished else content,
     )
     if loaded.is_main and not is_finished:
@@ -146,6 +152,18 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
             "leave --lora-rank, --lora-alpha and --lora-targets out to continue training them"
         )
     return network
+
+
+def _recompute(resolved: ResolvedTraining, partition: BatchPartition, network: AnyMAL) -> tuple[bool, list[str]]:
+    """Whether activations are recomputed, and what the user must know about it."""
+    compute = resolved.plan.compute
+    memory = device_memory(resolved.loading.device, compute.memory)
+    if memory is None:
+        return compute.gradient_checkpointing == "on", []
+    text = longest(resolved.data, network.chat, network.llm.ends) or ASSUMED[resolved.plan.stage]
+    config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
+    found = step_memory(config, resolved.loading, step(partition, text), compute)
+    return found.recompute, [line for line in (found.line * found.recompute, found.warning) if line]
 
 
 def _llm_bytes(config: AnyMALConfig) -> int:
@@ -238,7 +256,6 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "device": resolved.loading.device,
         "accumulate": resolved.recipe.accumulate,
         "processes": partition.processes,
-        "gradient_checkpointing": compute.gradient_checkpointing,
         "features": str(compute.features or ""),
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),

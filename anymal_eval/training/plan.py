@@ -26,12 +26,14 @@ class ComputeOptions:
     """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32.
 
     ``precision`` is that of the frozen parts; auto is bf16 on a GPU and fp32 elsewhere.
+    ``memory`` is the device's, in GiB; None for a GPU's own.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     quantize: Literal["none", "int8", "nf4"] = "none"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    memory: float | None = None
     features: Path | None = None
     threads: int = 2
     media_timeout: float = 60.0

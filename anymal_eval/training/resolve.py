@@ -68,8 +68,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     config = relocated(named(plan.network), backbones) if folder is None else placed(read(folder), backbones)
     if plan.prompt_order is not None:
         config = replace(config, prompt_order=plan.prompt_order)
-    compute, most = plan.compute, _fraction(plan.compute.max_unreadable)
-    data = _open(plan, config, most)
+    compute, most = plan.compute, fraction(plan.compute.max_unreadable)
+    data = data_of(plan, config, most)
     loading = LoadingOptions(
         checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
     )
@@ -81,7 +81,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         loading=loading_of(loading),
         data=data,
         backbones=backbones,
-        adapters=_adapters(plan, config.lora or LoraConfig()),
+        adapters=adapters_of(plan, config.lora or LoraConfig()),
         max_unreadable=most,
         evaluate=_evaluator(plan, config),
     )
@@ -103,7 +103,7 @@ def trained_orders(resolved: ResolvedTraining) -> tuple[MediaOrder, ...]:
     return found or before
 
 
-def _open(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[TrainingData]:
+def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[TrainingData]:
     """The data, whose rows the network can take; not more than ``most`` of them hold no sample."""
     how = {"prompt": plan.prompt, "skip_missing": plan.skip_missing_media, "order": config.prompt_order}
     data = [open_data(each, **how, count_bad_rows=most > 0) for each in plan.data]
@@ -123,8 +123,8 @@ def _checkpoint(plan: TrainingPlan) -> Path | None:
     return None
 
 
-def _adapters(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
-    """The default, with what the plan gives in its place."""
+def adapters_of(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
+    """The adapters to train: the default, with what the plan gives in its place; None for the projectors alone."""
     options = plan.adapters
     if plan.stage == "align" or options.no_lora:
         return None
@@ -134,7 +134,12 @@ def _adapters(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
     return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 
-def _fraction(text: str | float) -> float:
+def fraction(text: str | float) -> float:
+    """A percentage, or a fraction, as a number.
+
+    Raises:
+        WrongUse: it is neither, or not between 0 and 1.
+    """
     try:
         value = float(str(text).removesuffix("%")) / (100 if str(text).endswith("%") else 1)
     except ValueError:

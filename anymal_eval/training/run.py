@@ -125,7 +125,7 @@ def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock 
     """All steps after the last saved state."""
     plan = loaded.resolved.plan
     module = TrainingModule(loaded.network)
-    if plan.compute.gradient_checkpointing:
+    if loaded.recompute:
         module.checkpoint_activations()
     log = record.TrainingLog(plan.out, _StepMessages(console, loaded.resolved.recipe.steps))
     trainer = AnyMALTrainer(module, batches, loaded.arguments, plan.saving, log, loaded.resolved.evaluate)

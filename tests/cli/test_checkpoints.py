@@ -20,7 +20,7 @@ def call(*given: object) -> Result:
 
 def total(done: Result) -> float:
     assert done.exit_code == 0, done.output
-    assert all(len(line) <= 80 for line in done.output.splitlines()[1:])
+    assert all(len(line) <= 80 for line in done.output.splitlines() if line.endswith(" GiB"))
     found = re.search(r"total +([\d.]+) GiB", done.output)
     assert found
     return float(found[1])
@@ -38,7 +38,12 @@ def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     network = tmp_path / "checkpoint"
     assert total(call("estimate", network, "--precision", "fp32")) < 0.1
     step = ("estimate", network, "--train", "align", "--batch-size", 64, "--text-tokens", 512, "--precision", "fp32")
-    assert total(call(*step, "--gradient-checkpointing")) < total(call(*step))
+    plain = total(call(*step))
+    assert total(call(*step, "--gradient-checkpointing")) < plain
+    done = call(*step, "--memory", plain, "--device", "cuda")
+    assert total(done) < plain
+    assert f"gradient checkpointing: on; without it a step takes {plain:.1f} GiB of {plain:.1f} GiB" in done.output
+    assert "not counted: the GPU's context" in done.output
     assert "weights: lora, " in call("estimate", network, "--train", "instruct").output
     assert "weights: lora, " not in call("estimate", network, "--train", "align").output
     error = call("estimate", "7b-imi").exception

@@ -1,9 +1,11 @@
 """``train align`` and ``train instruct`` as they are typed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -101,3 +103,56 @@ def test_another_training_on_the_same_folder(place: Path) -> None:
     assert isinstance(error, OtherRun)
     assert "differs in recipe.seed: recipe.seed was 0, now 7" in str(error)
     assert call("align", place / "checkpoint", *short(place, "same")).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def listening(place: Path) -> Path:
+    """A network of one medium, whose memory is estimated quickly."""
+    text = (Path(tiny.__file__).parent / "presets" / "tiny.toml").read_text(encoding="utf-8")
+    llm, imu = (
+        text.partition("[modalities")[0],
+        "[modalities.imu.encoder]" + text.partition("[modalities.imu.encoder]")[2],
+    )
+    file = place / "backbones" / "imu.toml"
+    file.write_text(llm + imu, encoding="utf-8")
+    np.save(place / "data" / "0.npy", np.zeros((6, 1000), np.float32))
+    rows = [{"id": str(size), "imu": "0.npy", "caption": " ".join(["red"] * size)} for size in (1, 200)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (place / "data" / "imu.jsonl").write_text(lines, encoding="utf-8")
+    return file
+
+
+def test_the_memory_of_a_step_before_it_is_trained(place: Path, listening: Path) -> None:
+    step: list[object] = ["align", listening, "--batch-size", 64, "--estimate"]
+    done = call(*step, "--data", f"pairs:{place / 'data' / 'imu.jsonl'}")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"train align, fp32, 64 rows at once, \d+ \+ 20\d tokens of text \(of the data\)", done.output)
+    assert "gradient checkpointing: off; with --memory GIB" in done.output
+    assert total(call(*step, "--accumulate", 4)) < 0.8 * total(done)
+    long = call(*step, "--text-tokens", 900, "--new-tokens", 20, "--device", "cuda", "--memory", 0.2)
+    assert "900 + 20 tokens of text (given), on cuda" in long.output
+    assert "gradient checkpointing: on; without it a step takes" in long.output
+    done = call("instruct", listening, "--batch-size", 4, "--estimate", "--lora-rank", 8)
+    assert "weights: lora, " in done.output
+    assert "400 + 112 tokens of text (assumed)" in done.output
+
+
+def test_a_step_that_is_too_large_recomputes_its_activations(place: Path, listening: Path) -> None:
+    step = [
+        "--data", f"pairs:{place / 'data' / 'imu.jsonl'}", "--steps", 1, "--batch-size", 2, "--learning-rate", 1e-3,
+        "--device", "cpu", "--out", place / "small", "--memory", 0.005,
+    ]  # fmt: skip
+    done = call("align", listening, *step)
+    assert done.exit_code == 0, done.output
+    assert "gradient checkpointing: on; without it a step takes 0.0 GiB" in done.output
+    assert "are more than the device's 0.0 GiB: compute fewer rows at once" in done.output
+    options = json.loads((place / "small" / "training.json").read_text())["options"]
+    assert options["gradient_checkpointing"] is True
+    missing = call("align", listening, "--out", place / "none")
+    assert (missing.exit_code, "Missing option '--data'" in missing.output) == (2, True)
+
+
+def total(done: Result) -> float:
+    found = re.search(r"total +([\d.]+) GiB", done.output)
+    assert found, done.output
+    return float(found[1])

@@ -1,5 +1,6 @@
 """Training equals a plain loop, however it is computed, and no bit of the frozen weights changes."""
 
+import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,14 +211,16 @@ def test_gradient_checkpointing_changes_nothing(
         module.train(False)
 
     monkeypatch.setattr(TrainingModule, "checkpoint_activations", watched)
-    for wanted in (False, True):
-        out = tmp_path / str(wanted)
+    for wanted in ("off", "on"):
+        out = tmp_path / wanted
         job = align_job(folder, out, gradient_checkpointing=wanted, steps=3)
         if kind == "instruct":
             job = instruct_job(folder, folder / "checkpoint", out, gradient_checkpointing=wanted, steps=3)
         train(every_step(job))
+        recorded = json.loads((out / "training.json").read_text())["options"]["gradient_checkpointing"]
+        assert recorded is (wanted == "on")
     assert layers == [True, True]
-    assert_close(losses(tmp_path / "False"), losses(tmp_path / "True"))
+    assert_close(losses(tmp_path / "off"), losses(tmp_path / "on"))
 
 
 def test_seeds_reproduce(folder: Path, whole: Path, tmp_path: Path) -> None:

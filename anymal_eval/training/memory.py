@@ -1,0 +1,116 @@
+"""The memory of a training's step, from its plan alone or from its data, and whether it recomputes activations."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from anymal_eval.anymal.backbones import placed, relocated
+from anymal_eval.anymal.config import AnyMALConfig, LLMConfig, LoraConfig, named
+from anymal_eval.anymal.conversation import Chat
+from anymal_eval.anymal.forecast import facts_of
+from anymal_eval.anymal.memory import Workload, estimate
+from anymal_eval.anymal.recomputation import StepMemory, choose, device_memory
+from anymal_eval.anymal.tokenized_conversation import tokenize_conversation
+from anymal_eval.checkpoints.loading import Loading, checkpoint_errors, device_named, library, loading_of, quiet
+from anymal_eval.checkpoints.locating import find
+from anymal_eval.checkpoints.transformers_folder import LoadingOptions
+from anymal_eval.errors import BadData
+from anymal_eval.evaluation.plan import parse_options
+from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.plan import ComputeOptions, TrainingPlan
+from anymal_eval.training.recipe import resolve_recipe
+from anymal_eval.training.resolve import adapters_of, data_of, fraction
+from anymal_eval.training.sources import TrainingData
+
+Text = tuple[int, int]  # tokens of a row's prompt, and of its answers
+# Of the longest row, where its text is not known: a caption; an instruction with its answer.
+ASSUMED: Mapping[str, Text] = {"align": (128, 32), "instruct": (400, 112)}
+_CANDIDATES = 64  # rows with the most characters, of which the one with the most tokens is taken
+
+
+def forecast_training(
+    plan: TrainingPlan, text_tokens: int | None = None, new_tokens: int | None = None
+) -> tuple[str, StepMemory, str]:
+    """The memory of a step. Nothing is loaded but, where it is on this machine, the tokenizer.
+
+    Args:
+        plan: its ``data`` may be empty, and its device need not be here.
+        text_tokens: of the longest row's prompt; None for that of the data, or else an assumption.
+        new_tokens: of its answers.
+
+    Returns:
+        A title, the memory, and the device.
+
+    Raises:
+        NotInCatalog, WrongUse, BadCheckpoint, BadDefinition: of the network or the recipe.
+        MissingData, BadData: of the data.
+    """
+    fallback = {"steps": 1, "learning_rate": 1.0} if plan.preset is None and plan.stage == "align" else {}
+    preset = plan.preset or ("instruct" if plan.stage == "instruct" else None)
+    recipe = resolve_recipe(preset, {**fallback, **plan.recipe})
+    facts, backbones = facts_of(plan.network), parse_options(plan.backbones, "--backbone")
+    config = relocated(named(plan.network), backbones) if facts is None else placed(facts, backbones)
+    config = replace(config, lora=adapters_of(plan, config.lora or LoraConfig()))
+    config = replace(config, prompt_order=plan.prompt_order or config.prompt_order)
+    data = data_of(plan, config, fraction(plan.compute.max_unreadable))
+    chat = _chat(config.llm, list(config.modalities)) if data else None
+    found = longest(data, chat, {chat.tokenizer.eos_token_id}) if chat is not None else None
+    assumed = found or ASSUMED[plan.stage]
+    text = (text_tokens or assumed[0], new_tokens or assumed[1])
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    partition = BatchPartition(batch_size=recipe.batch_size, accumulate=recipe.accumulate, processes=processes)
+    compute, device = plan.compute, device_named(plan.compute.device)
+    precision = compute.precision
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" else "fp32"
+    options = LoadingOptions(checkpoint="", device="cpu", precision=precision, quantize=compute.quantize)
+    work = step(partition, text)
+    memory = step_memory(config, replace(loading_of(options), device=device), work, compute)
+    source = "of the data" if found else "assumed"
+    source = "given" if text_tokens and new_tokens else source
+    weights = precision if compute.quantize == "none" else f"{compute.quantize}, else {precision}"
+    rows = f"{work.rows} rows at once, {text[0]} + {text[1]} tokens of text ({source})"
+    return f"{plan.network}, train {plan.stage}, {weights}, {rows}, on {device}", memory, device
+
+
+def step(partition: BatchPartition, text: Text) -> Workload:
+    """One micro-batch of this process, all of whose rows are as long as the longest."""
+    rows = max(len(partition.positions(number)) for number in range(partition.accumulate))
+    return Workload(rows=rows, text_tokens=text[0], new_tokens=text[1], train=True, accumulate=partition.accumulate > 1)
+
+
+def step_memory(config: AnyMALConfig, loading: Loading, work: Workload, compute: ComputeOptions) -> StepMemory:
+    """The memory of a step, with activations recomputed as the options want it."""
+    return choose(
+        lambda recompute: estimate(config, loading, replace(work, recompute=recompute)),
+        compute.gradient_checkpointing,
+        device_memory(loading.device, compute.memory),
+    )
+
+
+def longest(data: Sequence[TrainingData], chat: Chat, ends: Collection[int]) -> Text | None:
+    """The text of the longest row; None where data are streamed, so that their rows are not known."""
+    if not data or any(each.samples is None for each in data):
+        return None
+    samples = sorted((sample for each in data for sample in each.samples or ()), key=_characters)[-_CANDIDATES:]
+    rows = []
+    for sample in samples:
+        with suppress(BadData):  # counted, or refused, when it is trained on
+            rows.append(tokenize_conversation(chat, sample.turns, ends))
+    return max(((row.prompt.text_tokens - row.targets, row.targets) for row in rows), key=sum, default=None)
+
+
+def _characters(sample: Any) -> int:
+    return sum(len(part) for turn in sample.turns for part in turn.parts if isinstance(part, str))
+
+
+def _chat(config: LLMConfig, media: Sequence[Any]) -> Chat | None:
+    folder = find(config.path)
+    if folder is None:
+        return None
+    with checkpoint_errors(f"{folder} has no tokenizer that can be read"), quiet():
+        return Chat(
+            library().AutoTokenizer.from_pretrained(folder, padding_side="left"), style=config.chat, media=media
+        )
