@@ -127,6 +127,7 @@ def test_the_command_line_is_options_and_printing() -> None:
     private = {file.name for file in files if file.name.startswith("_")}
     assert private <= {
         "__init__.py",
+        "_estimate.py",
         "_generation_options.py",
         "_listing.py",
         "_printing.py",

@@ -126,7 +126,7 @@ def test_the_memory_of_a_step_before_it_is_trained(place: Path, listening: Path)
     step: list[object] = ["align", listening, "--batch-size", 64, "--estimate"]
     done = call(*step, "--data", f"pairs:{place / 'data' / 'imu.jsonl'}")
     assert done.exit_code == 0, done.output
-    assert re.search(r"train align, fp32, 64 rows at once, \d+ \+ 20\d tokens of text \(of the data\)", done.output)
+    assert re.search(r"train align, fp32, 64 rows at once, \d+ \+ 80\d tokens of text \(of the data\)", done.output)
     assert "gradient checkpointing: off; with --memory GIB" in done.output
     assert total(call(*step, "--accumulate", 4)) < 0.8 * total(done)
     long = call(*step, "--text-tokens", 900, "--new-tokens", 20, "--device", "cuda", "--memory", 0.2)
