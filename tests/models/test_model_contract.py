@@ -25,7 +25,7 @@ from tests.models.tiny_models import library, scramble, tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 # These have tests of their own, over checkpoints of their families, files of answers and servers.
-OTHERS = {"anymal", "blip2", "hf", "hf_audio", "instructblip", "openai", "replay"}
+OTHERS = {"anymal", "blip2", "hf", "hf_audio", "instructblip", "openai", "replay", "vllm"}
 OPTIONS = ("red", "a green hat")
 CASES = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(GOLDEN.glob("*.json"))}
 
