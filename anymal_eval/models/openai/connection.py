@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import WrongUse
@@ -24,7 +24,7 @@ class Address:
     """Where a model is, and its name there. ``unlisted``: the server's list need not have it."""
 
     url: str
-    key: str
+    key: str = field(repr=False)
     name: str
     unlisted: bool = False
 
@@ -36,7 +36,7 @@ class Connection:
     client: Client
     content: Content
     name: str
-    listed: Mapping[str, Any]
+    listed: Mapping[str, Any] = field(repr=False)  # as the server wrote it, which may repeat the key
     dialect: Dialect
     abilities: Abilities
     version: str
