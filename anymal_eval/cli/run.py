@@ -36,6 +36,12 @@ from anymal_eval.cli._printing import echo
     default="none",
     help="Remove or shuffle the media.",
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Answer K times with --temperature; the mean stands beside.",
+)
 @click.option("--with-blind", is_flag=True, help="Run again without media and show those scores beside.")
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
 @click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")

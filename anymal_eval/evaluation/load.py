@@ -57,6 +57,21 @@ class LoadedEvaluation:
         tasks = [build_requests(task.dataset, task.wording, task.protocol, "no-media") for task in self.tasks]
         return replace(self, ablate="no-media", tasks=tuple(tasks))
 
+    def sample(self, number: int) -> LoadedEvaluation:
+        """The same evaluation with the seed of its ``number``-th sample; the first has the plan's own."""
+        given = self.resolved.plan.overrides
+        overrides = replace(given, seed=(given.seed or 0) + number - 1)
+        resolved = replace(
+            self.resolved,
+            plan=replace(self.resolved.plan, overrides=overrides),
+            protocol=replace(self.resolved.protocol, overrides=overrides),
+        )
+        tasks = [
+            build_requests(task.dataset, task.wording, replace(task.protocol, overrides=overrides), task.ablate)
+            for task in self.tasks
+        ]
+        return replace(self, resolved=resolved, tasks=tuple(tasks))
+
     def close(self) -> None:
         """Close the model, where it is not its owner's to close."""
         self.resolved.release(self.model)

@@ -98,6 +98,7 @@ class EvaluationPlan:
         extract: the rule that reads a choice out of text, before the protocol's and the model's own.
         ablate: ``none``, ``no-media`` or ``shuffled-media``.
         with_blind: a second run without media, inside the first one's folder.
+        samples: how often each example is answered, where sampling draws another answer each time.
         ptb: the caption tokenizer, ``python`` or ``java``.
         tasks_dir: folders of the user's own task files.
         out: the run folder; None is a folder named after what the run is.
@@ -113,6 +114,7 @@ class EvaluationPlan:
     extract: str | None = None
     ablate: str = "none"
     with_blind: bool = False
+    samples: int = 1
     ptb: Literal["python", "java"] = "python"
     tasks_dir: tuple[Path, ...] = ()
     allow_environment_change: bool = False

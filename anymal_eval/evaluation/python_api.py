@@ -40,8 +40,8 @@ def evaluate(
             ``limit``, ``demo_examples``, ``skip_missing_media``, ``protocol``, ``extract``, ``ablate``, ``with_blind``,
             ``ptb``, ``options`` (a mapping, ``-o`` on the command line), ``device``, ``precision``, ``quantize``,
             ``media_timeout``, ``media_budget``, ``features``, ``batch_size``, ``threads``, ``max_errors``, ``engine``,
-            ``workers``,
-            ``gpus_per_worker``, ``address``, ``tasks_dir``, ``allow_environment_change``, ``out``.
+            ``workers``, ``gpus_per_worker``, ``address``, ``max_new_tokens``, ``temperature``, ``top_p``, ``seed``,
+            ``samples``, ``system``, ``thinking``, ``thinking_tokens``, ``tasks_dir``, ``allow_environment_change``, ``out``.
 
     Returns:
         The run. Answers that are errors are counted in ``Run.errors`` and left out of the values.

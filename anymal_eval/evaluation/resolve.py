@@ -77,6 +77,8 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     if any(each is not None for each in of_hub) and len(tasks) > 1:
         raise WrongUse("--hub-id, --hub-config and --hub-revision go with one task")
     plan.overrides.check()
+    if plan.samples < 1 or (plan.samples > 1 and not plan.overrides.temperature):
+        raise WrongUse(f"--samples {plan.samples}: several samples need --temperature above 0, and one is the least")
     protocol = protocols.with_extract(protocols.get(plan.protocol or protocols.DEFAULT), plan.extract)
     protocol = replace(protocol, overrides=plan.overrides)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]

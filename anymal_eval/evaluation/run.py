@@ -17,9 +17,10 @@ from anymal_eval.evaluation.score import score
 from anymal_eval.evaluation.write import FinishedRun, write
 from anymal_eval.models import Logging
 from anymal_eval.report.run_table import write_tables
+from anymal_eval.report.samples import sample_folders
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
-from anymal_eval.store.folder import BLIND, RunFolder
+from anymal_eval.store.folder import BLIND, SAMPLES, RunFolder
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
@@ -39,16 +40,23 @@ def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
     loaded = load(resolved, console)
     try:
         finished = _run(loaded, plan.out, console)
-        if not plan.with_blind:
+        errors = finished.errors
+        for number in range(2, plan.samples + 1):
+            console.message(f"sample {number} of {plan.samples}")
+            folder = finished.root / SAMPLES / str(number)
+            errors += _run(loaded.sample(number), folder, console, resumed_by=finished.root).errors
+        if plan.with_blind:
+            console.message("answering the same without media")
+            blind = loaded.without_media()
+            errors += _run(blind, finished.root / BLIND, console, resumed_by=finished.root).errors
+        elif plan.samples == 1:
             return finished
-        console.message("answering the same without media")
-        blind = _run(loaded.without_media(), finished.root / BLIND, console, resumed_by=finished.root)
     finally:
         loaded.close()
     with RunFolder(finished.root):
         table = write_tables(finished.root)
         digests.renew(finished.root, digests.TABLES)
-    return replace(finished, table=table, errors=finished.errors + blind.errors)
+    return replace(finished, table=table, errors=errors)
 
 
 def rescore(
@@ -59,7 +67,7 @@ def rescore(
     ptb: Literal["python", "java"] | None = None,
     tasks_dir: Sequence[Path] = (),
 ) -> FinishedRun:
-    """Score a run again from its responses, without the model; its run without media too.
+    """Score a run again from its responses, without the model; its run without media and further samples too.
 
     Args:
         root: the run folder.
@@ -72,8 +80,8 @@ def rescore(
         OtherRun: the data have changed since. IncompleteRun: responses are missing.
     """
     errors = 0
-    # The run without media first: its values stand in the other's table.
-    for each in (root / BLIND, root):
+    # The run without media and further samples first: their values stand in the other's table.
+    for each in (root / BLIND, *sample_folders(root), root):
         if each == root or each.is_dir():
             with RunFolder(each) as folder:
                 manifest = folder.manifest()

@@ -1,11 +1,12 @@
 """The table that ``run`` prints and writes: every number with its interval, its n and its signature."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
+from anymal_eval.report.samples import over_samples, read_samples
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import BLIND
@@ -20,25 +21,32 @@ SCREEN_NOTE = 48  # characters of a note in a row on the screen
 WRITTEN: tuple[Format, ...] = ("md", "csv", "latex")
 
 
-def run_table(results: Results, blind: Results | None = None) -> Table:
+def run_table(results: Results, blind: Results | None = None, samples: Sequence[Results] = ()) -> Table:
     """Headline rows first, in the order of the run; below them the other metrics and the groups of each task.
 
     Args:
         results: the results of the run.
         blind: the results of the same run without media, if there is one; its headlines follow those of ``results``.
+        samples: the results of further samples of the same run.
     """
     first = [item for item in results.measurements if item.headline]
     rest = sorted(
         (item for item in results.measurements if not item.headline),
         key=lambda item: (_position(results, item.task), item.group is not None),
     )
-    rows = [row for item in first for row in (_row(item, results), *_blind(item, blind), *_chance(item, results))]
+    rows = [
+        row
+        for item in first
+        for row in (
+            _row(item, results), *_sampled(item, samples), *_blind(item, blind), *_chance(item, results)
+        )
+    ]  # fmt: skip
     rows += [_row(item, results) for item in rest]
     rows += [_not_computed(item, results) for item in results.not_computed]
     return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results, blind))
 
 
-def screen_table(results: Results, blind: Results | None = None) -> Table:
+def screen_table(results: Results, blind: Results | None = None, samples: Sequence[Results] = ()) -> Table:
     """The same table for a terminal.
 
     Of the groups it holds the headline's, where they are few; signatures are numbered and listed below it, long notes
@@ -52,7 +60,7 @@ def screen_table(results: Results, blind: Results | None = None) -> Table:
         few = all(sizes[(*measure, name)] <= SCREEN_GROUPS for name in row.group or {})
         return row.headline or row.group is None or (measure in headlines and few)
 
-    table = run_table(replace(results, measurements=tuple(filter(is_shown, results.measurements))), blind)
+    table = run_table(replace(results, measurements=tuple(filter(is_shown, results.measurements))), blind, samples)
     numbers: dict[str, int] = {}
     rows = []
     for row in table.rows:
@@ -67,9 +75,9 @@ def screen_table(results: Results, blind: Results | None = None) -> Table:
     return replace(table, rows=tuple(rows), notes=(*table.notes, *below))
 
 
-def files_of(results: Results, blind: Results | None = None) -> Mapping[str, str]:
+def files_of(results: Results, blind: Results | None = None, samples: Sequence[Results] = ()) -> Mapping[str, str]:
     """File name -> text of the tables in a run folder; the arguments are those of ``run_table``."""
-    table = run_table(results, blind)
+    table = run_table(results, blind, samples)
     return {f"table{SUFFIXES[format]}": render(table, format) for format in WRITTEN}
 
 
@@ -83,9 +91,10 @@ def write_tables(root: Path) -> str:
     blind = read_results(root / BLIND) if (root / BLIND / FILE).is_file() else None
     if blind is not None:
         digests.verify_where_written(root / BLIND, FILE)
-    for name, text in files_of(results, blind).items():
+    samples = read_samples(root)
+    for name, text in files_of(results, blind, samples).items():
         write_atomic(root / name, text)
-    return render(screen_table(results, blind), "md")
+    return render(screen_table(results, blind, samples), "md")
 
 
 def noted(item: Measurement) -> list[str]:
@@ -185,6 +194,21 @@ def _blind(headline: Measurement, blind: Results | None) -> list[tuple[Cell, ...
             texts[COLUMNS.index("metric")] = "no media"
             return [tuple(Cell(text, italic=at < 3) for at, text in enumerate(texts))]
     return []
+
+
+def _sampled(headline: Measurement, samples: Sequence[Results]) -> list[tuple[Cell, ...]]:
+    """The mean of a headline over several samples, for the row below the first one's."""
+    found = over_samples(headline, samples)
+    if found is None:
+        return []
+    texts = [""] * len(COLUMNS)
+    count = len(found.values)
+    texts[:5] = [
+        _task(headline), f"mean of {count} samples", _x100(found.mean), interval_text(found.low, found.high),
+        "t over samples",
+    ]  # fmt: skip
+    texts[COLUMNS.index("notes")] = " ".join(map(_x100, found.values))
+    return [tuple(Cell(text, italic=at < 3) for at, text in enumerate(texts))]
 
 
 def _chance(headline: Measurement, results: Results) -> list[tuple[Cell, ...]]:

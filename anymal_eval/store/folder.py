@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SAMPLES = "samples"  # inside a run folder, further samples of the same run: samples/2, samples/3 ...
 BLIND = "no-media"  # inside a run folder, the same run without media
 WRITTEN = (
     "manifest.json", "results.json", "digests.json", "timings.json", "table.md", "table.csv", "table.tex",

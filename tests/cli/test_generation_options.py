@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 import anymal_eval
 from anymal_eval.errors import OtherRun, WrongUse
+from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.evaluation.run import rescore
 from anymal_eval.models import PLAIN_WORDING, PlainText
 from anymal_eval.records import Request, Response
 
@@ -93,6 +97,8 @@ def test_a_run_without_them_is_as_it_was(tmp_path: Path) -> None:
         ({"seed": 3, "temperature": 0.0}, "--seed has no effect without --temperature"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0"),
         ({"thinking": "off", "thinking_tokens": 5}, "--thinking-tokens has no effect with --thinking off"),
+        ({"samples": 3}, "--samples 3: several samples need --temperature above 0"),
+        ({"samples": 0, "temperature": 1.0}, "--samples 0"),
         ({"temperature": 0.5, "protocol": "blip2-2023"}, "the protocol wants 5 beams, which take no samples"),
     ],
 )
@@ -100,6 +106,43 @@ def test_what_means_nothing_is_refused(given: dict[str, Any], words: str, tmp_pa
     with pytest.raises(WrongUse, match=words):
         evaluate(Listening(), out=tmp_path / "run", **given)
     assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+class Drawn(Listening):
+    """Answers some questions rightly, others with each seed."""
+
+    def answer(self, batch: Any) -> list[Response]:
+        self.requests += [item.request for item in batch]
+        answers = ["yes" if (int(item.request.decoding.seed) + at) % 3 else "2" for at, item in enumerate(batch)]
+        return [Response(id=item.request.id, answer=text, finish="stop")
+                for item, text in zip(batch, answers, strict=True)]  # fmt: skip
+
+
+def test_several_samples(tmp_path: Path) -> None:
+    model = Drawn()
+    run = evaluate(model, out=tmp_path / "run", temperature=0.5, seed=4, samples=3)
+    assert sorted({request.decoding.seed for request in model.requests}) == [4, 5, 6]
+    assert len(model.requests) == 24
+    values = [
+        anymal_eval.load_run(folder).headlines["vqav2"].value
+        for folder in (run.root, run.root / "samples" / "2", run.root / "samples" / "3")
+    ]
+    assert len(set(values)) > 1
+    half = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / np.sqrt(3)
+    interval = f"[{100 * (np.mean(values) - half):.2f}, {100 * (np.mean(values) + half):.2f}]"
+    [row] = [line for line in (run.root / "table.csv").read_text("utf-8").splitlines() if "mean of 3 samples" in line]
+    assert f"{100 * np.mean(values):.2f}" in row
+    assert interval in row
+    table = (run.root / "table.md").read_bytes()
+    again = Drawn()
+    evaluate(again, out=tmp_path / "run", temperature=0.5, seed=4, samples=3)
+    assert again.requests == []
+    rescore(run.root, SilentConsole())
+    assert (run.root / "table.md").read_bytes() == table
+    # A fourth one later leaves the others as they are.
+    evaluate(again, out=tmp_path / "run", temperature=0.5, seed=4, samples=4)
+    assert {request.decoding.seed for request in again.requests} == {7}
+    assert "mean of 4 samples" in (run.root / "table.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("given", [{"temperature": 0.5}, {"thinking": "on"}, {"thinking_tokens": 9}])
