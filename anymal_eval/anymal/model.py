@@ -151,9 +151,12 @@ class AnyMAL(nn.Module):
             ContextTooLong: a row does not fit. BadLogits: its logits hold NaN or infinity.
         """
         self.llm.check_context(batch.lengths, decoding.max_new_tokens)
-        if self.config.llm.stop:
-            decoding = replace(decoding, stop=(*decoding.stop, *self.config.llm.stop))
-        return self.llm.generator.generate(batch.inputs, decoding, prefix)
+        return self.llm.generator.generate(batch.inputs, self.with_own_stop(decoding), prefix)
+
+    def with_own_stop(self, decoding: Decoding) -> Decoding:
+        """A decoding that also ends at the texts by which the network was trained to end its answers."""
+        own = tuple(text for text in self.config.llm.stop or () if text not in decoding.stop)
+        return replace(decoding, stop=(*decoding.stop, *own)) if own else decoding
 
     def rank(
         self, batch: Batch, options: Sequence[Sequence[Sequence[int]]], prefix: BatchedPrefix | None = None

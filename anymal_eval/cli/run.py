@@ -40,7 +40,7 @@ from anymal_eval.cli._printing import echo
     "--samples",
     type=click.IntRange(min=1),
     default=1,
-    help="Answer K times with --temperature; the mean stands beside.",
+    help="Answer K times with --temperature; the mean is beside.",
 )
 @click.option("--with-blind", is_flag=True, help="Run again without media and show those scores beside.")
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")

@@ -1,9 +1,11 @@
 """The AnyMAL model computes nothing twice, and prefix caching changes no answer."""
 
+import json
 import os
 import shutil
 import wave
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +194,23 @@ def test_a_decoder_that_hangs_is_waited_for_once_and_the_run_ends(folder: Path, 
     }
     assert model.inputs.cached.made == PICTURES + 2 + 1
     assert {name: item for name, item in found.items() if name not in failures} == whole
+
+
+def test_an_answer_ends_where_the_network_was_trained_to_end_it(folder: Path, tmp_path: Path) -> None:
+    request = replace(questions(folder)[0], decoding=Decoding(max_new_tokens=12))
+
+    def answered(where: Path) -> str:
+        model = load(where)
+        [response] = model.answer([model.prepare(request)])
+        model.close()
+        assert response.answer is not None
+        return response.answer
+
+    whole = answered(folder)
+    end = whole.strip()[len(whole.strip()) // 2]
+    shutil.copytree(folder, tmp_path / "own")
+    file = tmp_path / "own" / "checkpoint" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["network"]["llm"]["stop"] = [end]
+    file.write_text(json.dumps(config), encoding="utf-8")
+    assert answered(tmp_path / "own") == whole[: whole.index(end)]

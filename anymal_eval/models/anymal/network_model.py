@@ -69,6 +69,7 @@ class NetworkModel:
 
     def prepare(self, request: Request) -> PreparedPrompt:
         """Decode, preprocess and tokenise."""
+        request = replace(request, decoding=self._network.with_own_stop(request.decoding))
         inputs = self.inputs.of(request)
         turns = turns_of(request)
         option_ids: OptionTokenIds = ()
