@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.llm import recompute_activations
@@ -58,7 +59,7 @@ def test_the_memory_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def gradients(folder: Path, recompute: bool) -> dict[str, Tensor]:
-    config = checkpoint._absolute(checkpoint.read(folder)[0], folder)
+    config = placed(checkpoint.read(folder))
     image: Any = {"image": config.modalities["image"]}
     torch.manual_seed(0)
     own = replace(config, modalities=image, lora=LoraConfig(rank=2, alpha=4, dropout=0.5))
