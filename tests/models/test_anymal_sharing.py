@@ -204,7 +204,7 @@ def test_an_answer_ends_where_the_network_was_trained_to_end_it(folder: Path, tm
         [response] = model.answer([model.prepare(request)])
         model.close()
         assert response.answer is not None
-        return response.answer
+        return str(response.answer)
 
     whole = answered(folder)
     end = whole.strip()[len(whole.strip()) // 2]
