@@ -16,11 +16,11 @@ from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests, order_remark
-from anymal_eval.models import ModelSpec
+from anymal_eval.models import Logging, ModelSpec
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import OWN, TaskDataset
 from anymal_eval.store import manifest as manifests
-from anymal_eval.store.atomic import write_atomic
+from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
@@ -107,6 +107,9 @@ def generate(
     if folder.manifest_file.is_file() and manifests.checksum_matches(folder.manifest_file) is False:
         console.message(f"{folder.manifest_file}: its checksum differs: compared with this command, and written anew")
     manifest = folder.start(manifest, allow_environment_change=plan.allow_environment_change)
+    if isinstance(loaded.model, Logging):
+        with storage_errors(folder.root):
+            loaded.model.keep_log(folder.root)
     *earlier, own = manifest.versions
     if earlier:
         console.message(f"{folder.root}: made by anymal_eval {', '.join(earlier)}, resumed by {own}")

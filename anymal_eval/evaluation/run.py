@@ -15,7 +15,6 @@ from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.evaluation.score import score
 from anymal_eval.evaluation.write import FinishedRun, write
-from anymal_eval.models import Logging
 from anymal_eval.report.run_table import write_tables
 from anymal_eval.report.samples import sample_folders
 from anymal_eval.store import digests
@@ -100,8 +99,6 @@ def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_b
     manifest = new_manifest(loaded)
     root = out if out is not None else paths.inside(paths.runs(), manifest.run)
     with RunFolder(root) as folder, session(root, console) as one:
-        if isinstance(loaded.model, Logging):
-            loaded.model.keep_log(root)
         try:
             generated = generate(loaded, manifest, folder, one, console)
         except KeyboardInterrupt:

@@ -52,7 +52,8 @@ _AROUND = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|begin_of_box|>", "<|end_of_box|>"),
 )
-_SWITCH = re.compile(r"\b(enable_thinking|thinking)\b")
+_SWITCH = re.compile(r"(?<![.\w'\"])(enable_thinking|thinking)(?![\w'\"])")
+_TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MARKS = re.compile(r"[<\[◁]")  # one of these is in every tag; most answers hold none
 
 
@@ -132,7 +133,8 @@ def switch_of(template: str) -> str:
     >>> switch_of("{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}")
     'enable_thinking'
     """
-    found = _SWITCH.search(" ".join(re.findall(r"{%.*?%}|{{.*?}}", template, re.DOTALL)))
+    code = _TEXTS.sub("''", " ".join(re.findall(r"{%.*?%}|{{.*?}}", template, re.DOTALL)))
+    found = _SWITCH.search(code)
     return found.group() if found else ""
 
 

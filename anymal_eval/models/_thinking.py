@@ -45,7 +45,8 @@ class TemplateThinking:
         own = request.decoding
         if request.candidates and opened_by(prompt):
             raise RequestFailed(RANKED_INSIDE)
-        if request.candidates or not thinks(self.template, prompt):
+        # A search of beams compares whole texts: it would compare thinking, and end at another length.
+        if request.candidates or own.beams > 1 or not thinks(self.template, prompt):
             return replace(own, thinking="off", thinking_tokens=None)
         budget = own.thinking_tokens
         if budget is None:
@@ -68,6 +69,8 @@ class TemplateThinking:
             raise WrongUse(f"{name}: {RANKED_INSIDE}")
         if request.candidates:
             return
+        if request.decoding.beams > 1 and (setting == "on" or opened_by(prompt)):
+            raise WrongUse(f"{name} thinks before it answers, and the protocol wants beams; choose another protocol")
         if setting == "on" and not thinks(self.template, prompt):
             raise WrongUse(f"--thinking on: the chat template of {name} knows no thinking; leave it out")
         if setting == "off" and opened_by(prompt):

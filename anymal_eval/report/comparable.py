@@ -131,7 +131,10 @@ def differences(before: Comparable, after: Comparable, *, by_subset: bool = Fals
     with_entry = before.entry is not None and after.entry is not None
     one, other = (_conditions(item, with_entry) for item in (before, after))
     left_out = NOT_COMPARED | (BY_SUBSET if by_subset else frozenset())
-    same_content = bool(one.get("content")) and one.get("content") == other.get("content")
+    # Of the same kind of data the examples are compared whole, with their media.
+    same_content = (
+        bool(one.get("content")) and one.get("content") == other.get("content") and one["data"] != other["data"]
+    )
     left_out |= SAME_CONTENT if same_content else frozenset()
     found = {
         key: (one.get(key), other.get(key))

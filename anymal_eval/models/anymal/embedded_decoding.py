@@ -14,8 +14,10 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval import fingerprint
 from anymal_eval.checkpoints.locating import locate
-from anymal_eval.errors import ServerFailed, WrongUse
+from anymal_eval.errors import OutOfMemory, ServerFailed, WrongUse
+from anymal_eval.generation import memory_guard
 from anymal_eval.models._prepared import completed_response, ranked_response
 from anymal_eval.models._protocols import Prepared
 from anymal_eval.models.anymal.network_model import NetworkModel
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from anymal_eval.records import Request, Response
 
 TIMEOUT_S = 600.0
-ROUNDS = 4  # requests of one batch for each one in flight
 
 
 class EmbeddedDecodingModel(NetworkModel):
@@ -50,13 +51,13 @@ class EmbeddedDecodingModel(NetworkModel):
             WrongUse: the network has adapters or is quantized, or the server does not come up.
         """
         _require_plain(network, options)
-        super().__init__(network, reader, f"{name}-vllm", options)
         launch = launch_of_llm(
             locate(network.config.llm.path, convert=True), network.llm.context,
             precision=options.precision, python=options.python, vllm_args=options.vllm_args,
         )  # fmt: skip
+        super().__init__(network, reader, f"{name}-vllm-{fingerprint.of(dict(launch.how))[:12]}", options)
         _drop_layers(network.llm.model)
-        self.batch_hint = ROUNDS * options.concurrency
+        self.batch_hint = options.concurrency  # what the server's second death loses
         self.provenance |= {"llm_engine": "vllm", **launch.how}
         self._name = launch.name
         self._process = ServerProcess(launch.command, launch.environment, report)
@@ -79,8 +80,12 @@ class EmbeddedDecodingModel(NetworkModel):
 
         items = [item for item in batch if isinstance(item, PreparedPrompt)]
         with torch.no_grad():
-            with self._timed("encoding"):
-                tokens = self.tokens.of([one for item in items for one in item.inputs])
+            try:
+                with memory_guard(f"encoding the media of {len(items)} requests"), self._timed("encoding"):
+                    tokens = self.tokens.of([one for item in items for one in item.inputs])
+            except OutOfMemory:
+                self.tokens.cached.clear()
+                raise
             with self._timed("decoding"):
                 started = [self._start(item, tokens) for item in items]
                 try:

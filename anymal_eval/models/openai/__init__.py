@@ -204,7 +204,7 @@ class OpenAIModel:
             "messages": messages,
             "temperature": request.decoding.temperature or 0,
             self._tokens_field: request.decoding.most_new_tokens,
-            **_settings(request.decoding),
+            **_settings(request),
             **fields(request, self._dialect, self._abilities, whole_clips=self._whole_clips),
         }
         if request.decoding.stop:
@@ -277,13 +277,14 @@ def _further(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _settings(decoding: Decoding) -> dict[str, Any]:
+def _settings(request: Request) -> dict[str, Any]:
     """Fields of the body that are sent only where they were set, as not every server knows them."""
-    found: dict[str, Any] = {}
+    decoding, found = request.decoding, dict[str, Any]()
     if decoding.temperature > 0:
         found |= {"top_p": decoding.top_p, "seed": decoding.seed}
     if decoding.thinking != "auto":  # the variable of the chat template, as vLLM and SGLang take it
-        found["chat_template_kwargs"] = {"enable_thinking": decoding.thinking == "on"}
+        thinks = decoding.thinking == "on" and not request.candidates
+        found["chat_template_kwargs"] = {"enable_thinking": thinks}
     return found
 
 

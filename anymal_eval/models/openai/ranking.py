@@ -51,7 +51,9 @@ class Ranker:
         Raises:
             ServerFailed: a reply does not hold the log-probabilities.
         """
-        base = {**begun(body, request.answer_prefix), "max_tokens": 1, "return_token_ids": True}
+        # Options are ranked without thinking, as by models in this process.
+        without = {"chat_template_kwargs": {"enable_thinking": False}}
+        base = {**begun(body, request.answer_prefix), **without, "max_tokens": 1, "return_token_ids": True}
         for name in ("min_tokens", "stop"):
             base.pop(name, None)
         key = (request.candidates, request.answer_prefix, tuple(message.role for message in request.messages))

@@ -46,6 +46,9 @@ def read(file: Path, options: Options) -> Layout:
     return layout if layout.name else refuse_doubles(layout)
 
 
+CHOOSING = ("field", "layout", "filter", "epoch")  # options that choose among the answers of a file
+
+
 class _Replay:
     def __init__(self, layout: Layout, options: Options) -> None:
         from anymal_eval import fingerprint
@@ -55,7 +58,9 @@ class _Replay:
         self._questions: Sequence[Question] = ()
         self._where = layout.where
         self._subset = options.subset
-        self.fingerprint = f"replay:{fingerprint.of_file(Path(layout.where))}"
+        chosen = {name: value for name in CHOOSING if (value := getattr(options, name)) != getattr(Options, name)}
+        digest = fingerprint.of_file(Path(layout.where))
+        self.fingerprint = f"replay:{fingerprint.of([digest, chosen]) if chosen else digest}"
         self.accepts = ALL_MEDIA
         self.notes: tuple[str, ...] = ()
         self.provenance = {"layout": layout.name} if layout.name else {}

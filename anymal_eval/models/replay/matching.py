@@ -132,7 +132,16 @@ def _by_key(answers: Sequence[RecordedAnswer], key: str, ids: Collection[str], k
                     return fitting[0].id
         return None
 
-    return _confirmed(answers, one, known)
+    found = _confirmed(answers, one, known)
+    names = {item.keys.get(key, "") for item in answers}
+    counted = key == "index" or names == {str(number) for number in range(1, len(answers) + 1)}
+    # Numbers that a harness gives its rows can be ids of other examples by chance.
+    return {} if counted and not _has_question(found, known) else found
+
+
+def _has_question(found: Found, known: Mapping[str, Question]) -> bool:
+    """Whether a question confirms one of the examples found."""
+    return any(name in known and _normal(known[name].question) for name in found.values())
 
 
 def _by_position(answers: Sequence[RecordedAnswer], places: Sequence[str], known: Mapping[str, Question]) -> Found:
@@ -143,7 +152,7 @@ def _by_position(answers: Sequence[RecordedAnswer], places: Sequence[str], known
         return places[at] if at is not None and _normal(item.question) and at < len(places) else None
 
     found = _confirmed(answers, one, known)
-    return found if any(name in known and _normal(known[name].question) for name in found.values()) else {}
+    return found if _has_question(found, known) else {}
 
 
 def _by_question(answers: Sequence[RecordedAnswer], known: Mapping[str, Question]) -> Found:

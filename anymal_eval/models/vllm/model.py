@@ -34,11 +34,14 @@ class VllmModel(OpenAIModel):
         except BaseException:
             self._process.close()
             raise
-        identity = [dict(launch.content), dict(launch.how), sorted(kinds), options.max_image_side, options.sample_rate,
+        lasting = {name: value for name, value in launch.content.items() if name not in ("checkpoint", "revision")}
+        identity = [lasting, dict(launch.how), sorted(kinds), options.max_image_side, options.sample_rate,
                     options.video]  # fmt: skip
         self.fingerprint = f"vllm:{fingerprint.of(identity)}"
         described = {name: value for name, value in self.provenance.items() if name not in ("url", "models")}
         self.provenance = {**described, **launch.content, **launch.how, "options": dataclasses.asdict(options)}
+        if options.trust_remote_code:
+            self.remark = "trust_remote_code"
         if connection.abilities.lacking:
             report(f"the vLLM server lacks {connection.abilities.lacking}")
 

@@ -14,6 +14,7 @@ class Options(ClientOptions):
 
     Attributes:
         checkpoint: a folder, or a repository of the hub.
+        timeout: seconds of one try; a long answer is no failure.
         revision: of a hub repository: a branch, tag or commit.
         python: of the environment that has vLLM; by default the ``vllm`` on the PATH, or this one's.
         precision: of the weights; auto is vLLM's choice for the checkpoint.
@@ -28,6 +29,7 @@ class Options(ClientOptions):
         start_timeout: seconds until the server must be ready.
     """
 
+    timeout: float = 600.0
     revision: str = ""
     python: str = ""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

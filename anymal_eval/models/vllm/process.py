@@ -69,8 +69,10 @@ class ServerLog:
             self.cause = self.cause or (text if ERROR.search(text) else "")
             if self._left > 0 and not self._file.closed:
                 self._left -= len(text)
-                self._file.write((text if self._left > 0 else "the log is full") + "\n")
-                self._file.flush()
+                # A full disk must not stop the reader: the server would wait for its output to be read.
+                with contextlib.suppress(OSError):
+                    self._file.write((text if self._left > 0 else "the log is full") + "\n")
+                    self._file.flush()
 
     def move_to(self, folder: Path) -> None:
         """Keep it in a run folder, after the logs of earlier sessions; once."""

@@ -72,6 +72,8 @@ def _answer(where: str, sample: Mapping[str, Any]) -> RecordedAnswer:
     message = first.get("message") if isinstance(first, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
     answer = _text(content if content is not None else output.get("completion", ""), attachments)
+    if output.get("error") or (content is None and not answer):
+        return RecordedAnswer(**held, failure=f"{output.get('error') or 'its output holds no answer'}")
     return RecordedAnswer(**held, answer=answer)
 
 
