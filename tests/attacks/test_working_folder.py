@@ -60,7 +60,7 @@ def test_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("raise SystemExit(3)\n")
     # -I would leave out the working folder; -S leaves out an installed anymal_eval, so site-packages are named.
     packages = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
-    done = python("-S", "-m", "anymal_eval", *RUN, cwd=tmp_path, PYTHONPATH=packages)
+    done = python("-S", "-m", "anymal_eval", *RUN, "--model", "constant", cwd=tmp_path, PYTHONPATH=packages)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "results.json").is_file()
 

@@ -27,6 +27,7 @@ class Hand:
         cls = {"blip2": found.Blip2ForConditionalGeneration, "instructblip": found.InstructBlipForConditionalGeneration}
         self.model = cls[wrapper].from_pretrained(folder).eval()
         self.processor = found.AutoProcessor.from_pretrained(folder)
+        self.processor.image_processor = found.AutoImageProcessor.from_pretrained(folder, backend="pil")
 
     def inputs(self, prompts: Sequence[Request], added: str = "") -> Any:
         from PIL import Image

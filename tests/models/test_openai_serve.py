@@ -67,6 +67,12 @@ def write_llava(folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
+# A torchvision beside a CPU build of torch cannot read pictures, which the server would have it do.
+WITHOUT_TORCHVISION = (
+    "import sys; sys.modules['torchvision'] = None; from transformers.cli.transformers import main; main()"
+)
+
+
 @dataclass(frozen=True)
 class Served:
     folder: Path
@@ -84,7 +90,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = (home / "log").open("wb")
     process = subprocess.Popen(
         [
-            sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve",
+            sys.executable, "-c", WITHOUT_TORCHVISION, "serve",
             "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32", str(home / "llava"),
         ],
         stdout=log, stderr=subprocess.STDOUT,
@@ -116,6 +122,7 @@ def by_hand(folder: Path, pictures: list[Path], words: list[str]) -> list[str]:
     """The processor and ``generate``, as the model's card would say."""
     with quiet():
         processor = auto.AutoProcessor.from_pretrained(folder)
+        processor.image_processor = auto.AutoImageProcessor.from_pretrained(folder, backend="pil")
         network = auto.LlavaForConditionalGeneration.from_pretrained(folder).eval()
     texts = []
     for picture, text in zip(pictures, words, strict=True):
