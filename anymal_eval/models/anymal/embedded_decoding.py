@@ -23,6 +23,7 @@ from anymal_eval.models._protocols import Prepared
 from anymal_eval.models.anymal.network_model import NetworkModel
 from anymal_eval.models.anymal.prefixes import PreparedPrompt
 from anymal_eval.models.openai.client import Client, Server
+from anymal_eval.models.openai.ranking import first_choice, log_probability
 from anymal_eval.models.vllm.command import launch_of_llm
 from anymal_eval.models.vllm.model import Recovery
 from anymal_eval.models.vllm.process import Report, ServerProcess
@@ -136,7 +137,7 @@ class EmbeddedDecodingModel(NetworkModel):
         }
 
         async def generate(post: Post, request: Request, body: Mapping[str, Any]) -> Response:
-            choice = _choice(await post(body))
+            choice = first_choice(await post(body))
             ids = choice.get("token_ids")
             if not isinstance(ids, list) or not all(type(one) is int for one in ids):
                 raise ServerFailed("the server's answer has no token ids")
@@ -192,25 +193,14 @@ class _Ranking:
         del request, body
         found: dict[tuple[int, ...], float] = {}
         for before, own in self._bodies.items():
-            rows = _choice(await post(own)).get("logprobs")
+            rows = first_choice(await post(own)).get("logprobs")
             top = rows.get("top_logprobs") if isinstance(rows, Mapping) else None
             first = top[0] if isinstance(top, list) and top and isinstance(top[0], Mapping) else {}
             for token in own["logprob_token_ids"]:
-                value = first.get(f"token_id:{token}")
-                if not isinstance(value, int | float) or not -1e6 < value < 1.0:
-                    raise ServerFailed("the server's answer lacks the log-probability of an option")
-                found[(*before, token)] = float(value)
+                found[(*before, token)] = log_probability(first.get(f"token_id:{token}"))
         options = self._item.option_token_ids
         sums = tuple(sum(found[option[: place + 1]] for place in range(len(option))) for option in options)
         return ranked_response(self._item, sums)
-
-
-def _choice(data: object) -> Mapping[str, Any]:
-    choices = data.get("choices") if isinstance(data, Mapping) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, Mapping):
-        raise ServerFailed("the server's answer has no choices")
-    return first
 
 
 def _require_plain(network: AnyMAL, options: Options) -> None:

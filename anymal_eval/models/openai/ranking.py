@@ -90,13 +90,13 @@ def first_token_scores(data: object, ids: Sequence[int]) -> list[float]:
     Raises:
         ServerFailed: one lacks.
     """
-    logprobs = _choice(data).get("logprobs")
+    logprobs = first_choice(data).get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     first = content[0] if isinstance(content, list) and content and isinstance(content[0], Mapping) else {}
     listed = first.get("top_logprobs")
     rows = [first, *(listed if isinstance(listed, list) else ())]
     found = {row.get("token"): row.get("logprob") for row in rows if isinstance(row, Mapping)}
-    return [_log_p(found.get(f"token_id:{one}")) for one in ids]
+    return [log_probability(found.get(f"token_id:{one}")) for one in ids]
 
 
 def tail_score(data: object, tail: Sequence[int]) -> float:
@@ -111,7 +111,7 @@ def tail_score(data: object, tail: Sequence[int]) -> float:
     total = 0.0
     for one, row in zip(tail, rows[len(rows) - len(tail) :], strict=True):
         entry = row.get(str(one)) if isinstance(row, Mapping) else None
-        total += _log_p(entry.get("logprob") if isinstance(entry, Mapping) else None)
+        total += log_probability(entry.get("logprob") if isinstance(entry, Mapping) else None)
     return total
 
 
@@ -127,13 +127,15 @@ def prompt_ids(data: object) -> list[int]:
     return ids
 
 
-def _log_p(value: object) -> float:
+def log_probability(value: object) -> float:
+    """A log-probability of a reply. Raises ServerFailed: it is none."""
     if not isinstance(value, int | float) or not LEAST < value < MOST:
         raise ServerFailed("the server's answer lacks the log-probability of an option")
     return float(value)
 
 
-def _choice(data: object) -> Mapping[str, Any]:
+def first_choice(data: object) -> Mapping[str, Any]:
+    """The first choice of a reply. Raises ServerFailed: it has none."""
     choices = data.get("choices") if isinstance(data, Mapping) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, Mapping):
