@@ -157,8 +157,8 @@ def _kind(rows: Sequence[Row], answered: Sequence[Row]) -> AnswerKind:
         return "choice"
     if not any(row.has("question") and row.raw("question") for row in rows):
         return "caption"
-    said = {text.strip().lower() for row in answered for text in own_rows.answers(row)}
-    return "yes_no" if said and said <= set(YES_NO) else "short_answer"
+    answers = {text.strip().lower() for row in answered for text in own_rows.answers(row)}
+    return "yes_no" if answers and answers <= set(YES_NO) else "short_answer"
 
 
 def _default_metrics(shape: Shape) -> tuple[str, ...]:

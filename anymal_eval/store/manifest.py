@@ -35,7 +35,7 @@ PACKAGES = (
 )
 # Recorded, but no reason to refuse a resume: it identifies no code that the package version does not identify.
 RECORDED_ONLY = frozenset({"git"})
-# Of a task's source: where the data lie and what is told of them. The revision and the examples say what they are.
+# Of a task's source: where the data lie, and notes on them. The revision and the examples say what they are.
 SOURCE_RECORDED_ONLY = frozenset({"id", "notes", "lacking"})
 # Another version of this package may resume a run: what changes an example, a prompt, an answer or its reading must
 # also change a fingerprint, a task's version or a setting in the manifest, and those are compared.
