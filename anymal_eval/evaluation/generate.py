@@ -185,11 +185,13 @@ def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: S
 
             def sink(batch: Sequence[Response]) -> None:
                 log.append(batch)
-                session.answers += len(batch)
                 advance(len(batch))
 
             settings = loaded.resolved.plan.execution.settings(size)
-            run_requests(missing, loaded.model, sink, settings, session.clock)
+            try:
+                run_requests(missing, loaded.model, sink, settings, session.clock)
+            finally:  # from the file: an interrupt may come between a write and any count beside it
+                session.answers += log.appended
 
 
 def _model_name(spec: ModelSpec) -> str:

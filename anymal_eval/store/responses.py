@@ -105,8 +105,15 @@ class ResponseLog:
             os.truncate(file, whole)
         with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = file.open("ab", buffering=0)
+            self._stream = file.open("a+b", buffering=0)
+        self._start = file.stat().st_size
         self._synced = time.monotonic()
+
+    @property
+    def appended(self) -> int:
+        """How many whole lines were written since the log was opened, also by an append that was interrupted."""
+        own, block = self._stream.fileno(), 1 << 20
+        return sum(os.pread(own, block, at).count(b"\n") for at in range(self._start, os.fstat(own).st_size, block))
 
     def append(self, batch: Sequence[Response]) -> None:
         """Write a batch.

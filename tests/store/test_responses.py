@@ -51,6 +51,23 @@ def test_failures_are_requested_again_and_do_not_stay(tmp_path: Path) -> None:
     assert len(file.read_text().splitlines()) == 2
 
 
+def test_an_interrupt_after_a_write_does_not_lose_its_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "responses.jsonl"
+    with ResponseLog(file) as log:
+        log.append([ONE])
+
+    def interrupted() -> float:
+        raise KeyboardInterrupt
+
+    with ResponseLog(file) as log:
+        monkeypatch.setattr("time.monotonic", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log.append([TWO, GONE])
+        monkeypatch.undo()
+        assert log.appended == 2
+    assert len(read_responses(file)) == 3
+
+
 def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     file.write_text('{"id": "1", "answer": "a"}\n{"id": "1", "answer": "b"}\n')
