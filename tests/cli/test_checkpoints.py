@@ -37,7 +37,7 @@ def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     network = tmp_path / "checkpoint"
     assert total(call("estimate", network, "--precision", "fp32")) < 0.1
-    step = ("estimate", network, "--train", "align", "--batch-size", 64, "--text-tokens", 512, "--precision", "fp32")
+    step = ("estimate", network, "--train", "align", "--batch-size", 4, "--text-tokens", 8192, "--precision", "fp32")
     plain = total(call(*step))
     assert total(call(*step, "--gradient-checkpointing")) < plain
     done = call(*step, "--memory", plain, "--device", "cuda")
