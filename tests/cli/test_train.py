@@ -123,13 +123,13 @@ def listening(place: Path) -> Path:
 
 
 def test_the_memory_of_a_step_before_it_is_trained(place: Path, listening: Path) -> None:
-    step: list[object] = ["align", listening, "--batch-size", 64, "--estimate"]
+    step: list[object] = ["align", listening, "--batch-size", 16, "--estimate"]
     done = call(*step, "--data", f"pairs:{place / 'data' / 'imu.jsonl'}")
     assert done.exit_code == 0, done.output
-    assert re.search(r"train align, fp32, 64 rows at once, \d+ \+ 80\d tokens of text \(of the data\)", done.output)
+    assert re.search(r"train align, fp32, 16 rows at once, \d+ \+ 80\d tokens of text \(of the data\)", done.output)
     assert "gradient checkpointing: off; with --memory GIB" in done.output
     assert total(call(*step, "--accumulate", 4)) < 0.8 * total(done)
-    long = call(*step, "--text-tokens", 900, "--new-tokens", 20, "--device", "cuda", "--memory", 0.2)
+    long = call(*step, "--text-tokens", 900, "--new-tokens", 20, "--device", "cuda", "--memory", 0.05)
     assert "900 + 20 tokens of text (given), on cuda" in long.output
     assert "gradient checkpointing: on; without it a step takes" in long.output
 
