@@ -1,5 +1,6 @@
 """``anymal-eval table``: runs side by side, or beside a paper's rows."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--like", metavar="PAPER/TABLE", help="A paper's columns and rows, as anymal-2023/4 (or /2, /5, /6).")
+@click.option("--like", metavar="PAPER/TABLE", help="A paper's columns and rows, as anymal-2023/4; list: all of them.")
 @click.option("--gains", metavar="PAPER", help="Recompute the gains that a paper claims, as anymal-2023.")
 @click.option("--against", metavar="ROW", help="Show relative gains over the row of that name.")
+@click.option("--columns", metavar="KEYS", default="", help="Only these columns, by their names, with commas.")
+@click.option("--name", "names", metavar="TEXT", multiple=True, help="Of the first run's row, the second's, and so on.")
+@click.option("--no-ci", "intervals", flag_value=False, default=True, help="Leave intervals out.")
 @click.option("--format", type=click.Choice(["md", "latex", "csv", "html"]), default="md", show_default=True)
 @click.option("--accepted", is_flag=True, help="Write results/tables/ anew from results/accepted/.")
 def table(
-    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str, accepted: bool
-) -> None:
+    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str, accepted: bool,
+    columns: str, names: tuple[str, ...], intervals: bool,
+) -> None:  # fmt: skip
     """Print RUNS as rows and their tasks as columns.
 
     Measured rows stand below the published ones of --like and look different; footnotes say where a rule, a split,
@@ -30,7 +35,7 @@ def table(
 
     from anymal_eval.errors import WrongUse
     from anymal_eval.report.gains import gains_table
-    from anymal_eval.report.paper_table import paper_table
+    from anymal_eval.report.paper_table import Choice, listed_tables, paper_table
     from anymal_eval.report.rendering import Format, render
     from anymal_eval.store.results import read_results
 
@@ -39,12 +44,26 @@ def table(
             raise WrongUse("--accepted writes the tables of all accepted runs: leave out everything else")
         _write_accepted()
         return
-    if gains is not None and (like is not None or against is not None):
-        raise WrongUse("--gains is a table of its own: leave out --like and --against")
-    runs = _with_blind(runs)
+    if like == "list":
+        for line in listed_tables():
+            echo(line)
+        return
+    if len(names) > len(runs):
+        raise WrongUse(f"{len(names)} times --name for {len(runs)} runs")
+    given, runs = dict(zip(runs, names, strict=False)), _with_blind(runs)
+    choice = Choice(
+        columns=tuple(filter(None, columns.split(","))),
+        names=tuple(_name(run, given) for run in runs) if names else (),
+        intervals=intervals,
+    )
+    if gains is not None and (like is not None or against is not None or choice != Choice()):
+        raise WrongUse("--gains is a table of its own: leave out --like, --against, --columns, --name and --no-ci")
     measured = [read_results(run) for run in runs]
     stored = [_stored(run) for run in runs]
-    made = gains_table(gains, measured, stored) if gains is not None else paper_table(measured, like, against, stored)
+    if gains is not None:
+        made = gains_table(gains, measured, stored)
+    else:
+        made = paper_table(measured, like, against, stored, choice)
     echo(render(made, cast(Format, format)), nl=False)
 
 
@@ -67,6 +86,16 @@ def _with_blind(runs: tuple[Path, ...]) -> tuple[Path, ...]:
         folder for run in runs for folder in (run, run / BLIND) if folder == run or (folder / "results.json").is_file()
     ]
     return tuple(dict.fromkeys(both))
+
+
+def _name(run: Path, given: Mapping[Path, str]) -> str:
+    """The name that was given for a run, or for the one that lies inside it; empty for none."""
+    from anymal_eval.store.folder import BLIND
+
+    if run in given:
+        return given[run]
+    own = given.get(run.parent, "") if run.name == BLIND else ""
+    return f"{own} (no-media)" if own else ""
 
 
 def _write_accepted() -> None:

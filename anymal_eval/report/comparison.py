@@ -83,6 +83,7 @@ def measured_lines(
     columns: Sequence[Column],
     firsts: Mapping[str, Measurement] = NO_FIRSTS,
     stored: Sequence[StoredRun | None] = (),
+    names: Sequence[str] = (),
 ) -> list[Line]:
     """One line per run; the run's name is added to labels that would be equal.
 
@@ -92,10 +93,11 @@ def measured_lines(
         firsts: by column key, the measurement that defines the column, where no published number does.
         stored: in the order of ``runs``; a manifest holds more of the conditions than results do. None for a run of
             which there are only results.
+        names: in the order of ``runs``, in place of their models' names; an empty one leaves it.
     """
     known = [RunConditions(run, one) for run, one in zip(runs, stored or [None] * len(runs), strict=True)]
     references = {column.key: _reference(runs, known, column) for column in columns}
-    labels = [run.run.label for run in runs]
+    labels = [own or run.run.label for run, own in zip(runs, [*names, *[""] * len(runs)], strict=False)]
     lines = []
     for run, conditions, label in zip(runs, known, labels, strict=True):
         shown = f"{label}, {run.run.name}" if labels.count(label) > 1 else label

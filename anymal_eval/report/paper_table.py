@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from anymal_eval import published
 from anymal_eval.errors import NotInCatalog, WrongUse
@@ -16,6 +17,7 @@ from anymal_eval.report.comparison import (
     published_lines,
 )
 from anymal_eval.report.gains import PercentGain, gain_text, paired_gains, relative_gain
+from anymal_eval.report.paper_layout import Gains, layout, tidy
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Results
@@ -24,11 +26,39 @@ from anymal_eval.store.stored import StoredRun
 LETTERS = string.ascii_lowercase
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What of a table is shown.
+
+    Attributes:
+        columns: keys of the columns, in their order; empty for all.
+        names: of the runs, in place of their models' names; an empty one leaves it.
+        intervals: whether they stand beside the values.
+    """
+
+    columns: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    intervals: bool = True
+
+    def columns_of(self, known: Sequence[Column]) -> tuple[Column, ...]:
+        """The chosen ones among some columns.
+
+        Raises:
+            NotInCatalog: there is no such column.
+        """
+        by_key = {column.key: column for column in known}
+        for key in self.columns:
+            if key not in by_key:
+                raise NotInCatalog(f"no column {key!r}; there are {', '.join(by_key)}")
+        return tuple(by_key[key] for key in self.columns) or tuple(known)
+
+
 def paper_table(
     runs: Sequence[Results],
     like: str | None = None,
     against: str | None = None,
     stored: Sequence[StoredRun | None] = (),
+    choice: Choice | None = None,
 ) -> Table:
     """The table of several runs, or a paper's table with the runs below its rows.
 
@@ -38,28 +68,51 @@ def paper_table(
         against: the label of a row; the other rows show their relative gain over it.
         stored: the runs themselves, with which the gain of one over another is paired by example; None for a run of
             which there are only results.
+        choice: of columns, names and intervals; None for all of them as they are.
 
     Raises:
-        NotInCatalog: there is no such paper, table or row.
+        NotInCatalog: there is no such paper, table, column or row.
         WrongUse: neither a run nor ``like`` is given.
     """
+    choice = choice or Choice()
     if like is None:
         if not runs:
             raise WrongUse("a table needs a run, --like or --gains")
         firsts = first_of_each(runs)
-        columns, lines = columns_of(firsts), []
-        title = "Measured"
+        columns, lines = choice.columns_of(columns_of(firsts)), []
+        title, label = "Measured", "measured"
     else:
         firsts = {}
         paper, table = named_table(like)
-        columns, lines = table.columns, published_lines(paper, table)
-        title = f"{paper.source}, {table.where}: {table.title}"
-    lines += measured_lines(runs, columns, firsts, stored)
+        columns = choice.columns_of(table.columns)
+        keys = {column.key for column in columns}
+        lines = [line for line in published_lines(paper, table) if keys & line.places.keys()]
+        title, label = f"{paper.source}, {table.where}: {table.title}", like.replace("/", "-")
+    lines += measured_lines(runs, columns, firsts, stored, choice.names)
     demo = ", with demo data" if any(run.is_demo for run in runs) else ""
     paired: Mapping[tuple[str, str], PercentGain] = {}
     if against is not None and stored:
         paired = paired_gains(stored, runs, against, columns)
-    return _table(f"{title}{demo}", columns, lines, against, paired)
+    base = _base(lines, against)
+    gains = _gains(columns, lines, base, paired)
+    rows, marks = _rows(columns, lines, gains, choice.intervals)
+    remarks = _remarks(lines, base, choice.intervals)
+    made = Table(
+        title=f"{title}{demo}",
+        columns=("model", "from", *map(header, columns)),
+        rows=rows,
+        notes=(*remarks, *(f"({letter}) {note}." for note, letter in marks.items())),
+        tidy=tuple(tidy(columns, lines, gains)),
+    )
+    footnotes = {letter: note for note, letter in marks.items()}
+    return replace(made, paper=layout(made.title, columns, lines, label, footnotes, remarks))
+
+
+def listed_tables() -> list[str]:
+    """A line for each published table: what ``--like`` takes, the paper's table, its title."""
+    found = [(f"{name}/{table.id}", table) for name in published.names() for table in published.load(name).tables]
+    width = max((len(id) for id, _ in found), default=0)
+    return [f"{id:{width}}  {table.where}: {table.title}" for id, table in found]
 
 
 def named_table(like: str) -> tuple[Paper, PaperTable]:
@@ -73,14 +126,22 @@ def named_table(like: str) -> tuple[Paper, PaperTable]:
     return paper, paper.table(id)
 
 
-def _table(
-    title: str,
-    columns: Sequence[Column],
-    lines: Sequence[Line],
-    against: str | None,
-    paired: Mapping[tuple[str, str], PercentGain],
-) -> Table:
-    base = _base(lines, against)
+def _gains(columns: Sequence[Column], lines: Sequence[Line], base: Line | None, paired: Gains) -> Gains:
+    """The relative gain over ``base`` of each number that has one, by row and column."""
+    found = {}
+    for line in lines:
+        for column in columns:
+            place, key = line.places.get(column.key), (line.label, column.key)
+            over = base.places.get(column.key) if base is not None and base is not line else None
+            if place is not None and over is not None and (gain := paired.get(key) or relative_gain(place, over)):
+                found[key] = gain
+    return found
+
+
+def _rows(
+    columns: Sequence[Column], lines: Sequence[Line], gains: Gains, intervals: bool
+) -> tuple[tuple[tuple[Cell, ...], ...], dict[str, str]]:
+    """The rows, and the letter of each footnote."""
     best = {column.key: _ranks(lines, column.key) for column in columns}
     marks: dict[str, str] = {}
     rows = []
@@ -91,20 +152,17 @@ def _table(
             if place is None:
                 cells.append(Cell(""))
                 continue
-            over = base.places.get(column.key) if base is not None and base is not line else None
-            gain = paired.get((line.label, column.key)) or relative_gain(place, over) if over is not None else None
             first, second = best[column.key]
             cells.append(
-                Cell(
-                    _text(place, gain, line.is_published, marks),
+                replace(
+                    _cell(place, gains.get((line.label, column.key)), line.is_published, marks, intervals),
                     bold=place.comparable and place.value == first,
                     underline=place.comparable and place.value == second,
                     italic=line.is_published,
                 )
             )
         rows.append(tuple(cells))
-    notes = _notes(lines, base, marks)
-    return Table(title=title, columns=("model", "from", *map(header, columns)), rows=tuple(rows), notes=notes)
+    return tuple(rows), marks
 
 
 def _base(lines: Sequence[Line], against: str | None) -> Line | None:
@@ -126,19 +184,21 @@ def _ranks(lines: Sequence[Line], key: str) -> tuple[float | None, float | None]
     return ordered[0], ordered[1] if len(ordered) > 1 else None
 
 
-def _text(place: Place, gain: PercentGain | None, is_published: bool, marks: dict[str, str]) -> str:
+def _cell(place: Place, gain: PercentGain | None, is_published: bool, marks: dict[str, str], intervals: bool) -> Cell:
+    below = []
     if place.value is None:
         text = place.missing
     else:
         text = f"{place.value:.1f}"
-        if place.interval is not None:
-            text += f" {interval_text(place.interval[0] / SCALE, place.interval[1] / SCALE, 1)}"
-        elif not is_published:
-            text += " [no interval]"
+        if intervals and place.interval is not None:
+            below.append(interval_text(place.interval[0] / SCALE, place.interval[1] / SCALE, 1))
+        elif intervals and not is_published:
+            below.append("[no interval]")
     if gain is not None:
-        text += f" {gain_text(gain)}"
-    letters = [marks.setdefault(note, _letter(len(marks))) for note in place.footnotes]
-    return f"{text} ({','.join(letters)})" if letters else text
+        below.append(gain_text(gain))
+    letters = tuple(marks.setdefault(note, _letter(len(marks))) for note in place.footnotes)
+    text = " ".join([text, *below, *([f"({','.join(letters)})"] if letters else [])])
+    return Cell(text, below=" ".join(below), marks=letters)
 
 
 def _letter(at: int) -> str:
@@ -146,11 +206,11 @@ def _letter(at: int) -> str:
     return LETTERS[at] if at < len(LETTERS) else _letter(at // len(LETTERS) - 1) + LETTERS[at % len(LETTERS)]
 
 
-def _notes(lines: Sequence[Line], base: Line | None, marks: Mapping[str, str]) -> tuple[str, ...]:
+def _remarks(lines: Sequence[Line], base: Line | None, intervals: bool) -> tuple[str, ...]:
     notes = ["Values x100. Bold: the best, underlined: the second, among rows that may be compared."]
     if any(line.is_published for line in lines):
-        notes.append("Italic: as published. Upright, with a 95 % interval: measured here.")
-    else:
+        notes.append(f"Italic: as published. Upright{', with a 95 % interval' * intervals}: measured here.")
+    elif intervals:
         notes.append("In brackets: 95 % intervals.")
     if base is not None and base.is_published:
         notes.append(f"Percent: relative gain over {base.label}; its interval takes that published number as exact.")
@@ -159,4 +219,4 @@ def _notes(lines: Sequence[Line], base: Line | None, marks: Mapping[str, str]) -
             f"Percent: relative gain over {base.label}; its interval is paired by example where both runs hold the "
             "same ones by the same rule, else made from both rows' intervals."
         )
-    return (*notes, *(f"({letter}) {note}." for note, letter in marks.items()))
+    return tuple(notes)

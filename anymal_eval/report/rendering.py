@@ -1,8 +1,8 @@
 """One table, four formats with the same content: Markdown, LaTeX (booktabs), CSV, HTML."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from anymal_eval.visible import visible_line
@@ -33,6 +33,7 @@ _LATEX = {
     "[": "{[}",
     "]": "{]}",
 }
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?( %)?")
 # Every LaTeX prints characters up to this one; others need fonts that the reader may not have.
 _LAST_LATIN = "\u017f"
 # Without booktabs the table still compiles, with plain rules.
@@ -40,6 +41,9 @@ LATEX_PREAMBLE = r"""% best with \usepackage{booktabs}
 \providecommand{\toprule}{\hline}
 \providecommand{\midrule}{\hline}
 \providecommand{\bottomrule}{\hline}"""
+# A table that is wider than the text is made smaller, as graphicx can; without it, it keeps its width.
+LATEX_WIDTH = r"""% as wide as the text at most with \usepackage{graphicx}
+\providecommand{\resizebox}[3]{#3}"""
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -74,12 +78,20 @@ th, td { padding: 0.15em 0.6em; vertical-align: top; }
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of one table cell, and its style."""
+    """The text of one table cell, and its style.
+
+    Attributes:
+        text: all of it.
+        below: the end of ``text`` that stands below the rest, smaller, in a paper.
+        marks: the letters of footnotes, which end ``text`` in brackets.
+    """
 
     text: str
     bold: bool = False
     italic: bool = False
     underline: bool = False
+    below: str = ""
+    marks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Put the text on one line: a line break would start a new row in Markdown."""
@@ -87,13 +99,44 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaperLayout:
+    r"""How a table stands in a paper; all of it is escaped where it is used.
+
+    Attributes:
+        caption: of the table.
+        label: of ``\label``: letters, digits, ``-`` and ``:``.
+        heads: the lines of each column's heading; a column without lines is left out.
+        rule_before: the number of the row above which a rule is drawn; 0 for none.
+        rows: the numbers of the rows that stand in a paper; None for all.
+        footnotes: letter -> sentence.
+        remarks: other sentences below the table.
+    """
+
+    caption: str
+    label: str
+    heads: tuple[tuple[str, ...], ...]
+    rule_before: int = 0
+    rows: tuple[int, ...] | None = None
+    footnotes: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table before formatting. Column names are unique; ``notes`` are printed below it."""
+    """A table before formatting. Column names are unique; ``notes`` are printed below it.
+
+    Attributes:
+        tidy: the same for programs, one value a cell: a mapping for each row of the CSV; empty where the table as it
+            is shown is what a program reads.
+        paper: how it stands in a paper; None for the plain table.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    tidy: tuple[Mapping[str, str], ...] = ()
+    paper: PaperLayout | None = None
 
     def __post_init__(self) -> None:
         """Put the title, the columns and each note on one line."""
@@ -114,8 +157,8 @@ def render(table: Table, format: Format) -> str:
 
     Args:
         table: the table.
-        format: ``md`` for GitHub and terminals, ``latex`` with booktabs, ``csv`` with the title and the notes as
-            last rows, ``html`` as a self-contained page.
+        format: ``md`` for GitHub and terminals, ``latex`` with booktabs, ``csv`` for programs (without ``tidy``
+            with the title and the notes as last rows), ``html`` as a self-contained page.
     """
     match format:
         case "md":
@@ -170,15 +213,69 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex(table: Table) -> str:
-    import pandas as pd
-
+    if table.paper is not None:
+        return _paper_latex(table, table.paper)
     columns = [escape_latex(column) for column in table.columns]
-    frame = pd.DataFrame([[_latex_cell(cell) for cell in row] for row in table.rows], columns=columns, dtype=str)
-    grid = frame.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(columns))
+    grid = _latex_grid([[_latex_cell(cell) for cell in row] for row in table.rows], columns)
     notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
     caption = rf"\caption{{{escape_latex(table.title)}}}"
-    lines = [LATEX_PREAMBLE, r"\begin{table}", r"\centering", caption, grid.strip(), *notes, r"\end{table}"]
+    lines = [LATEX_PREAMBLE, r"\begin{table}", r"\centering", caption, grid, *notes, r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _paper_latex(table: Table, layout: PaperLayout) -> str:
+    """A table that is at most as wide as the text: intervals below their values, headings on several lines."""
+    kept = [at for at, head in enumerate(layout.heads) if head]
+    heads = [_stacked([escape_latex(line) for line in layout.heads[at]], "b") for at in kept]
+    shown = table.rows if layout.rows is None else [table.rows[number] for number in layout.rows]
+    rows = [[_paper_cell(row[at]) for at in kept] for row in shown]
+    grid = _latex_grid(rows, heads, layout.rule_before)
+    notes = [*map(escape_latex, layout.remarks)]
+    notes += [rf"\textsuperscript{{{letter}}}~{escape_latex(note)}." for letter, note in layout.footnotes.items()]
+    lines = [
+        LATEX_PREAMBLE,
+        LATEX_WIDTH,
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(layout.caption)}}}",
+        rf"\label{{{layout.label}}}",
+        r"\small",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        grid + "}",
+        r"\par\medskip",
+        r"\begin{minipage}{\linewidth}\raggedright\footnotesize",
+        *notes,
+        r"\end{minipage}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_grid(rows: Sequence[Sequence[str]], columns: Sequence[str], rule_before: int = 0) -> str:
+    import pandas as pd
+
+    frame = pd.DataFrame([list(row) for row in rows], columns=list(columns), dtype=str)
+    grid = str(frame.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(columns))).strip()
+    if not rule_before:
+        return grid
+    lines = grid.splitlines()
+    lines.insert(lines.index(r"\midrule") + 1 + rule_before, r"\midrule")
+    return "\n".join(lines)
+
+
+def _paper_cell(cell: Cell) -> str:
+    marks = f" ({','.join(cell.marks)})" if cell.marks else ""
+    text = cell.text.removesuffix(marks).removesuffix(f" {cell.below}" if cell.below else "")
+    shown = _latex_cell(replace(cell, text=text))
+    if cell.marks:
+        shown += rf"\textsuperscript{{{','.join(cell.marks)}}}"
+    return _stacked([shown, rf"{{\scriptsize {escape_latex(cell.below)}}}"], "t") if cell.below else shown
+
+
+def _stacked(lines: Sequence[str], position: str) -> str:
+    if len(lines) == 1:
+        return lines[0]
+    return rf"\begin{{tabular}}[{position}]{{@{{}}l@{{}}}}" + r" \\ ".join(lines) + r"\end{tabular}"
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -193,10 +290,23 @@ def _latex_cell(cell: Cell) -> str:
 def _csv(table: Table) -> str:
     import pandas as pd
 
-    # As rows of full width the title and the notes keep the file valid for every CSV reader.
-    below = [[text, *[""] * (len(table.columns) - 1)] for text in (table.title, *table.notes)]
-    frame = pd.concat([table.frame, pd.DataFrame(below, columns=list(table.columns), dtype=str)])
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    if table.tidy:
+        frame = pd.DataFrame(list(table.tidy), dtype=str)
+    else:
+        # As rows of full width the title and the notes keep the file valid for every CSV reader.
+        below = [[text, *[""] * (len(table.columns) - 1)] for text in (table.title, *table.notes)]
+        frame = pd.concat([table.frame, pd.DataFrame(below, columns=list(table.columns), dtype=str)])
+    return str(frame.map(_no_formula).to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(text: str) -> str:
+    """Text that a spreadsheet shows and does not compute.
+
+    >>> _no_formula("=1+1"), _no_formula("-1.5"), _no_formula("model")
+    ("'=1+1", '-1.5', 'model')
+    """
+    text = visible_line(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(text) else text
 
 
 def _html(table: Table) -> str:

@@ -5,14 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from anymal_eval.report.rendering import SUFFIXES, Cell, Format, Table, render
+from anymal_eval.report.rendering import SUFFIXES, Cell, Format, PaperLayout, Table, render
 from anymal_eval.report.samples import over_samples, read_samples
+from anymal_eval.report.tidy_rows import tidy_rows
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import BLIND
 from anymal_eval.store.results import FILE, Chance, Measurement, NotComputed, Results, read_results
 
 COLUMNS = ("task", "metric", "value x100", "95 % interval", "method", "n of N", "states", "notes", "signature")
+# Of these columns in a paper; the method and the signature are in the other formats.
+PAPER_HEADS = (
+    ("task",), ("metric",), ("value", "x100"), ("95 %", "interval"), (), ("n of N",), ("states",), ("notes",), (),
+)  # fmt: skip
 SCALE = 100.0
 MOST_DIGITS = 6  # of an interval whose two ends have equal digits
 DRAWN_EVENLY = frozenset({"choice_accuracy", "mean_type_accuracy", "roc_auc", "yes_no_accuracy"})
@@ -43,7 +48,24 @@ def run_table(results: Results, blind: Results | None = None, samples: Sequence[
     ]  # fmt: skip
     rows += [_row(item, results) for item in rest]
     rows += [_not_computed(item, results) for item in results.not_computed]
-    return Table(title=_title(results), columns=COLUMNS, rows=tuple(rows), notes=_notes(results, blind))
+    notes = _notes(results, blind)
+    # A paper has no room for groups: they are those of the rows of ``rest`` that have one.
+    grouped = {len(rows) - len(results.not_computed) - len(rest) + at for at, item in enumerate(rest) if item.group}
+    layout = PaperLayout(
+        caption=_caption(results),
+        label=f"tab:{_label(results.run.name)}",
+        heads=PAPER_HEADS,
+        rows=tuple(at for at in range(len(rows)) if at not in grouped),
+        remarks=notes,
+    )
+    return Table(
+        title=_title(results),
+        columns=COLUMNS,
+        rows=tuple(rows),
+        notes=notes,
+        tidy=tuple(tidy_rows(results, blind, samples)),
+        paper=layout,
+    )
 
 
 def screen_table(results: Results, blind: Results | None = None, samples: Sequence[Results] = ()) -> Table:
@@ -149,6 +171,16 @@ def _position(results: Results, task: str) -> int:
 def _title(results: Results) -> str:
     demo = ", demo data" if results.is_demo else ""
     return f"{results.run.name}: {results.run.label}{demo}"
+
+
+def _caption(results: Results) -> str:
+    protocols = sorted({item.protocol for item in results.measurements})
+    protocol = f" Protocol: {', '.join(protocols)}." if protocols else ""
+    return f"{_title(results)}.{protocol}"
+
+
+def _label(name: str) -> str:
+    return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in name)
 
 
 def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:

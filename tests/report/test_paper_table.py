@@ -1,12 +1,14 @@
 """Measured rows beside published ones, and what the footnotes say."""
 
+import csv
+import io
 import re
 from typing import Any
 
 import pytest
 
 from anymal_eval.errors import NotInCatalog, WrongUse
-from anymal_eval.report.paper_table import paper_table
+from anymal_eval.report.paper_table import Choice, paper_table
 from anymal_eval.report.rendering import FORMATS, Cell, Format, Table, render
 from anymal_eval.store.results import Results, parse_results
 
@@ -215,4 +217,45 @@ def test_every_format_has_every_number(format: Format) -> None:
             if number:
                 assert number[0] in page
     for note in table.notes:
-        assert note.split(":")[0].split("'")[0] in page
+        text = note.split(") ", 1)[1].rstrip(".") if note.startswith("(") else note
+        is_of_no_number = format == "csv" and not note.startswith("(")
+        assert is_of_no_number or text.split(":")[0].split("'")[0] in page
+
+
+def test_the_csv_has_one_value_a_cell() -> None:
+    weak = run(one(value=0.5, ci_low=0.4, ci_high=0.6), model="=1+1")
+    page = render(paper_table([weak, run(one())], "anymal-2023/2", "AnyMAL 13B (ViT-G)"), "csv")
+    rows = list(csv.DictReader(io.StringIO(page)))
+    theirs, ours = (next(row for row in rows if row["model"] == name) for name in ("AnyMAL 70B (ViT-G)", "ours"))
+    assert (theirs["task"], theirs["kind"], theirs["value_x100"], theirs["ci_low_x100"]) == (
+        "coco", "published", "95.90", "",
+    )  # fmt: skip
+    assert [float(ours[f"{name}_x100"]) for name in ("value", "ci_low", "ci_high")] == [138.16, 136.0, 140.0]
+    assert float(ours["gain_percent"]) == pytest.approx(100 * (138.16 / 99.5 - 1), abs=0.01)
+    assert [row["model"] for row in rows if row["kind"] == "measured"] == ["'=1+1", "ours"]
+    assert len(rows) == sum(bool(cell.text) for row in paper_table([run(one()), weak], "anymal-2023/2").rows
+                            for cell in row[2:])  # fmt: skip
+
+
+def test_columns_names_and_intervals_are_chosen() -> None:
+    measured = [run(one(), one(**VQA)), run(one(value=1.4), one(**VQA), ablate="no-media")]
+    table = paper_table(measured, choice=Choice(columns=("vqav2",), names=("Mine", ""), intervals=False))
+    assert table.columns == ("model", "from", "vqav2 vqa_accuracy@2021")
+    assert [row[0].text for row in table.rows] == ["Mine", "ours (no-media)"]
+    assert [row[2].text for row in table.rows] == ["70.0", "70.0"]
+    theirs = paper_table([], "anymal-2023/2", choice=Choice(columns=("coco",)))
+    assert "LLaVA" not in [row[0].text for row in theirs.rows], "it has no number there"
+    with pytest.raises(NotInCatalog, match="no column 'cooc'; there are coco, mmit_cap"):
+        paper_table([], "anymal-2023/2", choice=Choice(columns=("cooc",)))
+
+
+def test_a_paper_gets_a_caption_a_label_and_a_rule_above_its_own_rows() -> None:
+    page = render(paper_table([run(one())], "anymal-2023/2"), "latex")
+    assert "\\label{tab:anymal-2023-2}" in page
+    assert "Protocol of the rows measured here: anymal-2023. Splits: coco CIDEr, Karpathy test" in page
+    lines = page.splitlines()
+    (own,) = (at for at, line in enumerate(lines) if line.startswith("ours & "))
+    assert lines[own - 1] == "\\midrule"
+    assert "AnyMAL 70B (ViT-G)" in lines[own - 2]
+    assert "\\textbf{138.2} \\\\ {\\scriptsize {[}136.0, 140.0{]}}" in lines[own]
+    assert "Table 2" not in lines[own - 2], "the caption says where from"

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from anymal_eval import published
+from anymal_eval.published import PaperTable
+from anymal_eval.report.comparison import OUTPUTS
 from anymal_eval.report.gains import gains_table
 from anymal_eval.report.paper_table import paper_table
 from anymal_eval.report.rendering import Cell, Table, escape_latex, escape_markdown, render
+from anymal_eval.store.results import Results, parse_results
 
 HOSTILE = '<script>alert("x")</script> & 100% $a_b^c~{d}\\end | [x](javascript:y) *z*\nnext'
 
@@ -70,6 +74,47 @@ def test_the_latex_compiles(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "tables.pdf").is_file()
+
+
+def own_rows(table: PaperTable) -> Results:
+    """A run with a number, an interval and a footnote in every column of a published table."""
+    facts = {"data": "demo", "protocol": "anymal-2023", "signature": "s", "unit": "fraction", "better": "higher",
+             "value": 1.0, "ci_low": 0.9123, "ci_high": 1.0, "ci_method": "exact", "n": 9, "n_expected": 9,
+             "states": {"ok": 9}, "group": None, "headline": True}  # fmt: skip
+    measured = []
+    for column in table.columns:
+        output = OUTPUTS.get(column.metric, column.metric)
+        split = column.same_splits[0] if column.same_splits else "test"
+        metric, _, version = (column.rules[0] if column.rules else output).partition("@")
+        measured.append(facts | {"task": column.our_task, "split": split, "metric": metric, "version": version or "1",
+                                 "output": output})  # fmt: skip
+    run = {"name": "night", "model": "a-rather-long-name-of-a-model:7b-instruct"}
+    return parse_results({"schema": 1, "run": run, "measurements": measured}, "x")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-base)")
+def test_every_published_table_fits_the_text_beside_own_rows(tmp_path: Path) -> None:
+    pages = []
+    for name in published.names():
+        for table in published.load(name).tables:
+            pages.append(render(paper_table([own_rows(table)], f"{name}/{table.id}"), "latex"))
+            assert "[91.2, 100.0]" in render(paper_table([own_rows(table)], f"{name}/{table.id}"), "md")
+    wide = Table(title="t", columns=("model", "value"), rows=((Cell("x" * 300), Cell("1")),))
+    body = "\n\\clearpage\n".join(pages)
+    for graphics, text in ((True, body), (False, render(wide, "latex"))):
+        file = tmp_path / f"tables{graphics:d}.tex"
+        package = "\\usepackage{graphicx}" if graphics else ""
+        file.write_text(
+            f"\\documentclass{{article}}{package}\n\\begin{{document}}\n{text}\\end{{document}}\n", encoding="utf-8"
+        )
+        done = subprocess.run(
+            [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", file.name],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:]
+        # pdflatex itself measures what is wider than the text, as it does in the table that is no published one.
+        log = file.with_suffix(".log").read_text(encoding="latin-1")
+        assert ("Overfull \\hbox" in log) is not graphics, log[-3000:]
 
 
 def test_nothing_in_a_name_acts_on_a_terminal() -> None:

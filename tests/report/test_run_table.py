@@ -4,11 +4,12 @@ import csv
 import html
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from anymal_eval.report.rendering import FORMATS, Table, render
+from anymal_eval.report.rendering import FORMATS, Table, escape_latex, render
 from anymal_eval.report.run_table import COLUMNS, files_of, run_table
 from anymal_eval.store.results import Results, parse_results
 
@@ -95,7 +96,7 @@ def test_no_interval_is_no_interval() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_has_the_same_content(format: Any) -> None:
-    table = run_table(FULL)
+    table = replace(run_table(FULL), tidy=(), paper=None)
     plain = render(table, format)
     if format == "latex":
         plain = re.sub(r"\\text(?:bf|it)\{(.*?)\}(?= *&)", r"\1", plain)
@@ -112,12 +113,29 @@ def test_every_format_has_the_same_content(format: Any) -> None:
         assert text in plain
 
 
-def test_csv_is_read_back_with_title_and_notes_as_rows() -> None:
-    rows = list(csv.reader(io.StringIO(render(run_table(FULL), "csv"))))
-    assert {len(cells) for cells in rows} == {len(COLUMNS)}
-    assert rows[0] == list(COLUMNS)
-    assert rows[1][2] == "64.21"
-    assert rows[6][0] == "night: tiny"
+def test_the_csv_has_one_value_a_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO(render(run_table(FULL), "csv"))))
+    by_group = {(row["task"], row["metric"], row["output"], row["group"]): row for row in rows}
+    for item in FULL.measurements:
+        group = " ".join(f"{key}={value}" for key, value in (item.group or {}).items())
+        row = by_group[item.task, item.rule, item.output, group]
+        assert float(row["value_x100"]) == pytest.approx(100 * item.value, abs=1e-3)
+        bounds = [row[f"{name}_x100"] and float(row[f"{name}_x100"]) for name in ("ci_low", "ci_high")]
+        assert bounds == [
+            pytest.approx(100 * end, abs=1e-3) if end is not None else "" for end in (item.ci_low, item.ci_high)
+        ]
+        assert [int(row[state]) for state in item.states] == list(item.states.values())
+        assert (row["headline"] == "yes") == item.headline
+    lacking = [row for row in rows if row["kind"] == "not computed"]
+    assert [(row["metric"], row["notes"]) for row in lacking] == [(one.metric, one.why) for one in FULL.not_computed]
+
+
+def test_a_paper_has_the_headlines_and_no_groups() -> None:
+    page = render(run_table(FULL), "latex")
+    assert "\\label{tab:night}" in page
+    for row in run_table(FULL).rows:
+        is_shown = "=" not in row[0].text
+        assert (escape_latex(row[0].text) in page) == is_shown, row[0].text
 
 
 def test_files_of_a_run_folder() -> None:
