@@ -56,3 +56,28 @@ def _escaped(found: re.Match[str]) -> str:
     # A character beyond the first 65,536 is two escapes, as JSON wants it.
     units = found.group().encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    r"""A line in parts of at most ``width`` columns of a terminal, broken between words, later parts indented.
+
+    A word that is longer than that stays whole: a path can still be copied.
+
+    >>> wrapped("vqav2    Questions about photographs.", 24)
+    ['vqav2    Questions about', '         photographs.']
+    """
+    from rich.cells import cell_len
+
+    if cell_len(line) <= width:
+        return [line]
+    # Under the second column of a list, else two columns to the right of the line's own start.
+    listed = re.match(r"\s*\S+(?: \S+)? {2,}(?=\S)", line)
+    own = len(line) - len(line.lstrip())
+    indent = len(listed.group()) if listed and len(listed.group()) <= width // 2 else min(own + 2, width // 2)
+    parts, now = [], ""
+    for gap, word in re.findall(r"(\s*)(\S+)", line):
+        if now.strip() and cell_len(now + gap + word) > width:
+            parts.append(now)
+            now, gap = " " * indent, ""
+        now += gap + word
+    return [*parts, now]

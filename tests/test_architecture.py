@@ -129,9 +129,11 @@ def test_the_command_line_is_options_and_printing() -> None:
         "__init__.py",
         "_estimate.py",
         "_generation_options.py",
+        "_help.py",
         "_listing.py",
         "_printing.py",
         "_progress.py",
+        "_results.py",
         "_streams.py",
     }
     # What others wrote must not reach a terminal unescaped: one file prints.

@@ -13,7 +13,9 @@ OPTIONS = (
     click.option("--seed", type=int, help="Of the samples, which depend on it and the example alone."),
     click.option("--system", help="The system message.  [default: the protocol's]"),
     click.option(
-        "--thinking", type=click.Choice(["auto", "on", "off"]), help="Whether a reasoning model thinks first."
+        "--thinking",
+        type=click.Choice(["auto", "on", "off"]),
+        help="Whether a reasoning model thinks first.  [default: auto]",
     ),
     click.option("--thinking-tokens", type=TOKENS, help="The most tokens of thinking.  [default: 4096]"),
 )

@@ -81,3 +81,8 @@ def _is_open(descriptor: int) -> bool:
     except OSError as error:
         return error.errno != errno.EBADF
     return True
+
+
+def messages() -> TextIO:
+    """Where messages are printed."""
+    return sys.stderr

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._help import Command
+from anymal_eval.cli._printing import draw, echo, on_terminal, print_table, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 ACCEPTED = Path("results") / "accepted"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--against", metavar="BASE", help="A run folder, or the model of an accepted run; by default RUN's own.")
 @click.option("--noise", is_flag=True, help="Say how much repeated runs of one model differ.")
@@ -28,6 +29,7 @@ ACCEPTED = Path("results") / "accepted"
 @click.option("--markdown", type=OUTPUT, help="Write Markdown for a pull request.")
 @click.option("--json", "as_json", type=OUTPUT, help="Write JSON, every changed example included.")
 @click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
+@click.option("--details", is_flag=True, help="On a terminal: every column, and the reason of each verdict.")
 def check(
     runs: tuple[Path, ...],
     against: str | None,
@@ -37,6 +39,7 @@ def check(
     markdown: Path | None,
     as_json: Path | None,
     accepted: Path,
+    details: bool,
 ) -> None:
     """Compare RUN with another run of the same tasks, example by example; a verdict a task.
 
@@ -56,7 +59,8 @@ def check(
     chosen, floors = _policy(policy)
     run = open_run(runs[0])
     name, bases = _bases(run, against, accepted)
-    _check(run, (name, bases), (chosen, floors), {"junit": junit, "markdown": markdown, "json": as_json})
+    files = {"junit": junit, "markdown": markdown, "json": as_json}
+    _check(run, (name, bases), (chosen, floors), files, details)
 
 
 def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
@@ -83,6 +87,7 @@ def _check(
     base: "tuple[str, Mapping[str, StoredRun]]",
     rules: "tuple[Policy, Mapping[str, Floor]]",
     files: "Mapping[str, Path | None]",
+    details: bool,
 ) -> None:
     from anymal_eval.codec import write_json_pretty
     from anymal_eval.report import check_texts
@@ -90,7 +95,10 @@ def _check(
     from anymal_eval.report.regression import check as compare
 
     found = compare(run, base[1], base[0], *rules)
-    echo(check_texts.terminal(found), nl=False)
+    if on_terminal():
+        draw(check_texts.check_screen(found, terminal_width(), details=details))
+    else:
+        echo(check_texts.terminal(found), nl=False)
     _write(files["markdown"], lambda: check_texts.markdown(found))
     _write(files["junit"], lambda: junit(found))
     _write(files["json"], lambda: write_json_pretty(check_texts.as_data(found)))
@@ -105,7 +113,7 @@ def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None)
 
     found = measure(runs)
     text = render(noise_table(found), "md")
-    echo(text, nl=False)
+    print_table(noise_table(found))
     _write(markdown, lambda: text)
     _write(as_json, lambda: noise_json(found))
 

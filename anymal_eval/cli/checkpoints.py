@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
+from anymal_eval.cli._help import CommandGroup
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ COUNT = click.IntRange(min=1)
 GIB = 2**30
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def checkpoints() -> None:
     """Checkpoints of the AnyMAL network: what they will need, and new ones made of others."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anymal_eval.cli._help import CommandGroup
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ TASKS_DIR = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """Which files a benchmark needs, and whether those on disk are whole."""
 

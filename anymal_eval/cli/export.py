@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FORMATS = ("evalai", "eval-results", "every-eval-ever", "inspect")
 RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--format", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option("--tasks", help="Names, separated by commas; by default all of the run's.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anymal_eval.cli._help import CommandGroup
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ HERE = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def features() -> None:
     """The cache of the frozen encoders' outputs: what run --features and train --features read."""
 

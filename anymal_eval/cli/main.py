@@ -79,19 +79,23 @@ def _summary(name: str) -> str:
     return first.partition(": ")[2]
 
 
-@click.group(cls=OneFileEach, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+HELP = """Say how good an any-modality language model is, and whether the retrained one is better.
+
+\b
+anymal-eval run --tasks vqav2,audiocaps --model anymal:PATH --data-root DIR
+anymal-eval run --tasks coco --model replay:captions.json --data-root DIR
+
+Exit codes: 0 done, 1 wrong use or missing data, 2 the run has errors or is incomplete, 3 check found a
+regression, 4 check could not tell, 70 a fault of ours, 130, 143, 129 interrupted by
+Ctrl-C, SIGTERM, SIGHUP.
+"""
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+
+
+@click.group(cls=OneFileEach, context_settings=SETTINGS, help=HELP)
 @click.version_option(__version__, prog_name="anymal-eval")
 def cli() -> None:
-    r"""Say how good an any-modality language model is, and whether the retrained one is better.
-
-    \b
-    anymal-eval run --tasks vqav2,audiocaps --model anymal:PATH --data-root DIR
-    anymal-eval run --tasks coco --model replay:captions.json --data-root DIR
-
-    Exit codes: 0 done, 1 wrong use or missing data, 2 the run has errors or is incomplete, 3 check found a
-    regression, 4 check could not tell, 70 a fault of ours, 130, 143, 129 interrupted by
-    Ctrl-C, SIGTERM, SIGHUP.
-    """
+    """The command line."""
 
 
 class Interruption:

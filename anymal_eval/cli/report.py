@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
 
 ACCEPTED = Path("results") / "accepted"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--against", multiple=True, metavar="BASE", help="A run folder, or an accepted run's model; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to write; by default RUN/report.")

@@ -6,15 +6,21 @@ from typing import Any
 import click
 
 from anymal_eval.cli._generation_options import generation_options
+from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
+from anymal_eval.cli._results import DETAILS, print_results
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--tasks", required=True, help="Names separated by commas, or all; my.jsonl (.tsv, .csv): your own rows.")
 @click.option("--metrics", help="On your own rows: names separated by commas; by default those of the kind of answers.")
 @click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
-@click.option("--data", type=click.Choice(["official", "hub", "demo"]), help="Where the examples come from.")
+@click.option(
+    "--data",
+    type=click.Choice(["official", "hub", "demo"]),
+    help="Where the examples come from.  [default: official; demo: no --model]",
+)
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--hub-id", help="Another data set on the hub with the same columns (one task only).")
 @click.option("--hub-config", help="Its configuration; by default the one that has the split.")
@@ -45,15 +51,23 @@ from anymal_eval.cli._printing import echo
 @click.option("--with-blind", is_flag=True, help="Run again without media and show those scores beside.")
 @click.option("--skip-missing-media", is_flag=True, help="Leave out examples whose media file is absent.")
 @click.option("--max-errors", help="Stop when more than N, or N%, of a task's answers are errors.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the model.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the weights.  [default: bf16 on a GPU]")
-@click.option("--quantize", type=click.Choice(["none", "int8", "nf4"]), help="Quantisation of the language model.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device of the model.  [default: auto]")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the weights.  [default: bf16 on a GPU, else fp32]"
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(["none", "int8", "nf4"]),
+    help="Quantization of the language model.  [default: none]",
+)
 @click.option(
     "--media-timeout",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds allowed for decoding one clip or sound.",
+    help="Seconds allowed for decoding one clip or sound.  [default: 60]",
 )
-@click.option("--media-budget", type=click.FloatRange(min=0.01), help="Multiplies the limits of one medium's size.")
+@click.option(
+    "--media-budget", type=click.FloatRange(min=0.01), help="Multiplies the limits of one medium's size.  [default: 1]"
+)
 @click.option("--batch-size", default="auto", metavar="auto|N", help="Requests per batch; auto finds what fits.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or Ray workers.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, help="Number of Ray workers; each loads the model.")
@@ -70,7 +84,8 @@ from anymal_eval.cli._printing import echo
 )
 @click.option("--allow-environment-change", is_flag=True, help="Resume with other packages or another device.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command resumes it.")
-def run(**given: Any) -> int:
+@DETAILS
+def run(*, details: bool, **given: Any) -> int:
     """Evaluate a model on benchmarks, and print the table.
 
     After an interruption or a crash the same command answers only what is missing.
@@ -80,6 +95,6 @@ def run(**given: Any) -> int:
     from anymal_eval.evaluation.run import run as evaluate
 
     finished = evaluate(make_plan(**given), Terminal())
-    echo(finished.table)
+    print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     return finished.exit_code

@@ -5,10 +5,12 @@ from typing import Literal
 
 import click
 
+from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
+from anymal_eval.cli._results import DETAILS, print_results
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--ptb", type=click.Choice(["python", "java"]), help="The caption tokeniser; by default the run's.")
@@ -18,12 +20,15 @@ from anymal_eval.cli._printing import echo
     multiple=True,
     help="A folder of your own task files; repeatable.",
 )
-def score(run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...]) -> int:
+@DETAILS
+def score(
+    run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...], details: bool
+) -> int:
     """Score RUN again from its responses, without the model."""
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.evaluation.run import rescore
 
     finished = rescore(run, Terminal(), data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
-    echo(finished.table)
+    print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     return finished.exit_code

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from anymal_eval.cli._generation_options import generation_options
+from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("task")
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, help="How many examples.")
 @click.option("--model", default="constant", help="Whose wording.")

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._help import Command
+from anymal_eval.cli._printing import echo, echo_raw, print_table
 
 if TYPE_CHECKING:
     from anymal_eval.store.stored import StoredRun
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--like", metavar="PAPER/TABLE", help="A paper's columns and rows, as anymal-2023/4; list: all of them.")
 @click.option("--gains", metavar="PAPER", help="Recompute the gains that a paper claims, as anymal-2023.")
@@ -64,7 +65,10 @@ def table(
         made = gains_table(gains, measured, stored)
     else:
         made = paper_table(measured, like, against, stored, choice)
-    echo(render(made, cast(Format, format)), nl=False)
+    if format == "md":
+        print_table(made)
+    else:
+        echo_raw(render(made, cast(Format, format)))
 
 
 def _stored(run: Path) -> "StoredRun | None":

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
+from anymal_eval.cli._help import CommandGroup
 from anymal_eval.cli._printing import echo
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -83,7 +84,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def train() -> None:
     """Train the network that is evaluated, in AnyMAL's two stages.
 

@@ -37,11 +37,24 @@ def text_array(texts: Sequence[str]) -> NDArray[np.str_]:
 
 @dataclass(frozen=True)
 class Output:
-    """One number that a metric returns. A ``fraction`` is in [0, 1]; CIDEr is as the official code returns it."""
+    """One number that a metric returns. A ``fraction`` is in [0, 1]; CIDEr is as the official code returns it.
+
+    ``title`` is its usual name, for people; by default made of ``name``.
+    """
 
     name: str
     unit: Literal["fraction", "cider"] = "fraction"
     better: Literal["higher", "lower"] = "higher"
+    title: str = ""
+
+    @property
+    def usual_name(self) -> str:
+        """The name in a table for people.
+
+        >>> Output("bleu_4", title="BLEU-4").usual_name, Output("exact_match").usual_name
+        ('BLEU-4', 'exact match')
+        """
+        return self.title or self.name.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True)

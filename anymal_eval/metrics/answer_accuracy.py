@@ -40,7 +40,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 METRIC = Metric(
     name="answer_accuracy",
     version="1",
-    outputs=(Output("answer_accuracy"),),
+    outputs=(Output("answer_accuracy", title="accuracy"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

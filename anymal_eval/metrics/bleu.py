@@ -85,7 +85,7 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
 METRIC = Metric(
     name="bleu",
     version="1",
-    outputs=tuple(Output(f"bleu_{length}") for length in range(1, LONGEST + 1)),
+    outputs=tuple(Output(f"bleu_{length}", title=f"BLEU-{length}") for length in range(1, LONGEST + 1)),
     statistics=statistics,
     reduce=reduce,
     display=lambda stats: _formula(stats)[:, -1],

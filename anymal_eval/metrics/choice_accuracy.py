@@ -46,7 +46,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 METRIC = Metric(
     name="choice_accuracy",
     version="1",
-    outputs=(Output("choice_accuracy"),),
+    outputs=(Output("choice_accuracy", title="accuracy"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

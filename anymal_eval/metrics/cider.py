@@ -77,7 +77,7 @@ def context(examples: Sequence[Example]) -> str:
 METRIC = Metric(
     name="cider",
     version="1",
-    outputs=(Output("cider", "cider"),),
+    outputs=(Output("cider", "cider", title="CIDEr"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

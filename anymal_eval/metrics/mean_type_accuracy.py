@@ -49,7 +49,7 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
 METRIC = Metric(
     name="mean_type_accuracy",
     version="1",
-    outputs=(Output("mean_type_accuracy"),),
+    outputs=(Output("mean_type_accuracy", title="mean accuracy"),),
     statistics=statistics,
     reduce=reduce,
     display=lambda stats: stats[:, 0],

@@ -97,7 +97,7 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
 METRIC = Metric(
     name="meteor",
     version="1.5",
-    outputs=(Output("meteor"),),
+    outputs=(Output("meteor", title="METEOR"),),
     statistics=statistics,
     reduce=reduce,
     display=formula,

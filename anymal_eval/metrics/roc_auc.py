@@ -73,7 +73,7 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
 METRIC = Metric(
     name="roc_auc",
     version="1",
-    outputs=(Output("roc_auc"),),
+    outputs=(Output("roc_auc", title="ROC AUC"),),
     statistics=statistics,
     reduce=reduce,
     needs=frozenset({"p_yes"}),

@@ -90,7 +90,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 METRIC = Metric(
     name="rouge_l",
     version="1",
-    outputs=(Output("rouge_l"),),
+    outputs=(Output("rouge_l", title="ROUGE-L"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

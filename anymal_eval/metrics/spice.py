@@ -73,7 +73,7 @@ def _run(captions: Captions, models: Path) -> NDArray[np.float64]:
 METRIC = Metric(
     name="spice",
     version="1",
-    outputs=(Output("spice"),),
+    outputs=(Output("spice", title="SPICE"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

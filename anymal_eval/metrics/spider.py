@@ -43,7 +43,7 @@ def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Gro
 METRIC = Metric(
     name="spider",
     version="1",
-    outputs=(Output("spider", "cider"),),
+    outputs=(Output("spider", "cider", title="SPIDEr"),),
     statistics=statistics,
     reduce=reduce,
     display=lambda stats: stats.mean(axis=1),

@@ -124,7 +124,7 @@ def _metric(
     return Metric(
         name="vqa_accuracy",
         version=version,
-        outputs=(Output("vqa_accuracy"),),
+        outputs=(Output("vqa_accuracy", title="VQA accuracy"),),
         statistics=_statistics(rule, annotators),
         reduce=weighted_mean,
         display=lambda stats: stats[:, 0],

@@ -44,7 +44,7 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
 METRIC = Metric(
     name="yes_no_accuracy",
     version="1",
-    outputs=(Output("yes_no_accuracy"),),
+    outputs=(Output("yes_no_accuracy", title="accuracy"),),
     statistics=statistics,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],

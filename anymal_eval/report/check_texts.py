@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from anymal_eval.errors import listed
 from anymal_eval.report.flips import Flip
 from anymal_eval.report.regression import Check, TaskCheck, Word
-from anymal_eval.report.rendering import Cell, Table, escape_markdown, render
+from anymal_eval.report.rendering import Cell, Table, Tone, escape_markdown, render
 from anymal_eval.report.run_table import SCALE, interval_text
-from anymal_eval.visible import visible_line
+from anymal_eval.report.terminal import screen
+from anymal_eval.visible import visible_line, wrapped
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 COLUMNS = ("task", "before", "after", "difference", "95 % interval", "p (Holm)", "detectable", "gain", "verdict")
 SHOWN_FLIPS = 3
 MARKDOWN_FLIPS = 10
 LONGEST_ANSWER = 80
 JSON_SCHEMA = 1
+SHORT = (*COLUMNS[:6], "verdict")
+TONES: Mapping[str, Tone] = {"better": "better", "worse": "worse", "cannot tell": "unsure", "refused": "worse"}
 MARKS: Mapping[str, str] = {"better": "🟢", "same": "⚪", "worse": "🔴", "cannot tell": "🟡", "refused": "⛔"}
 
 
@@ -48,6 +55,44 @@ def terminal(found: Check) -> str:
         lines += ["", visible_line(f"also differs: {'; '.join(found.also_differs)}")]
     lines += ["", visible_line(summary(found))]
     return "\n".join(lines) + "\n"
+
+
+def check_screen(found: Check, width: int, *, details: bool = False) -> RenderableType:
+    """What a terminal shows: a row a task, then for each task that is not the same the reason and the largest falls.
+
+    Args:
+        found: the check.
+        width: the columns of the terminal.
+        details: all columns, and every task's reason and largest falls.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    table = check_table(found)
+    rows = tuple(
+        tuple(replace(cell, tone=TONES.get(item.word, "") if at == len(row) - 1 else "") for at, cell in enumerate(row))
+        for item, row in zip(found.tasks, table.rows, strict=True)
+    )
+    table = replace(table, rows=rows)
+    short = replace(table, columns=SHORT, rows=tuple((*row[:5], row[5], row[8]) for row in rows), notes=table.notes[:1])
+    lines = [""]
+    for item in found.tasks:
+        if details or item.word != "same":
+            first, *rest = _about(item, SHOWN_FLIPS)
+            lines += [visible_line(first), *(f"  {visible_line(line)}" for line in rest), ""]
+    if found.also_differs:
+        lines += [visible_line(f"also differs: {'; '.join(found.also_differs)}"), ""]
+    lines.append(visible_line(summary(found)))
+    below = [Text(part) for line in lines for part in wrapped(line, width)]
+    return Group(screen([table] if details else [short, *_unplaced(short)], width), *below)
+
+
+def _unplaced(table: Table) -> Iterator[Table]:
+    """Narrower forms: without the test, then without the value before."""
+    for left_out in ((5,), (1, 5)):
+        kept = [at for at in range(len(table.columns)) if at not in left_out]
+        rows = tuple(tuple(row[at] for at in kept) for row in table.rows)
+        yield replace(table, columns=tuple(table.columns[at] for at in kept), rows=rows)
 
 
 def markdown(found: Check) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Format = Literal["md", "latex", "csv", "html"]
+Tone = Literal["", "better", "worse", "unsure", "quiet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: Mapping[Format, str] = {"md": ".md", "latex": ".tex", "csv": ".csv", "html": ".html"}
 
@@ -84,6 +85,7 @@ class Cell:
         text: all of it.
         below: the end of ``text`` that stands below the rest, smaller, in a paper.
         marks: the letters of footnotes, which end ``text`` in brackets.
+        tone: its colour on a terminal.
     """
 
     text: str
@@ -92,6 +94,7 @@ class Cell:
     underline: bool = False
     below: str = ""
     marks: tuple[str, ...] = ()
+    tone: Tone = ""
 
     def __post_init__(self) -> None:
         """Put the text on one line: a line break would start a new row in Markdown."""

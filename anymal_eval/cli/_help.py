@@ -1,0 +1,64 @@
+"""The help of commands with many options: in groups, under headings."""
+
+from collections.abc import Mapping
+
+import click
+
+# Parameters by heading, over all commands; what stands in none is under the last heading.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "What is evaluated": ("tasks", "metrics", "model", "options", "protocol", "extract", "config", "name"),
+    "Data": (
+        "data", "data_root", "allow_links", "hub_id", "hub_config", "hub_revision", "split", "limit", "demo_examples",
+        "skip_missing_media", "media_timeout", "media_budget", "tasks_dir", "max_unreadable", "media", "picture_side",
+        "examples", "threads",
+    ),
+    "Network": ("preset", "backbones", "precision", "quantize", "device", "prompt_order", "prompt", "lora_rank",
+                "lora_alpha", "lora_dropout", "lora_targets", "no_lora"),
+    "Optimization": ("steps", "batch_size", "accumulate", "learning_rate", "warmup", "schedule", "weight_decay",
+                     "max_grad_norm", "seed", "gradient_checkpointing"),
+    "Prompts and answers": (
+        "max_new_tokens", "temperature", "top_p", "system", "thinking", "thinking_tokens", "ablate", "samples",
+        "with_blind",
+    ),
+    "Execution": ("engine", "workers", "gpus_per_worker", "address", "features", "max_errors", "ptb",
+                  "allow_environment_change"),
+    "Memory": ("estimate", "memory", "text_tokens", "new_tokens"),
+    "Evaluation while training": ("eval_every", "eval_tasks", "eval_limit", "eval_data", "eval_protocol"),
+    "Output": ("out", "details", "dry_run", "save_every", "keep", "log_every", "report_to", "log_to", "note", "junit",
+               "markdown", "as_json", "format", "against", "accepted"),
+}  # fmt: skip
+# Where an option has another place in a command than in others.
+EVALUATING: Mapping[str, str] = {
+    "precision": "Execution", "quantize": "Execution", "device": "Execution", "batch_size": "Execution",
+    "seed": "Prompts and answers", "threads": "Execution",
+}  # fmt: skip
+FEW = 8  # a command of so many options needs no headings
+
+
+class Command(click.Command):
+    """A command whose help has its options under headings, where they are many."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, a section for each heading."""
+        options = [option for option in self.get_params(ctx) if option.get_help_record(ctx) is not None]
+        if len(options) <= FEW:
+            super().format_options(ctx, formatter)
+            return
+        for heading in (*GROUPS, "Other"):
+            rows = [record for option in options if self._heading(option) == heading
+                    if (record := option.get_help_record(ctx)) is not None]  # fmt: skip
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+    def _heading(self, option: click.Parameter) -> str:
+        own = EVALUATING if any(each.name == "max_new_tokens" for each in self.params) else {}
+        if option.name in own:
+            return own[str(option.name)]
+        return next((heading for heading, names in GROUPS.items() if option.name in names), "Other")
+
+
+class CommandGroup(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
