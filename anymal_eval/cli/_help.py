@@ -25,7 +25,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Memory": ("estimate", "memory", "text_tokens", "new_tokens"),
     "Evaluation while training": ("eval_every", "eval_tasks", "eval_limit", "eval_data", "eval_protocol"),
     "Output": ("out", "details", "dry_run", "save_every", "keep", "log_every", "report_to", "log_to", "note", "junit",
-               "markdown", "as_json", "format", "against", "accepted", "like", "gains", "columns", "names", "intervals"),
+               "markdown", "as_json", "format", "against", "accepted", "like", "gains", "columns", "names",
+               "intervals"),
 }  # fmt: skip
 # Where an option has another place in a command than in others.
 EVALUATING: Mapping[str, str] = {

@@ -1,5 +1,6 @@
 """How ``run`` and ``score`` print a finished run: a short table on a terminal, Markdown elsewhere."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,33 @@ if TYPE_CHECKING:
 DETAILS = click.option(
     "--details", is_flag=True, help="On a terminal: every measurement, with its version, method and signature."
 )
+
+LOG_TO = click.option(
+    "--log-to", default="", metavar="NAMES", help="Trackers, with commas: wandb, mlflow, trackio, tensorboard."
+)
+
+
+def trackers_of(log_to: str) -> tuple[str, ...]:
+    """The trackers that were named, each installed; found out before anything is computed."""
+    if not log_to:
+        return ()
+    from anymal_eval.report.trackers import chosen
+
+    return chosen(log_to)
+
+
+def log_results(root: Path, trackers: tuple[str, ...]) -> None:
+    """Send the results of a run, and of the one without media inside it, to trackers."""
+    if not trackers:
+        return
+    from anymal_eval.report.trackers import log
+    from anymal_eval.report.tracking import run_record
+    from anymal_eval.store.folder import BLIND
+    from anymal_eval.store.stored import open_run
+
+    folders = [root, *([root / BLIND] if (root / BLIND / "results.json").is_file() else [])]
+    for line in log(trackers, [run_record(open_run(folder)) for folder in folders], root):
+        echo(line, err=True)
 
 
 def print_results(finished: "FinishedRun", details: bool) -> None:

@@ -2,19 +2,29 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import draw, echo, on_terminal, print_table, terminal_width
+from anymal_eval.cli._results import LOG_TO, trackers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anymal_eval.report.noise_floor import Floor
     from anymal_eval.report.policy import Policy
+    from anymal_eval.report.regression import Check
     from anymal_eval.store.stored import StoredRun
+
+
+class Shown(NamedTuple):
+    """What is shown and where, beside the files."""
+
+    details: bool
+    trackers: tuple[str, ...]
+
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 ACCEPTED = Path("results") / "accepted"
@@ -29,6 +39,7 @@ ACCEPTED = Path("results") / "accepted"
 @click.option("--markdown", type=OUTPUT, help="Write Markdown for a pull request.")
 @click.option("--json", "as_json", type=OUTPUT, help="Write JSON, every changed example included.")
 @click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
+@LOG_TO
 @click.option("--details", is_flag=True, help="On a terminal: every column, and the reason of each verdict.")
 def check(
     runs: tuple[Path, ...],
@@ -39,6 +50,7 @@ def check(
     markdown: Path | None,
     as_json: Path | None,
     accepted: Path,
+    log_to: str,
     details: bool,
 ) -> None:
     """Compare RUN with another run of the same tasks, example by example; a verdict a task.
@@ -49,6 +61,7 @@ def check(
     from anymal_eval.errors import WrongUse
     from anymal_eval.store.stored import open_run
 
+    trackers = trackers_of(log_to)
     if noise:
         if against is not None or policy is not None or junit is not None:
             raise WrongUse("--noise takes runs, --json and --markdown; leave out --against, --policy and --junit")
@@ -60,7 +73,7 @@ def check(
     run = open_run(runs[0])
     name, bases = _bases(run, against, accepted)
     files = {"junit": junit, "markdown": markdown, "json": as_json}
-    _check(run, (name, bases), (chosen, floors), files, details)
+    _check(run, (name, bases), (chosen, floors), files, Shown(details, trackers))
 
 
 def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
@@ -87,24 +100,40 @@ def _check(
     base: "tuple[str, Mapping[str, StoredRun]]",
     rules: "tuple[Policy, Mapping[str, Floor]]",
     files: "Mapping[str, Path | None]",
-    details: bool,
+    shown: Shown,
 ) -> None:
     from anymal_eval.codec import write_json_pretty
+    from anymal_eval.errors import AnyMALEvalError
     from anymal_eval.report import check_texts
     from anymal_eval.report.junit import junit
     from anymal_eval.report.regression import check as compare
 
     found = compare(run, base[1], base[0], *rules)
     if on_terminal():
-        draw(check_texts.check_screen(found, terminal_width(), details=details))
+        draw(check_texts.check_screen(found, terminal_width(), details=shown.details))
     else:
         echo(check_texts.terminal(found), nl=False)
     _write(files["markdown"], lambda: check_texts.markdown(found))
     _write(files["junit"], lambda: junit(found))
     _write(files["json"], lambda: write_json_pretty(check_texts.as_data(found)))
     error = found.error()
+    try:
+        _log(run, found, shown.trackers)
+    except AnyMALEvalError as failed:
+        if error is None:
+            raise
+        echo(f"error: {failed}", err=True)  # the verdict is what the exit code says
     if error is not None:
         raise error
+
+
+def _log(run: "StoredRun", found: "Check", trackers: tuple[str, ...]) -> None:
+    if trackers:
+        from anymal_eval.report.trackers import log
+        from anymal_eval.report.tracking import check_record
+
+        for line in log(trackers, [check_record(found)], run.root):
+            echo(line, err=True)
 
 
 def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None) -> None:

@@ -8,7 +8,7 @@ import click
 from anymal_eval.cli._generation_options import generation_options
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
-from anymal_eval.cli._results import DETAILS, print_results
+from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of
 
 
 @click.command(cls=Command)
@@ -84,8 +84,9 @@ from anymal_eval.cli._results import DETAILS, print_results
 )
 @click.option("--allow-environment-change", is_flag=True, help="Resume with other packages or another device.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command resumes it.")
+@LOG_TO
 @DETAILS
-def run(*, details: bool, **given: Any) -> int:
+def run(*, details: bool, log_to: str, **given: Any) -> int:
     """Evaluate a model on benchmarks, and print the table.
 
     After an interruption or a crash the same command answers only what is missing.
@@ -94,7 +95,9 @@ def run(*, details: bool, **given: Any) -> int:
     from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.evaluation.run import run as evaluate
 
+    trackers = trackers_of(log_to)
     finished = evaluate(make_plan(**given), Terminal())
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
+    log_results(finished.root, trackers)
     return finished.exit_code

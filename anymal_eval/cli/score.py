@@ -7,7 +7,7 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
-from anymal_eval.cli._results import DETAILS, print_results
+from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of
 
 
 @click.command(cls=Command)
@@ -20,15 +20,19 @@ from anymal_eval.cli._results import DETAILS, print_results
     multiple=True,
     help="A folder of your own task files; repeatable.",
 )
+@LOG_TO
 @DETAILS
 def score(
-    run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...], details: bool
-) -> int:
+    run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...], details: bool,
+    log_to: str,
+) -> int:  # fmt: skip
     """Score RUN again from its responses, without the model."""
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.evaluation.run import rescore
 
+    trackers = trackers_of(log_to)
     finished = rescore(run, Terminal(), data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
+    log_results(finished.root, trackers)
     return finished.exit_code
