@@ -11,7 +11,11 @@ PACKAGE = MODULE = "trackio"
 
 
 def log(record: Record, folder: Path) -> str:
-    """Log a record as one run."""
+    """Log a record as one run.
+
+    Returns:
+        The project and the run, and the command that shows them.
+    """
     del folder
     import trackio
 
