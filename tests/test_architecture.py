@@ -130,6 +130,7 @@ def test_the_command_line_is_options_and_printing() -> None:
         "_estimate.py",
         "_generation_options.py",
         "_help.py",
+        "_library_output.py",
         "_listing.py",
         "_printing.py",
         "_progress.py",

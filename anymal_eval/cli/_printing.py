@@ -28,13 +28,13 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
         nl: end with a line feed.
     """
     stream = messages() if err else None
-    click.echo(_fitted(visible(str(text)), stream or sys.stdout), file=stream, nl=nl)
+    click.echo(fitted(visible(str(text)), stream or sys.stdout), file=stream, nl=nl)
 
 
 def echo_line(text: str) -> None:
     """Print a message as one line on standard error, whatever it quotes; a line feed before it is kept."""
     stream = messages()
-    line = _fitted(visible_line(text), stream)
+    line = fitted(visible_line(text), stream)
     click.echo(f"{chr(10) * text.startswith(chr(10))}{line}", file=stream)
 
 
@@ -81,7 +81,8 @@ def console(*, err: bool = False) -> "Console":
     return Console(file=messages() if err else sys.stdout, width=terminal_width(), markup=False, emoji=False)
 
 
-def _fitted(text: str, stream: TextIO) -> str:
+def fitted(text: str, stream: TextIO) -> str:
+    """The text, on a terminal with its lines broken between words."""
     if not stream.isatty():
         return text
     width = terminal_width()

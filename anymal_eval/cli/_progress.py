@@ -1,14 +1,23 @@
-"""How far a run is: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""What a run does, and how far it is: live lines on a terminal, a plain line now and then elsewhere."""
 
-import sys
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from anymal_eval.cli._printing import echo_line
+from anymal_eval.cli._library_output import LibraryOutput
+from anymal_eval.cli._printing import console, echo_line, fitted
+from anymal_eval.cli._streams import messages
+from anymal_eval.visible import visible_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 PLAIN_EVERY_S = 10.0
+LOGGED_S = 0.1
+SHOWN_S = 0.5  # a phase that took less leaves no line on a terminal
 
 
 class Progress(Protocol):
@@ -17,45 +26,127 @@ class Progress(Protocol):
     def __call__(self, done: int) -> None: ...
 
 
-@contextmanager
-def progress(label: str, total: int, done: int) -> Iterator[Progress]:
-    """Show progress on standard error.
-
-    Args:
-        label: the task's name.
-        total: how many there are.
-        done: how many of them were answered before.
-    """
-    if sys.stderr.isatty():
-        with _bar(label, total, done) as bar:
-            yield bar
-    else:
-        yield _Lines(label, total, done)
-
-
 class Terminal:
-    """The console of the command line: messages and progress on standard error."""
+    """The console of the command line: messages, phases and progress on standard error, and in the log of the run."""
 
-    progress = staticmethod(progress)
+    def __init__(self) -> None:
+        self._output = LibraryOutput()
+        self._live: Bars | None = None
+        self._waiting: list[str] | None = []  # lines of phases before there is a run; None from then on
+
+    @contextmanager
+    def opened(self) -> Iterator["Terminal"]:
+        """Keep what libraries print inside a ``with``, for the log of the run."""
+        with self._output.kept():
+            yield self
 
     def message(self, text: str) -> None:
         """Print one line."""
-        echo_line(text)
+        self._output.note(visible_line(text))
+        if self._live is None:
+            echo_line(text)
+            return
+        from rich.text import Text
+
+        self._live.console.print(Text(fitted(visible_line(text), messages())), soft_wrap=True)
+
+    def keep_log(self, folder: Path) -> None:
+        """Keep messages, and what libraries print, in the log of this folder."""
+        self._output.keep(folder)
+        waiting, self._waiting = self._waiting, None
+        for line in waiting or ():
+            echo_line(line)
+
+    @contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Show what is done inside a ``with``, and for how long."""
+        start = time.monotonic()
+        if self._live is not None:
+            with self._relabelled(label):
+                yield
+        elif is_animated():
+            with self._shown(label):
+                yield
+        else:
+            yield
+        seconds = time.monotonic() - start
+        line = f"{label}: {seconds:.1f} s"
+        if seconds >= LOGGED_S:
+            self._output.note(line)
+        if is_animated():
+            if seconds >= SHOWN_S and self._live is None:
+                console(err=True).print(visible_line(line), style="dim", soft_wrap=True)
+        elif seconds >= PLAIN_EVERY_S:
+            # An error before the first answer is one line: what came before it waits.
+            echo_line(line) if self._waiting is None else self._waiting.append(line)
+
+    @contextmanager
+    def progress(self, label: str, total: int, done: int) -> Iterator[Progress]:
+        """Show progress inside a ``with``.
+
+        Args:
+            label: the task's name.
+            total: how many there are.
+            done: how many of them were answered before.
+        """
+        if not is_animated() or self._live is not None:
+            yield _Lines(label, total, done)
+            return
+        with self._bars(_columns()) as bars:
+            row = bars.add_task(visible_line(label), total=total, completed=done)
+            yield lambda more: bars.advance(row, more)
+
+    @contextmanager
+    def _bars(self, columns: "tuple[object, ...]", *, transient: bool = False) -> "Iterator[Bars]":
+        from rich.progress import Progress as Bars
+
+        with Bars(*columns, console=console(err=True), transient=transient) as self._live:  # type: ignore[arg-type]
+            try:
+                yield self._live
+            finally:
+                self._live = None
+
+    @contextmanager
+    def _shown(self, label: str) -> Iterator[None]:
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with self._bars(columns, transient=True) as bars:
+            bars.add_task(visible_line(label), total=None)
+            yield
+
+    @contextmanager
+    def _relabelled(self, label: str) -> Iterator[None]:
+        assert self._live is not None  # noqa: S101
+        bars, row = self._live, self._live.tasks[-1]
+        before = row.description
+        bars.update(row.id, description=visible_line(label))
+        try:
+            yield
+        finally:
+            bars.update(row.id, description=before)
 
 
 @contextmanager
-def _bar(label: str, total: int, done: int) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+def progress(label: str, total: int, done: int) -> Iterator[Progress]:
+    """Show progress on standard error; the arguments are those of :meth:`Terminal.progress`."""
+    with Terminal().progress(label, total, done) as advance:
+        yield advance
+
+
+def is_animated() -> bool:
+    """Whether messages are shown on a terminal that can draw over a line."""
+    return messages().isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def _columns() -> tuple[object, ...]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True),
-        TextColumn("left"), Left(),
+    return (
+        TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True), TextColumn("left"), Left(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        row = shown.add_task(label, total=total, completed=done)
-        yield lambda more: shown.advance(row, more)
 
 
 class _Lines:

@@ -83,6 +83,16 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
+OWN: list[TextIO] = []
+"""The stream of messages, where standard error itself is kept in a file."""
+
+
 def messages() -> TextIO:
     """Where messages are printed."""
-    return sys.stderr
+    return OWN[-1] if OWN else sys.stderr
+
+
+def opened(descriptor: int, encoding: str) -> TextIO:
+    """A text stream of messages on a file descriptor, which no failure to write ends."""
+    raw = cast(io.RawIOBase, _Descriptor(descriptor, StandardStreams()))
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True)

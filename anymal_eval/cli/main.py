@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 from anymal_eval.cli._printing import echo, echo_line
-from anymal_eval.cli._streams import StandardStreams
+from anymal_eval.cli._streams import StandardStreams, messages
 from anymal_eval.errors import AnyMALEvalError, system_error
 from anymal_eval.version import __version__
 
@@ -134,7 +134,10 @@ class Interruption:
         if self.came:
             # Every answer and every saved state is on disk before; what remains is to close workers and threads.
             with contextlib.suppress(OSError):
-                os.write(2, b"interrupted again: ended at once; the same command resumes from what is written\n")
+                os.write(
+                    messages().fileno(),
+                    b"interrupted again: ended at once; the same command resumes from what is written\n",
+                )
             os._exit(self.exit_code)
         self.came, self.exit_code = True, 128 + number
         atexit.register(_ignore_signals)
@@ -176,7 +179,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError):
         error = system_error(error)
     if isinstance(error, AnyMALEvalError):
-        echo_line(f"error: {error}")
+        echo_line("; ".join((f"error: {error}", *getattr(error, "__notes__", ()))))
         return error.exit_code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()

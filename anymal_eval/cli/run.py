@@ -96,7 +96,8 @@ def run(*, details: bool, log_to: str, **given: Any) -> int:
     from anymal_eval.evaluation.run import run as evaluate
 
     trackers = trackers_of(log_to)
-    finished = evaluate(make_plan(**given), Terminal())
+    with Terminal().opened() as console:
+        finished = evaluate(make_plan(**given), console)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

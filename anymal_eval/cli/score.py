@@ -31,7 +31,8 @@ def score(
     from anymal_eval.evaluation.run import rescore
 
     trackers = trackers_of(log_to)
-    finished = rescore(run, Terminal(), data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
+    with Terminal().opened() as console:
+        finished = rescore(run, console, data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

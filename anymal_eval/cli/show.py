@@ -46,9 +46,9 @@ def show(task: str, count: int, **given: Any) -> None:
     from anymal_eval.protocols.reading import reading_for
 
     plan = make_plan(task, **given)
-    console = Terminal()
-    resolved = resolve(plan, console, media=False)
-    loaded = load_model(resolved)
+    with Terminal().opened() as console:
+        resolved = resolve(plan, console, media=False)
+        loaded = load_model(resolved)
     try:
         warn_of_cleaning(resolved, loaded.wording, console)
         for dataset in resolved.datasets:

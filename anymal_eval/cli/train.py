@@ -135,7 +135,8 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
     from anymal_eval.training.resolve import resolve
 
     try:
-        finished = run.train(resolve(make_plan(**options)), Terminal())
+        with Terminal().opened() as console:
+            finished = run.train(resolve(make_plan(**options)), console)
     except KeyboardInterrupt:
         echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
         raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -12,6 +13,14 @@ class Console(Protocol):
 
     def message(self, text: str) -> None:
         """Show one line that is not a result."""
+        ...
+
+    def phase(self, label: str) -> AbstractContextManager[None]:
+        """Show what is done inside a ``with``, and for how long."""
+        ...
+
+    def keep_log(self, folder: Path) -> None:
+        """Keep messages, and what libraries print, in a log in this folder, which holds a run or a training."""
         ...
 
     def progress(self, label: str, total: int, done: int) -> AbstractContextManager[Advance]:
@@ -31,6 +40,16 @@ class SilentConsole:
     def message(self, text: str) -> None:
         """Drop it."""
         del text
+
+    @contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Show nothing."""
+        del label
+        yield
+
+    def keep_log(self, folder: Path) -> None:
+        """Keep none."""
+        del folder
 
     @contextmanager
     def progress(self, label: str, total: int, done: int) -> Iterator[Advance]:

@@ -107,6 +107,7 @@ def generate(
     if folder.manifest_file.is_file() and manifests.checksum_matches(folder.manifest_file) is False:
         console.message(f"{folder.manifest_file}: its checksum differs: compared with this command, and written anew")
     manifest = folder.start(manifest, allow_environment_change=plan.allow_environment_change)
+    console.keep_log(folder.root)
     if isinstance(loaded.model, Logging):
         with storage_errors(folder.root):
             loaded.model.keep_log(folder.root)

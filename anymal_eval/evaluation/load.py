@@ -89,7 +89,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         WrongUse: it cannot answer such requests.
     """
     plan = resolved.plan
-    model = load_model(resolved, console)
+    with console.phase(f"loading {resolved.spec.name}"):
+        model = load_model(resolved, console)
     try:
         if plan.with_blind and isinstance(model, Expecting):
             raise WrongUse(
@@ -106,7 +107,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         warn_of_cleaning(resolved, model.wording, console)
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
-        tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
+        with console.phase("building the prompts"):
+            tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         for remark in dict.fromkeys(filter(None, (order_remark(model, task.requests) for task in tasks))):
             console.message(f"{resolved.spec.name}, protocol {resolved.protocol.name}: {remark}")
         if isinstance(model, Refusing):

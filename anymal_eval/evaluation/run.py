@@ -35,7 +35,8 @@ def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
     Raises:
         AnyMALEvalError: as the error tree says; what was answered is on disk, and the same plan resumes it.
     """
-    resolved = resolve(plan, console)
+    with console.phase("reading the data"):
+        resolved = resolve(plan, console)
     loaded = load(resolved, console)
     try:
         finished = _run(loaded, plan.out, console)
@@ -84,6 +85,7 @@ def rescore(
         if each == root or each.is_dir():
             with RunFolder(each) as folder:
                 manifest = folder.manifest()
+                console.keep_log(root)
                 if manifests.checksum_matches(folder.manifest_file) is None:
                     digests.verify_where_written(each, folder.manifest_file.name)
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]

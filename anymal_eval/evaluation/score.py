@@ -50,7 +50,9 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
         for dataset in generated.datasets:
             name = dataset.task.name
             responses = read_responses(folder.responses(name))
-            scores[name] = score_task(dataset.task, generated.manifest.tasks[name], dataset.examples, responses)
+            scores[name] = score_task(
+                dataset.task, generated.manifest.tasks[name], dataset.examples, responses, console.phase
+            )
             failures[name] = [item.failure for item in responses.values() if item.failure is not None]
             folder.write_scores(name, scores[name].rows(dataset.examples, responses))
             folder.write_statistics(name, scores[name].statistics)

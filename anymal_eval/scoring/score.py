@@ -1,7 +1,8 @@
 """Scores one task: answers from responses, statistics from answers, measurements from statistics."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from anymal_eval.store.manifest import TaskEntry
 
 Floats = NDArray[np.float64]
+Phase = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,13 @@ class Scores:
             yield row
 
 
-def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response]) -> Scores:
+def score(
+    task: Task,
+    entry: "TaskEntry",
+    examples: Sequence[Example],
+    responses: Mapping[str, Response],
+    phase: Phase = nullcontext,
+) -> Scores:
     """Score a task from its responses.
 
     Args:
@@ -98,6 +106,7 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         entry: the task's entry in the manifest.
         examples: the examples of the run, in the order of the data.
         responses: by id, one for each example.
+        phase: shows what is done inside a ``with``.
 
     Raises:
         IncompleteRun: an example has no response.
@@ -131,7 +140,8 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
             left_out.append({"task": task.name, "metric": metric.id, "why": why})
             continue
         try:
-            stats = metric.statistics(examples, answers)[scored]
+            with phase(f"scoring {task.name}: {_titles(metric)}"):
+                stats = metric.statistics(examples, answers)[scored]
         except NeedsExtra as error:
             # An external program that fails on one caption must not cost the other metrics their values.
             if name == task.headline:
@@ -141,7 +151,8 @@ def score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses
         statistics[metric.id] = stats
         if metric.display is not None:
             display[metric.id] = metric.display(stats)
-        found = list(measure(task, entry, metric, stats, noted, columns))
+        with phase(f"intervals of {task.name}: {_titles(metric)}"):
+            found = list(measure(task, entry, metric, stats, noted, columns))
         rows.extend(row for row in found if row["value"] is not None)
         undefined = [row for row in found if row["value"] is None and (row["headline"] or row is found[0])]
         if undefined:
@@ -200,6 +211,10 @@ def _no_values(
         not_computed=rows,
         problems=problems,
     )
+
+
+def _titles(metric: Metric) -> str:
+    return metric.outputs[0].usual_name if len(metric.outputs) == 1 else metric.name.upper()
 
 
 def _missing_requirement(metric: Metric, answers: Sequence[Answer]) -> str | None:

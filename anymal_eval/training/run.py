@@ -54,8 +54,11 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         StorageFull: a state could not be saved; those before are whole.
         IncompleteRun: too many samples cannot be read.
     """
+    seen: Console = console if console is not None and _is_first() else SilentConsole()
     with _exclusive(resolved.plan.out) as lock:
-        loaded = load(resolved)
+        seen.keep_log(resolved.plan.out)
+        with seen.phase("loading the network"):
+            loaded = load(resolved)
         if loaded.record["finished"]:
             return _finished(loaded, loaded.record.get("unreadable", {}))
         shown: Console = console if console is not None and loaded.is_main else SilentConsole()
@@ -68,10 +71,14 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
 
 
+def _is_first() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def _exclusive(out: Path) -> Iterator[Lock | None]:
     """Keep other trainings out, and delete what one that was killed left; only the first process does this."""
-    if int(os.environ.get("RANK", "0")) != 0:
+    if not _is_first():
         yield None
         return
     busy = f"{out}: another training is writing there; wait for it, stop it, or choose another --out"
@@ -159,6 +166,7 @@ class _Checked:
 
     def __init__(self, console: Console, lock: Lock) -> None:
         self._lock, self.message, self._progress = lock, console.message, console.progress
+        self.phase, self.keep_log = console.phase, console.keep_log
 
     @contextmanager
     def progress(self, label: str, total: int, done: int) -> Iterator[Advance]:
