@@ -85,18 +85,24 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 @click.option("--allow-environment-change", is_flag=True, help="Resume with other packages or another device.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command resumes it.")
 @LOG_TO
+@click.option("--dry-run", is_flag=True, help="Show tasks, data, first prompts, memory and time; keep nothing.")
 @DETAILS
-def run(*, details: bool, log_to: str, **given: Any) -> int:
+def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
     """Evaluate a model on benchmarks, and print the table.
 
     After an interruption or a crash the same command answers only what is missing.
     """
     from anymal_eval.cli._progress import Terminal
+    from anymal_eval.evaluation.dry_run import dry_run as rehearse
     from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.evaluation.run import run as evaluate
 
     trackers = trackers_of(log_to)
     with Terminal().opened() as console:
+        if dry_run:
+            for line in rehearse(make_plan(**given), console):
+                echo(line)
+            return 0
         finished = evaluate(make_plan(**given), console)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)

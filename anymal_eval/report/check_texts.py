@@ -238,7 +238,7 @@ def _ends(item: TaskCheck) -> tuple[Flip, ...]:
 def _scores(flip: Flip) -> str:
     if flip.before is None or flip.after is None:
         return ""
-    return f" ({flip.before:.3g} -> {flip.after:.3g})"
+    return f" ({SCALE * flip.before:.4g} -> {SCALE * flip.after:.4g})"
 
 
 def _cut(text: str) -> str:

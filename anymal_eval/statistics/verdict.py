@@ -27,9 +27,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from anymal_eval.statistics.intervals import ROUNDING
 from anymal_eval.statistics.paired import Comparison
 
 Word = Literal["better", "same", "worse", "cannot tell"]
+X100 = 100.0  # in sentences; a limit is given in the metric's own unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class VerdictLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict, and its reason in one sentence (in the metric's own unit, not x 100)."""
+    """The verdict, and its reason in one sentence, whose numbers are x100, as in tables."""
 
     word: Word
     why: str
@@ -90,20 +92,22 @@ def judge(
     limit = (limits or VerdictLimits()).at(comparison.before)
     change, low = comparison.improvement, comparison.improvement_low
     if p < alpha and change < -(limit or 0.0):
-        return Verdict(word="worse", why=f"fell by {-change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
+        return Verdict(word="worse", why=f"fell by {X100 * -change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
     if p < alpha and change > (limit or 0.0):
-        return Verdict(word="better", why=f"rose by {change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
+        return Verdict(word="better", why=f"rose by {X100 * change:.4g}, more than chance (p {p:.2g}){_beyond(limit)}")
     known = detectable if detectable == detectable else 0.0
     allowed = known if limit is None else limit
-    if low >= -allowed:
+    if low >= -allowed - ROUNDING:
         if not allowed:
             return Verdict(word="same", why="the interval holds no fall")
         named = "smallest detectable effect" if limit is None else "limit"
-        return Verdict(word="same", why=f"a fall beyond the {named} of {allowed:.4g} is ruled out")
+        return Verdict(word="same", why=f"a fall beyond the {named} of {X100 * allowed:.4g} is ruled out")
     if limit is None:
-        return Verdict(word="cannot tell", why=f"no more than chance, but a fall of {-low:.4g} is possible")
-    return Verdict(word="cannot tell", why=f"a fall of {-low:.4g}, beyond the limit of {limit:.4g}, is possible")
+        return Verdict(word="cannot tell", why=f"no more than chance, but a fall of {X100 * -low:.4g} is possible")
+    return Verdict(
+        word="cannot tell", why=f"a fall of {X100 * -low:.4g}, beyond the limit of {X100 * limit:.4g}, is possible"
+    )
 
 
 def _beyond(limit: float | None) -> str:
-    return "" if limit is None else f" and beyond the limit of {limit:.4g}"
+    return "" if limit is None else f" and beyond the limit of {X100 * limit:.4g}"
