@@ -1,6 +1,7 @@
 """What a contributor meets first is true: versions, hooks, workflow, forms, links, and the site's navigation."""
 
 import datetime
+import json
 import os
 import pydoc
 import re
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from anymal_eval import __version__
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
@@ -176,6 +177,22 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (ROOT / target).exists(), target
     if page == "README.md":
         assert "CONTRIBUTING.md" in links
+
+
+def test_the_readme_prints_what_the_accepted_demo_model_scored() -> None:
+    (found,) = (ROOT / "results" / "accepted").glob("demo-anymal-*/results.json")
+    rows = json.loads(found.read_text())["measurements"]
+    scores = {row["task"]: row for row in rows if row["headline"]}
+    printed = re.findall(r"^    (\w+) +[A-Za-z ]+? +([\d.]+) \[([\d.]+), ([\d.]+)\]", text("README.md"), re.MULTILINE)
+    assert len(printed) == 3
+    for task, *numbers in printed:
+        row = scores[task]
+        assert [float(each) for each in numbers] == [round(100 * row[key], 2) for key in ("value", "ci_low", "ci_high")]
+
+
+def test_the_readme_fits_a_screen_and_has_every_task() -> None:
+    assert max(map(len, text("README.md").splitlines())) <= 110
+    assert set(re.findall(r"^\| \[(\w+)\]\(docs/tasks/", text("README.md"), re.MULTILINE)) == SHIPPED
 
 
 def test_contributing_names_what_exists() -> None:

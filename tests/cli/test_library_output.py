@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, Command
 
-NOISY = '''
+NOISY = """
 import ctypes, os, sys, warnings
 from dataclasses import dataclass
 from anymal_eval.models import PLAIN_WORDING, PlainText
@@ -39,7 +39,7 @@ class Noisy:
 
     def close(self) -> None:
         pass
-'''
+"""
 CRASH = """
 import ctypes, os, sys
 from anymal_eval.cli._streams import StandardStreams, messages
