@@ -75,8 +75,9 @@ class Catalog:
         """
         known = self._known(name)
         if known is None:
-            near = difflib.get_close_matches(name, self.names(), n=3) or self.names()
-            raise NotInCatalog(f"no {self.kind} named {name!r}; did you mean {' or '.join(near)}?")
+            near = difflib.get_close_matches(name, self.names(), n=3)
+            known_names = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self.names())}"
+            raise NotInCatalog(f"no {self.kind} named {name!r}; {known_names}")
         if clash := self._clash(known):
             raise BadDefinition(f"{self.kind} {clash}")
         if known in self._files:

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import difflib
 import json
 import re
 import reprlib
 import tomllib
 import typing
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -50,10 +51,24 @@ def decode(of_type: type[T], data: object, where: str, error: type[AnyMALEvalErr
         first = found.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole"
         what = _KEY_ERRORS.get(first["type"]) or f"{first['msg']}, got {reprlib.repr(first['input'])}"
-        if what == "unknown key" and len(first["loc"]) == 1 and dataclasses.is_dataclass(of_type):
-            what += f"; it may hold {', '.join(sorted(field.name for field in dataclasses.fields(of_type)))}"
+        if what == "unknown key":
+            what += _known_keys(first["loc"], of_type)
         more = f" (and {found.error_count() - 1} more)" if found.error_count() > 1 else ""
         raise error(f"{where}: {key}: {what}{more}") from None
+
+
+def _known_keys(place: Sequence[int | str], of_type: Any) -> str:
+    """The nearest key, and all that may stand there; empty where the type at that place is not known."""
+    for part in place[:-1]:
+        if dataclasses.is_dataclass(of_type):
+            of_type = typing.get_type_hints(of_type).get(str(part))
+        else:  # a mapping's values, or a sequence's items
+            of_type = (*typing.get_args(of_type), None)[-2] if typing.get_args(of_type) else None
+    if not dataclasses.is_dataclass(of_type):
+        return ""
+    names = sorted(field.name for field in dataclasses.fields(of_type))
+    near = difflib.get_close_matches(str(place[-1]), names, n=1)
+    return f"{f'; did you mean {near[0]}' if near else ''}; it may hold {', '.join(names)}"
 
 
 def encode(record: object) -> dict[str, Any]:

@@ -259,7 +259,7 @@ def test_a_class_without_options(site: Path) -> None:
     spec = choose_model("pack.__init__:Whole", {})
     assert spec.accepts == {"image", "audio"}
     assert spec.load().fingerprint == "whole"
-    with pytest.raises(WrongUse, match="has no option 'says'; did you mean none"):
+    with pytest.raises(WrongUse, match="has no option 'says'; it has none"):
         choose_model("pack.__init__:Whole", {"says": "x"})
     with pytest.raises(BadDefinition, match=r"class Whole must have accepts = frozenset\({...}\) out of audio, image"):
         choose_model("pack.wrong:Whole", {})

@@ -1,10 +1,11 @@
 """What a network will take of a device's memory: a preset or a checkpoint, and how it is used."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from anymal_eval.anymal import importers
-from anymal_eval.anymal.backbones import placed
+from anymal_eval.anymal.backbones import placed, relocated
 from anymal_eval.anymal.checkpoint_facts import CheckpointFacts, is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, named
 from anymal_eval.anymal.memory import Optimizer, Workload, estimate
@@ -19,12 +20,14 @@ class Forecast:
 
     Attributes:
         network: a preset, a TOML file, a checkpoint (a folder, or ``OWNER/NAME`` of the hub) or ``anymal:demo``.
+        backbones: where frozen parts lie, as :func:`anymal_eval.anymal.backbones.placed` takes it.
         train: the stage of one training step; None for one batch of answers.
         device: need not be here.
         memory: of the device, in GiB; None for a GPU's own.
     """
 
     network: str
+    backbones: Mapping[str, str] = field(default_factory=dict)
     train: Literal["align", "instruct"] | None = None
     batch_size: int = 1
     text_tokens: int = 128
@@ -57,7 +60,7 @@ def forecast(wanted: Forecast) -> StepMemory:
     import torch
 
     facts = facts_of(wanted.network)
-    config = named(wanted.network) if facts is None else placed(facts)
+    config = relocated(named(wanted.network), wanted.backbones) if facts is None else placed(facts, wanted.backbones)
     adapters = facts is not None and facts.adapters
     if wanted.train == "align" or (wanted.train is None and not adapters):
         config = replace(config, lora=None)
@@ -79,15 +82,17 @@ def forecast(wanted: Forecast) -> StepMemory:
     )
 
 
-def network_of(name: str) -> AnyMALConfig:
+def network_of(name: str, backbones: Mapping[str, str] | None = None) -> AnyMALConfig:
     """The network of a preset, a TOML file, a checkpoint (a folder, or ``OWNER/NAME`` of the hub) or ``anymal:demo``.
+
+    ``backbones`` says where frozen parts lie, as :func:`anymal_eval.anymal.backbones.placed` takes it.
 
     Raises:
         NotInCatalog: no such preset. BadCheckpoint, BadDefinition: not a network's checkpoint or file.
         WrongUse: no such file.
     """
     facts = facts_of(name)
-    return named(name) if facts is None else placed(facts)
+    return relocated(named(name), backbones or {}) if facts is None else placed(facts, backbones)
 
 
 def facts_of(name: str) -> CheckpointFacts | None:

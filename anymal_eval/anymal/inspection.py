@@ -20,7 +20,7 @@ from anymal_eval.checkpoints.loading import BackboneLoading, library, missing_te
 from anymal_eval.checkpoints.locating import download_command, find, find_file, may_be_repository
 from anymal_eval.checkpoints.released import is_hub_file, released_file
 from anymal_eval.checkpoints.weights import read_shapes
-from anymal_eval.errors import AnyMALEvalError
+from anymal_eval.errors import AnyMALEvalError, BadCheckpoint
 from anymal_eval.paths import expanded
 
 _LICENCE = re.compile(r"^licen[sc]e:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
@@ -74,10 +74,13 @@ def inspect(config: AnyMALConfig, *, offline: bool) -> list[PartReport]:
 def _inspect(part: str, kind: str, path: str, config: AnyMALConfig, *, offline: bool) -> PartReport:
     known: dict[str, Any] = {"part": part, "kind": kind, "path": path}
     known["licence"] = "" if part == "llm" else encoders.licence_of(kind)
-    place = _place(kind, path)
+    try:
+        place = _place(kind, path)
+    except BadCheckpoint:  # it can only be a folder, and there is none
+        place = None
     if place is None or not place.exists():
         repository = path if may_be_repository(path) else "/".join(path.split("/", 2)[:2])
-        return _absent(known, None if offline or kind == "imu2clip" or "/" not in path else hub_facts(repository))
+        return _absent(known, None if offline or kind == "imu2clip" or not _of_hub(path) else hub_facts(repository))
     known["where"] = place
     known["licence"] = licence_of(place) or known["licence"]
     again = _IMU_REMEDY if kind == "imu2clip" else f"download {path} once more"
@@ -105,14 +108,19 @@ def _place(kind: str, path: str) -> Path | None:
     return find(path)
 
 
+def _of_hub(path: str) -> bool:
+    return may_be_repository(path) or is_hub_file(path)
+
+
 def _absent(known: Mapping[str, Any], facts: HubFacts | None) -> PartReport:
     path = known["path"]
     wanted = download_command(path)
     if known["kind"] == "imu2clip":
         return PartReport(**known, problem="there is no such file", remedy=_IMU_REMEDY)
-    if "/" not in path:  # beside a checkpoint, or to be named
-        part = known["part"]
-        return PartReport(**known, problem="there is no such folder", remedy=f"name it: --backbone {part}=FOLDER")
+    if not _of_hub(path):  # beside a checkpoint, or to be named
+        return PartReport(
+            **known, problem="there is no such folder", remedy=f"name it: --backbone {known['part']}=FOLDER"
+        )
     if facts is None:
         return PartReport(**known, problem="it is not on this machine", remedy=wanted)
     if facts.problem:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval.checkpoints.conversion import with_safetensors
-from anymal_eval.checkpoints.files import OTHERS, PICKLED, Pickled, is_weight, skipped_in
+from anymal_eval.checkpoints.files import OTHERS, PICKLED, Pickled, is_weight, read_json, skipped_in
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.network import hub_reachable
 from anymal_eval.paths import expanded
 
-CONFIG = "config.json"
+CONFIG, ADAPTERS = "config.json", "adapter_config.json"
 # The weights, the processor and the fingerprint of one part are of one commit, which is looked up once a process.
 _SNAPSHOTS: dict[tuple[object, ...], str] = {}
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -127,7 +127,7 @@ def locate_config(name: str, revision: str = "") -> Path:
     if folder is None:
         return _hub(name, revision, lambda hub, **it: hub.hf_hub_download(**it, filename=CONFIG))
     if not (folder / CONFIG).is_file():
-        raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no transformers checkpoint")
+        raise BadCheckpoint(f"{folder} holds no {CONFIG}: it is no transformers checkpoint{_adapters_of(folder)}")
     return folder / CONFIG
 
 
@@ -206,14 +206,58 @@ def _hub(name: str, revision: str, fetch: Callable[..., str]) -> Path:
     }
     try:
         return Path(fetch(huggingface_hub, **wanted))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         if bare:
             raise BadCheckpoint(f"{name}: there is no such folder") from None
+        if getattr(error.__cause__, "response", None) is not None:  # the hub answered, and not with a file
+            raise BadCheckpoint(f"{name}: no such folder, and {_refused(error.__cause__, repository)}") from error
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise BadCheckpoint(
             f"{name}: no such folder, and the hub's cache does not hold it while {why}: "
             f"download it where there is a network ({download_command(name, revision)}), or give a folder"
         ) from None
     except (HfHubHTTPError, HFValidationError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise BadCheckpoint(f"{name}: no such folder, and the hub does not give it: {first}") from error
+        raise BadCheckpoint(f"{name}: no such folder, and {_refused(error, repository)}") from error
+
+
+def _refused(error: BaseException | None, repository: str) -> str:
+    """Why the hub does not give a repository, and what to do."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    page, log_in = f"{constants.ENDPOINT}/{repository}", "hf auth login"
+    if isinstance(error, GatedRepoError):
+        return f"its licence is not accepted: accept it at {page}, then {log_in}"
+    if status == 401 and get_token():
+        return f"the hub refuses the token of this machine (401): {log_in} with a new one, or hf auth logout"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has no such repository, or it is private ({status}): check the name, or {log_in}"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{page} has no such branch, tag or commit"
+    if isinstance(error, EntryNotFoundError):
+        return f"{page} has no such file ({str(error).strip().splitlines()[-1]})"
+    if status in (401, 403):
+        return f"the hub refuses access ({status}): {log_in} with an account that may read {page}"
+    first = str(error).strip().splitlines()[0]
+    later = "; try again later" if status is not None and (status == 429 or status >= 500) else ""
+    return f"the hub does not give it: {first}{later}"
+
+
+def _adapters_of(folder: Path) -> str:
+    """What a folder of PEFT adapters needs; empty for any other folder."""
+    file = folder / ADAPTERS
+    if not file.is_file():
+        return ""
+    settings = read_json(file)
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    named = base if isinstance(base, str) and base else "the model that it was trained on"
+    return (
+        f", but adapters of {named:.200}: merge them into a copy of it (PeftModel.from_pretrained(model, "
+        f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), the processor beside it), then give OUT"
+    )

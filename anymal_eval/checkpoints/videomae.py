@@ -128,9 +128,8 @@ def _require(shapes: Mapping[str, tuple[int, ...]], sizes: VideoMAESizes, file: 
 
 def _convert(file: Path, frames: int, given: Mapping[str, Any], draft: Path) -> None:
     import torch
-    from safetensors.torch import save_file
 
-    from anymal_eval.checkpoints.weights import state_dict
+    from anymal_eval.checkpoints.weights import save_tensors, state_dict
 
     everything = encoder_part(state_dict(file))
     tensors = {name: value for name, value in everything.items() if isinstance(value, torch.Tensor)}
@@ -147,7 +146,7 @@ def _convert(file: Path, frames: int, given: Mapping[str, Any], draft: Path) -> 
             made |= _layer(f"encoder.layer.{found[1]}", found[2], value)
     if not pooled:
         made |= {f"layernorm.{end}": tensors[f"norm.{end}"] for end in ("weight", "bias")}
-    save_file({name: value.clone().contiguous() for name, value in made.items()}, draft / "model.safetensors")
+    save_tensors({name: value.clone().contiguous() for name, value in made.items()}, draft / "model.safetensors")
     # The authors' norms have 1e-6, transformers' default is another.
     config = {"model_type": "videomae", "architectures": ["VideoMAEModel"], **asdict(sizes), "layer_norm_eps": 1e-6}
     side = sizes.image_size

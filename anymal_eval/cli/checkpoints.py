@@ -28,16 +28,18 @@ def checkpoints() -> None:
 
 @checkpoints.command()
 @click.argument("network")
-@click.option("--offline", is_flag=True, help="Ask the hub nothing.")
-def check(network: str, offline: bool) -> int:
+@BACKBONE
+@click.option("--offline", is_flag=True, help="Send the hub no request.")
+def check(network: str, backbones: tuple[str, ...], offline: bool) -> int:
     """Check the frozen parts of NETWORK, a preset or a checkpoint folder: where they are, and whether they fit.
 
     No weights are read. Exits with 1 where a part is missing or does not fit.
     """
     from anymal_eval.anymal.forecast import network_of
     from anymal_eval.anymal.inspection import inspect
+    from anymal_eval.evaluation.plan import parse_options
 
-    parts = inspect(network_of(network), offline=offline)
+    parts = inspect(network_of(network, parse_options(backbones, "--backbone")), offline=offline)
     for part in parts:
         _report(part)
     return int(any(part.problem for part in parts))
@@ -45,6 +47,7 @@ def check(network: str, offline: bool) -> int:
 
 @checkpoints.command()
 @click.argument("network")
+@BACKBONE
 @click.option("--train", type=click.Choice(["align", "instruct"]), help="A step of this stage; without it, an answer.")
 @click.option("--batch-size", type=COUNT, default=1, show_default=True, help="Rows computed at once.")
 @click.option("--text-tokens", type=COUNT, default=128, show_default=True, help="Of the longest row, without media.")
@@ -60,15 +63,16 @@ def check(network: str, offline: bool) -> int:
 @click.option(
     "--quantize", type=click.Choice(["none", "int8", "nf4"]), default="none", show_default=True, help="The LLM."
 )
-def estimate(network: str, **given: Any) -> None:
+def estimate(network: str, backbones: tuple[str, ...], **given: Any) -> None:
     """Estimate the memory of NETWORK, a preset or a checkpoint folder, from its sizes alone.
 
     Nothing is loaded. Without a GPU, the operators counted are those of a processor.
     """
     from anymal_eval.anymal.forecast import Forecast, forecast
     from anymal_eval.checkpoints.loading import device_named
+    from anymal_eval.evaluation.plan import parse_options
 
-    wanted = Forecast(network=network, **given)
+    wanted = Forecast(network=network, backbones=parse_options(backbones, "--backbone"), **given)
     for line in lines(wanted.title, forecast(wanted), device=device_named(wanted.device), train=bool(wanted.train)):
         echo(line)
 
@@ -100,15 +104,16 @@ def merge_lora(network: str, backbones: tuple[str, ...], out: Path) -> None:
 
 
 @checkpoints.command("import")
-@click.argument("folder", type=FOLDER)
+@click.argument("name", metavar="FOLDER|OWNER/NAME")
 @OUT
 @click.option("--llm", default="", help="The language model, where FOLDER does not hold it: a folder or OWNER/NAME.")
 @click.option("--encoder", default="", help="The encoder, where FOLDER does not hold it: a folder, file or OWNER/NAME.")
-def import_(folder: Path, out: Path, llm: str, encoder: str) -> None:
+def import_(name: str, out: Path, llm: str, encoder: str) -> None:
     """Rewrite a checkpoint of another network (LLaVA-1.5, llava-hf, PandaGPT, babakd/anymal) as one of ours."""
     from anymal_eval.anymal.importers import Given, write
+    from anymal_eval.checkpoints.locating import locate
 
-    layout, config = write(folder, out, Given(llm=llm, encoder=encoder))
+    layout, config = write(locate(name, pickled=True), out, Given(llm=llm, encoder=encoder))
     echo(f"{out}: {layout}; {', '.join(config.modalities)}")
 
 

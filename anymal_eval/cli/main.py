@@ -3,6 +3,7 @@
 import ast
 import atexit
 import contextlib
+import difflib
 import importlib
 import os
 import signal
@@ -17,6 +18,7 @@ import click
 from anymal_eval.cli._printing import echo, echo_line
 from anymal_eval.cli._streams import StandardStreams, messages
 from anymal_eval.errors import AnyMALEvalError, system_error
+from anymal_eval.installation import lacking
 from anymal_eval.version import __version__
 
 WRONG_USE = 1
@@ -42,6 +44,17 @@ class OneFileEach(click.Group):
             return None
         _add_allow_links(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first argument; of an unknown one the nearest names are offered."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=2)
+            known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+            raise click.UsageError(f"no command named {args[0]!r}; {known}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their one line each."""
@@ -186,6 +199,9 @@ def _report(error: Exception) -> int:
         return WRONG_USE
     if isinstance(error, click.ClickException):
         echo_line(f"error: {error.format_message()}")
+        return WRONG_USE
+    if isinstance(error, ImportError) and (line := lacking(error)):
+        echo_line(f"error: {line}")
         return WRONG_USE
     import traceback
 

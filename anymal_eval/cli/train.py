@@ -105,7 +105,7 @@ def align(**options: Any) -> None:
 
 
 @train.command(context_settings=DEFAULTS)
-@click.argument("network", metavar="CHECKPOINT", type=click.Path(file_okay=False))
+@click.argument("network", metavar="CHECKPOINT")
 @click.option("--lora-rank", type=COUNT, help="Rank of the LoRA adapters.  [default: the network's own, else 64]")
 @click.option("--lora-alpha", type=COUNT, help="Their scale, divided by the rank.  [default: its own, else 16]")
 @click.option("--lora-dropout", type=click.FloatRange(0, 1, max_open=True), help="Their dropout.")
@@ -115,7 +115,7 @@ def align(**options: Any) -> None:
 def instruct(**options: Any) -> None:
     """Stage 2: train the projectors, and LoRA adapters of the language model, on instructions.
 
-    CHECKPOINT is the one of stage 1: OUT/checkpoint.
+    CHECKPOINT is the one of stage 1: OUT/checkpoint. With --estimate it may be a preset or a TOML file.
     """
     _train(stage="instruct", **options)
 
@@ -124,10 +124,12 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
     if estimate:
         _estimate(text_tokens, new_tokens, **options)
         return
-    context = click.get_current_context()
-    for option in context.command.params:
-        if option.name in ("data", "out") and not options[option.name]:
-            raise click.MissingParameter(ctx=context, param=option)
+    if not options["data"]:
+        from anymal_eval.training.sources import catalog
+
+        raise click.UsageError(f"--data is needed: KIND:PATH, where KIND is one of {', '.join(catalog().names())}")
+    if not options["out"]:
+        raise click.UsageError("--out is needed: the training's folder, which the same command resumes")
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
     from anymal_eval.training import run

@@ -66,7 +66,8 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
         NotInCatalog, WrongUse: a name or a combination that cannot be.
         MissingData, BadData: the data are not there, or not whole.
     """
-    plan = _with_demo_model(plan, console)
+    is_demo = plan.model.model is None
+    plan = _with_demo_model(plan)
     if plan.with_blind and plan.ablate != "none":
         raise WrongUse(f"--with-blind adds a run without media to one with them: leave out --ablate {plan.ablate}")
     spec = _spec(plan)
@@ -85,6 +86,11 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     if plan.ablate != "no-media":
         for dataset in datasets:
             require_kinds(dataset, spec.accepts, f"model {spec.name}")
+    if is_demo:  # after whatever could be wrong with the command
+        console.message(
+            "no model named: the demo model answers drawn demo data, and its numbers compare with no paper's; for a "
+            "benchmark give --model NAME:CHECKPOINT --data-root DIR"
+        )
     for task_name, reason in skipped.items():
         console.message(f"{task_name}: skipped, {reason}")
     for dataset in datasets:
@@ -161,7 +167,7 @@ def _not_taken(model: str, accepts: Collection[str], what: str, kind: str) -> Wr
     return WrongUse(f"{model} takes {takes}; {what} needs {kind}: {remedy}, or leave this task out")
 
 
-def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:
+def _with_demo_model(plan: EvaluationPlan) -> EvaluationPlan:
     """The demo world and the demo model where no model is named; the demo model's own words where none are named."""
     if plan.model.model is None:
         own = [name for name in plan.tasks if isinstance(name, str) and is_own(name)]
@@ -169,7 +175,6 @@ def _with_demo_model(plan: EvaluationPlan, console: Console) -> EvaluationPlan:
             raise WrongUse(f"--model is needed for {own[0]}: the demo model knows the demo world alone")
         if plan.data.data not in (None, "demo"):
             raise WrongUse("--model is needed: anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models")
-        console.message("no model named: the demo model answers on demo data; name another with --model")
         plan = replace(plan, model=replace(plan.model, model=DEMO_MODEL), data=replace(plan.data, data="demo"))
     if plan.protocol is None and plan.model.model == DEMO_MODEL:
         plan = replace(plan, protocol=DEMO_PROTOCOL)

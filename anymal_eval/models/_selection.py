@@ -124,11 +124,20 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
         WrongUse: an option that the model does not have, or a value of the wrong type.
     """
     name, _, checkpoint = typed.partition(":")
+    if name not in catalog.models().names():
+        from anymal_eval.models._bare_checkpoint import require_wrapper
+
+        require_wrapper(name if checkpoint else typed)
     module = wrapper(f"--model {typed}", catalog.models().module(name) if "." not in name else _imported(typed))
     values: dict[str, str] = {**(common or {}), **options}
     if checkpoint and "." not in name:
         values["checkpoint"] = checkpoint
-    return ModelSpec(name=name if "." not in name else typed, module=module, options=_resolve(name, module, values))
+    options_of_it = _resolve(name, module, values)
+    if getattr(options_of_it, "allow_pickle", None) is not None and values.get("checkpoint"):  # transformers' layout
+        from anymal_eval.models._bare_checkpoint import require_checkpoint
+
+        require_checkpoint(name, values["checkpoint"])
+    return ModelSpec(name=name if "." not in name else typed, module=module, options=options_of_it)
 
 
 def given_model(model: Model) -> ModelSpec:
@@ -183,8 +192,9 @@ def _resolve(name: str, module: Wrapper, values: Mapping[str, str]) -> Any:
     resolved = {}
     for key, value in values.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=3) or sorted(fields)
-            raise WrongUse(f"model {name} has no option {key!r}; did you mean {' or '.join(near) or 'none'}?")
+            near = difflib.get_close_matches(key, fields, n=3)
+            known = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(fields)) or 'none'}"
+            raise WrongUse(f"model {name} has no option {key!r}; {known}")
         resolved[key] = _typed(f"model {name}: option {key}", value, hints[key])
     missing = [
         key

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named
 from anymal_eval.anymal.recognition import what_it_is
 from anymal_eval.checkpoints.loading import Loading, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
-from anymal_eval.errors import WrongUse
+from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
-from anymal_eval.training.sources import TrainingData, open_data
+from anymal_eval.training.sources import TrainingData, open_data, require_kind
+
+# The packages of which one is needed, by reporter; transformers' own texts name no remedy for some.
+_REPORTERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "mlflow": ("mlflow",), "trackio": ("trackio",),
+    "comet_ml": ("comet_ml",), "neptune": ("neptune",), "clearml": ("clearml",), "swanlab": ("swanlab",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,9 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         BadCheckpoint, BadDefinition: the network is not what its file must hold.
         MissingData, BadData: data are missing, have another layout, or media that the network has no encoder for.
     """
+    for each in plan.data:
+        require_kind(each)  # before what depends on it: which steps, which preset
+    _require_reporters(plan.saving.report_to)
     recipe = resolve_recipe(plan.preset or ("instruct" if plan.stage == "instruct" else None), plan.recipe)
     backbones = parse_options(plan.backbones, "--backbone")
     folder = _checkpoint(plan)
@@ -112,6 +122,17 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
         for sample in each.samples or ():
             sample.require_encoders(config.modalities)
     return data
+
+
+def _require_reporters(names: Sequence[str]) -> None:
+    """Ensure that the packages of reporters are installed, before minutes are spent on loading."""
+    for name in names:
+        packages = _REPORTERS.get(name, ())
+        if packages and not any(find_spec(each) is not None for each in packages):
+            raise NeedsExtra(
+                f"--report-to {name}: the Python package {packages[0]} is not installed; install it "
+                f"(python -m pip install {packages[0]}), or give --report-to none: log.jsonl is always written"
+            )
 
 
 def _checkpoint(plan: TrainingPlan) -> Path | None:

@@ -26,7 +26,7 @@ from anymal_eval.anymal.encoders.frames import pick
 from anymal_eval.checkpoints.conversion import in_cache
 from anymal_eval.checkpoints.loading import BackboneLoading
 from anymal_eval.checkpoints.released import released_file
-from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_folder, read_shapes, state_dict
+from anymal_eval.checkpoints.weights import fill_module, fingerprint, read_folder, read_shapes, save_tensors, state_dict
 from anymal_eval.errors import BadCheckpoint
 from anymal_eval.paths import expanded
 
@@ -266,8 +266,6 @@ def _checked(shapes: Mapping[str, tuple[int, ...]], file: Path, options: Options
 
 
 def _convert(file: Path, options: Options, draft: Path) -> None:
-    from safetensors.torch import save_file
-
     tensors = {name: value for name, value in _named(state_dict(file)).items() if isinstance(value, Tensor)}
     sizes = _checked({name: tuple(value.shape) for name, value in tensors.items()}, file, options)
     with torch.device("meta"):
@@ -275,4 +273,4 @@ def _convert(file: Path, options: Options, draft: Path) -> None:
     wrong = sorted(name for name, shape in expected.items() if name not in tensors or tensors[name].shape != shape)
     if wrong:
         raise BadCheckpoint(f"{file} is no InternVideo-MM checkpoint: {wrong[0]} is missing or has another shape")
-    save_file({name: tensors[name].clone().contiguous() for name in expected}, draft / "model.safetensors")
+    save_tensors({name: tensors[name].clone().contiguous() for name in expected}, draft / "model.safetensors")

@@ -96,6 +96,23 @@ def catalog() -> Catalog:
     return Catalog("kind of training data", [Path(__file__).parent])
 
 
+def require_kind(address: str) -> str:
+    """The kind in ``KIND:PATH``; nothing is opened.
+
+    Raises:
+        NotInCatalog: no kind has that name; the message offers the nearest.
+        WrongUse: the path is missing.
+    """
+    kind, _, path = address.partition(":")
+    known = catalog()
+    if not path and kind not in known.names():
+        raise WrongUse(f"--data {address}: write KIND:PATH, where KIND is one of {', '.join(known.names())}")
+    stem = known.file(kind).stem
+    if not path:
+        raise WrongUse(f"{address!r} names no file; write {kind}:PATH")
+    return stem
+
+
 def open_data(address: str, **options: Any) -> TrainingData:
     """Open ``KIND:PATH``, such as ``pairs:train.jsonl``; each kind's file documents its path.
 
@@ -109,10 +126,7 @@ def open_data(address: str, **options: Any) -> TrainingData:
         MissingData: the table or its media do not exist.
         BadData: the table has another layout, or a row holds no sample; the message names the file and the row.
     """
-    kind, _, path = address.partition(":")
-    stem = catalog().file(kind).stem
-    if not path:
-        raise WrongUse(f"{address!r} names no file; write {kind}:PATH")
+    stem, path = require_kind(address), address.partition(":")[2]
     layout = importlib.import_module(f"{__name__}.{stem}")
     data: TrainingData = layout.load(DataAddress(kind=stem, path=path, **options))
     return data
