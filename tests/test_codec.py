@@ -35,7 +35,9 @@ def test_an_int_stands_for_a_float() -> None:
 
 
 def test_the_caller_names_the_error() -> None:
-    with pytest.raises(BadDefinition, match=r"f\.toml: number: unknown key; did you mean name; it may hold inner, many, name"):
+    with pytest.raises(
+        BadDefinition, match=r"f\.toml: number: unknown key; did you mean name; it may hold inner, many"
+    ):
         codec.decode(Outer, {"name": "a", "inner": {"number": 1}, "number": 2}, "f.toml", BadDefinition)
 
 

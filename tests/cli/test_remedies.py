@@ -269,13 +269,14 @@ def test_checkpoints_of_a_part_that_is_not_there(
     )
     assert (done.return_value, done.output.count("its tensors fit")) == (0, 5)
     seen: list[Any] = []
-    monkeypatch.setattr("anymal_eval.anymal.forecast.forecast", lambda wanted: seen.append(wanted) or stop())
-    monkeypatch.setattr("anymal_eval.training.memory.forecast_training", lambda plan, *_: seen.append(plan) or stop())
+
+    def stop(wanted: object, *_: object) -> None:
+        seen.append(wanted)
+        raise WrongUse("stopped")
+
+    monkeypatch.setattr("anymal_eval.anymal.forecast.forecast", stop)
+    monkeypatch.setattr("anymal_eval.training.memory.forecast_training", stop)
     for words in (("checkpoints", "estimate"), ("train", "instruct", "--estimate")):
         assert anymal(*words, own, "--backbone", part) == (1, ["error: stopped"])
     assert (seen[0].backbones, seen[1].backbones) == ({"llm": str(tmp_path / "backbones" / "llm")}, (part,))
     assert network_of(str(own), seen[0].backbones).llm.path == seen[0].backbones["llm"]
-
-
-def stop() -> None:
-    raise WrongUse("stopped")
