@@ -41,7 +41,7 @@ def show(task: str, count: int, **given: Any) -> None:
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.evaluation.load import build_requests, load_model, warn_of_cleaning
     from anymal_eval.evaluation.plan import make_plan
-    from anymal_eval.evaluation.prompts import prompt_lines
+    from anymal_eval.evaluation.prompts import prompt_lines, sent_lines
     from anymal_eval.evaluation.resolve import resolve
     from anymal_eval.protocols.reading import reading_for
 
@@ -55,7 +55,8 @@ def show(task: str, count: int, **given: Any) -> None:
             requests = build_requests(dataset, loaded.wording, resolved.protocol, plan.ablate).requests
             reading = reading_for(dataset.task, loaded.wording, resolved.protocol)
             for example, request in itertools.islice(zip(dataset.examples, requests, strict=False), count):
-                echo("\n".join(prompt_lines(dataset.task.name, example, request, reading)))
+                lines = (*prompt_lines(dataset.task.name, example, request, reading), *sent_lines(loaded, request))
+                echo("\n".join(lines))
                 echo()
     finally:
         loaded.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from anymal_eval.errors import AnyMALEvalError
+from anymal_eval.models import Model, Showing
 from anymal_eval.protocols.prompting import decoding_text
 from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Example, Media, Request
@@ -36,6 +38,19 @@ def prompt_lines(task: str, example: Example, request: Request, reading: Reading
         yield f"label        {example.label}: {example.options[example.label]}"
     if example.references is not None:
         yield f"references   {' | '.join(example.references)}"
+
+
+def sent_lines(model: Model, request: Request) -> Iterator[str]:
+    """The prompt after the chat template as the model is given it, where the model shows that."""
+    if not isinstance(model, Showing):
+        return
+    try:
+        sent = model.shown(model.prepare(request))
+    except AnyMALEvalError as error:
+        yield f"sent         not shown: {error}"
+        return
+    yield f"sent         {sent.tokens:,} tokens, {sent.special:,} of them special or of media; marked ‹ ›"
+    yield sent.text
 
 
 def _named(media: Media) -> str:

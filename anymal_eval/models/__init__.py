@@ -30,6 +30,7 @@ from anymal_eval.models._protocols import (
     Streaming,
 )
 from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
+from anymal_eval.models._shown import Showing, ShownPrompt
 
 __all__ = [
     "PLAIN_WORDING",
@@ -43,6 +44,8 @@ __all__ = [
     "PreparedRequest",
     "Question",
     "Refusing",
+    "Showing",
+    "ShownPrompt",
     "Streaming",
     "answer_in_groups",
     "choose_model",

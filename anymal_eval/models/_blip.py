@@ -49,6 +49,7 @@ from anymal_eval.models._prepared import (
 )
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import Prepared
+from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, MediaKind, Request, Response
 
@@ -151,6 +152,13 @@ class BlipModel(ABC):
             features = self._encode(items)
             self.timings["encoding"] += time.perf_counter() - started
             return answer_in_groups(items, lambda rows: self._compute(rows, features))
+
+    def shown(self, item: Prepared) -> ShownPrompt:
+        """What the language model is given, after the Q-Former's tokens of the pictures."""
+        assert isinstance(item, PreparedBlip)  # noqa: S101
+        media = [(0, "image", item.prefix_tokens)] if item.prefix_tokens else []
+        with self.lock:
+            return shown_prompt(self.processor.tokenizer, item.token_ids, media)
 
     def close(self) -> None:
         """Stop the decoder processes and empty the caches."""

@@ -47,6 +47,7 @@ from anymal_eval.models._prepared import (
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models._thinking import TemplateThinking
 from anymal_eval.protocols import Wording
 from anymal_eval.records import Media, Request, Response
@@ -154,6 +155,12 @@ class ChatModel:
             if self.prefix_sharing is not None:
                 self.prefix_sharing.clear()
             raise
+
+    def shown(self, item: Prepared) -> ShownPrompt:
+        """What the network is given."""
+        assert isinstance(item, PreparedChat)  # noqa: S101
+        with self._lock:
+            return shown_prompt(self._processor.tokenizer, item.inputs["input_ids"][0].tolist())
 
     def close(self) -> None:
         """Stop the decoder processes and empty the caches."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
@@ -17,6 +17,7 @@ from anymal_eval.generation import OptionTokenIds, memory_guard
 from anymal_eval.models._prepared import answer_in_groups, nbytes, require_vocabulary, respond
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options
 from anymal_eval.models.anymal.prefixes import PrefixBatches, PreparedPrompt
@@ -109,6 +110,15 @@ class NetworkModel:
             self.tokens.cached.clear()
             self.prefixes.clear()
             raise
+
+    def shown(self, item: Prepared) -> ShownPrompt:
+        """What the language model is given; a medium's tokens are those of its projector."""
+        assert isinstance(item, PreparedPrompt)  # noqa: S101
+        ends = list(accumulate(map(len, item.prompt.pieces)))
+        media = [(end, kind, one.tokens) for end, kind, one in zip(ends, item.prompt.media, item.inputs, strict=False)]
+        chat = self._network.chat
+        with chat.lock:
+            return shown_prompt(chat.tokenizer, tuple(chain.from_iterable(item.prompt.pieces)), media)
 
     def close(self) -> None:
         """Stop the decoder processes."""

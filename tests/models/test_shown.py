@@ -1,0 +1,54 @@
+"""What ``show`` prints after the chat template: every token id once, special ones and media marked and counted."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.evaluation.load import build_requests, load_model
+from anymal_eval.evaluation.plan import make_plan
+from anymal_eval.evaluation.prompts import sent_lines
+from anymal_eval.evaluation.resolve import resolve
+from anymal_eval.models import Showing
+from anymal_eval.models._shown import shown_prompt
+from tests.conftest import ROOT
+
+TOKENIZER = ROOT / "anymal_eval" / "demo" / "model" / "llm"
+
+
+def test_the_text_is_that_of_the_template_with_special_tokens_marked() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    conversation = [{"role": "user", "content": "What color is the shape?"}]
+    template = {"conversation": conversation, "add_generation_prompt": True}
+    ids = tokenizer.apply_chat_template(**template, tokenize=True, return_dict=False)
+    shown = shown_prompt(tokenizer, ids)
+    marked = re.findall("‹([^›]*)›", shown.text)
+    assert re.sub("[‹›]", "", shown.text) == tokenizer.apply_chat_template(**template, tokenize=False)
+    assert (shown.tokens, shown.special) == (len(ids), len(marked))
+    assert set(marked) == {token for token in tokenizer.convert_ids_to_tokens(ids) if token.startswith("<")}
+    again = shown_prompt(tokenizer, [*ids[:1] * 3, *ids], [(1, "image", 5)])
+    start = tokenizer.convert_ids_to_tokens(ids[0])
+    assert again.text.startswith(f"‹{start}›‹image: 5 tokens›‹{start}›x3")
+    assert (again.tokens, again.special) == (len(ids) + 8, len(marked) + 8)
+
+
+def test_a_prompt_has_as_many_tokens_as_its_response_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path))
+    plan = make_plan("hateful_memes", model=None, demo_examples=4)
+    resolved = resolve(plan, SilentConsole())
+    model = load_model(resolved)
+    try:
+        (dataset,) = resolved.datasets
+        request = build_requests(dataset, model.wording, resolved.protocol, "none").requests[0]
+        item = model.prepare(request)
+        (response,) = model.answer([item])
+        assert isinstance(model, Showing)
+        assert model.shown(item).tokens == response.prompt_tokens
+        first, *text = sent_lines(model, request)
+        assert first.startswith(f"sent         {response.prompt_tokens} tokens, ")
+        assert str(request.messages[-1].parts[-1]).strip() in "\n".join(text)
+    finally:
+        model.close()
