@@ -17,6 +17,7 @@ from anymal_eval.metrics._metric import (
     text_array,
     weighted_mean,
 )
+from anymal_eval.metrics._shared import once, shared_work
 from anymal_eval.metrics._vqa_text import normalise_m4c
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "get",
     "missing_requirement",
     "normalise_m4c",
+    "once",
+    "shared_work",
     "text_array",
     "use_ptb",
     "weighted_mean",

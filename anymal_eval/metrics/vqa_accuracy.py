@@ -1,14 +1,14 @@
 """VQA accuracy: min(matching annotators / 3, 1), averaged over leaving one annotator out; four benchmarks' rules."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.metrics import Metric, Output, weighted_mean
+from anymal_eval.metrics._reference_texts import Form, as_written, reference_texts
 from anymal_eval.metrics._vqa_text import (
     normalise_curly,
     normalise_m4c,
@@ -18,57 +18,23 @@ from anymal_eval.metrics._vqa_text import (
 )
 from anymal_eval.records import Answer, Example
 
-Answers = tuple[str, ...]
-Read = tuple[str, Sequence[str]]  # the answer and the references in the form in which they are compared
 
+@dataclass(frozen=True)
+class _Rule:
+    """The normal forms in which a script compares an answer with the references.
 
-@dataclass
-class _Memo:
-    """A cached normal form: annotators often give the same text."""
+    Attributes:
+        answer, reference: the forms where annotators differ.
+        alike, answer_alike: where all references are equal in the form ``alike``: their form, and the answer's. None
+            where the script makes no such difference.
+        annotators: how many references there must be.
+    """
 
-    form: Callable[[str], str]
-    seen: dict[str, str] = field(default_factory=dict)
-
-    def one(self, text: str) -> str:
-        found = self.seen.get(text)
-        if found is None:
-            found = self.seen[text] = self.form(text)
-        return found
-
-    def all(self, texts: Sequence[str]) -> list[str]:
-        one, get = self.one, self.seen.get
-        return [get(text) or one(text) for text in texts]
-
-
-def _rule_2021() -> Callable[[str, Answers], Read]:
-    plain, line = _Memo(normalise_vqa), _Memo(one_line)
-
-    def read(answer: str, references: Answers) -> Read:
-        lines = line.all(references)
-        if len(set(lines)) > 1:
-            return plain.one(answer), plain.all(references)
-        return line.one(answer), lines
-
-    return read
-
-
-def _rule_2016() -> Callable[[str, Answers], Read]:
-    plain, marks = _Memo(normalise_vqa), _Memo(strip_punctuation)
-
-    def read(answer: str, references: Answers) -> Read:
-        return plain.one(answer), marks.all(references) if len(set(references)) > 1 else references
-
-    return read
-
-
-def _rule_textvqa() -> Callable[[str, Answers], Read]:
-    plain = _Memo(normalise_m4c)
-    return lambda answer, references: (plain.one(answer), plain.all(references))
-
-
-def _rule_vizwiz(form: Callable[[str], str]) -> Callable[[str, Answers], Read]:
-    plain = _Memo(form)
-    return lambda answer, references: (plain.one(answer), references)
+    answer: Form
+    reference: Form
+    alike: Form | None = None
+    answer_alike: Form | None = None
+    annotators: int | None = None
 
 
 def agreement(matches: int, annotators: int) -> float:
@@ -83,9 +49,25 @@ def agreement(matches: int, annotators: int) -> float:
     return (among_matching + (annotators - matches) * min(1.0, matches / 3)) / annotators
 
 
-def _statistics(
-    rule: Callable[[], Callable[[str, Answers], Read]], annotators: int | None = None
-) -> Callable[[Sequence[Example], Sequence[Answer]], NDArray[np.float64]]:
+def _matches(rule: _Rule, examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.intp]:
+    """How many annotators gave each answer, and how many there are: (N, 2)."""
+    texts = reference_texts(examples)
+    lacking = np.flatnonzero((texts.sizes != rule.annotators) if rule.annotators else (texts.sizes == 0))
+    if len(lacking):
+        wanted = f"{rule.annotators} reference answers" if rule.annotators else "reference answers"
+        at = int(lacking[0])
+        raise BadDefinition(f"example {examples[at].id!r} has {texts.sizes[at]} of the {wanted} it needs")
+    given, alike_given = texts.answers(answers, rule.answer, rule.answer_alike or rule.answer)
+    references = texts.references(rule.reference)
+    if rule.alike is not None:
+        same = texts.references(rule.alike)
+        alike = texts.alike(same)
+        given = np.where(alike, alike_given, given)
+        references = np.where(np.repeat(alike, texts.sizes), same, references)
+    return np.stack((texts.matches(given, references), texts.sizes), axis=1)
+
+
+def _statistics(rule: _Rule) -> Callable[[Sequence[Example], Sequence[Answer]], NDArray[np.float64]]:
     def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
         """The agreement of the annotators with each answer.
 
@@ -99,33 +81,23 @@ def _statistics(
         Raises:
             BadDefinition: an example has no references, or not the ten that the TextVQA rule asserts.
         """
-        read = rule()
-        table: dict[tuple[int, int], float] = {}
-        scores = np.zeros((len(examples), 1))
-        for row, (example, answer) in enumerate(zip(examples, answers, strict=True)):
-            references = example.references
-            if not references or (annotators and len(references) != annotators):
-                wanted = f"{annotators} reference answers" if annotators else "reference answers"
-                raise BadDefinition(f"example {example.id!r} has {len(references or ())} of the {wanted} it needs")
-            text, others = read(answer.text, references)
-            key = (others.count(text), len(others))
-            score = table.get(key)
-            if score is None:
-                score = table[key] = agreement(*key)
-            scores[row, 0] = score
-        return scores
+        if len(examples) != len(answers):
+            raise ValueError(f"{len(examples)} examples but {len(answers)} answers")
+        if not examples:
+            return np.zeros((0, 1))
+        counts, kind = np.unique(_matches(rule, examples, answers), axis=0, return_inverse=True)
+        scores = np.array([agreement(*count) for count in counts.tolist()])
+        return scores[kind.ravel()][:, None]
 
     return statistics
 
 
-def _metric(
-    version: str, rule: Callable[[], Callable[[str, Answers], Read]], source: str, annotators: int | None = None
-) -> Metric:
+def _metric(version: str, rule: _Rule, source: str) -> Metric:
     return Metric(
         name="vqa_accuracy",
         version=version,
         outputs=(Output("vqa_accuracy", title="VQA accuracy"),),
-        statistics=_statistics(rule, annotators),
+        statistics=_statistics(rule),
         reduce=weighted_mean,
         display=lambda stats: stats[:, 0],
         is_mean=True,
@@ -133,7 +105,9 @@ def _metric(
     )
 
 
-METRIC = _metric("2021", _rule_2021, "GT-Vision-Lab/VQA vqaEval.py, commit a013f00")
+METRIC = _metric(
+    "2021", _Rule(normalise_vqa, normalise_vqa, one_line, one_line), "GT-Vision-Lab/VQA vqaEval.py, commit a013f00"
+)
 """The official script since March 2021.
 
 Quirks kept on purpose: where all annotators wrote the same text, neither it nor the answer is normalised, so case and
@@ -145,20 +119,28 @@ changes the annotations passed to it, so that its result depends on the number o
 [[1.0], [0.0]]
 """
 
-VQA_2016 = _metric("2016", _rule_2016, "GT-Vision-Lab/VQA vqaEval.py, October 2016 to March 2021")
+VQA_2016 = _metric(
+    "2016",
+    _Rule(normalise_vqa, strip_punctuation, as_written, normalise_vqa),
+    "GT-Vision-Lab/VQA vqaEval.py, October 2016 to March 2021",
+)
 """The earlier official script, which LAVIS and most papers of its time use: the answer is always normalised.
 
 Quirk kept on purpose: references lose only their punctuation, and only where annotators differ, so that no answer can
 match a reference like "two" or "the dog".
 """
 
-TEXTVQA = _metric("textvqa", _rule_textvqa, "facebookresearch/mmf m4c_evaluators.py, commit 2dc099a", annotators=10)
+TEXTVQA = _metric(
+    "textvqa",
+    _Rule(normalise_m4c, normalise_m4c, annotators=10),
+    "facebookresearch/mmf m4c_evaluators.py, commit 2dc099a",
+)
 """TextVQA's rule (M4C): both sides are normalised, ``'s`` is a separate word, and there must be ten answers."""
 
-VIZWIZ = _metric("vizwiz", partial(_rule_vizwiz, normalise_vqa), "VizWiz API VQAEval (Qing Li)")
+VIZWIZ = _metric("vizwiz", _Rule(normalise_vqa, as_written), "VizWiz API VQAEval (Qing Li)")
 """VizWiz's rule: the answer is always normalised, the references never are."""
 
-VIZWIZ_CURLY = _metric("vizwiz-curly", partial(_rule_vizwiz, normalise_curly), "a copy of VizWiz API VQAEval (Qing Li)")
+VIZWIZ_CURLY = _metric("vizwiz-curly", _Rule(normalise_curly, as_written), "a copy of VizWiz API VQAEval (Qing Li)")
 """VizWiz's rule with curly apostrophes in the contraction table, as in one copy of the API.
 
 Only straight apostrophes reproduce the published figures (the majority answer of VizWiz val: 94.017134); with curly

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymal_eval.generation.thinking import split
-from anymal_eval.protocols.reading import Reading
+from anymal_eval.protocols.reading import Reading, read_response
 from anymal_eval.records import Answer, Example, Response
 
 NOTED = ("cut", "thinking", "template")
@@ -55,6 +55,34 @@ def notes_of(response: Response) -> frozenset[str]:
     return frozenset(found)
 
 
+def read_answers(examples: Sequence[Example], responses: Mapping[str, Response], reading: Reading) -> NotedAnswers:
+    """The answer to each example, and what is noted of it.
+
+    Equal texts to equal options are read once, and share their answer: most short answers are given many times.
+
+    Args:
+        examples: N examples.
+        responses: to them, by id.
+        reading: the rules.
+    """
+    answers: list[Answer] = []
+    notes: list[frozenset[str]] = []
+    known: dict[tuple[object, ...], tuple[Answer, frozenset[str]]] = {}
+    for example in examples:
+        response = responses[example.id]
+        if response.answer is None or response.option_scores is not None:
+            found = read_response(response, example, reading), notes_of(response)
+        else:
+            key = (response.answer, example.kind, example.options, response.finish, response.thinking)
+            kept = known.get(key)
+            if kept is None:
+                kept = known[key] = (read_response(response, example, reading), notes_of(response))
+            found = kept
+        answers.append(found[0])
+        notes.append(found[1])
+    return NotedAnswers(examples=examples, answers=answers, notes=notes)
+
+
 def answer_problems(
     task: str, noted: NotedAnswers, reading: Reading, responses: Mapping[str, Response]
 ) -> tuple[dict[str, Any], ...]:
@@ -71,6 +99,8 @@ def answer_problems(
     """
     kinds: dict[str, list[int]] = {}
     for at, (answer, notes) in enumerate(zip(noted.answers, noted.notes, strict=True)):
+        if answer.state == "ok" and not notes:
+            continue
         for what in (*(name for name in ("empty", "unparsable") if answer.state == name), *sorted(notes)):
             kinds.setdefault(what, []).append(at)
     rows = []

@@ -3,7 +3,8 @@
 import hashlib
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def chance(metric: Metric, examples: Sequence[Example], rows: NDArray[np.bool_])
     Returns:
         Two rows ``{"how", "says", "values"}``; values by output name.
     """
-    groups = {name: labels[rows] for name, labels in group_labels(examples).items()}
+    # A mean needs no groups, as where it is measured.
+    groups = {} if metric.is_mean else {name: labels[rows] for name, labels in group_labels(examples).items()}
     found = []
     for how, says, stats in (
         ("uniform", "", _uniform(metric, examples)),
@@ -50,7 +52,8 @@ def _uniform(metric: Metric, examples: Sequence[Example]) -> NDArray[np.float64]
     texts = {example.cluster: (example.references or ("",))[0] for example in reversed(examples)}
     order = sorted(texts, key=lambda name: hashlib.sha256(name.encode()).digest())
     other = dict(zip(order, order[1:] + order[:1], strict=True))
-    return metric.statistics(examples, [Answer(state="ok", text=texts[other[example.cluster]]) for example in examples])
+    answers = {text: Answer(state="ok", text=text) for text in texts.values()}
+    return metric.statistics(examples, [answers[texts[other[example.cluster]]] for example in examples])
 
 
 def _majority(metric: Metric, examples: Sequence[Example]) -> tuple[str, NDArray[np.float64]]:
@@ -61,11 +64,11 @@ def _majority(metric: Metric, examples: Sequence[Example]) -> tuple[str, NDArray
         return says, metric.statistics(
             examples, [Answer(state="ok", text=says, choice=choice, p_yes=p_yes)] * len(examples)
         )
-    says = _most_frequent([reference for example in examples for reference in example.references or ()])
+    says = _most_frequent(chain.from_iterable(example.references or () for example in examples))
     return says, metric.statistics(examples, [Answer(state="ok", text=says)] * len(examples))
 
 
-def _most_frequent(answers: Sequence[str]) -> str:
+def _most_frequent(answers: Iterable[str]) -> str:
     # Ties go to the first in sorted order, so that every machine gives the same answer.
     counted = Counter(answers)
     return min(counted, key=lambda answer: (-counted[answer], answer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -24,24 +25,31 @@ class Columns:
     Attributes:
         scored: (N,), False for errors.
         clusters: (n,), the number of each scored example's cluster in the order of the clusters' names.
-        labels: (n,) by grouping, as metrics take them; an empty label where an example has none.
     """
 
     def __init__(self, noted: NotedAnswers) -> None:
-        states = [STATES.index(answer.state) for answer in noted.answers]
-        self._states = np.array(states, dtype=np.intp)
+        number = {state: at for at, state in enumerate(STATES)}
+        states = (number[answer.state] for answer in noted.answers)
+        self._states = np.fromiter(states, np.intp, len(noted.answers))
         self.scored: NDArray[np.bool_] = self._states != STATES.index("error")
-        self._notes = {what: np.array([what in notes for notes in noted.notes], dtype=np.bool_) for what in NOTED}
-        clusters = np.array(_numbered([example.cluster for example in noted.examples])[0], dtype=np.intp)
+        self._notes = {what: np.zeros(len(noted.notes), dtype=np.bool_) for what in NOTED}
+        for at, found in enumerate(noted.notes):
+            for what in found:
+                self._notes[what][at] = True
+        clusters, _ = _numbered([example.cluster for example in noted.examples])
         self.clusters = clusters[self.scored]
         self._values: dict[str, list[str]] = {}
         self._codes: dict[str, NDArray[np.intp]] = {}
-        self.labels: dict[str, NDArray[np.str_]] = {}
         for name in grouping_names(noted.examples):
-            codes, values = _numbered([example.groups.get(name, "") for example in noted.examples])
-            self._values[name], self._codes[name] = values, np.array(codes, dtype=np.intp)
-            self.labels[name] = text_array(values)[self._codes[name][self.scored]]
+            labels = [example.groups.get(name, "") for example in noted.examples]
+            self._codes[name], self._values[name] = _numbered(labels)
+        self._places: dict[str, list[NDArray[np.intp]]] = {}
         self._counted: dict[tuple[tuple[str, str], ...], tuple[dict[str, int], dict[str, int]]] = {}
+
+    @cached_property
+    def labels(self) -> dict[str, NDArray[np.str_]]:
+        """(n,) by grouping, as metrics take them; an empty label where an example has none."""
+        return {name: text_array(self._values[name])[codes[self.scored]] for name, codes in self._codes.items()}
 
     def groups(self, headline_group: dict[str, str]) -> list[dict[str, str]]:
         """No group (all examples) first, then every value of every grouping; of a yes/no grouping only ``yes``.
@@ -57,9 +65,21 @@ class Columns:
             found.append(headline_group)
         return found
 
-    def rows(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
-        """(n,), the scored examples of a group."""
-        return self._within(group)[self.scored]
+    def rows(self, group: Mapping[str, str]) -> NDArray[np.intp]:
+        """The places of a group's examples among the scored ones, in order."""
+        if len(group) == 1:
+            ((name, value),) = group.items()
+            if value in self._values.get(name, ()):
+                return self._places_of(name)[self._values[name].index(value)]
+        return np.flatnonzero(self._within(group)[self.scored])
+
+    def _places_of(self, name: str) -> list[NDArray[np.intp]]:
+        """The places of each value of a grouping, sorted once for all of them."""
+        if name not in self._places:
+            codes = self._codes[name][self.scored]
+            ends = np.cumsum(np.bincount(codes, minlength=len(self._values[name])))[:-1]
+            self._places[name] = np.split(np.argsort(codes, kind="stable"), ends)
+        return self._places[name]
 
     def counts(self, group: Mapping[str, str]) -> tuple[dict[str, int], dict[str, int]]:
         """How many answers of a group are in each state, and how many have each note; notes of none are left out."""
@@ -94,8 +114,8 @@ def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:
     }
 
 
-def _numbered(names: Sequence[str]) -> tuple[list[int], list[str]]:
+def _numbered(names: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
     """Each name's number in the sorted names, and these."""
     values = sorted(set(names))
     number = {name: at for at, name in enumerate(values)}
-    return [number[name] for name in names], values
+    return np.fromiter(map(number.__getitem__, names), np.intp, len(names)), values

@@ -60,7 +60,7 @@ def measure(
                 **_numbers(one),
                 "unit": output.unit,
                 "better": output.better,
-                "n": int(rows.sum()),
+                "n": len(rows),
                 "n_expected": _expected(entry, group, states),
                 "states": states,
                 **counted,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from anymal_eval import metrics
 from anymal_eval.errors import IncompleteRun, NeedsExtra
 from anymal_eval.metrics import Metric, missing_requirement
-from anymal_eval.protocols.reading import Reading, read_response
+from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Answer, Example, Response
-from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, notes_of
+from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, read_answers
 from anymal_eval.scoring.chance import chance
 from anymal_eval.scoring.columns import Columns
 from anymal_eval.scoring.measurements import measure
@@ -117,11 +117,14 @@ def score(
             f"{task.name}: {len(lacking)} of {len(examples)} examples have no response yet (first {lacking[0]}); "
             "the same run command requests only those"
         )
+    with metrics.shared_work():
+        return _score(task, entry, examples, responses)
+
+
+def _score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response]) -> Scores:
     reading = Reading(**entry.reading)
-    answers = tuple(read_response(responses[example.id], example, reading) for example in examples)
-    noted = NotedAnswers(
-        examples=examples, answers=answers, notes=[notes_of(responses[example.id]) for example in examples]
-    )
+    noted = read_answers(examples, responses, reading)
+    answers = tuple(noted.answers)
     columns = Columns(noted)
     scored = columns.scored
     problems = answer_problems(task.name, noted, reading, responses)
@@ -178,8 +181,9 @@ def _chance(
     task: Task, examples: Sequence[Example], scored: NDArray[np.bool_], *, headline_measured: bool
 ) -> tuple[dict[str, Any], ...]:
     metric = metrics.get(task.headline)
-    inside = [dict(task.headline_group).items() <= dict(example.groups).items() for example in examples]
-    rows = scored & np.array(inside, dtype=np.bool_)
+    rows = scored
+    if wanted := dict(task.headline_group).items():
+        rows = scored & np.array([wanted <= dict(example.groups).items() for example in examples], dtype=np.bool_)
     if not headline_measured or not rows.any():
         return ()
     output = task.headline_output or metric.outputs[0].name

@@ -168,5 +168,5 @@ def test_textvqa_wants_ten_annotators() -> None:
 
 
 def test_as_many_answers_as_examples() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="2 examples but 1"):
         _scores("2021", [_example("1", ["x"] * 10)] * 2, ["x"])
