@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ TOKENIZER = ROOT / "anymal_eval" / "demo" / "model" / "llm"
 def test_the_text_is_that_of_the_template_with_special_tokens_marked() -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer: Any = AutoTokenizer.from_pretrained(TOKENIZER)
     conversation = [{"role": "user", "content": "What color is the shape?"}]
-    template = {"conversation": conversation, "add_generation_prompt": True}
+    template: dict[str, Any] = {"conversation": conversation, "add_generation_prompt": True}
     ids = tokenizer.apply_chat_template(**template, tokenize=True, return_dict=False)
     shown = shown_prompt(tokenizer, ids)
     marked = re.findall("‹([^›]*)›", shown.text)
