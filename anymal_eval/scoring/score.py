@@ -118,10 +118,12 @@ def score(
             "the same run command requests only those"
         )
     with metrics.shared_work():
-        return _score(task, entry, examples, responses)
+        return _score(task, entry, examples, responses, phase)
 
 
-def _score(task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response]) -> Scores:
+def _score(
+    task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response], phase: Phase
+) -> Scores:
     reading = Reading(**entry.reading)
     noted = read_answers(examples, responses, reading)
     answers = tuple(noted.answers)
