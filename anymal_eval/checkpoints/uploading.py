@@ -14,6 +14,7 @@ from anymal_eval.errors import FileUnusable, WrongUse
 from anymal_eval.network import hub_reachable
 
 Content = Path | bytes
+CARD = "README.md"
 
 
 def require_name(name: str) -> None:
@@ -54,6 +55,38 @@ def upload(
     Raises:
         WrongUse: the hub refuses, or cannot be reached. No file was changed; a new repository may stay, empty.
     """
+    with _hub(name) as hub:
+        hub.create_repo(name, private=private, exist_ok=True)
+        if private and not hub.model_info(name).private:
+            raise WrongUse(f"{name} exists and is public: make it private on the hub first, or choose another name")
+        deleted = sorted(set(replaced(hub.list_repo_files(name))) - set(files))
+        return str(hub.create_commit(name, _operations(files, deleted), commit_message=message).commit_url)
+
+
+def propose(name: str, make: Callable[[str], Mapping[str, Content]], *, message: str) -> str:
+    """Open a pull request in a repository that exists, so that its owner decides.
+
+    Args:
+        name: OWNER/NAME.
+        make: takes the text of its ``README.md``, empty where it has none, and gives the files to add or replace.
+        message: the title of the pull request.
+
+    Returns:
+        Its address.
+
+    Raises:
+        WrongUse: the hub refuses, cannot be reached, or has no such repository. Nothing was changed.
+    """
+    with _hub(name) as hub:
+        card = Path(hub.hf_hub_download(name, CARD)) if CARD in hub.list_repo_files(name) else None
+        files = make(card.read_text(encoding="utf-8") if card is not None else "")
+        made = hub.create_commit(name, _operations(files, ()), commit_message=message, create_pr=True)
+        return str(made.pr_url or made.commit_url)
+
+
+@contextmanager
+def _hub(name: str) -> Iterator[Any]:
+    """The client of the hub, ready to write; its errors are one line each."""
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -63,18 +96,13 @@ def upload(
         raise WrongUse(f"{name}: not uploaded: {why}; try again where there is a network")
     if huggingface_hub.get_token() is None:
         raise WrongUse(f"{name}: not uploaded: no access token of the hub is set; hf auth login stores one")
-    hub = huggingface_hub.HfApi()
     bars: Any = huggingface_hub.utils
     shown = not bars.are_progress_bars_disabled()
     bars.disable_progress_bars()
     try:
         with _refusals(name), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on metadata that the hub would like to have
-            hub.create_repo(name, private=private, exist_ok=True)
-            if private and not hub.model_info(name).private:
-                raise WrongUse(f"{name} exists and is public: make it private on the hub first, or choose another name")
-            deleted = sorted(set(replaced(hub.list_repo_files(name))) - set(files))
-            return str(hub.create_commit(name, _operations(files, deleted), commit_message=message).commit_url)
+            yield huggingface_hub.HfApi()
     finally:
         if shown:
             bars.enable_progress_bars()

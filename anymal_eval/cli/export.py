@@ -27,6 +27,9 @@ RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default RUN/export.")
 @click.option("--organization", default="unknown", help="Who ran it (every-eval-ever).")
 @click.option("--relationship", type=click.Choice(RELATIONSHIPS), default="other", help="To the model's makers.")
+@click.option(
+    "--push", metavar="OWNER/NAME", help="Open a pull request with them in a model's repository (eval-results)."
+)
 @click.option("--no-samples", is_flag=True, help="Leave out the single examples (every-eval-ever).")
 @click.option(
     "--tasks-dir",
@@ -42,16 +45,21 @@ def export(
     out: Path | None,
     organization: str,
     relationship: str,
+    push: str | None,
     no_samples: bool,
     tasks_dir: tuple[Path, ...],
 ) -> None:
     """Write RUN as EvalAI's upload files, Hugging Face's .eval_results and model card, Every Eval Ever or inspect_ai.
 
-    The questions that two of them show are read from --data-root again.
+    The questions that two of them show are read from --data-root again. --push opens a pull request: what the
+    repository holds is changed by its owner alone.
     """
+    from anymal_eval.errors import WrongUse
     from anymal_eval.report.exports import Exported, scored_at
     from anymal_eval.scoring.verification import open_verified
 
+    if push is not None and format != "eval-results":
+        raise WrongUse("--push goes with --format eval-results")
     opened = open_verified(run)
     exported = Exported(
         run=opened,
@@ -64,6 +72,17 @@ def export(
     folder = out if out is not None else run / "export"
     for file in _write(exported, format, folder, (data_root, not no_samples)):
         echo(str(file))
+    if push is not None:
+        echo(_propose(push, folder, run.name))
+
+
+def _propose(name: str, folder: Path, run: str) -> str:
+    from anymal_eval.checkpoints.uploading import propose
+    from anymal_eval.report.exports.eval_results import CARD, proposed
+
+    written = [*folder.glob(".eval_results/*.yaml"), folder / CARD]
+    files = {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8") for file in written}
+    return propose(name, lambda card: proposed(files, card), message=f"Results of anymal_eval: {run}")
 
 
 def _tasks(run: "StoredRun", named: str | None) -> tuple[str, ...]:

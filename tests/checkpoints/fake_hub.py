@@ -26,6 +26,7 @@ class FakeHub(ThreadingHTTPServer):
         lists: the paths of requests about a repository.
         cards: licence, gate and whether it is private, by OWNER/NAME.
         blobs: large files that were uploaded, by their SHA-256.
+        pulls: repository, title and files of each pull request.
         refusals: status and text of the answer to POST, by the start of the path.
     """
 
@@ -38,6 +39,7 @@ class FakeHub(ThreadingHTTPServer):
         self.lists: list[str] = []
         self.cards: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.pulls: list[tuple[str, str, dict[str, bytes]]] = []
         self.refusals: dict[str, tuple[int, str]] = {}
 
     @property

@@ -45,7 +45,10 @@ class Uploads(BaseHTTPRequestHandler):
         if rest:
             return self._json(200, {"files": [self._mode(each) for each in json.loads(body)["files"]]})
         name, _, rest = path.removeprefix("api/models/").partition("/commit/")
-        return self._commit(name, [json.loads(line) for line in body.splitlines()])
+        operations = [json.loads(line) for line in body.splitlines()]
+        if "create_pr=1" in urlsplit(self.path).query:
+            return self._pull_request(name, operations)
+        return self._commit(name, operations)
 
     def do_PUT(self) -> None:
         content = self._body()
@@ -95,6 +98,14 @@ class Uploads(BaseHTTPRequestHandler):
         commit = hashlib.sha256(json.dumps(operations).encode()).hexdigest()[:40]
         url = f"{self.server.url}/{name}/commit/{commit}"
         return self._json(200, {"success": True, "commitOid": commit, "commitUrl": url})
+
+    def _pull_request(self, name: str, operations: list[dict[str, Any]]) -> None:
+        """Keep the files apart: a pull request changes nothing in the repository."""
+        files = {each["value"]["path"]: base64.b64decode(each["value"]["content"]) for each in operations[1:]}
+        self.server.pulls.append((name, operations[0]["value"]["summary"], files))
+        url = f"{self.server.url}/{name}/discussions/{len(self.server.pulls)}"
+        commit = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.server.url}/{name}/commit/{'0' * 40}"}
+        return self._json(200, commit | {"pullRequestUrl": url})
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":

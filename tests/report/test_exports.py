@@ -17,6 +17,8 @@ from anymal_eval.cli.run import run
 from anymal_eval.errors import BadData, IncompleteRun, MissingData, NeedsExtra, NotInCatalog, WrongUse
 from anymal_eval.report.exports import eval_results
 from anymal_eval.task import Task
+from tests.checkpoints.fake_hub import serving
+from tests.checkpoints.fake_uploads import TOKEN
 from tests.conftest import ROOT
 
 Scored = Callable[..., Path]
@@ -133,6 +135,60 @@ def test_demo_and_errors_stand_under_no_benchmark(scored: Scored) -> None:
     failed = scored("failed", {"vqav2": np.ones((3, 1))}, states=["ok", "error", "ok"])
     assert isinstance(call(export, failed, "--format", "eval-results").exception, IncompleteRun)
     assert isinstance(call(export, demo, "--format", "evalai", "--tasks", "okvqa").exception, NotInCatalog)
+
+
+CARD_BEFORE = """---
+license: mit
+model-index:
+- name: theirs
+  results:
+  - task: {type: visual-question-answering}
+    dataset: {name: vqav2, type: lmms-lab-encoder/VQAv2, split: val}
+    metrics:
+    - {type: vqa_accuracy, name: vqa_accuracy@2021, value: 99.0}
+  - task: {type: image-to-text}
+    dataset: {name: coco, type: another/COCO, split: test}
+    metrics:
+    - {type: cider, value: 120.0}
+---
+# A model
+
+What its owner wrote: <b>&amp;</b>
+"""
+
+
+def test_results_are_proposed_to_a_models_repository(
+    vqav2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = exported(vqav2)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    place = tmp_path / "hub" / "own" / "net"
+    place.mkdir(parents=True)
+    (place / "README.md").write_text(CARD_BEFORE, encoding="utf-8")
+    value = json.loads((made / "results.json").read_text())["measurements"][0]["value"]
+    with serving(tmp_path / "hub", tmp_path / "cache", monkeypatch) as hub:
+        done = call(export, made, "--format", "eval-results", "--push", "own/net")
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert done.output.splitlines()[-1] == f"{hub.url}/own/net/discussions/1"
+        ((name, title, files),) = hub.pulls
+        assert isinstance(call(export, made, "--format", "eval-results", "--push", "own/none").exception, WrongUse)
+        refused = call(export, made, "--format", "evalai", "--push", "own/net").exception
+        assert str(refused) == "--push goes with --format eval-results"
+        (tmp_path / "hub" / "own" / "bad").mkdir()
+        (tmp_path / "hub" / "own" / "bad" / "README.md").write_text("---\n[not: a mapping\n---\n", encoding="utf-8")
+        refused = call(export, made, "--format", "eval-results", "--push", "own/bad").exception
+        assert isinstance(refused, WrongUse)
+        assert "\n" not in str(refused)
+        assert len(hub.pulls) == 1
+    assert (name, title) == ("own/net", "Results of anymal_eval: run")
+    assert files.keys() == {".eval_results/vqav2.yaml", "README.md"}
+    assert files[".eval_results/vqav2.yaml"] == (made / "export/.eval_results/vqav2.yaml").read_bytes()
+    _, head, body = files["README.md"].decode().split("---\n", 2)
+    assert body.strip() == CARD_BEFORE.split("---\n", 2)[2].strip()
+    (index,) = yaml.safe_load(head)["model-index"]
+    assert index["name"] == "theirs"
+    found = {each["dataset"]["name"]: each["metrics"][0]["value"] for each in index["results"]}
+    assert found == {"coco": 120.0, "vqav2": pytest.approx(100 * value, abs=1e-3)}, "the old number is replaced"
 
 
 def test_every_eval_ever_holds_to_its_schemas(vqav2: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from anymal_eval import catalog
@@ -59,6 +60,32 @@ def eval_results(exported: Exported) -> tuple[dict[str, str], list[str]]:
     model = {"name": exported.results.run.model, "results": cards}
     files[CARD] = _yaml({"model-index": [model]})
     return files, messages
+
+
+def proposed(files: Mapping[str, str], card: str) -> dict[str, bytes]:
+    """What a pull request to a model's repository holds: the results, and its model card with them in its metadata.
+
+    Args:
+        files: as :func:`eval_results` returns them.
+        card: the text of the repository's ``README.md``; empty where there is none.
+
+    Raises:
+        WrongUse: the metadata of the card cannot be read.
+    """
+    import yaml
+    from huggingface_hub import ModelCard
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    try:
+        made: Any = ModelCard(card or "---\n{}\n---\n")
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise WrongUse(f"the metadata of the repository's README.md: {' '.join(str(error).split()):.200}") from None
+    name, found = model_index_to_eval_results(yaml.safe_load(files[CARD])["model-index"])
+    kept = [each for each in made.data.eval_results or [] if not any(new.is_equal_except_value(each) for new in found)]
+    made.data.model_name = getattr(made.data, "model_name", None) or name
+    made.data.eval_results = kept + found
+    texts = {name: text for name, text in files.items() if name != CARD} | {"README.md": str(made)}
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _entry(exported: Exported, item: Measurement, dataset: str) -> dict[str, Any]:
