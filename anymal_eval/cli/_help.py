@@ -50,13 +50,21 @@ class Command(click.Command):
                     if (record := option.get_help_record(ctx)) is not None]  # fmt: skip
             if rows:
                 with formatter.section(heading):
-                    formatter.write_dl(rows)
+                    formatter.write_dl([_fitting(*row, formatter.width - formatter.current_indent) for row in rows])
 
     def _heading(self, option: click.Parameter) -> str:
         own = EVALUATING if any(each.name == "max_new_tokens" for each in self.params) else {}
         if option.name in own:
             return own[str(option.name)]
         return next((heading for heading, names in GROUPS.items() if option.name in names), "Other")
+
+
+def _fitting(name: str, about: str, width: int) -> tuple[str, str]:
+    """The row of an option; choices that make its name wider than the terminal go to the text beside it."""
+    if len(name) <= width or not name.endswith("]"):
+        return name, about
+    option, _, choices = name.rpartition(" ")
+    return option, f"{choices[1:-1].replace('|', ', ')}: {about}"
 
 
 class CommandGroup(click.Group):

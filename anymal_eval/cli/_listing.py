@@ -17,19 +17,19 @@ def list_or_show(known: Catalog, name: str | None, as_json: bool, details: Detai
             return
         width = max(map(len, rows), default=0)
         for each, summary in rows.items():
-            echo(f"{each:<{width}}  {_shown(summary)}")
+            echo(f"{each:<{width}}  {plain(summary)}")
         return
     found = details(name)
     if as_json:
         echo_json(found)
         return
     for key, value in found.items():
-        lines = [_shown(line) for line in (value if isinstance(value, list) else [value])]
+        lines = [plain(line) for line in (value if isinstance(value, list) else [value])]
         echo(f"{key:<12} {lines[0] if lines else 'none'}")
         for line in lines[1:]:
             echo(f"{'':<12} {line}")
 
 
-def _shown(text: object) -> object:
-    """The text; on a terminal without the marks of code that docstrings have."""
+def plain(text: object) -> object:
+    """The text, on a terminal without the marks of code that docstrings have."""
     return text.replace("``", "") if isinstance(text, str) and on_terminal() else text

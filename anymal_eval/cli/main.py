@@ -15,7 +15,7 @@ from types import FrameType
 
 import click
 
-from anymal_eval.cli._printing import echo, echo_line
+from anymal_eval.cli._printing import echo, echo_line, on_terminal, terminal_width
 from anymal_eval.cli._streams import StandardStreams, messages
 from anymal_eval.errors import AnyMALEvalError, system_error
 from anymal_eval.installation import lacking
@@ -23,6 +23,7 @@ from anymal_eval.version import __version__
 
 WRONG_USE = 1
 OUR_FAULT = 70
+NARROW = 52  # columns
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -92,23 +93,22 @@ def _summary(name: str) -> str:
     return first.partition(": ")[2]
 
 
-HELP = """Say how good an any-modality language model is, and whether the retrained one is better.
-
-\b
-anymal-eval run --tasks vqav2,audiocaps --model anymal:PATH --data-root DIR
-anymal-eval run --tasks coco --model replay:captions.json --data-root DIR
-
-Exit codes: 0 done, 1 wrong use or missing data, 2 the run has errors or is incomplete, 3 check found a
-regression, 4 check could not tell, 70 a fault of ours, 130, 143, 129 interrupted by
-Ctrl-C, SIGTERM, SIGHUP.
-"""
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
 
-@click.group(cls=OneFileEach, context_settings=SETTINGS, help=HELP)
+@click.group(cls=OneFileEach, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="anymal-eval")
 def cli() -> None:
-    """The command line."""
+    """Say how good an any-modality language model is, and whether the retrained one is better.
+
+    anymal-eval run --tasks vqav2,audiocaps --model anymal:PATH --data-root DIR
+
+    anymal-eval run --tasks coco --model replay:captions.json --data-root DIR
+
+    Exit codes: 0 done, 1 wrong use or missing data, 2 the run has errors or is incomplete, 3 check found a
+    regression, 4 check could not tell, 70 a fault of ours, 130, 143, 129 interrupted by
+    Ctrl-C, SIGTERM, SIGHUP.
+    """
 
 
 class Interruption:
@@ -179,12 +179,18 @@ def _run() -> int:
     interruption = Interruption()
     try:
         with interruption.handled():
-            code = cli.main(standalone_mode=False)
+            code = cli.main(standalone_mode=False, **_narrow())
     except (KeyboardInterrupt, click.Abort):
         return interruption.ended()
     except Exception as error:  # noqa: BLE001  # every error ends in a line or a traceback, and an exit code
         return interruption.ended() if interruption.came else _report(error)
     return code if isinstance(code, int) else 0
+
+
+def _narrow() -> dict[str, int]:
+    """The width of help on a terminal that is narrower than the least that click takes."""
+    columns = terminal_width() if on_terminal() else NARROW
+    return {"terminal_width": max(columns - 2, 20)} if columns < NARROW else {}
 
 
 def _report(error: Exception) -> int:

@@ -9,7 +9,7 @@ import click
 def protocols(name: str | None, as_json: bool) -> None:
     """List the protocols, or print NAME's wording for every task."""
     from anymal_eval import catalog
-    from anymal_eval.cli._listing import list_or_show
+    from anymal_eval.cli._listing import list_or_show, plain
 
     list_or_show(catalog.protocols(), name, as_json, _details)
     if name is None and not as_json:
@@ -18,7 +18,7 @@ def protocols(name: str | None, as_json: bool) -> None:
 
         echo("\nrules that read a choice from text (--extract RULE):")
         for rule, what in described().items():
-            echo(f"{rule:<17}  {what}")
+            echo(f"{rule:<17}  {plain(what)}")
 
 
 def _details(name: str) -> dict[str, object]:
