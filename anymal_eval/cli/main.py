@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -187,7 +188,7 @@ def _run() -> int:
     return code if isinstance(code, int) else 0
 
 
-def _narrow() -> dict[str, int]:
+def _narrow() -> dict[str, Any]:
     """The width of help on a terminal that is narrower than the least that click takes."""
     columns = terminal_width() if on_terminal() else NARROW
     return {"terminal_width": max(columns - 2, 20)} if columns < NARROW else {}
