@@ -37,6 +37,46 @@ class DataFile:
     is_folder: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A file of a benchmark as its authors publish it, for ``data fetch``.
+
+    Attributes:
+        url: http or https.
+        to: of a file that is no archive: where it lies below ``DIR/<task>``.
+        members: of a zip or tar: what is taken out of it, and where that lies below ``DIR/<task>``. A name that ends
+            with ``/`` is a folder; either is looked for at any depth of the archive.
+        size, sha256: as published; None and empty where nobody publishes them.
+        cited: where they are published.
+        splits: the splits that need it; empty for all.
+        media: whether it holds media.
+    """
+
+    url: str
+    to: str = ""
+    members: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    sha256: str = ""
+    cited: str = ""
+    splits: tuple[str, ...] = ()
+    media: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What it makes below ``DIR/<task>``."""
+        return (self.to,) if self.to else tuple(self.members.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByHand:
+    """What no program may fetch: behind a form, or under terms that forbid it. ``what`` lies below ``DIR/<task>``."""
+
+    what: str
+    address: str
+    why: str
+    splits: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class RowSource(Protocol):
     """Where rows come from. Rows are typed by the source; the task's ``to_example`` reads them."""
@@ -68,6 +108,7 @@ class Task:
         headline_output: which of its outputs; its first where empty.
         headline_group: the examples that the headline is over; all where empty.
         extract: the rule that reads a choice out of text.
+        downloads, by_hand: what ``data fetch`` fetches, and what it only says the address of.
         instruction: a sentence that the benchmark's rule needs in the prompt, where a wording has ``{instruction}``.
     """
 
@@ -85,6 +126,8 @@ class Task:
     extract: str = "letter"
     instruction: str = ""
     hub: RowSource | None = None
+    downloads: tuple[Download, ...] = ()
+    by_hand: tuple[ByHand, ...] = ()
 
     def split(self, name: str | None) -> Split:
         """The split of that name, or the default one.

@@ -8,7 +8,7 @@ Licence   captions for academic use; sounds under the terms of YouTube
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import CsvFiles, Hub, captions
-from anymal_eval.task import Split, Task
+from anymal_eval.task import ByHand, Download, Split, Task
 
 
 def to_example(row: captions.CaptionRow) -> Example:
@@ -48,4 +48,25 @@ TASK = Task(
     to_example=to_example,
     metrics=("cider", "bleu", "rouge_l", "meteor", "spice", "spider"),
     headline="cider",
+    downloads=tuple(
+        Download(
+            url=f"https://raw.githubusercontent.com/cdjkim/audiocaps/d004db3ea1b01cf4fd0347dd8d27db90cadc8809/dataset/{name}",
+            to=name,
+            size=size,
+            sha256=sha256,
+            cited="git: that commit of github.com/cdjkim/audiocaps",
+            splits=(name.removesuffix(".csv"),),
+        )
+        for name, size, sha256 in (
+            ("test.csv", 402_246, "b91c4b7ded2f4f6e7db5b9c4983dc1e1dca3d556f505b61e3fd65cac7e1c638a"),
+            ("val.csv", 171_918, "dab1c96641d5f3053ddb99dca3949450da9a75737bda53e11cc0aa8b102be0c3"),
+        )
+    ),
+    by_hand=(
+        ByHand(
+            what="audio/",
+            address="https://forms.gle/2wF54Y1Ft2LtPdhW8",
+            why="its authors give the sounds to whoever fills their form; else cut them from YouTube yourself",
+        ),
+    ),
 )

@@ -7,8 +7,8 @@ Licence   captions CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, captions
-from anymal_eval.task import Split, Task
+from anymal_eval.sources import Hub, captions, coco_pictures
+from anymal_eval.task import Download, Split, Task
 
 
 def to_example(row: captions.CaptionRow) -> Example:
@@ -37,4 +37,11 @@ TASK = Task(
     to_example=to_example,
     metrics=("cider", "bleu", "rouge_l", "meteor", "spice"),
     headline="cider",
+    downloads=(
+        Download(
+            url="https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+            members={"dataset_coco.json": "dataset_coco.json"},
+        ),
+        coco_pictures("val2014"),
+    ),
 )

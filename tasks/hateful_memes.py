@@ -8,7 +8,7 @@ Licence   Hateful Memes licence: no redistribution; the words are offensive
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, JsonFiles, Row
-from anymal_eval.task import Split, Task
+from anymal_eval.task import ByHand, Split, Task
 
 OPTIONS = ("no", "yes")
 
@@ -55,4 +55,11 @@ TASK = Task(
     to_example=to_example,
     metrics=("roc_auc",),
     headline="roc_auc",
+    by_hand=(
+        ByHand(
+            what="*.jsonl and img/",
+            address="https://hatefulmemeschallenge.com",
+            why="behind a form: accept the licence there, then put the archive into the folder, then data doctor --fix",
+        ),
+    ),
 )

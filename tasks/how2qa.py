@@ -8,7 +8,7 @@ Licence   see the two releases; videos of HowTo100M, under the terms of YouTube
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, clips
-from anymal_eval.task import Split, Task
+from anymal_eval.task import ByHand, Download, Split, Task
 
 
 def to_example(row: clips.ClipRow) -> Example:
@@ -46,4 +46,33 @@ TASK = Task(
     metrics=("choice_accuracy",),
     headline="choice_accuracy",
     extract="letter",
+    downloads=(
+        *(
+            Download(
+                url=f"https://datarelease.blob.core.windows.net/value-leaderboard/how2qa/{name}",
+                to=name,
+                splits=(split,),
+            )
+            for name, split in (
+                ("how2qa_val_release.jsonl", "val"),
+                ("how2qa_test_public_release.jsonl", "test"),
+            )
+        ),
+        Download(
+            url="https://raw.githubusercontent.com/ych133/How2R-and-How2QA/1c040a74ee3786ad65a1c69a3b4e1e42c803780e/how2QA/"
+            "how2QA_val_release.csv",
+            to="how2QA_val_release.csv",
+            size=329_216,
+            sha256="29885688440868116ba0c8ec82a11b338f5611fc6650f8a2c7f06bd5a0cc9f77",
+            cited="git: that commit of github.com/ych133/How2R-and-How2QA",
+            splits=("hero-val",),
+        ),
+    ),
+    by_hand=(
+        ByHand(
+            what="videos/",
+            address="https://www.di.ens.fr/willow/research/howto100m/",
+            why="videos of HowTo100M, under the terms of YouTube: nobody may pass them on",
+        ),
+    ),
 )

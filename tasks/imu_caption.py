@@ -8,7 +8,7 @@ Licence   Ego4D licence: by agreement only
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, JsonFiles, captions
-from anymal_eval.task import Split, Task
+from anymal_eval.task import ByHand, Split, Task
 
 
 def to_example(row: captions.CaptionRow) -> Example:
@@ -44,4 +44,11 @@ TASK = Task(
     to_example=to_example,
     metrics=("cider", "rouge_l"),
     headline="cider",
+    by_hand=(
+        ByHand(
+            what="test.jsonl and what it names",
+            address="https://ego4ddataset.com/ego4d-license/",
+            why="Ego4D comes by agreement: sign it there, then name windows of its IMU recordings in your own lines",
+        ),
+    ),
 )

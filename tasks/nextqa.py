@@ -8,7 +8,7 @@ Licence   annotations MIT; videos of VidOR (YFCC100M)
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import CsvFiles, Hub, clips
-from anymal_eval.task import Split, Task
+from anymal_eval.task import ByHand, Download, Split, Task
 
 CATEGORIES = {"C": "causal", "T": "temporal", "D": "descriptive"}
 
@@ -54,4 +54,27 @@ TASK = Task(
     metrics=("choice_accuracy",),
     headline="choice_accuracy",
     extract="letter",
+    downloads=tuple(
+        Download(
+            url="https://raw.githubusercontent.com/doc-doc/NExT-QA/6b92588ab4496268fa1caab9414a8b998ee063c5/dataset/nextqa/"
+            + name,
+            to=name,
+            size=size,
+            sha256=sha256,
+            cited="git: that commit of github.com/doc-doc/NExT-QA",
+            splits=splits,
+        )
+        for name, splits, size, sha256 in (
+            ("val.csv", ("val",), 814_107, "43198bdef8436b8d64a9b75d846b0987c10cbf94ebf4be325c4a4e54634d66b8"),
+            ("test.csv", ("test",), 1_385_657, "cdf46de237b3b3b846ff0209ae1394ad559791b5a0de0bb8c78648f74da83542"),
+            (clips.NEXTQA_VIDEOS, (), 331_540, "1955d89e7a175346faf8d4a582297ff349619231394f59fd7872f459ac8a8685"),
+        )
+    ),
+    by_hand=(
+        ByHand(
+            what="videos/",
+            address="https://drive.google.com/file/d/1jTcRCrVHS66ckOUfWRb-rXdzJ52XAWQH/view",
+            why="Google Drive gives NExTVideo.zip to a browser alone; put it into the folder, then data doctor --fix",
+        ),
+    ),
 )

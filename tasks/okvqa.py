@@ -7,8 +7,8 @@ Licence   see okvqa.allenai.org; v1.1 of the annotations: scores over v1.0 are n
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, vqa
-from anymal_eval.task import Split, Task
+from anymal_eval.sources import Hub, coco_pictures, vqa
+from anymal_eval.task import Download, Split, Task
 
 
 def to_example(row: vqa.VQARow) -> Example:
@@ -46,4 +46,11 @@ TASK = Task(
     to_example=to_example,
     metrics=("vqa_accuracy@2021", "vqa_accuracy@2016"),
     headline="vqa_accuracy@2021",
+    downloads=(
+        *(
+            Download(url=f"https://okvqa.allenai.org/static/data/{name}.zip", members={name: name})
+            for name in ("OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json")
+        ),
+        coco_pictures("val2014"),
+    ),
 )

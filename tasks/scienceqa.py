@@ -8,7 +8,11 @@ Licence   CC BY-NC-SA 4.0
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, scienceqa
-from anymal_eval.task import Split, Task
+from anymal_eval.task import Download, Split, Task
+
+REPOSITORY = (
+    "https://raw.githubusercontent.com/lupantech/ScienceQA/2cbf8318e07b9ece895bb2ae605e71e38d623264/data/scienceqa"
+)
 
 
 def to_example(row: scienceqa.ScienceQARow) -> Example:
@@ -54,4 +58,23 @@ TASK = Task(
     headline="choice_accuracy",
     headline_group={"image": "yes"},
     extract="letter",
+    downloads=(
+        Download(url=f"{REPOSITORY}/problems.json", to="problems.json"),
+        Download(
+            url=f"{REPOSITORY}/pid_splits.json",
+            to="pid_splits.json",
+            size=502_927,
+            sha256="85c7820b9f136e572579a01dab2c77a7f8140b59211e421fa5182491d45ee3a7",
+            cited="git: that commit of github.com/lupantech/ScienceQA",
+        ),
+        *(
+            Download(
+                url=f"https://scienceqa.s3.us-west-1.amazonaws.com/images/{name}.zip",
+                members={f"{name}/": f"images/{name}/"},
+                splits=(name,),
+                media=True,
+            )
+            for name in ("test", "val")
+        ),
+    ),
 )

@@ -8,7 +8,7 @@ Licence   see bobbywu.com/STAR; videos of Charades, for non-commercial use
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, JsonFiles, clips
-from anymal_eval.task import Split, Task
+from anymal_eval.task import Download, Split, Task
 
 
 def to_example(row: clips.ClipRow) -> Example:
@@ -48,4 +48,20 @@ TASK = Task(
     metrics=("mean_type_accuracy", "choice_accuracy"),
     headline="mean_type_accuracy",
     extract="letter",
+    downloads=(
+        *(
+            Download(
+                url="https://star-benchmark.s3.us-east.cloud-object-storage.appdomain.cloud/Question_Answer_SituationGraph/"
+                + name,
+                to=name,
+                splits=(split,),
+            )
+            for name, split in (("STAR_val.json", "val"), ("STAR_test.json", "test"))
+        ),
+        Download(
+            url="https://ai2-public-datasets.s3-us-west-2.amazonaws.com/charades/Charades_v1_480.zip",
+            members={"Charades_v1_480/": "videos/"},
+            media=True,
+        ),
+    ),
 )

@@ -8,7 +8,9 @@ Licence   CC BY 4.0
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, JsonFiles, vqa
-from anymal_eval.task import Split, Task
+from anymal_eval.task import Download, Split, Task
+
+CITED = "datasets/textvqa/dataset_infos.json of github.com/huggingface/datasets"
 
 
 def to_example(row: vqa.VQARow) -> Example:
@@ -63,4 +65,25 @@ TASK = Task(
     to_example=to_example,
     metrics=("vqa_accuracy@textvqa",),
     headline="vqa_accuracy@textvqa",
+    downloads=(
+        Download(
+            url="https://dl.fbaipublicfiles.com/textvqa/data/TextVQA_0.5.1_val.json",
+            to="TextVQA_0.5.1_val.json",
+            size=3_116_162,
+            sha256="4ceb5aadc1a41719d0a3e4dfdf06838bcfee1db569a9a65ee67d31c99893081d",
+            cited=CITED,
+        ),
+        Download(
+            url="https://dl.fbaipublicfiles.com/textvqa/data/TextVQA_Rosetta_OCR_v0.2_val.json",
+            to="TextVQA_Rosetta_OCR_v0.2_val.json",
+        ),
+        Download(
+            url="https://dl.fbaipublicfiles.com/textvqa/images/train_val_images.zip",
+            members={"train_images/": "train_images/"},
+            size=7_072_297_970,
+            sha256="ecf35005640d0708eae185aab1c0a10f89b2db7420b29185a1ed92a8f4290498",
+            cited=CITED,
+            media=True,
+        ),
+    ),
 )

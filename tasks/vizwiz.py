@@ -8,7 +8,7 @@ Licence   CC BY 4.0
 
 from anymal_eval.records import Example, Media
 from anymal_eval.sources import Hub, JsonFiles, vqa
-from anymal_eval.task import Split, Task
+from anymal_eval.task import Download, Split, Task
 
 
 def to_example(row: vqa.VQARow) -> Example:
@@ -51,4 +51,19 @@ TASK = Task(
     metrics=("vqa_accuracy@vizwiz",),
     headline="vqa_accuracy@vizwiz",
     instruction="When the picture does not tell enough, answer 'unanswerable'.",
+    downloads=(
+        Download(
+            url="https://vizwiz.cs.colorado.edu/VizWiz_final/vqa_data/Annotations.zip",
+            members={f"{name}.json": f"Annotations/{name}.json" for name in ("val", "test")},
+        ),
+        *(
+            Download(
+                url=f"https://vizwiz.cs.colorado.edu/VizWiz_final/images/{name}.zip",
+                members={f"{name}/": f"{name}/"},
+                splits=(split,),
+                media=True,
+            )
+            for name, split in (("val", "val"), ("test", "test-dev"))
+        ),
+    ),
 )

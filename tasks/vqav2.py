@@ -7,8 +7,19 @@ Licence   annotations CC BY 4.0; pictures under the terms of Flickr
 """
 
 from anymal_eval.records import Example, Media
-from anymal_eval.sources import Hub, vqa
-from anymal_eval.task import Split, Task
+from anymal_eval.sources import Hub, coco_pictures, vqa
+from anymal_eval.task import Download, Split, Task
+
+# What visualqa.org/download.html links to: the archive, what it holds, for which splits, and its SHA-256.
+ARCHIVES = (
+    ("Questions", "Val", ("v2_OpenEnded_mscoco_val2014_questions.json",), ("val",),
+     "e71f6c5c3e97a51d050f28243e262b28cd0c48d11a6b4632d769d30d3f93222a"),
+    ("Annotations", "Val", ("v2_mscoco_val2014_annotations.json",), ("val",),
+     "0caae7c8d1dafd852727f5ac046bc1efca9b72026bd6ffa34fc489f3a7b3291e"),
+    ("Questions", "Test",
+     ("v2_OpenEnded_mscoco_test-dev2015_questions.json", "v2_OpenEnded_mscoco_test2015_questions.json"),
+     ("test-dev", "test"), "982e2e687a86514b78ea83af356d151976c5e3fb4168a29ca543610574082ad7"),
+)  # fmt: skip
 
 
 def to_example(row: vqa.VQARow) -> Example:
@@ -54,4 +65,18 @@ TASK = Task(
     to_example=to_example,
     metrics=("vqa_accuracy@2021", "vqa_accuracy@2016"),
     headline="vqa_accuracy@2021",
+    downloads=(
+        *(
+            Download(
+                url=f"https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/v2_{kind}_{part}_mscoco.zip",
+                members={name: name for name in names},
+                sha256=sha256,
+                cited="parlai/tasks/vqa_v2/build.py of github.com/facebookresearch/ParlAI",
+                splits=splits,
+            )
+            for kind, part, names, splits, sha256 in ARCHIVES
+        ),
+        coco_pictures("val2014", splits=("val",)),
+        coco_pictures("test2015", splits=("test-dev", "test")),
+    ),
 )

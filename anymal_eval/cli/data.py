@@ -1,5 +1,6 @@
 """``anymal-eval data``: which files a benchmark needs, whether those on disk are whole; draws demo data."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 
 from anymal_eval.cli._help import CommandGroup
 from anymal_eval.cli._printing import echo
+from anymal_eval.cli._progress import progress
 
 if TYPE_CHECKING:
     from anymal_eval.demo import WorldHalf
@@ -110,7 +112,19 @@ def check(
 
 @data.command()
 @click.argument("task")
+@click.option("--data", "source", type=click.Choice(["official", "hub"]), help="[default: official; hub: with --hub-*]")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Written to DIR/<task>/.")
 @click.option("--split", help="The split; by default the one that papers report, or the first that the copy has.")
+@click.option("--annotations", is_flag=True, help="Fetch no media.")
+@click.option("--yes", is_flag=True, help="Fetch without a question: you agree to the licence.")
+@click.option("--keep-archives", is_flag=True, help="Keep zip files after they are unpacked, in .downloads/.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    envvar="ANYMAL_EVAL_MIRROR",
+    default="",
+    help="URL/HOST/PATH in place of the published addresses.",
+)
 @click.option("--hub-id", help="Another data set on the hub with the same columns.")
 @click.option("--hub-config", help="Its configuration; by default the one that has the split.")
 @click.option("--hub-revision", help="The commit; by default the newest.")
@@ -118,22 +132,54 @@ def check(
 def fetch(
     *,
     task: str,
+    source: str | None,
+    data_root: Path,
     split: str | None,
+    annotations: bool,
+    yes: bool,
+    keep_archives: bool,
+    mirror: str,
     hub_id: str | None,
     hub_config: str | None,
     hub_revision: str | None,
     tasks_dir: tuple[Path, ...],
-) -> None:
-    """Fetch the copy of TASK on the hub, media too, into the cache of datasets; later runs read it from there.
+) -> int:
+    """Fetch the official files of TASK into DIR, after a question; cut downloads are resumed.
 
-    Runs stream a large copy that was not fetched. With HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
+    With --data hub the copy on the hub is fetched, media too, into the cache of datasets. Runs stream a large copy that
+    was not fetched; with HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
     """
+    of_hub = (hub_id, hub_config, hub_revision)
+    if source == "hub" or (source is None and any(of_hub)):
+        _fetch_copy(task, split, of_hub, tasks_dir)
+        return 0
+    from anymal_eval import catalog
+    from anymal_eval.sources.fetching import fetch as fetch_files
+    from anymal_eval.sources.fetching import fetch_plan, licence_line
+    from anymal_eval.sources.own import task_named
+
+    found = task_named(task, tasks_dir)
+    plan = fetch_plan(found, found.split(split), data_root, annotations=annotations)
+    echo(f"{found.name}: licence: {licence_line(catalog.tasks(tasks_dir).module(task).__doc__ or '') or 'not known'}")
+    for line in plan.lines():
+        echo(line)
+    if not plan.lacking:
+        echo("nothing to fetch")
+        return int(bool(plan.by_hand))
+    if not yes and not (sys.stdin.isatty() and click.confirm("fetch these under their licence?", err=True)):
+        raise click.UsageError("nothing was fetched: give --yes to fetch these files under their licence")
+    for name in fetch_files(plan, progress, mirror=mirror, keep_archives=keep_archives):
+        echo(f"  fetched: {plan.root / name}")
+    return int(bool(plan.by_hand))
+
+
+def _fetch_copy(task: str, split: str | None, of_hub: tuple[str | None, ...], tasks_dir: tuple[Path, ...]) -> None:
     from anymal_eval.sources.dataset import DataOptions, hub_split
     from anymal_eval.sources.hub_fetch import fetch as fetch_copy
     from anymal_eval.sources.load import with_hub_id
     from anymal_eval.sources.own import task_named
 
-    found = with_hub_id(task_named(task, tasks_dir), hub_id, hub_config, hub_revision)
+    found = with_hub_id(task_named(task, tasks_dir), *of_hub)
     chosen, notes = hub_split(found, DataOptions(data="hub", split=split))
     for note in notes:
         echo(f"{found.name}: {note}", err=True)

@@ -6,8 +6,11 @@ A task whose rows are in JSON or CSV files takes ``JsonFiles`` or ``CsvFiles``, 
 """
 
 from anymal_eval.sources import captions, clips, scienceqa, vqa
+from anymal_eval.sources.coco_pictures import coco_pictures
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.hub import Hub
 from anymal_eval.sources.tables import CsvFiles, JsonFiles, Row, each
 
-__all__ = ["CsvFiles", "Fields", "Hub", "JsonFiles", "Row", "captions", "clips", "each", "scienceqa", "vqa"]
+__all__ = [
+    "CsvFiles", "Fields", "Hub", "JsonFiles", "Row", "captions", "clips", "coco_pictures", "each", "scienceqa", "vqa",
+]  # fmt: skip

@@ -157,7 +157,8 @@ def load(place: str) -> Any:
     if cached_only(where.id):
         raise MissingData(
             f"hub data set {where.id} {where.split} at {where.revision} is not in the cache "
-            f"({hub_cache.home(where.id)}) and HF_HUB_OFFLINE is set; fetch it once without: anymal-eval data fetch"
+            f"({hub_cache.home(where.id)}) and HF_HUB_OFFLINE is set; fetch it once without: "
+            "anymal-eval data fetch TASK --data hub"
         )
     try:
         return undecoded(loaded(where, lambda: datasets.load_dataset(**where.arguments(), split=where.part)))
@@ -232,7 +233,7 @@ def resolve(names: Sequence[str], pinned: str) -> tuple[str, str]:
             others = f" (nor as {', '.join(names[1:])})" if len(names) > 1 else ""
             raise MissingData(
                 f"{name} is not in the cache ({hub_cache.home(name)}){others} and HF_HUB_OFFLINE is set; fetch it once "
-                "without: anymal-eval data fetch"
+                "without: anymal-eval data fetch TASK --data hub"
             )
         return found
     if COMMIT.fullmatch(pinned):
