@@ -6,7 +6,7 @@ Reported  AnyMAL (arXiv:2309.16058, table 4) reports it zero-shot; Flamingo, BLI
 Licence   annotations CC BY 4.0; pictures under the terms of Flickr
 """
 
-from anymal_eval.records import Example, Media
+from anymal_eval.records import Example
 from anymal_eval.sources import Hub, coco_pictures, vqa
 from anymal_eval.task import Download, Split, Task
 
@@ -28,14 +28,10 @@ def to_example(row: vqa.VQARow) -> Example:
         id=row.question_id,
         cluster=row.image_id,
         kind="short_answer",
-        media=(Media(kind="image", uri=row.image),),
+        media=vqa.picture(row.image),
         question=row.question,
         references=row.answers,
-        groups={
-            name: kind
-            for name, kind in (("answer_type", row.answer_type), ("question_type", row.question_type))
-            if kind and row.answers
-        },
+        groups=vqa.types(row),
     )
 
 

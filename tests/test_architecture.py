@@ -45,7 +45,7 @@ LAYERS = [
     {"cli"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-HEAVY = {"torch", "transformers", "numpy", "scipy", "pandas", "datasets", "evaluate", "pydantic", "PIL"}
+HEAVY = {"torch", "transformers", "numpy", "scipy", "pandas", "datasets", "evaluate", "pydantic", "msgspec", "PIL"}
 LONGEST, SHORTEST = 400, 25
 LONGEST_CLI = 3_000  # all of cli/: options, printing and exit codes only
 # A file of these folders is one thing that can be added, however small.

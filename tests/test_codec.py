@@ -1,7 +1,9 @@
 """Strict reading: unknown keys, wrong types and broken files are refused in one line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +100,59 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     toml.write_text("beams = 2\nbeam = 3\n")
     with pytest.raises(BadDefinition, match=r"p\.toml: beam"):
         codec.read_toml(Decoding, toml)
+
+
+ODD_JSON = [
+    b"18446744073709551616", b"-9223372036854775809", b"1" * 400, b"1" * 5000, b"-0", b"-0.0", b"1e400", b"1E5",
+    b"0.1e-400", b"NaN", b"-Infinity", b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\\ud83d\\u0041"', b'"\xed\xa0\x80"',
+    b'"\xff"', b'"\xc0\x80"', b'"a\tb"', b'"\x7f"', b'"\\x"', b'"\\/"', b'"\\u00zz"', b"[1,]", b'{"a":1,}',
+    b'{"a":1,"a":2}', b"\xef\xbb\xbf1", b"\x0b1", b"1 2", b"", b"1.7976931348623159e308", b"123456789.123456789e-5",
+    b"9007199254740993.0", b"01", b".5", b"1.", b"+1", '"é"'.encode("utf-16"), b"12\x00",
+    b"[" * 100_000 + b"]" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ODD_JSON, ids=lambda content: repr(content[:20]))
+@pytest.mark.parametrize("around", [b"%s", b'{"k": [%s, "z"]}'])
+def test_json_is_what_python_reads(content: bytes, around: bytes) -> None:
+    import json
+
+    def outcome(read: Callable[[bytes], object]) -> tuple[str, str]:
+        try:
+            found = read(around.replace(b"%s", content))
+        except (ValueError, RecursionError) as error:
+            return type(error).__name__, str(error)
+        return "read", repr(found)  # repr tells 1 from 1.0 and 0.0 from -0.0
+
+    assert outcome(codec.parse) == outcome(json.loads)
+
+
+def test_a_list_is_read_item_by_item(tmp_path: Path) -> None:
+    import json
+
+    data = {"info": {"a": "\u2028"}, "rows": [{"id": 1}, [2.5, "ü"], None]}
+    content = json.dumps(data, ensure_ascii=False).encode()
+    found = codec.list_in(content, "rows", tmp_path)
+    assert found is not None
+    assert [found[at] for at in range(len(found))] == data["rows"]
+    whole = codec.list_in(b"[1, 2]", "", tmp_path)
+    assert whole is not None
+    assert len(whole) == 2
+    assert codec.list_in(content, "lines", tmp_path) is None
+    assert codec.list_in(content, "info", tmp_path) is None
+    assert codec.list_in(b'{"a": "\xff", "rows": [1]}', "rows", tmp_path) is None
+
+
+def test_a_line_has_the_bytes_of_json_dumps() -> None:
+    import json
+
+    rows: list[Any] = [
+        {"id": "7", "raw": "a\\\"\n\x00\x7f ü \U0001f600", "scores": {"x": 1.0, "y": 1e-07, "z": -0.0, "n": 10**20}},
+        {"a": None, "b": [True, False, [], {}]},
+        ["text"], "ü", 2.5,
+    ]  # fmt: skip
+    for row in rows:
+        assert codec.write_json(row) == json.dumps(row, ensure_ascii=False)
+        assert codec.json_writer(ensure_ascii=True, sort_keys=True)(["x", row]) == json.dumps(
+            ["x", row], sort_keys=True
+        )

@@ -15,8 +15,8 @@ from anymal_eval.sources.limit import limit
 from anymal_eval.sources.load import (
     Kind,
     content_fingerprint,
-    data_fingerprint,
     data_root,
+    fingerprints,
     hub_splits,
     load_examples,
     missing_media,
@@ -116,17 +116,18 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
         notes = [*notes, f"{whole}: {listed(lacking)} (all are in manifest.json)"]
     source |= {"notes": notes} if notes else {}
     if (file := own_file(task)) is not None:
+        content = content_fingerprint(chosen)
         source |= {"file": str(file), "metrics": list(task.metrics)}
         whole = fingerprint.of_file(file)
     else:
-        whole = data_fingerprint(chosen, data_root(task, split, kind, options.data_root, demo))
+        whole, content = fingerprints(chosen, data_root(task, split, kind, options.data_root, demo))
     return TaskDataset(
         task=task,
         split=split,
         examples=tuple(chosen),
         all_ids=dict.fromkeys(example.id for example in examples),
         fingerprint=whole,
-        content="" if kind == "demo" else content_fingerprint(chosen),
+        content="" if kind == "demo" else content,
         source=source,
         options=options,
     )

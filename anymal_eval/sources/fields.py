@@ -5,6 +5,7 @@ good data; and one over 214,354 rows of ten answers would take longer than readi
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,24 @@ class Fields:
     ('7', 1)
     """
 
-    __slots__ = ("data", "file", "place")
+    __slots__ = ("_place", "data", "file")
 
-    def __init__(self, data: object, file: Path | str, place: str) -> None:
+    def __init__(self, data: object, file: Path | str, place: "str | tuple[str, int]") -> None:
         """Take a row as ``json`` or ``csv`` gave it; ``place`` says where it stands in the file (``line 3``).
 
         Raises:
             BadData: it is no mapping.
         """
         self.file = file
-        self.place = place
-        if not isinstance(data, Mapping):
+        self._place = place
+        if type(data) is not dict and not isinstance(data, Mapping):
             raise self.bad(f"expected an object, got {type(data).__name__}")
         self.data: Mapping[str, Any] = data
+
+    @property
+    def place(self) -> str:
+        """Where the row stands in the file."""
+        return self._place if isinstance(self._place, str) else f"{self._place[0]} {self._place[1]}"
 
     @property
     def where(self) -> str:
@@ -71,7 +77,11 @@ class Fields:
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string; with ``default`` the key may be missing or null."""
-        value = self.raw(key) if default is None else self.data.get(key)
+        value = self.data.get(key)
+        if type(value) is str and value.isascii():
+            return value
+        if default is None:
+            value = self.raw(key)
         if value is None and default is not None:
             return default
         if not isinstance(value, str) or _is_broken(value):
@@ -80,6 +90,9 @@ class Fields:
 
     def name(self, key: str) -> str:
         """An id: a string that is not empty, or a whole number, as a string."""
+        value = self.data.get(key)
+        if type(value) is int:
+            return str(value)
         value = self.raw(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -94,6 +107,9 @@ class Fields:
 
     def whole(self, key: str) -> int:
         """A whole number, also one written as a string."""
+        value = self.data.get(key)
+        if type(value) is int:
+            return value
         value = self.raw(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -151,6 +167,11 @@ class Fields:
             found = [item if isinstance(item, str) else item[inner] for item in items]
         except (TypeError, KeyError):
             raise self.bad(f"every one of {key!r} must be an object with {inner!r}") from None
+        try:
+            if "".join(found).isascii():
+                return tuple(map(sys.intern, found))  # annotators often give the same answer: one string for all
+        except TypeError:  # no string, or one of a class of its own
+            pass
         return tuple(self._strings(key, found))
 
     def _strings(self, key: str, found: Sequence[Any]) -> Sequence[str]:

@@ -1,7 +1,6 @@
 """Rows to examples: the one place where a task's data is read, checked and given a fingerprint."""
 
 import gc
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval import fingerprint
-from anymal_eval.codec import read_json
+from anymal_eval.codec import json_writer, read_json
 from anymal_eval.errors import FULL, BadData, WrongUse, system_error
 from anymal_eval.media.location import ROW
 from anymal_eval.records import Example, Media
@@ -159,7 +158,7 @@ def data_fingerprint(examples: Iterable[Example], root: Path) -> str:
     It covers ids, clusters, questions, contexts, options, references, labels and media names relative to
     ``root`` (``DIR/<task>``), in the order given; not the bytes of the media.
     """
-    return fingerprint.of_lines(_lines(examples, str(root.absolute())))
+    return fingerprints(examples, root)[0]
 
 
 def content_fingerprint(examples: Iterable[Example]) -> str:
@@ -168,11 +167,30 @@ def content_fingerprint(examples: Iterable[Example]) -> str:
     It covers the pairing keys, questions, contexts, options, references and labels, in the order of the keys; not the
     media, the clusters or the ids, which copies name in their own ways.
     """
-    rows = (
-        [item.key or item.id, item.question, dict(item.context), item.options, item.references, item.label]
-        for item in examples
-    )
-    return fingerprint.of_lines(sorted(json.dumps(row, sort_keys=True) for row in rows))
+    return fingerprints(examples, Path())[1]
+
+
+def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
+    """:func:`data_fingerprint` and :func:`content_fingerprint`, most of whose text is the same and is written once."""
+    home = str(root.absolute())
+    shared: list[str] = []
+
+    def lines() -> Iterator[str]:
+        media: tuple[Media, ...] = ()
+        named = "[]"
+        for item in examples:
+            if item.media is not media:  # questions about one picture share it
+                media, named = item.media, _JSON([_named(medium, home) for medium in item.media])
+            text = _JSON([item.question, dict(item.context), item.options, item.references, item.label])[1:-1]
+            shared.append(f"[{_JSON(item.key or item.id)}, {text}]")
+            yield f"[{_JSON(item.id)}, {_JSON(item.cluster)}, {text}, {named}]"
+
+    data = fingerprint.of_lines(lines())
+    shared.sort()
+    return data, fingerprint.of_lines(shared)
+
+
+_JSON = json_writer(ensure_ascii=True, sort_keys=True)
 
 
 def missing_media(examples: Iterable[Example]) -> list[str]:
@@ -222,23 +240,6 @@ def _with_demo_groups(examples: list[Example], folder: Path) -> list[Example]:
 
     groups = read_json(folder / GROUPS)
     return [replace(item, groups={**item.groups, **groups.get(item.id, {})}, key="") for item in examples]
-
-
-def _lines(examples: Iterable[Example], root: str) -> Iterator[str]:
-    for example in examples:
-        yield json.dumps(
-            [
-                example.id,
-                example.cluster,
-                example.question,
-                dict(example.context),
-                example.options,
-                example.references,
-                example.label,
-                [_named(medium, root) for medium in example.media],
-            ],
-            sort_keys=True,
-        )
 
 
 def _named(medium: Media, root: str) -> list[object]:

@@ -1,20 +1,23 @@
 """Rows of JSON and CSV files. With these a task whose data lie in such files needs no reader of its own."""
 
+import itertools
 import os
 import string
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anymal_eval.codec import read_json, reading
-from anymal_eval.errors import BadData, listed
+from anymal_eval.codec import list_in, parse_json, read_bytes
+from anymal_eval.errors import BadData
 from anymal_eval.sources.csv_rows import read_csv
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import first_of, medium, read_lines, refuse_doubles, require
+from anymal_eval.sources.folder import first_of, medium, read_lines, require
 from anymal_eval.sources.hub_archives import beside_rows
+from anymal_eval.sources.joining import Annotations, JsonRows
 from anymal_eval.task import DataFile, Split
 
 T = TypeVar("T")
@@ -33,16 +36,17 @@ class Row(Fields):
         annotation: the row of the annotations file with the same id; None where there is no such file.
     """
 
-    __slots__ = ("annotation", "number", "place_on_hub", "root", "split", "uri")
+    __slots__ = ("_known", "annotation", "number", "place_on_hub", "root", "split", "uri")
 
     def __init__(
         self, fields: Fields, root: Path, split: Split, number: int, uri: str = "", place_on_hub: str = ""
     ) -> None:
         """Add to the fields of a row what its source knows."""
-        self.data, self.file, self.place = fields.data, fields.file, fields.place
+        self.data, self.file, self._place = fields.data, fields.file, fields._place
         self.root, self.split, self.number, self.uri = root, split, number, uri
         self.place_on_hub = place_on_hub
         self.annotation: Fields | None = None
+        self._known: dict[tuple[str, str], str] | None = None
 
     def medium(self, *patterns: str) -> str:
         """Where the row's medium is: in the hub row itself, or in the first of the named files that exists.
@@ -72,7 +76,13 @@ class Row(Fields):
         for text, key, spec in parts:
             name += text + (format(self.whole(key), spec) if spec else self.name(key) if key else "")
         # Some files name their folder too, as in "img/08291.png".
-        return medium(self.root, folder, name.removeprefix(f"{folder}/") if folder else name, self)
+        name = name.removeprefix(f"{folder}/") if folder else name
+        if self._known is None:
+            return medium(self.root, folder, name, self)
+        found = self._known.get((folder, name))
+        if found is None:
+            found = self._known[folder, name] = medium(self.root, folder, name, self)
+        return found
 
 
 @lru_cache
@@ -136,6 +146,8 @@ class Table(ABC):
         optional: other files that are read where they exist, with their origins.
         folders: the folders of media, with their origins.
         read: makes the benchmark's own rows of them; without it ``to_example`` gets each ``Row``.
+        regular: makes the same rows of large files faster, the first ones, as long as these hold nothing unusual; it
+            returns whether it made all. ``read`` makes the others, and says what is wrong with them.
         layout: what a row holds, for ``data describe``; for files that are documented nowhere else.
     """
 
@@ -146,6 +158,7 @@ class Table(ABC):
     optional: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
     read: Reader = field(default=iter, repr=False)
+    regular: "Callable[[Table, Path, Split], Generator[Any, None, bool]] | None" = field(default=None, repr=False)
     layout: str = ""
 
     def files(self, split: Split) -> tuple[DataFile, ...]:
@@ -168,7 +181,7 @@ class Table(ABC):
             MissingData, BadData: naming the file, the row and the key.
         """
         require(root, self.files(split))
-        return self.read(self._rows(root, split))
+        return self._past_regular(root, split) if self.regular else self.read(self._rows(root, split))
 
     def rows_past_faults(self, root: Path, split: Split, faults: list[str]) -> Iterator[Any]:
         """The rows that have no fault; ``faults`` gets a line for each other one, as far as the file can be read on.
@@ -177,16 +190,39 @@ class Table(ABC):
             MissingData: the file is missing.
         """
         require(root, self.files(split))
-        rows = self._rows(root, split)
-        while True:
+        rows = yield from self._regular(root, split)
+        while rows is not None:
             known = len(faults)
             # A reader that has raised is at its end; the rows after the faulty one are left for a new one.
             yield from without_faults(self.read(rows), faults)
             if len(faults) == known or (known and faults[-1] == faults[known - 1]):
                 return
 
+    def _past_regular(self, root: Path, split: Split) -> Iterator[Any]:
+        rest = yield from self._regular(root, split)
+        if rest is not None:
+            yield from self.read(rest)
+
+    def _regular(self, root: Path, split: Split) -> Generator[Any, None, "Iterator[Row] | None"]:
+        """The rows that ``regular`` makes; then those for ``read``, None where there are none."""
+        if self.regular is None:
+            return self._rows(root, split)
+        done, quick = 0, self.regular(self, root, split)
+        while True:
+            try:
+                row = next(quick)
+            except StopIteration as end:
+                if end.value:
+                    return None
+                break
+            yield row
+            done += 1
+        rows = self._rows(root, split)
+        deque(itertools.islice(rows, done), maxlen=0)
+        return rows
+
     @abstractmethod
-    def _read(self, file: Path) -> Iterator[Fields]:
+    def _read(self, file: Path) -> Iterator[Fields] | JsonRows:
         """The rows of such a file, in order."""
 
     def _name(self, split: Split) -> str:
@@ -195,29 +231,24 @@ class Table(ABC):
     def _rows(self, root: Path, split: Split) -> Iterator[Row]:
         file, home = root / self._name(split), root.absolute()
         other = self.annotations if split.labelled else None
-        notes = other._by_id(root / other._name(split)) if other is not None else None
+        notes = None
+        if other is not None:
+            notes_file = root / other._name(split)
+            notes = Annotations(other._read(notes_file), notes_file, other.id)
         names: list[str] = []
+        known: dict[tuple[str, str], str] = {}  # rows of one medium share its path, which is looked up once
         for number, fields in enumerate(self._read(file)):
             row = Row(fields, home, split, number)
-            if other is not None and notes is not None:
-                names.append(row.name(self.id))
-                row.annotation = notes.get(names[-1])
+            row._known = known
+            if notes is not None:
+                name = row.name(self.id)
+                names.append(name)
+                row.annotation = notes.find(number, name)
                 if row.annotation is None:
-                    raise row.bad(f"{self.id} {names[-1]} has no annotation in {root / other._name(split)}")
+                    raise row.bad(f"{self.id} {name} has no annotation in {notes.file}")
             yield row
-        if other is not None and notes is not None:
-            refuse_doubles(names, file, self.id)
-            known = set(names)
-            if unknown := [name for name in notes if name not in known]:
-                notes_file = root / other._name(split)
-                raise BadData(f"{notes_file}: {len(unknown)} unknown {other.id}, not in {file.name}: {listed(unknown)}")
-
-    def _by_id(self, file: Path) -> dict[str, Fields]:
-        rows = list(self._read(file))
-        found = {row.name(self.id): row for row in rows}
-        if len(found) < len(rows):
-            refuse_doubles((row.name(self.id) for row in rows), file, self.id)
-        return found
+        if notes is not None:
+            notes.require_same(names, file, self.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,16 +261,18 @@ class JsonFiles(Table):
 
     key: str = ""
 
-    def _read(self, file: Path) -> Iterator[Fields]:
+    def _read(self, file: Path) -> Iterator[Fields] | JsonRows:
         if file.suffix == ".jsonl":
             return read_lines(file)
         return self._whole(file)
 
-    def _whole(self, file: Path) -> Iterator[Fields]:
-        with reading(file) as start:
-            is_object = start.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-        data = read_json(file, ids_as_keys=is_object and not self.key)
-        return rows_in(data, self.key, file, self.id)
+    def _whole(self, file: Path) -> Iterator[Fields] | JsonRows:
+        content = read_bytes(file)
+        found = list_in(content, self.key, file)
+        if found:
+            return JsonRows(found, file, self.key)
+        is_object = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        return rows_in(parse_json(content, file, ids_as_keys=is_object and not self.key), self.key, file, self.id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,26 @@
 """Open-ended questions about pictures: VQAv2, OK-VQA, TextVQA and VizWiz, official files and copies on the hub."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+from anymal_eval.codec import list_in, read_bytes
+from anymal_eval.errors import BadData
+from anymal_eval.records import Media, record
 from anymal_eval.sources.fields import Fields
-from anymal_eval.sources.folder import missing
-from anymal_eval.sources.tables import BySplit, JsonFiles, Row, each
+from anymal_eval.sources.folder import medium, missing
+from anymal_eval.sources.tables import BySplit, JsonFiles, Row, Table, each
 from anymal_eval.task import DataFile, Split
 
 # Pictures lie in a folder with the name of their split. VQAv2's test-dev is a part of test.
+ANNOTATORS = 10
 FOLDERS = {"test-dev2015": "test2015"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class VQARow:
     """A question about a picture, with ten answers, or None without public labels. Absent types are empty.
 
@@ -28,6 +35,23 @@ class VQARow:
     answer_type: str = ""
     question_type: str = ""
     ocr_tokens: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1024)
+def picture(uri: str) -> tuple[Media, ...]:
+    """The media of a question; questions about one picture share the record."""
+    return (Media(kind="image", uri=uri),)
+
+
+def types(row: VQARow) -> Mapping[str, str]:
+    """The groups of a question: its types, where they are known and it has answers. Questions share them."""
+    return _types(row.answer_type, row.question_type) if row.answers else {}
+
+
+@lru_cache(maxsize=4096)
+def _types(answer_type: str, question_type: str) -> Mapping[str, str]:
+    named = {"answer_type": answer_type, "question_type": question_type}
+    return {name: kind for name, kind in named.items() if kind}
 
 
 @each
@@ -113,6 +137,66 @@ def _labels(row: Row) -> Fields | None:
     return (labels or row) if row.split.labelled else None
 
 
+@dataclass(slots=True)
+class _Question:
+    question_id: int
+    image_id: int
+    question: str
+
+
+@dataclass(slots=True)
+class _Answer:
+    answer: str
+
+
+@dataclass(slots=True)
+class _Labels:
+    question_id: int
+    image_id: int
+    answers: list[_Answer]
+    answer_type: str = ""
+    question_type: str = ""
+
+
+def _regular(table: Table, root: Path, split: Split) -> Generator[VQARow, None, bool]:
+    """What ``vqa`` makes of the files of visualqa.org, while each annotation stands where its question does."""
+    files = [root / file.name for file in table.files(split) if not file.is_folder]
+    keys = ("questions", "annotations")[: len(files)]
+    lists = [list_in(read_bytes(file), key, file) for file, key in zip(files, keys, strict=True)]
+    whole = [found for found in lists if found]
+    if len(whole) < len(files) or len({*map(len, whole)}) > 1:
+        return False
+    questions, *labels = whole
+    notes: Iterable[_Labels | None] = labels[0].typed(_Labels) if labels else itertools.repeat(None)
+    folder, home = FOLDERS.get(split.in_files, split.in_files), root.absolute()
+    pictures: dict[int, str] = {}
+    seen = set()
+    for row, note in zip(questions.typed(_Question), notes, strict=False):
+        if note is not None and not _belongs(note, row):
+            return False
+        if row.image_id not in pictures:
+            try:
+                name = f"COCO_{folder}_{row.image_id:012d}.jpg"
+                pictures[row.image_id] = medium(home, folder, name, Fields({}, files[0], ""))
+            except BadData:
+                return False
+        seen.add(row.question_id)
+        yield VQARow(
+            question_id=str(row.question_id),
+            image_id=str(row.image_id),
+            image=pictures[row.image_id],
+            question=row.question,
+            answers=None if note is None else tuple([sys.intern(each.answer) for each in note.answers]),
+            answer_type="" if note is None else note.answer_type,
+            question_type="" if note is None else note.question_type,
+        )
+    return len(seen) == len(questions)
+
+
+def _belongs(note: _Labels, row: _Question) -> bool:
+    return (note.question_id, note.image_id, len(note.answers)) == (row.question_id, row.image_id, ANNOTATORS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VQAFiles(BySplit):
     """A questions file and an annotations file, as visualqa.org gives them, beside a folder of COCO pictures."""
@@ -131,6 +215,7 @@ class VQAFiles(BySplit):
             annotations=JsonFiles(file=self.annotations, key="annotations", id="question_id", origin=self.origin),
             folders={FOLDERS.get(split.in_files, split.in_files): "cocodataset.org/#download"},
             read=vqa,
+            regular=_regular,
         )
 
 
