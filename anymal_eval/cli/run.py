@@ -13,7 +13,7 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 
 @click.command(cls=Command)
 @click.option("--tasks", required=True, help="Names separated by commas, or all; my.jsonl (.tsv, .csv): your own rows.")
-@click.option("--metrics", help="On your own rows: names separated by commas; by default those of the kind of answers.")
+@click.option("--metrics", help="Names separated by commas; by default all of a task, or those of your rows' answers.")
 @click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
 @click.option(

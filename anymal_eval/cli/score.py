@@ -13,6 +13,7 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--metrics", default="", help="Names separated by commas; by default all of the tasks'.")
 @click.option("--ptb", type=click.Choice(["python", "java"]), help="The caption tokeniser; by default the run's.")
 @click.option(
     "--tasks-dir",
@@ -23,16 +24,17 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 @LOG_TO
 @DETAILS
 def score(
-    run: Path, data_root: Path, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...], details: bool,
-    log_to: str,
+    run: Path, data_root: Path, metrics: str, ptb: Literal["python", "java"] | None, tasks_dir: tuple[Path, ...],
+    details: bool, log_to: str,
 ) -> int:  # fmt: skip
     """Score RUN again from its responses, without the model."""
     from anymal_eval.cli._progress import Terminal
+    from anymal_eval.evaluation.plan import names_of
     from anymal_eval.evaluation.run import rescore
 
     trackers = trackers_of(log_to)
     with Terminal().opened() as console:
-        finished = rescore(run, console, data_root=data_root, ptb=ptb, tasks_dir=tasks_dir)
+        finished = rescore(run, console, data_root=data_root, ptb=ptb, tasks_dir=tasks_dir, metrics=names_of(metrics))
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

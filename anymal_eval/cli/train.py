@@ -45,6 +45,7 @@ OPTIONS = (
     click.option("--log-every", type=COUNT, default=10, help="Steps between lines of log.jsonl."),
     click.option("--eval-every", type=COUNT, help="Steps between evaluations of the network."),
     click.option("--eval-tasks", help="Tasks to evaluate on, separated by commas."),
+    click.option("--eval-metrics", default="", help="Metrics beside each task's headline, separated by commas."),
     click.option("--eval-limit", type=COUNT, default=200, help="Examples of each task."),
     click.option("--eval-data", type=DATA, default="demo", help="Where the examples come from."),
     click.option("--eval-protocol", default="plain", help="The protocol of the evaluations."),

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anymal_eval import protocols
+from anymal_eval import metrics, protocols
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.generate import run_requests, task_entry
 from anymal_eval.evaluation.load import TaskRequests, build_requests
+from anymal_eval.evaluation.plan import names_of
 from anymal_eval.evaluation.resolve import choose_tasks, require_kinds
 from anymal_eval.report.run_table import SCALE
+from anymal_eval.scoring.computing import refuse_unknown
 from anymal_eval.scoring.score import score
 from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
 from anymal_eval.sources.load import Kind
@@ -29,9 +31,13 @@ HeadlineEvaluator = Callable[["AnyMAL", int], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEvaluation:
-    """What ``train`` evaluates every so many steps; see ``cli/train.py`` for each."""
+    """What ``train`` evaluates every so many steps; see ``cli/train.py`` for each.
+
+    ``metrics`` are computed beside the headlines, which need no Java, and without which nothing else is.
+    """
 
     tasks: str
+    metrics: str = ""
     protocol: str = protocols.DEFAULT
     data: Kind = "demo"
     data_root: Path = Path("data")
@@ -64,6 +70,9 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
     datasets = [require_media(load_dataset(task, own)) for task, own in zip(tasks, splits, strict=True)]
     for dataset in datasets:
         require_kinds(dataset, accepts, network_name)
+    further = names_of(options.metrics)
+    if further:
+        refuse_unknown(tasks, (*further, *(task.headline for task in tasks)))
     requests: list[TaskRequests] = []
 
     def evaluate(network: AnyMAL, step: int) -> Mapping[str, float]:
@@ -79,24 +88,27 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
         model = anymal.in_memory(network, own)
         requests[:] = requests or [build_requests(one, model.wording, protocol, "none") for one in datasets]
         try:
-            return {name: value for task in requests for name, value in _headlines(model, task).items()}
+            return {name: value for task in requests for name, value in _headlines(model, task, further).items()}
         finally:
             model.close()
 
     return evaluate
 
 
-def _headlines(model: Model, task: TaskRequests) -> dict[str, float]:
+def _headlines(model: Model, task: TaskRequests, further: Sequence[str]) -> dict[str, float]:
     responses: dict[str, Response] = {}
 
     def sink(batch: Sequence[Response]) -> None:
         responses.update((response.id, response) for response in batch)
 
     run_requests(task.requests, model, sink, EngineSettings(), Clock())
-    name, examples = task.dataset.task.name, task.dataset.examples
-    scores = score(task.dataset.task, task_entry(task), examples, responses)
+    own, examples = task.dataset.task, task.dataset.examples
+    scores = score(own, task_entry(task), examples, responses, chosen=(own.headline, *further))
     errors = sum(answer.state == "error" for answer in scores.answers)
+    headline = metrics.get(own.headline).id
     headlines = {
-        f"{name}/{row['output']}": SCALE * float(row["value"]) for row in scores.measurements if row["headline"]
+        f"{own.name}/{row['output']}": SCALE * float(row["value"])
+        for row in scores.measurements
+        if row["headline"] or (row["group"] is None and f"{row['metric']}@{row['version']}" != headline)
     }
-    return {**headlines, **({f"{name}/errors": float(errors)} if errors else {})}
+    return {**headlines, **({f"{own.name}/errors": float(errors)} if errors else {})}

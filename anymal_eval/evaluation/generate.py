@@ -40,12 +40,14 @@ class GeneratedRun:
 
     Attributes:
         datasets: of the tasks that are scored now; the manifest may hold more.
+        metrics: names or ids of those that are computed; all of the tasks' where empty.
     """
 
     folder: RunFolder
     manifest: Manifest
     datasets: tuple[TaskDataset, ...]
     ptb: Any
+    metrics: tuple[str, ...] = ()
 
 
 class Session:
@@ -121,7 +123,11 @@ def generate(
         if repeated := getattr(loaded.model, "retry_summary", ""):
             console.message(repeated)
     return GeneratedRun(
-        folder=folder, manifest=manifest, datasets=tuple(task.dataset for task in loaded.tasks), ptb=plan.ptb
+        folder=folder,
+        manifest=manifest,
+        datasets=tuple(task.dataset for task in loaded.tasks),
+        ptb=plan.ptb,
+        metrics=plan.metrics,
     )
 
 

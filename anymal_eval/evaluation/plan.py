@@ -92,7 +92,8 @@ class EvaluationPlan:
 
     Attributes:
         tasks: names, files of the user's own rows (``my.jsonl``), tasks themselves, or ``all`` alone.
-        metrics: which to compute on the rows of a file; empty for those of its kind of answers.
+        metrics: names of those to compute, of a benchmark or on the rows of a file; empty for all of the benchmark's,
+            and for those of the rows' kind of answers.
         overrides: the user's settings of prompts and decoding, which go before the protocol's.
         protocol: its name; None is the plain one, or the demo model's own.
         extract: the rule that reads a choice out of text, before the protocol's and the model's own.
@@ -174,6 +175,16 @@ def parse_options(given: Sequence[str], option: str = "-o") -> dict[str, str]:
     return found
 
 
+def names_of(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Names that are separated by commas.
+
+    >>> names_of("cider, bleu,")
+    ('cider', 'bleu')
+    """
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(name for each in parts if (name := str(each).strip()))
+
+
 def _named(tasks: str | Task | Sequence[str | Task]) -> tuple[str | Task, ...]:
     if isinstance(tasks, Task):
         return (tasks,)
@@ -187,8 +198,7 @@ def _path(key: str, value: Any) -> Any:
     if key == "tasks_dir":
         return (Path(value),) if isinstance(value, str | Path) else tuple(map(Path, value))
     if key == "metrics":
-        parts = value.split(",") if isinstance(value, str) else value or ()
-        return tuple(name for each in parts if (name := str(each).strip()))
+        return names_of(value or ())
     if key == "options":
         return {name: str(item) for name, item in value.items()} if isinstance(value, Mapping) else parse_options(value)
     return value

@@ -13,6 +13,7 @@ from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.models import Model, ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
+from anymal_eval.scoring.computing import refuse_unknown
 from anymal_eval.sources.dataset import TaskDataset, load_dataset, require_media
 from anymal_eval.sources.load import Kind, unavailable
 from anymal_eval.sources.own import is_own, own_file, task_named
@@ -74,6 +75,7 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
     plan.execution.settings(0)
     wanted = named_tasks(plan.tasks, plan.tasks_dir, plan.metrics)
     tasks, skipped = choose_tasks(wanted, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
+    refuse_unknown(tasks, plan.metrics)
     of_hub = (plan.data.hub_id, plan.data.hub_config, plan.data.hub_revision)
     if any(each is not None for each in of_hub) and len(tasks) > 1:
         raise WrongUse("--hub-id, --hub-config and --hub-revision go with one task")
@@ -107,11 +109,9 @@ def named_tasks(names: Sequence[str | Task], folders: Sequence[Path], metrics: S
     Raises:
         NotInCatalog: there is no such task, or metric.
         MissingData, BadData: a file of the user's own rows is not there, or its rows are of several kinds.
-        WrongUse: two files have one name, or metrics are named that do not go with the task.
+        WrongUse: two files have one name, or a metric is not for the answers of a file's rows.
     """
     if list(names) == ["all"]:
-        if metrics:
-            raise WrongUse("--metrics goes with a file of your own rows; those of --tasks all are the benchmarks'")
         return list(names)
     found = [each if isinstance(each, Task) else task_named(each, folders, metrics) for each in names]
     files: dict[str, Path] = {}

@@ -17,6 +17,7 @@ from anymal_eval.evaluation.score import score
 from anymal_eval.evaluation.write import FinishedRun, write
 from anymal_eval.report.run_table import write_tables
 from anymal_eval.report.samples import sample_folders
+from anymal_eval.scoring.computing import refuse_unknown
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.folder import BLIND, SAMPLES, RunFolder
@@ -66,6 +67,7 @@ def rescore(
     data_root: Path = Path("data"),
     ptb: Literal["python", "java"] | None = None,
     tasks_dir: Sequence[Path] = (),
+    metrics: Sequence[str] = (),
 ) -> FinishedRun:
     """Score a run again from its responses, without the model; its run without media and further samples too.
 
@@ -75,9 +77,11 @@ def rescore(
         data_root: the folder of the official files.
         ptb: the caption tokenizer; None is the run's own.
         tasks_dir: folders of the user's own task files.
+        metrics: names of those to compute; all of the tasks' where empty.
 
     Raises:
-        OtherRun: the data have changed since. IncompleteRun: responses are missing.
+        WrongUse: no task has such a metric. OtherRun: the data have changed since.
+        IncompleteRun: responses are missing.
     """
     errors = 0
     # The run without media and further samples first: their values stand in the other's table.
@@ -89,8 +93,14 @@ def rescore(
                 if manifests.checksum_matches(folder.manifest_file) is None:
                     digests.verify_where_written(each, folder.manifest_file.name)
                 datasets = [reload_dataset(*task, data_root, tasks_dir, folder) for task in manifest.tasks.items()]
-                used = ptb or manifest.identity["ptb"]
-                generated = GeneratedRun(folder=folder, manifest=manifest, datasets=tuple(datasets), ptb=used)
+                refuse_unknown([dataset.task for dataset in datasets], metrics)
+                generated = GeneratedRun(
+                    folder=folder,
+                    manifest=manifest,
+                    datasets=tuple(datasets),
+                    ptb=ptb or manifest.identity["ptb"],
+                    metrics=tuple(metrics),
+                )
                 scored = score(generated, console)
                 finished = write(scored)
                 errors += finished.errors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from anymal_eval.errors import listed
 from anymal_eval.evaluation.generate import GeneratedRun
-from anymal_eval.metrics import use_ptb
+from anymal_eval.metrics import java_programs, use_ptb
 from anymal_eval.records import Failure
 from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
@@ -46,12 +46,17 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
         IncompleteRun: responses are missing.
     """
     folder, scores, failures, errors = generated.folder, {}, {}, 0
-    with use_ptb(generated.ptb):
+    with use_ptb(generated.ptb), java_programs():
         for dataset in generated.datasets:
             name = dataset.task.name
             responses = read_responses(folder.responses(name))
             scores[name] = score_task(
-                dataset.task, generated.manifest.tasks[name], dataset.examples, responses, console.phase
+                dataset.task,
+                generated.manifest.tasks[name],
+                dataset.examples,
+                responses,
+                chosen=generated.metrics,
+                phase=console.phase,
             )
             failures[name] = [item.failure for item in responses.values() if item.failure is not None]
             folder.write_scores(name, scores[name].rows(dataset.examples, responses))

@@ -7,6 +7,7 @@ from typing import Any
 
 from anymal_eval.errors import NeedsExtra
 from anymal_eval.metrics._captions import use_ptb
+from anymal_eval.metrics._java import java_programs
 from anymal_eval.metrics._metric import (
     Floats,
     Groups,
@@ -27,6 +28,7 @@ __all__ = [
     "Output",
     "as_evaluate",
     "get",
+    "java_programs",
     "missing_requirement",
     "normalise_m4c",
     "once",

@@ -71,6 +71,7 @@ class Metric:
         is_mean: whether the value is the weighted mean of ``display``, so that normal theory applies.
         needs: requirements: ``p_yes`` in the answers, a ``java`` runtime, SPICE's ``spice_models``.
         context: what else a row's score depends on, as text for the signature (``idf 1a2b...``).
+        start: starts another program, inside ``java_programs``, and returns a function that waits for the statistics.
         source: the official code with the same values, and its commit.
     """
 
@@ -83,6 +84,7 @@ class Metric:
     is_mean: bool = False
     needs: frozenset[str] = field(default_factory=frozenset)
     context: Callable[[Sequence[Example]], str] | None = None
+    start: Callable[[Sequence[Example], Sequence[Answer]], Callable[[], Floats]] | None = None
     source: str = ""
 
     @property

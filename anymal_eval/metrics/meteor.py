@@ -1,6 +1,6 @@
 """METEOR 1.5 of captions, with the jar of pycocoevalcap."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from anymal_eval.errors import NeedsExtra
 from anymal_eval.metrics import Groups, Metric, Output
 from anymal_eval.metrics._captions import ptb_context, read_captions
-from anymal_eval.metrics._java import jar_folder, run_java
+from anymal_eval.metrics._java import jar_folder, java_programs, programs
 from anymal_eval.records import Answer, Example
 
 COLUMNS = 23
@@ -38,16 +38,28 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     Source:
         salaniz/pycocoevalcap 1.2 ``meteor/meteor.py`` (``-l en -norm``, references joined by ``|||``).
     """
+    with java_programs():
+        return start(examples, answers)()
+
+
+def start(examples: Sequence[Example], answers: Sequence[Answer]) -> Callable[[], NDArray[np.float64]]:
+    """Give the captions to the jar, and return a function that waits for what :func:`statistics` returns."""
     captions = read_captions(examples, answers)
     lines = []
     for answer, references in zip(captions.answers, captions.references, strict=True):
         text = answer.replace("|||", "").replace("  ", " ")
         lines.append(" ||| ".join(("SCORE", *references, text)) + "\n")
-    counts = run_java(_COMMAND, jar_folder("meteor"), "".join(lines)).splitlines() if lines else []
-    table = [[float(number) for number in line.split()] for line in counts]
-    if len(table) != len(lines) or any(len(row) != COLUMNS for row in table):
-        raise NeedsExtra(f"meteor-1.5.jar answered {len(table)} lines of counts to {len(lines)} captions")
-    stats = np.array(table).reshape(len(lines), COLUMNS)
+    if not lines:
+        return lambda: np.zeros((0, COLUMNS))
+    answered = programs().answers(_COMMAND, jar_folder("meteor"), lines)
+    return lambda: _counts(answered(), len(lines))
+
+
+def _counts(lines: Sequence[str], wanted: int) -> NDArray[np.float64]:
+    table = [[float(number) for number in line.split()] for line in lines]
+    if len(table) != wanted or any(len(row) != COLUMNS for row in table):
+        raise NeedsExtra(f"meteor-1.5.jar answered {len(table)} lines of counts to {wanted} captions")
+    stats = np.array(table).reshape(wanted, COLUMNS)
     whole = (stats[:, 21] == stats[:, 0]) & (stats[:, 22] == stats[:, 1]) & (stats[:, 20] == 1)
     stats[whole, 20] = 0.0
     return stats
@@ -99,6 +111,7 @@ METRIC = Metric(
     version="1.5",
     outputs=(Output("meteor", title="METEOR"),),
     statistics=statistics,
+    start=start,
     reduce=reduce,
     display=formula,
     needs=frozenset({"java"}),

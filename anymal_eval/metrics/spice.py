@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,30 @@ from anymal_eval.errors import NeedsExtra
 from anymal_eval.locks import temporary
 from anymal_eval.metrics import Metric, Output, weighted_mean
 from anymal_eval.metrics._captions import Captions, ptb_context, read_captions
-from anymal_eval.metrics._java import jar_folder, run_java
+from anymal_eval.metrics._java import jar_folder, java_programs, programs
 from anymal_eval.metrics._spice_models import ORIGIN, missing_models, models_folder
 from anymal_eval.records import Answer, Example
 
-_LAST: list[tuple[Captions, NDArray[np.float64]]] = []  # parsing takes minutes, and SPIDEr needs the same scores
+
+class _Job:
+    """The jar at work on captions, or its scores of them."""
+
+    def __init__(self, captions: Captions, wait: Callable[[], NDArray[np.float64]]) -> None:
+        self.captions = captions
+        self._wait = wait
+        self._found: NDArray[np.float64] | None = None
+
+    def scores(self) -> NDArray[np.float64]:
+        if self._found is None:
+            self._found = self._wait()
+        return self._found.copy()
+
+    def forget_unless_done(self) -> None:
+        if self._found is None and self in _LAST:
+            _LAST.remove(self)
+
+
+_LAST: list[_Job] = []  # parsing takes minutes, and SPIDEr needs the same scores
 
 
 def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.float64]:
@@ -37,33 +57,49 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     Source:
         salaniz/pycocoevalcap 1.2 ``spice/spice.py``, SPICE 1.0 with CoreNLP 3.6.0; its cache of parses is not used.
     """
+    with java_programs():
+        return start(examples, answers)()
+
+
+def start(examples: Sequence[Example], answers: Sequence[Answer]) -> Callable[[], NDArray[np.float64]]:
+    """Give the captions to the jar, and return a function that waits for what :func:`statistics` returns."""
     absent, folder = missing_models(), models_folder()
     if absent or folder is None:
         raise NeedsExtra(f"{absent}; {ORIGIN}")
     captions = read_captions(examples, answers)
-    if not _LAST or _LAST[0][0] != captions:
-        _LAST[:] = [(captions, _run(captions, folder.resolve()))]
-    return _LAST[0][1].copy()
+    if not _LAST or _LAST[0].captions != captions:
+        _LAST[:] = [_Job(captions, _start(captions, folder.resolve()))]
+        programs().stack.callback(_LAST[0].forget_unless_done)
+    return _LAST[0].scores
 
 
-def _run(captions: Captions, models: Path) -> NDArray[np.float64]:
+def _start(captions: Captions, models: Path) -> Callable[[], NDArray[np.float64]]:
     rows = [
         {"image_id": row, "test": answer, "refs": list(references)}
         for row, (answer, references) in enumerate(zip(captions.answers, captions.references, strict=True))
     ]
-    scores = np.full((len(rows), 1), np.nan)
     if not rows:
-        return scores
+        return lambda: np.full((0, 1), np.nan)
     jars = jar_folder("spice")
     classes = os.pathsep.join((str(jars / "spice-1.0.jar"), str(jars / "lib" / "*"), str(models / "*")))
-    with temporary("spice-") as made:
-        inputs, outputs = made / "in.json", made / "out.json"
-        inputs.write_text(json.dumps(rows), encoding="utf-8")
-        options = ("-out", str(outputs), "-subset", "-silent")
-        run_java(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(inputs), *options), jars)
+    made = programs().stack.enter_context(temporary("spice-"))
+    inputs, outputs = made / "in.json", made / "out.json"
+    inputs.write_text(json.dumps(rows), encoding="utf-8")
+    options = ("-out", str(outputs), "-subset", "-silent")
+    wait = programs().start(("-Xmx8G", "-cp", classes, "edu.anu.spice.SpiceScorer", str(inputs), *options), jars)
+
+    def scores() -> NDArray[np.float64]:
+        wait()
         results = json.loads(outputs.read_text(encoding="utf-8")) if outputs.is_file() else []
-    if len(results) != len(rows):
-        raise NeedsExtra(f"spice-1.0.jar gave {len(results)} scores to {len(rows)} captions")
+        return _read(results, len(rows))
+
+    return scores
+
+
+def _read(results: Sequence[Mapping[str, Any]], wanted: int) -> NDArray[np.float64]:
+    if len(results) != wanted:
+        raise NeedsExtra(f"spice-1.0.jar gave {len(results)} scores to {wanted} captions")
+    scores = np.full((wanted, 1), np.nan)
     for item in results:
         value = item["scores"]["All"]["f"]
         scores[int(item["image_id"]), 0] = np.nan if value is None else float(value)
@@ -75,6 +111,7 @@ METRIC = Metric(
     version="1",
     outputs=(Output("spice", title="SPICE"),),
     statistics=statistics,
+    start=start,
     reduce=weighted_mean,
     display=lambda stats: stats[:, 0],
     is_mean=True,

@@ -1,11 +1,12 @@
 """SPIDEr of captions: the mean of CIDEr and SPICE, as audio captioning reports it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.metrics import Groups, Metric, Output, cider, spice, weighted_mean
+from anymal_eval.metrics._java import java_programs
 from anymal_eval.records import Answer, Example
 
 
@@ -26,8 +27,14 @@ def statistics(examples: Sequence[Example], answers: Sequence[Answer]) -> NDArra
     Source:
         audio-captioning/caption-evaluation-tools: (CIDEr + SPICE) / 2 per corpus and per file.
     """
-    graphs = spice.statistics(examples, answers)  # first, because it may fail
-    return np.hstack((cider.statistics(examples, answers), graphs))
+    with java_programs():
+        return start(examples, answers)()
+
+
+def start(examples: Sequence[Example], answers: Sequence[Answer]) -> Callable[[], NDArray[np.float64]]:
+    """Start SPICE, and return a function that waits for what :func:`statistics` returns."""
+    graphs = spice.start(examples, answers)
+    return lambda: np.hstack((cider.statistics(examples, answers), graphs()))
 
 
 def reduce(stats: NDArray[np.float64], weights: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
@@ -45,6 +52,7 @@ METRIC = Metric(
     version="1",
     outputs=(Output("spider", "cider", title="SPIDEr"),),
     statistics=statistics,
+    start=start,
     reduce=reduce,
     display=lambda stats: stats.mean(axis=1),
     is_mean=True,

@@ -1,8 +1,8 @@
 """Scores one task: answers from responses, statistics from answers, measurements from statistics."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval import metrics
-from anymal_eval.errors import IncompleteRun, NeedsExtra
-from anymal_eval.metrics import Metric, missing_requirement
+from anymal_eval.errors import IncompleteRun
+from anymal_eval.metrics import Metric
 from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Answer, Example, Response
 from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, read_answers
 from anymal_eval.scoring.chance import chance
 from anymal_eval.scoring.columns import Columns
-from anymal_eval.scoring.measurements import measure
+from anymal_eval.scoring.computing import AnsweredTask, MetricScores, Phase, compute, is_chosen
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
     from anymal_eval.store.manifest import TaskEntry
 
 Floats = NDArray[np.float64]
-Phase = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +96,8 @@ def score(
     entry: "TaskEntry",
     examples: Sequence[Example],
     responses: Mapping[str, Response],
+    *,
+    chosen: Collection[str] = (),
     phase: Phase = nullcontext,
 ) -> Scores:
     """Score a task from its responses.
@@ -106,6 +107,7 @@ def score(
         entry: the task's entry in the manifest.
         examples: the examples of the run, in the order of the data.
         responses: by id, one for each example.
+        chosen: names or ids of the metrics to compute; all of the task's where empty.
         phase: shows what is done inside a ``with``.
 
     Raises:
@@ -117,76 +119,50 @@ def score(
             f"{task.name}: {len(lacking)} of {len(examples)} examples have no response yet (first {lacking[0]}); "
             "the same run command requests only those"
         )
-    with metrics.shared_work():
-        return _score(task, entry, examples, responses, phase)
-
-
-def _score(
-    task: Task, entry: "TaskEntry", examples: Sequence[Example], responses: Mapping[str, Response], phase: Phase
-) -> Scores:
     reading = Reading(**entry.reading)
     noted = read_answers(examples, responses, reading)
-    answers = tuple(noted.answers)
     columns = Columns(noted)
-    scored = columns.scored
     problems = answer_problems(task.name, noted, reading, responses)
     if not entry.labelled:
-        return _no_values(task, noted, scored, problems, f"split {entry.split} has no public labels; use export")
-    if not scored.any():
-        return _no_values(task, noted, scored, problems, "every answer is an error")
-    statistics: dict[str, Floats] = {}
-    display: dict[str, Floats] = {}
-    rows: list[dict[str, Any]] = []
-    left_out: list[dict[str, str]] = []
-    for name in task.metrics:
-        metric = metrics.get(name)
-        why = _missing_requirement(metric, answers)
-        if why is not None:
-            left_out.append({"task": task.name, "metric": metric.id, "why": why})
-            continue
-        try:
-            with phase(f"scoring {task.name}: {_titles(metric)}"):
-                stats = metric.statistics(examples, answers)[scored]
-        except NeedsExtra as error:
-            # An external program that fails on one caption must not cost the other metrics their values.
-            if name == task.headline:
-                raise
-            left_out.append({"task": task.name, "metric": metric.id, "why": str(error)})
-            continue
-        statistics[metric.id] = stats
-        if metric.display is not None:
-            display[metric.id] = metric.display(stats)
-        with phase(f"intervals of {task.name}: {_titles(metric)}"):
-            found = list(measure(task, entry, metric, stats, noted, columns))
-        rows.extend(row for row in found if row["value"] is not None)
-        undefined = [row for row in found if row["value"] is None and (row["headline"] or row is found[0])]
-        if undefined:
-            why = "it has no value on these examples (one class only, or none)"
-            if undefined[0]["group"]:
-                of = ", ".join(f"{key} {value}" for key, value in undefined[0]["group"].items())
-                why = f"the headline, of {of}, has none here: there is no such example, or none was answered"
-            left_out.append({"task": task.name, "metric": metric.id, "why": why})
+        return _no_values(task, noted, columns, problems, f"split {entry.split} has no public labels; use export")
+    if not columns.scored.any():
+        return _no_values(task, noted, columns, problems, "every answer is an error")
+    guessed: list[tuple[dict[str, Any], ...]] = []
+
+    def guess(known: Sequence[MetricScores]) -> None:
+        if not guessed and any(one.measurements for one in known):
+            guessed.append(_chance(task, examples, columns.scored, chosen))
+
+    answered = AnsweredTask(task=task, entry=entry, noted=noted, columns=columns, phase=phase)
+    with metrics.shared_work():
+        found = compute(answered, chosen, guess)
+        guess(found)
+    computed = {one.metric.id: (one.metric, one.statistics) for one in found if one.statistics is not None}
     return Scores(
-        answers=answers,
+        answers=tuple(noted.answers),
         notes=noted.notes,
         problems=problems,
-        statistics=statistics,
-        display=display,
-        scored=scored,
-        measurements=tuple(rows),
-        not_computed=tuple(left_out),
-        chance=_chance(task, examples, scored, headline_measured=bool(rows)),
+        statistics={name: stats for name, (_, stats) in computed.items()},
+        display={name: metric.display(stats) for name, (metric, stats) in computed.items() if metric.display},
+        scored=columns.scored,
+        measurements=tuple(row for one in found for row in one.measurements),
+        not_computed=tuple(_not_computed(task, one.metric, one.why_not) for one in found if one.why_not),
+        chance=guessed[0] if guessed else (),
     )
 
 
+def _not_computed(task: Task, metric: Metric, why: str) -> dict[str, str]:
+    return {"task": task.name, "metric": metric.id, "why": why}
+
+
 def _chance(
-    task: Task, examples: Sequence[Example], scored: NDArray[np.bool_], *, headline_measured: bool
+    task: Task, examples: Sequence[Example], scored: NDArray[np.bool_], chosen: Collection[str]
 ) -> tuple[dict[str, Any], ...]:
     metric = metrics.get(task.headline)
     rows = scored
     if wanted := dict(task.headline_group).items():
         rows = scored & np.array([wanted <= dict(example.groups).items() for example in examples], dtype=np.bool_)
-    if not headline_measured or not rows.any():
+    if not rows.any() or not is_chosen(metric, chosen):
         return ()
     output = task.headline_output or metric.outputs[0].name
     return tuple(
@@ -204,28 +180,16 @@ def _chance(
 
 
 def _no_values(
-    task: Task, noted: NotedAnswers, scored: NDArray[np.bool_], problems: tuple[dict[str, Any], ...], why: str
+    task: Task, noted: NotedAnswers, columns: Columns, problems: tuple[dict[str, Any], ...], why: str
 ) -> Scores:
-    rows = tuple({"task": task.name, "metric": metrics.get(name).id, "why": why} for name in task.metrics)
+    rows = tuple(_not_computed(task, metrics.get(name), why) for name in task.metrics)
     return Scores(
         answers=tuple(noted.answers),
         notes=noted.notes,
         statistics={},
         display={},
-        scored=scored,
+        scored=columns.scored,
         measurements=(),
         not_computed=rows,
         problems=problems,
     )
-
-
-def _titles(metric: Metric) -> str:
-    return metric.outputs[0].usual_name if len(metric.outputs) == 1 else metric.name.upper()
-
-
-def _missing_requirement(metric: Metric, answers: Sequence[Answer]) -> str | None:
-    if "p_yes" in metric.needs:
-        without = sum(answer.p_yes is None for answer in answers if answer.state != "error")
-        if without:
-            return f"{without} answers hold no probability of yes; the model must score both candidates"
-    return missing_requirement(metric)

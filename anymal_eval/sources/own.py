@@ -72,16 +72,15 @@ def task_named(name: str, folders: Sequence[Path] = (), metrics: Sequence[str] =
         name: of a task, or of a file.
         folders: the user's own task files.
         metrics: which to compute on a file's rows; the first is the headline. Empty for those of its kind of answer.
+            A benchmark has its own.
 
     Raises:
         NotInCatalog: there is no such task, or no such metric.
         MissingData, BadData: the file is not there, or holds no rows of one kind.
-        WrongUse: a metric is not for that kind of answer, or was named for a benchmark.
+        WrongUse: a metric is not for that kind of answer.
     """
     if is_own(name):
         return own_task(Path(name), metrics, catalog.tasks(folders).names())
-    if metrics:
-        raise WrongUse(f"--metrics goes with a file of your own rows; those of {name} are the benchmark's")
     return catalog.tasks(folders).get(name, "TASK", Task)
 
 

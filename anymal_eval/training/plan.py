@@ -60,6 +60,7 @@ class EvaluationOptions:
     """What is evaluated every ``eval_every`` steps: tasks by name, separated by commas."""
 
     eval_tasks: str = ""
+    eval_metrics: str = ""
     eval_limit: int = 200
     eval_data: Kind = "demo"
     eval_protocol: str = "plain"
