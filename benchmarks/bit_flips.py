@@ -149,7 +149,7 @@ def run_kind(root: Path) -> Kind:
     run, other = root / "run", root / "other"
     require(call(*RUN, "--out", run))
     shutil.copytree(run, other)
-    times = (".lock", "timings.json")  # the files of a run that differ from time to time
+    times = (".lock", "timings.json", "run.log", "prompts.jsonl")  # the files of a run that differ from time to time
     return Kind(
         name="run",
         folder=run,

@@ -12,6 +12,7 @@ from anymal_eval.cli._printing import echo
 if TYPE_CHECKING:
     from anymal_eval.anymal.features import FeatureCache
     from anymal_eval.engine.ray_filling import Fillers
+    from anymal_eval.evaluation.console import Console
     from anymal_eval.evaluation.plan import EvaluationPlan, ExecutionOptions
     from anymal_eval.models import ModelSpec
     from anymal_eval.models.anymal.filling import Filler
@@ -77,16 +78,18 @@ def fill(folder: Path, **given: Any) -> int:
 
     Entries that exist are verified and kept. Exits with 2 when media cannot be read.
     """
-    from anymal_eval.cli._progress import progress
+    from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
-    from anymal_eval.evaluation.plan import make_plan
-    from anymal_eval.models.anymal.filling import Filler, media_requests
 
-    plan = make_plan(**given, features=folder)
-    spec, requests = _requests(plan, Filler)
-    media = media_requests(requests)
-    with _filler(spec.options, plan.execution) as filler, progress("features", len(media), 0) as advance:
-        filled = filler.fill(media, plan.execution.threads, advance)
+    with Terminal().opened() as console:
+        from anymal_eval.evaluation.plan import make_plan
+        from anymal_eval.models.anymal.filling import Filler, media_requests
+
+        plan = make_plan(**given, features=folder)
+        spec, requests = _requests(plan, Filler, console)
+        media = media_requests(requests)
+        with _filler(spec.options, plan.execution) as filler, console.progress("features", len(media), 0) as advance:
+            filled = filler.fill(media, plan.execution.threads, advance)
     cached = filled.media - filled.encoded - filled.skipped - len(filled.failed)
     echo(f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}")
     if filled.corrupt:
@@ -132,16 +135,15 @@ def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fill
     return Fillers(options, cluster)
 
 
-def _requests(plan: "EvaluationPlan", filler: "type[Filler]") -> "tuple[ModelSpec, list[Request]]":
+def _requests(plan: "EvaluationPlan", filler: "type[Filler]", console: "Console") -> "tuple[ModelSpec, list[Request]]":
     """What ``run`` would send of the same tasks, and the model."""
-    from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import WrongUse
     from anymal_eval.evaluation.load import build_requests
     from anymal_eval.evaluation.resolve import resolve
 
     if str(plan.model.model).partition(":")[0] != "anymal":
         raise WrongUse(f"--model {plan.model.model}: only anymal:PATH has encoders whose outputs are kept")
-    resolved = resolve(plan, Terminal())
+    resolved = resolve(plan, console)
     tasks = [build_requests(dataset, filler.wording, resolved.protocol, "none") for dataset in resolved.datasets]
     return resolved.spec, [request for task in tasks for request in task.requests]
 

@@ -93,12 +93,14 @@ def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
     After an interruption or a crash the same command answers only what is missing.
     """
     from anymal_eval.cli._progress import Terminal
-    from anymal_eval.evaluation.dry_run import dry_run as rehearse
-    from anymal_eval.evaluation.plan import make_plan
-    from anymal_eval.evaluation.run import run as evaluate
 
     trackers = trackers_of(log_to)
     with Terminal().opened() as console:
+        # What libraries print while they are imported is kept, too.
+        from anymal_eval.evaluation.dry_run import dry_run as rehearse
+        from anymal_eval.evaluation.plan import make_plan
+        from anymal_eval.evaluation.run import run as evaluate
+
         if dry_run:
             for line in rehearse(make_plan(**given), console):
                 echo(line)

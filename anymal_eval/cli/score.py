@@ -29,12 +29,14 @@ def score(
 ) -> int:  # fmt: skip
     """Score RUN again from its responses, without the model."""
     from anymal_eval.cli._progress import Terminal
-    from anymal_eval.evaluation.plan import names_of
-    from anymal_eval.evaluation.run import rescore
 
     trackers = trackers_of(log_to)
     with Terminal().opened() as console:
-        finished = rescore(run, console, data_root=data_root, ptb=ptb, tasks_dir=tasks_dir, metrics=names_of(metrics))
+        from anymal_eval.evaluation.plan import names_of
+        from anymal_eval.evaluation.run import rescore
+
+        chosen = names_of(metrics)
+        finished = rescore(run, console, data_root=data_root, ptb=ptb, tasks_dir=tasks_dir, metrics=chosen)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

@@ -2,13 +2,18 @@
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anymal_eval.cli._generation_options import generation_options
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from anymal_eval.evaluation.console import Console
 
 
 @click.command(cls=Command)
@@ -39,6 +44,13 @@ from anymal_eval.cli._printing import echo
 def show(task: str, count: int, **given: Any) -> None:
     """Print the exact prompt, media and reading of the first examples of TASK."""
     from anymal_eval.cli._progress import Terminal
+
+    with Terminal().opened() as console:
+        for line in _lines(task, count, given, console):
+            echo(line)
+
+
+def _lines(task: str, count: int, given: "Mapping[str, Any]", console: "Console") -> "Iterator[str]":
     from anymal_eval.evaluation.load import build_requests, load_model, warn_of_cleaning
     from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.evaluation.prompts import prompt_lines, sent_lines
@@ -46,17 +58,16 @@ def show(task: str, count: int, **given: Any) -> None:
     from anymal_eval.protocols.reading import reading_for
 
     plan = make_plan(task, **given)
-    with Terminal().opened() as console:
-        resolved = resolve(plan, console, media=False)
-        loaded = load_model(resolved)
+    resolved = resolve(plan, console, media=False)
+    loaded = load_model(resolved)
     try:
         warn_of_cleaning(resolved, loaded.wording, console)
         for dataset in resolved.datasets:
             requests = build_requests(dataset, loaded.wording, resolved.protocol, plan.ablate).requests
             reading = reading_for(dataset.task, loaded.wording, resolved.protocol)
             for example, request in itertools.islice(zip(dataset.examples, requests, strict=False), count):
-                lines = (*prompt_lines(dataset.task.name, example, request, reading), *sent_lines(loaded, request))
-                echo("\n".join(lines))
-                echo()
+                yield from prompt_lines(dataset.task.name, example, request, reading)
+                yield from sent_lines(loaded, request)
+                yield ""
     finally:
         loaded.close()

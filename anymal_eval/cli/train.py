@@ -133,12 +133,14 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
         raise click.UsageError("--out is needed: the training's folder, which the same command resumes")
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
-    from anymal_eval.training import run
-    from anymal_eval.training.plan import make_plan
-    from anymal_eval.training.resolve import resolve
 
     try:
         with Terminal().opened() as console:
+            # What libraries print while they are imported is kept, too.
+            from anymal_eval.training import run
+            from anymal_eval.training.plan import make_plan
+            from anymal_eval.training.resolve import resolve
+
             finished = run.train(resolve(make_plan(**options)), console)
     except KeyboardInterrupt:
         echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)

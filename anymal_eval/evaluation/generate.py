@@ -16,6 +16,7 @@ from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests, order_remark
+from anymal_eval.evaluation.showing import recording
 from anymal_eval.models import Logging, ModelSpec
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import OWN, TaskDataset
@@ -24,6 +25,7 @@ from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
+from anymal_eval.store.shown_prompts import FILE as PROMPTS
 
 if TYPE_CHECKING:
     from anymal_eval.engine import EngineSettings, Sink
@@ -195,8 +197,9 @@ def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: S
                 advance(len(batch))
 
             settings = loaded.resolved.plan.execution.settings(size)
+            model = recording(loaded.model, file.with_name(PROMPTS))
             try:
-                run_requests(missing, loaded.model, sink, settings, session.clock)
+                run_requests(missing, model, sink, settings, session.clock)
             finally:  # from the file: an interrupt may come between a write and any count beside it
                 session.answers += log.appended
 

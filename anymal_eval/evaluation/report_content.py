@@ -14,6 +14,7 @@ from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.models import PLAIN_WORDING
+from anymal_eval.paths import inside
 from anymal_eval.protocols import Wording
 from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
@@ -28,6 +29,8 @@ from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Results
+from anymal_eval.store.shown_prompts import FILE as PROMPTS
+from anymal_eval.store.shown_prompts import read_prompts
 from anymal_eval.store.stored import StoredRun
 
 
@@ -161,6 +164,7 @@ def _page(
         not_computed=[item for item in results.not_computed if item.task == task],
         problems=[item for item in results.problems if item.task == task],
         ablate=str(run.manifest.identity.get("ablate", "none")),
+        sent=read_prompts(inside(options.run, task, PROMPTS)),
     )  # fmt: skip
 
 

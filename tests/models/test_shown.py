@@ -10,9 +10,14 @@ from anymal_eval.evaluation.console import SilentConsole
 from anymal_eval.evaluation.load import build_requests, load_model
 from anymal_eval.evaluation.plan import make_plan
 from anymal_eval.evaluation.prompts import sent_lines
+from anymal_eval.evaluation.report_content import ReportOptions, read_report
 from anymal_eval.evaluation.resolve import resolve
+from anymal_eval.evaluation.run import run
 from anymal_eval.models import Showing
 from anymal_eval.models._shown import shown_prompt
+from anymal_eval.report.gallery.data_files import _detail
+from anymal_eval.store.responses import read_responses
+from anymal_eval.store.shown_prompts import read_prompts
 from tests.conftest import ROOT
 
 TOKENIZER = ROOT / "anymal_eval" / "demo" / "model" / "llm"
@@ -53,3 +58,32 @@ def test_a_prompt_has_as_many_tokens_as_its_response_counts(tmp_path: Path, monk
         assert str(request.messages[-1].parts[-1]).strip() in "\n".join(text)
     finally:
         model.close()
+
+
+def test_a_run_keeps_them_for_the_gallery_and_a_second_session_adds_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path))
+    plan = make_plan("hateful_memes", demo_examples=6, out=tmp_path / "run")
+    finished = run(plan, SilentConsole())
+    file = tmp_path / "run" / "hateful_memes" / "prompts.jsonl"
+    kept = read_prompts(file)
+    responses = read_responses(file.with_name("responses.jsonl"))
+    assert {name: item.tokens for name, item in kept.items()} == {
+        name: item.prompt_tokens for name, item in responses.items()
+    }
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first)
+    answers = file.with_name("responses.jsonl").read_bytes()
+    file.with_name("responses.jsonl").write_bytes(b"")
+    run(plan, SilentConsole())
+    assert file.read_bytes() == b"".join((first, *others))
+    assert file.with_name("responses.jsonl").read_bytes() == answers
+    options = ReportOptions(
+        run=finished.root, against=(), data_root=tmp_path, examples=9, tasks_dir=(), accepted=tmp_path
+    )
+    (page,) = read_report(options).pages
+    details = [_detail(page, example, {}) for example in page.examples]
+    assert [detail["sent"]["text"] for detail in details] == [kept[example.id].text for example in page.examples]
+    file.write_bytes(b"{damaged\n")
+    assert read_report(options).pages[0].sent == {}

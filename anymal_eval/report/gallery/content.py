@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from anymal_eval.records import Example, Request
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.results import AnswerProblem, Chance, Measurement, NotComputed
+from anymal_eval.store.shown_prompts import SentPrompt
 
 # An example counts as right from this score on; the pages state it.
 RIGHT_FROM = 0.5
@@ -44,6 +45,7 @@ class TaskPage:
         examples: the examples shown, in the order of the data.
         total: the number of examples in the run.
         requests: the exact prompts by example id; empty where the model's templates are unknown.
+        sent: the same after the model's chat template, of the examples for which the run has them.
         sides: the run first, then each baseline that has the task.
         checks: the comparison with each baseline; None where it does not have the task.
         problems: how many answers are empty, unparsable or cut, with the first of each.
@@ -62,6 +64,7 @@ class TaskPage:
     not_computed: Sequence[NotComputed]
     ablate: str
     problems: Sequence[AnswerProblem] = ()
+    sent: Mapping[str, SentPrompt] = field(default_factory=dict)
 
     @property
     def headline(self) -> Measurement | None:

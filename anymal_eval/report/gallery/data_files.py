@@ -112,6 +112,9 @@ def _detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> 
     }  # fmt: skip
     if request is not None:
         detail["prompt"] = _prompt(request)
+    if example.id in page.sent:
+        sent = page.sent[example.id]
+        detail["sent"] = {"text": sent.text, "tokens": sent.tokens, "special": sent.special}
     return detail
 
 

@@ -193,6 +193,11 @@ const AnyMALExample = (() => {
 
   function prompt(example, sameWords) {
     const box = make("details", "prompt", make("summary", "", "The exact prompt"));
+    if (example.sent) {
+      const { text: whole, tokens, special } = example.sent;
+      box.append(make("h5", "", `as the model is given it: ${tokens} tokens, ${special} of them special or of media`),
+        text(whole, "Prompt after the chat template"));
+    }
     if (!example.prompt) {
       box.append(make("p", "note", "The words of this model are not known without loading it; the run's manifest holds their hash."));
       return box;

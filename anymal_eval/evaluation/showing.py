@@ -1,0 +1,48 @@
+"""A model that also writes down what it is given, for the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from anymal_eval.models import Model, Showing
+from anymal_eval.store.shown_prompts import MOST, SentPrompt, append_prompts, read_prompts
+
+if TYPE_CHECKING:
+    from anymal_eval.models import Prepared
+    from anymal_eval.records import Response
+
+
+def recording(model: Model, file: Path) -> Model:
+    """The model; one that shows its prompts appends them to the file, up to as many as a report shows.
+
+    Args:
+        model: loaded here.
+        file: of one task.
+    """
+    return cast(Model, _Recording(model, file)) if isinstance(model, Showing) else model
+
+
+class _Recording:
+    """All that the model is, but for its answers."""
+
+    def __init__(self, model: Any, file: Path) -> None:
+        self._model, self._file = model, file
+        self._written = set(read_prompts(file))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+        """Write down the prompts of a batch, and answer it."""
+        new = [item for item in batch if item.request.id not in self._written][: MOST - len(self._written)]
+        if new:
+            shown = [(item.request.id, self._model.shown(item)) for item in new]
+            append_prompts(
+                self._file,
+                [SentPrompt(id=name, text=one.text, tokens=one.tokens, special=one.special) for name, one in shown],
+            )
+            self._written.update(name for name, _ in shown)
+        answers: Sequence[Response] = self._model.answer(batch)
+        return answers
