@@ -74,8 +74,9 @@ class Terminal:
         if seconds >= LOGGED_S:
             self._output.note(line)
         if is_animated():
-            if seconds >= SHOWN_S and self._live is None:
-                console(err=True).print(visible_line(line), style="dim", soft_wrap=True)
+            if seconds >= SHOWN_S:
+                above = console(err=True) if self._live is None else self._live.console
+                above.print(fitted(visible_line(line), messages()), style="dim", soft_wrap=True, highlight=False)
         elif seconds >= PLAIN_EVERY_S:
             # An error before the first answer is one line: what came before it waits.
             echo_line(line) if self._waiting is None else self._waiting.append(line)
@@ -140,12 +141,18 @@ def is_animated() -> bool:
 
 
 def _columns() -> tuple[object, ...]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as Left
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            rate = task.finished_speed or task.speed
+            return Text("" if rate is None else f"{rate:.1f} a second")
 
     return (
-        TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True), TextColumn("left"), Left(),
+        TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), Rate(),
+        TextColumn("left"), Left(),
     )  # fmt: skip
 
 

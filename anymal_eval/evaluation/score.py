@@ -49,18 +49,19 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
     with use_ptb(generated.ptb), java_programs():
         for dataset in generated.datasets:
             name = dataset.task.name
-            responses = read_responses(folder.responses(name))
-            scores[name] = score_task(
-                dataset.task,
-                generated.manifest.tasks[name],
-                dataset.examples,
-                responses,
-                chosen=generated.metrics,
-                phase=console.phase,
-            )
-            failures[name] = [item.failure for item in responses.values() if item.failure is not None]
-            folder.write_scores(name, scores[name].rows(dataset.examples, responses))
-            folder.write_statistics(name, scores[name].statistics)
+            with console.phase(f"scoring {name}"):
+                responses = read_responses(folder.responses(name))
+                scores[name] = score_task(
+                    dataset.task,
+                    generated.manifest.tasks[name],
+                    dataset.examples,
+                    responses,
+                    chosen=generated.metrics,
+                    phase=console.phase,
+                )
+                failures[name] = [item.failure for item in responses.values() if item.failure is not None]
+                folder.write_scores(name, scores[name].rows(dataset.examples, responses))
+                folder.write_statistics(name, scores[name].statistics)
     for dataset in generated.datasets:
         errors += _count_errors(dataset, scores[dataset.task.name], failures[dataset.task.name], console)
         for problem in scores[dataset.task.name].problems:
