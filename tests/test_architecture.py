@@ -15,7 +15,7 @@ PACKAGE = ROOT / "anymal_eval"
 
 # Each layer may import those before it, never its neighbours or those after it.
 LAYERS = [
-    {"errors", "installation", "records", "version", "visible"},
+    {"errors", "installation", "records", "steps", "version", "visible"},
     {"paths", "network"},
     {"leases"},
     {"locks"},

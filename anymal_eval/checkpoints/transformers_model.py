@@ -138,6 +138,15 @@ def trusted(options: CheckpointOptions) -> bool:
     return isinstance(options, OpenOptions) and options.trust_remote_code
 
 
+def import_for_generation() -> None:
+    """Import what every model that generates imports later, so that its time is not counted as that of weights."""
+    from importlib import import_module
+
+    library()
+    for name in ("transformers.generation.utils", "transformers.modeling_utils", "transformers.processing_utils"):
+        import_module(name)
+
+
 def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
     """The checkpoint's processor; its pictures go through PIL where its family allows, whatever is installed.
 

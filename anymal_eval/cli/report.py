@@ -10,12 +10,26 @@ from anymal_eval.cli._printing import echo
 ACCEPTED = Path("results") / "accepted"
 
 
+class AllOr(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone
+    """A number from 1, or ``all``, which is None."""
+
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number, or None."""
+        if value == "all":
+            return None
+        if not str(value).isdecimal() or int(str(value)) < 1:
+            self.fail(f"{value!r} is neither a number from 1 nor all", param, ctx)
+        return int(str(value))
+
+
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--against", multiple=True, metavar="BASE", help="A run folder, or an accepted run's model; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to write; by default RUN/report.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
-@click.option("--examples", type=click.IntRange(min=1), default=5000, help="Show at most N examples of a task.")
+@click.option("--examples", type=AllOr(), default="5000", metavar="N|all", help="Show at most N examples of a task.")
 @click.option("--media", type=click.Choice(["copy", "none"]), default="copy", help="Bring pictures, sounds and clips.")
 @click.option("--picture-side", type=click.IntRange(min=0), default=512, help="Fit pictures into N pixels; 0: as is.")
 @click.option("--media-timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds for a clip.")
@@ -32,7 +46,7 @@ def report(
     against: tuple[str, ...],
     out: Path | None,
     data_root: Path,
-    examples: int,
+    examples: int | None,
     media: str,
     picture_side: int,
     media_timeout: float,

@@ -105,7 +105,7 @@ def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
             for line in rehearse(make_plan(**given), console):
                 echo(line)
             return 0
-        finished = evaluate(make_plan(**given), console)
+        finished = evaluate(make_plan(**given), console, is_whole_process=True)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

@@ -20,6 +20,7 @@ from anymal_eval.evaluation.showing import recording
 from anymal_eval.models import Logging, ModelSpec
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import OWN, TaskDataset
+from anymal_eval.steps import Steps
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.folder import RunFolder
@@ -53,11 +54,16 @@ class GeneratedRun:
 
 
 class Session:
-    """One command's share of a run: where its time went, and how many answers it added."""
+    """One command's share of a run: where its time went, and how many answers it added.
 
-    def __init__(self) -> None:
+    Attributes:
+        steps: what was done before the first answer; of its own where the model was loaded for another session.
+    """
+
+    def __init__(self, steps: Steps | None = None) -> None:
         self.clock = Clock()
         self.answers = 0
+        self.steps = steps or Steps()
 
 
 def new_manifest(loaded: LoadedEvaluation) -> Manifest:
@@ -160,9 +166,15 @@ def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
 
 
 @contextmanager
-def session(root: Path, console: Console) -> Iterator[Session]:
-    """Time what happens inside; then show where the time went, and add it to ``timings.json``, also after an error."""
-    one = Session()
+def session(root: Path, console: Console, steps: Steps | None = None) -> Iterator[Session]:
+    """Time what happens inside; then show where the time went, and add it to ``timings.json``, also after an error.
+
+    Args:
+        root: the run folder.
+        console: where it is shown.
+        steps: of the loading that came before.
+    """
+    one = Session(steps)
     start = time.perf_counter()
     try:
         yield one
@@ -170,6 +182,8 @@ def session(root: Path, console: Console) -> Iterator[Session]:
         wall = time.perf_counter() - start
         _write_timings(root / TIMINGS, one, wall, console)
         if one.answers:
+            if steps is not None and steps.summary:
+                console.message(steps.summary)
             parts = summary(one.clock.seconds)
             console.message(f"{one.answers} answers in {wall:.1f} s{': ' if parts else ''}{parts}")
 
@@ -191,9 +205,11 @@ def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: S
             )
         missing = [request for request in task.requests if request.id not in log.answered]
         with console.progress(task.dataset.task.name, size, size - len(missing)) as advance:
+            start = time.perf_counter()
 
             def sink(batch: Sequence[Response]) -> None:
                 log.append(batch)
+                session.steps.first_answer(start)
                 advance(len(batch))
 
             settings = loaded.resolved.plan.execution.settings(size)
@@ -220,7 +236,10 @@ def _write_timings(file: Path, one: Session, wall: float, console: Console) -> N
         # No answer depends on it, so it ends no run.
         console.message(f"{error}; the times of earlier sessions are not kept")
     seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
-    now = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
+    now: dict[str, Any] = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
+    now["start_up"] = {name: round(value, 3) for name, value in one.steps.seconds.items()}
+    if one.steps.total is not None:
+        now["first_answer"] = round(one.steps.total, 3)
     write_atomic(file, write_checked_json({"schema": 1, "sessions": [*before, now]}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
@@ -16,6 +17,7 @@ from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Decoding, Media, Request, media_order
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.steps import step
 from anymal_eval.store.manifest import different_order
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         WrongUse: it cannot answer such requests.
     """
     plan = resolved.plan
-    with console.phase(f"loading {resolved.spec.name}"):
+    with console.phase(f"loading {resolved.spec.name}"), step("weights"):
         model = load_model(resolved, console)
     try:
         if plan.with_blind and isinstance(model, Expecting):
@@ -107,7 +109,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         warn_of_cleaning(resolved, model.wording, console)
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
-        with console.phase("building the prompts"):
+        with console.phase("building the prompts"), step("prompts"):
             tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         for remark in dict.fromkeys(filter(None, (order_remark(model, task.requests) for task in tasks))):
             console.message(f"{resolved.spec.name}, protocol {resolved.protocol.name}: {remark}")
@@ -189,6 +191,7 @@ def prompt_text(request: Request) -> str:
     return write_json([turns, *rest])
 
 
+@cache  # the requests of a task have few different ones
 def _decoding(decoding: Decoding) -> dict[str, object]:
     """Settings of decoding; those that version 0.1.0 did not know only where they are set, so that its hashes hold."""
     plain = encode(Decoding())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from anymal_eval.protocols import Wording
 from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
-from anymal_eval.report.gallery.content import Report, Side, TaskPage
+from anymal_eval.report.gallery.content import Report, Side, TaskPage, is_right
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import Check, check
 from anymal_eval.scoring.verification import open_verified
@@ -41,7 +43,7 @@ class ReportOptions:
     run: Path
     against: Sequence[str]
     data_root: Path
-    examples: int
+    examples: int | None
     tasks_dir: Sequence[Path]
     accepted: Path
 
@@ -89,28 +91,43 @@ def run_labels(folders: Sequence[str]) -> list[str]:
     return [folder if names.count(name) > 1 else name for folder, name in zip(folders, names, strict=True)]
 
 
-def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int) -> list[Example]:
-    """At most so many examples, in the order of the data: errors first, then changed answers, then by hash of the id.
+def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int | None) -> list[Example]:
+    """At most so many examples, in the order of the data; None selects all.
+
+    All errors first, then all answers that differ between the runs (by hash of the id where these are too many), then a
+    stratified sample of the rest: every so many of them, sorted by right or wrong, by groups and by hash of the id.
+    The pages state this rule.
 
     >>> examples = [Example(id=str(n), cluster="1", kind="caption") for n in range(100)]
     >>> len(select_examples(examples, [], 7))
     7
     """
-    if len(examples) <= most:
+    if most is None or len(examples) <= most:
         return list(examples)
-
-    def rank(example: Example) -> tuple[int, bytes]:
+    metric = sides[0].headline.rule if sides and sides[0].headline is not None else ""
+    first: list[tuple[int, bytes, str]] = []
+    rest: list[tuple[str, bytes, str]] = []
+    for example in examples:
         rows = [row for side in sides if (row := side.rows.get(example.id)) is not None]
-        errored = any(row["state"] == "error" for row in rows)
-        changed = len({(row["answer"], row.get("choice")) for row in rows}) > 1
-        return (0 if errored else 1 if changed else 2), hashlib.sha256(example.id.encode()).digest()
-
-    selected = {example.id for example in sorted(examples, key=rank)[:most]}
+        by_hash = hashlib.sha256(example.id.encode()).digest()
+        if any(row["state"] == "error" for row in rows):
+            first.append((0, by_hash, example.id))
+        elif len(rows) > 1 and len({(row["answer"], row.get("choice")) for row in rows}) > 1:
+            first.append((1, by_hash, example.id))
+        else:
+            right = is_right(rows[0], example, metric) if rows else None
+            rest.append((f"{right} {sorted(example.groups.items())}", by_hash, example.id))
+    selected = {name for _, _, name in sorted(first)[:most]}
+    left = most - len(selected)
+    rest.sort()
+    selected |= {rest[(2 * at + 1) * len(rest) // (2 * left)][2] for at in range(left)}
     return [example for example in examples if example.id in selected]
 
 
-def rebuild_requests(dataset: TaskDataset, run: StoredRun) -> dict[str, Request]:
+def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[str] | None = None) -> dict[str, Request]:
     """The prompts as they were sent, by example id; empty where they cannot be built again without the model.
+
+    All are built and hashed; those of the ``wanted`` ids are kept, or all.
 
     The words may be the protocol's or the model's own. The manifest holds the hash of all prompts, so each wording
     that the model's file defines is tried, and the one whose prompts have that hash is the one that was used.
@@ -123,13 +140,21 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun) -> dict[str, Request]
     except NotInCatalog:
         return {}
     for wording in _wordings(str(identity["model"]), bool(entry.reading.get("length_normalise", False))):
-        try:
-            requests = [build_request(example, dataset.task, wording, protocol) for example in examples]
-        except BadDefinition:
-            continue
-        if fingerprint.of_lines(prompt_text(request) for request in requests) == entry.prompts:
-            return {request.id: request for request in requests}
+        kept: dict[str, Request] = {}
+        requests = (build_request(example, dataset.task, wording, protocol) for example in examples)
+        with suppress(BadDefinition):
+            if fingerprint.of_lines(map(prompt_text, _keeping(requests, wanted, kept))) == entry.prompts:
+                return kept
     return {}
+
+
+def _keeping(
+    requests: Iterable[Request], wanted: Collection[str] | None, kept: dict[str, Request]
+) -> Iterator[Request]:
+    for request in requests:
+        if wanted is None or request.id in wanted:
+            kept[request.id] = request
+        yield request
 
 
 def _base(run: StoredRun, base: tuple[str, str], accepted: Path) -> _ReportedRun:
@@ -149,13 +174,15 @@ def _page(
         raise OtherRun(f"{options.run}: none of the examples of {task} is there; report takes a run with its responses")
     sides = [_side(one, task, entry) for one in (own, *bases)]
     examples = select_examples(dataset.examples, sides, options.examples)
-    requests = rebuild_requests(dataset, run)
+    total, shown = len(dataset.examples), {example.id for example in examples}
+    requests = rebuild_requests(dataset, run, shown)
+    sides = [replace(side, rows={name: row for name, row in side.rows.items() if name in shown}) for side in sides]
     return TaskPage(
         name=task,
         entry=entry,
         examples=examples,
-        total=len(dataset.examples),
-        requests={example.id: requests[example.id] for example in examples if example.id in requests},
+        total=total,
+        requests=requests,
         sides=sides,
         checks=[next((item for item in base.check.tasks if item.task == task and task in base.runs), None)
                 for base in bases if base.check is not None],
@@ -175,9 +202,11 @@ def _side(reported: _ReportedRun, task: str, entry: TaskEntry) -> Side:
     results = run.results
     measured = [item for item in results.measurements if item.task == task]
     headline = results.headline(task)
+    rows = {row["id"]: row for row in run.scores(task)}
     return Side(
         label=reported.label,
-        rows={row["id"]: row for row in run.scores(task)},
+        rows=rows,
+        counts=dict(Counter(row["state"] for row in rows.values())),
         headline=headline,
         groups=[item for item in measured if headline and item.group and item.label == headline.label],
         same_prompts=run.manifest.tasks[task].prompts == entry.prompts,

@@ -18,6 +18,7 @@ from anymal_eval.evaluation.write import FinishedRun, write
 from anymal_eval.report.run_table import write_tables
 from anymal_eval.report.samples import sample_folders
 from anymal_eval.scoring.computing import refuse_unknown
+from anymal_eval.steps import Steps, process_seconds, recorded, step
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.folder import BLIND, SAMPLES, RunFolder
@@ -26,21 +27,24 @@ if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
 
 
-def run(plan: EvaluationPlan, console: Console) -> FinishedRun:
+def run(plan: EvaluationPlan, console: Console, *, is_whole_process: bool = False) -> FinishedRun:
     """Evaluate.
 
     Args:
         plan: what is evaluated.
         console: takes messages and progress.
+        is_whole_process: whether the process was started for this, so that its own start counts as a step.
 
     Raises:
         AnyMALEvalError: as the error tree says; what was answered is on disk, and the same plan resumes it.
     """
-    with console.phase("reading the data"):
-        resolved = resolve(plan, console)
-    loaded = load(resolved, console)
+    steps = Steps(process_seconds() if is_whole_process else 0.0)
+    with recorded(steps, console.phase):
+        with console.phase("reading the data"), step("data"):
+            resolved = resolve(plan, console)
+        loaded = load(resolved, console)
     try:
-        finished = _run(loaded, plan.out, console)
+        finished = _run(loaded, plan.out, console, steps=steps)
         errors = finished.errors
         for number in range(2, plan.samples + 1):
             console.message(f"sample {number} of {plan.samples}")
@@ -107,10 +111,17 @@ def rescore(
     return replace(finished, errors=errors)
 
 
-def _run(loaded: LoadedEvaluation, out: Path | None, console: Console, resumed_by: Path | None = None) -> FinishedRun:
+def _run(
+    loaded: LoadedEvaluation,
+    out: Path | None,
+    console: Console,
+    *,
+    resumed_by: Path | None = None,
+    steps: Steps | None = None,
+) -> FinishedRun:
     manifest = new_manifest(loaded)
     root = out if out is not None else paths.inside(paths.runs(), manifest.run)
-    with RunFolder(root) as folder, session(root, console) as one:
+    with RunFolder(root) as folder, session(root, console, steps) as one:
         try:
             generated = generate(loaded, manifest, folder, one, console)
         except KeyboardInterrupt:

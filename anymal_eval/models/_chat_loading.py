@@ -9,8 +9,10 @@ from anymal_eval.errors import BadCheckpoint
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._chat_media import MediaLimits
 from anymal_eval.models._chat_options import set_media, set_template
-from anymal_eval.models._prefix_self_test import require_answer, try_sharing
+from anymal_eval.models._prefix_self_test import require_answer, share, try_sharing
 from anymal_eval.models._prepared import media_reader
+from anymal_eval.models._self_test_memory import of_chat
+from anymal_eval.steps import step
 
 
 def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLimits) -> ChatModel:
@@ -28,10 +30,13 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     """
     checkpoint = fetch(options)
     require_processor(checkpoint)
-    from anymal_eval.checkpoints.legacy_processors import complete_processor
-    from anymal_eval.checkpoints.transformers_model import load_model, load_processor
+    with step("imports", "importing torch and transformers"):
+        from anymal_eval.checkpoints.legacy_processors import complete_processor
+        from anymal_eval.checkpoints.transformers_model import import_for_generation, load_model, load_processor
 
-    processor = load_processor(checkpoint, options)
+        import_for_generation()
+    with step("processor"):
+        processor = load_processor(checkpoint, options)
     settings = set_template(processor, options.chat_template)
     _require_template(processor, options.checkpoint)
     complete_processor(processor, checkpoint)
@@ -39,8 +44,16 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     settings |= pictures
     loaded = load_model(_class_of(checkpoint, auto_class), checkpoint, options, name, processor, settings)
     chat = ChatModel(loaded, media_reader(options), limits, native)
-    require_answer(chat, options.checkpoint)
-    return try_sharing(chat, options.share, exact=loaded.exact)
+    memory = of_chat(loaded, limits)
+    if options.share and memory.is_passed():
+        return share(chat)
+    with step("warm-up", "a first answer"):
+        require_answer(chat, options.checkpoint)
+    with step("self-test", "testing whether prefixes can be shared"):
+        try_sharing(chat, options.share, exact=loaded.exact)
+    if chat.prefix_sharing is not None:
+        memory.remember()
+    return chat
 
 
 def _require_template(processor: Any, name: str) -> None:

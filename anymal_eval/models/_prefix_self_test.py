@@ -89,6 +89,13 @@ def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
     return chat
 
 
+def share(chat: ChatModel) -> ChatModel:
+    """Turn prefix sharing on without a test: the same class passed it before, on this device with these libraries."""
+    chat.prefix_sharing = PrefixSharing(chat.network, chat.generator.pad_id)
+    chat.provenance["prefix_sharing"] = ON
+    return chat
+
+
 def _difference(chat: ChatModel, sharing: PrefixSharing, exact: bool) -> str | None:
     """How answers with sharing differ from those to single requests; None if they do not."""
     requests = _requests(chat)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from anymal_eval import catalog
+from anymal_eval import catalog, paths
 from anymal_eval.errors import BadDefinition, NotInCatalog, WrongUse
 from anymal_eval.models._protocols import Model
 from anymal_eval.records import ALL_MEDIA, MediaKind
@@ -133,7 +133,9 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
     if checkpoint and "." not in name:
         values["checkpoint"] = checkpoint
     options_of_it = _resolve(name, module, values)
-    if getattr(options_of_it, "allow_pickle", None) is not None and values.get("checkpoint"):  # transformers' layout
+    folder = paths.expanded(values["checkpoint"]) if values.get("checkpoint") else None
+    in_layout = getattr(options_of_it, "allow_pickle", None) is not None  # of transformers
+    if in_layout and folder is not None and folder.is_dir() and not (folder / "config.json").is_file():
         from anymal_eval.models._bare_checkpoint import require_checkpoint
 
         require_checkpoint(name, values["checkpoint"])

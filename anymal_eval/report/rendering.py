@@ -1,5 +1,7 @@
 """One table, four formats with the same content: Markdown, LaTeX (booktabs), CSV, HTML."""
 
+import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -255,15 +257,11 @@ def _paper_latex(table: Table, layout: PaperLayout) -> str:
 
 
 def _latex_grid(rows: Sequence[Sequence[str]], columns: Sequence[str], rule_before: int = 0) -> str:
-    import pandas as pd
-
-    frame = pd.DataFrame([list(row) for row in rows], columns=list(columns), dtype=str)
-    grid = str(frame.style.hide(axis="index").to_latex(hrules=True, column_format="l" * len(columns))).strip()
-    if not rule_before:
-        return grid
-    lines = grid.splitlines()
-    lines.insert(lines.index(r"\midrule") + 1 + rule_before, r"\midrule")
-    return "\n".join(lines)
+    shown = [rf"{' & '.join(row)} \\" for row in rows]
+    if rule_before:
+        shown.insert(rule_before, r"\midrule")
+    start = [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule", rf"{' & '.join(columns)} \\", r"\midrule"]
+    return "\n".join([*start, *shown, r"\bottomrule", r"\end{tabular}"])
 
 
 def _paper_cell(cell: Cell) -> str:
@@ -291,15 +289,21 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _csv(table: Table) -> str:
-    import pandas as pd
-
+    columns: Sequence[str]
+    rows: list[Sequence[str]]
     if table.tidy:
-        frame = pd.DataFrame(list(table.tidy), dtype=str)
+        columns = list(dict.fromkeys(name for row in table.tidy for name in row))
+        rows = [[row[name] for name in columns] for row in table.tidy]
     else:
         # As rows of full width the title and the notes keep the file valid for every CSV reader.
-        below = [[text, *[""] * (len(table.columns) - 1)] for text in (table.title, *table.notes)]
-        frame = pd.concat([table.frame, pd.DataFrame(below, columns=list(table.columns), dtype=str)])
-    return str(frame.map(_no_formula).to_csv(index=False, lineterminator="\n"))
+        columns = table.columns
+        rows = [[cell.text for cell in row] for row in table.rows]
+        rows += [[text, *[""] * (len(columns) - 1)] for text in (table.title, *table.notes)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_no_formula(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def _no_formula(text: str) -> str:

@@ -24,9 +24,10 @@ class Side:
 
     Attributes:
         label: the run's name on the pages.
-        rows: of ``scores.jsonl``, by example id.
+        rows: of ``scores.jsonl``, by example id; of the examples shown.
         headline: the run's headline for the task; None where it has none.
         groups: the headline metric in the task's groups.
+        counts: how many answers are in each state, over all examples of the run.
         same_prompts: whether its prompts equal those of the reported run.
     """
 
@@ -34,6 +35,7 @@ class Side:
     rows: Mapping[str, Row]
     headline: Measurement | None
     groups: Sequence[Measurement] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
     same_prompts: bool = True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,10 +127,7 @@ def _uniform(page: TaskPage, side: int = 0) -> float | None:
 
 def _states(page: TaskPage) -> list[Mapping[str, Any]]:
     """The number of answers in each state, for every run, over all its examples."""
-    return [
-        {"label": side.label, "counts": dict(Counter(row["state"] for row in side.rows.values()))}
-        for side in page.sides
-    ]
+    return [{"label": side.label, "counts": side.counts} for side in page.sides]
 
 
 def _summary(report: Report) -> list[Mapping[str, Any]]:

@@ -113,12 +113,30 @@ def test_a_missing_picture_has_a_message_in_its_place(runs: Runs, world: Path, t
 
 def test_errors_and_changes_are_shown_first() -> None:
     examples = [Example(id=str(at), cluster="1", kind="caption") for at in range(50)]
-    rows = {str(at): {"state": "error" if at == 40 else "ok", "answer": "a"} for at in range(50)}
+    rows: dict[str, dict[str, object]] = {
+        str(at): {"state": "error" if at == 40 else "ok", "answer": "a", "scores": {}} for at in range(50)
+    }
     other = {name: {**row, "answer": "b" if name in ("7", "8") else "a"} for name, row in rows.items()}
     sides = [Side(label=label, rows=each, headline=None) for label, each in (("run", rows), ("base", other))]
     assert {example.id for example in select_examples(examples, sides, 3)} == {"7", "8", "40"}
     assert len(select_examples(examples, sides, 10)) == 10
     assert select_examples(examples, sides, 50) == examples
+
+
+def test_the_rest_is_sampled_in_proportion_to_right_and_wrong_and_to_the_groups() -> None:
+    examples = [
+        Example(id=str(at), cluster="1", kind="caption", groups={"g": "rare" if at % 10 == 0 else "usual"})
+        for at in range(1000)
+    ]
+    rows = {str(at): {"state": "ok", "answer": str(at), "scores": {"": 1.0 if at % 4 else 0.0}} for at in range(1000)}
+    shown = select_examples(examples, [Side(label="run", rows=rows, headline=None)], 100)
+    assert len(shown) == 100
+    wrong = [one for one in shown if int(one.id) % 4 == 0]
+    rare = [one for one in shown if one.groups["g"] == "rare"]
+    assert 24 <= len(wrong) <= 26
+    assert 9 <= len(rare) <= 11
+    assert [int(one.id) for one in shown] == sorted(int(one.id) for one in shown)
+    assert select_examples(examples, [], None) == examples
 
 
 def test_what_browsers_play_is_detected_from_its_bytes() -> None:
