@@ -69,11 +69,20 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class ByHand:
-    """What no program may fetch: behind a form, or under terms that forbid it. ``what`` lies below ``DIR/<task>``."""
+    """What no program may fetch: behind a form, or under terms that forbid it.
+
+    Attributes:
+        what: what lies below ``DIR/<task>``.
+        address: where a browser gets it.
+        why: in a sentence without its end.
+        members: of the archive that one gets there, as those of a ``Download``.
+        splits: the splits that need it; empty for all.
+    """
 
     what: str
     address: str
     why: str
+    members: Mapping[str, str] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
 
 
@@ -108,6 +117,7 @@ class Task:
         headline_output: which of its outputs; its first where empty.
         headline_group: the examples that the headline is over; all where empty.
         extract: the rule that reads a choice out of text.
+        lacking_media: what to know where media are lacking, such as that they vanish from where they were published.
         downloads, by_hand: what ``data fetch`` fetches, and what it only says the address of.
         instruction: a sentence that the benchmark's rule needs in the prompt, where a wording has ``{instruction}``.
     """
@@ -125,6 +135,7 @@ class Task:
     headline_group: Mapping[str, str] = field(default_factory=dict)
     extract: str = "letter"
     instruction: str = ""
+    lacking_media: str = ""
     hub: RowSource | None = None
     downloads: tuple[Download, ...] = ()
     by_hand: tuple[ByHand, ...] = ()

@@ -11,6 +11,7 @@ from anymal_eval.sources import Hub, JsonFiles, Row
 from anymal_eval.task import ByHand, Split, Task
 
 OPTIONS = ("no", "yes")
+SPLITS = ("dev_seen", "test_seen", "dev_unseen", "test_unseen")
 
 
 def to_example(row: Row) -> Example:
@@ -49,7 +50,7 @@ TASK = Task(
     ),
     hub=Hub(
         id="neuralcatcher/hateful_memes",
-        splits={name: f"{name}.jsonl" for name in ("dev_seen", "test_seen", "dev_unseen", "test_unseen")},
+        splits={name: f"{name}.jsonl" for name in SPLITS},
         media="img",
     ),
     to_example=to_example,
@@ -60,6 +61,7 @@ TASK = Task(
             what="*.jsonl and img/",
             address="https://hatefulmemeschallenge.com",
             why="behind a form: accept the licence there, then put the archive into the folder, then data doctor --fix",
+            members={"img/": "img/"} | {name: name for name in (f"{split}.jsonl" for split in SPLITS)},
         ),
     ),
 )

@@ -75,6 +75,7 @@ TASK = Task(
             what="videos/",
             address="https://drive.google.com/file/d/1jTcRCrVHS66ckOUfWRb-rXdzJ52XAWQH/view",
             why="Google Drive gives NExTVideo.zip to a browser alone; put it into the folder, then data doctor --fix",
+            members={"NExTVideo/": "videos/"},
         ),
     ),
 )

@@ -15,6 +15,8 @@ from anymal_eval.cli._progress import progress
 if TYPE_CHECKING:
     from anymal_eval.demo import WorldHalf
     from anymal_eval.records import Media
+    from anymal_eval.sources.diagnosis import Symptom
+    from anymal_eval.sources.linking import How
     from anymal_eval.task import Task
 
 TASKS_DIR = click.option(
@@ -105,6 +107,8 @@ def check(
         findings = list(media_findings(examples, decoder))
     for finding in findings:
         echo(f"  {found.media}: {finding.line(None if every else SHOWN)}")
+    if found.lacking_media and any(finding.what == "not there" for finding in findings):
+        echo(f"  {found.lacking_media}")
     if not findings:
         echo(f"  {found.media}: nothing missing or {'unreadable' if decode else 'empty'}, {clusters} clusters")
     return int(wrong or bool(findings))
@@ -185,6 +189,71 @@ def _fetch_copy(task: str, split: str | None, of_hub: tuple[str | None, ...], ta
         echo(f"{found.name}: {note}", err=True)
     fetched = fetch_copy(found, chosen)
     echo(f"{fetched.id}@{fetched.revision} {fetched.split}: {fetched.rows:,} rows in {fetched.folder}")
+
+
+@data.command()
+@click.argument("task")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
+@click.option("--split", help="The split; by default the one that papers report.")
+@click.option("--fix", is_flag=True, help="Do what needs no person: unpack and link. Nothing is deleted or replaced.")
+@TASKS_DIR
+def doctor(*, task: str, data_root: Path, split: str | None, fix: bool, tasks_dir: tuple[Path, ...]) -> int:
+    """Look for what lacks of TASK: archives not unpacked, other names and places, web pages in place of files.
+
+    Exits with 1 while something lacks.
+    """
+    from anymal_eval.sources.diagnosis import diagnose
+    from anymal_eval.sources.own import task_named
+
+    found = task_named(task, tasks_dir)
+    left = _treat(diagnose(found, found.split(split), data_root), fix=fix)
+    if not left:
+        echo(f"{found.name}: nothing lacks; anymal-eval data check {task} compares it with the official counts")
+    return int(bool(left))
+
+
+@data.command()
+@click.argument("task")
+@click.option("--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+              help="A folder that holds the files, in any layout.")  # fmt: skip
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Linked into DIR/<task>/.")
+@click.option("--split", help="The split; by default the one that papers report.")
+@click.option(
+    "--how", type=click.Choice(["auto", "symlink", "hardlink", "copy"]), default="auto", show_default=True,
+    help="auto: links that every command follows, else hard links.",
+)  # fmt: skip
+@TASKS_DIR
+def link(
+    *, task: str, source: Path, data_root: Path, split: str | None, how: "How", tasks_dir: tuple[Path, ...]
+) -> int:
+    """Link the files of TASK from another folder into DIR/<task>; nothing there is replaced.
+
+    Exits with 1 where nothing was found.
+    """
+    from anymal_eval.sources.diagnosis import links
+    from anymal_eval.sources.own import task_named
+
+    found = task_named(task, tasks_dir)
+    linked = 0
+    for symptom in links(found, found.split(split), data_root, source, how):
+        linked += 1
+        _treat(iter([symptom]), fix=True)
+    echo("" if linked else f"{source} holds nothing that {found.name} lacks", nl=not linked)
+    return int(not linked)
+
+
+def _treat(symptoms: "Iterator[Symptom]", *, fix: bool) -> int:
+    """Print symptoms, and fix those that can be; gives the number of those that are left."""
+    left = 0
+    for symptom in symptoms:
+        echo(f"  {symptom.what}")
+        if fix and symptom.fix is not None:
+            echo(f"      fixed: {symptom.fix()}")
+            continue
+        left += 1
+        by_itself = "; --fix does it" if symptom.fix is not None else ""
+        echo(f"      do: {symptom.remedy}{by_itself}")
+    return left
 
 
 @data.command()

@@ -36,6 +36,18 @@ class NotThisKind(Broken):
     kind = "format"
 
 
+def stands_in(start: bytes) -> str:
+    r"""What a file is that was saved in place of another; empty for any other.
+
+    >>> stands_in(b"\n<!DOCTYPE html><html>"), stands_in(b"RIFF")
+    ('an HTML page', '')
+    """
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page"
+    return "a pointer of Git LFS" if text.startswith(b"version https://git-lfs") else ""
+
+
 def kind_of(error: BaseException) -> str:
     """The kind of a decoder's failure: that of ``Broken``; ``memory``, ``truncated``, or ``media`` for all others."""
     if isinstance(error, Broken):
@@ -55,6 +67,8 @@ def failure(media: Media, kind: str, why: str) -> MediaError:
     """
     what = WHAT[media.kind]
     done = "read" if media.kind == "imu" else "decoded"
+    if instead := _stands_in(media):
+        return MediaError(f"{media.uri}: it is {instead}, not a {what}: its download failed, fetch it again")
     match kind:
         case "budget":
             return MediaError(f"{media.uri}: refused for its size: {why}")
@@ -66,6 +80,14 @@ def failure(media: Media, kind: str, why: str) -> MediaError:
             return MediaTruncated(f"{media.uri}: the {what} cannot be {done}: {why}")
         case _:
             return MediaError(f"{media.uri}: the {what} cannot be {done}: {why}")
+
+
+def _stands_in(media: Media) -> str:
+    try:
+        with open(media.uri, "rb") as file:
+            return stands_in(file.read(512))
+    except (OSError, ValueError):  # it is in a row, or cannot be opened
+        return ""
 
 
 @contextmanager

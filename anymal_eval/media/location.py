@@ -3,7 +3,8 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from anymal_eval.errors import BadData, MediaError, reason
@@ -79,6 +80,17 @@ def _require_inside(root: Path, path: Path, relative: str, layout: str) -> None:
             f"{root}: the path {relative!r} leads to {real}, out of the data folder; if that is meant, give "
             f"--allow-links {where}"
         )
+
+
+@contextmanager
+def allowing(folder: Path) -> Iterator[None]:
+    """Follow links to a folder too inside a ``with``, as ``--allow-links`` does for a whole command."""
+    before = os.environ.get(ALLOW_LINKS)
+    os.environ[ALLOW_LINKS] = os.pathsep.join((*filter(None, (before,)), os.path.realpath(folder)))
+    try:
+        yield
+    finally:
+        os.environ[ALLOW_LINKS] = before or ""
 
 
 def _allowed() -> list[Path]:

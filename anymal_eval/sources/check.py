@@ -2,16 +2,18 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
 from anymal_eval.errors import MediaError, listed
+from anymal_eval.media.broken import stands_in
 from anymal_eval.records import Example, Media
 from anymal_eval.task import Split
 
 SHOWN = 3
+PAGE_BYTES = 1 << 16  # a larger file is no page that says that something is not there
 THREADS, AT_ONCE = 8, 500  # files that one thread looks for in one go
 
 
@@ -57,6 +59,8 @@ def media_findings(examples: list[Example], decode: Callable[[Media], object] | 
         yield Finding(what="not there", files=_names(absent))
     if empty:
         yield Finding(what="empty (0 bytes)", files=_names(empty))
+    for what, files in _stand_ins(media, size).items():
+        yield Finding(what=f"{what} in place of the medium; fetch again", files=tuple(files))
     if decode is None:
         return
     broken = []
@@ -79,6 +83,22 @@ def _sizes(files: Iterable[str]) -> dict[str, int | None]:
     with ThreadPoolExecutor(THREADS, thread_name_prefix="size") as pool:
         found = pool.map(lambda part: [_size(name) for name in part], parts)
         return dict(zip(names, chain.from_iterable(found), strict=True))
+
+
+def _stand_ins(media: list[Media], size: Mapping[str, int | None]) -> dict[str, list[str]]:
+    """The small files that hold something else, by what it is."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(medium.uri for medium in media):
+        if not 0 < (size[name] or 0) <= PAGE_BYTES:
+            continue
+        try:
+            with open(name, "rb") as file:
+                instead = stands_in(file.read(512))
+        except OSError:
+            continue
+        if instead:
+            found.setdefault(instead.partition(" ")[2], []).append(name)
+    return found
 
 
 def _size(file: str) -> int | None:

@@ -160,7 +160,8 @@ def require_media(dataset: TaskDataset) -> TaskDataset:
     if not dataset.options.skip_missing_media:
         raise MissingData(
             f"{dataset.task.name}: {len(absent)} {dataset.task.media} files are missing, the first is {min(absent)}; "
-            "put them there, or give --skip-missing-media to leave their examples out"
+            "put them there, or give --skip-missing-media to leave their examples out ('anymal-eval data doctor "
+            f"{dataset.task.name} --data-root {dataset.options.data_root}' looks for other names and archives)"
         )
     there = tuple(item for item in dataset.examples if not any(medium.uri in absent for medium in item.media))
     return replace(dataset, examples=there)

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from anymal_eval.errors import FULL, BadData, IncompleteRun, WrongUse, reason
+from anymal_eval.media.broken import stands_in
 from anymal_eval.task import Download
 
 Advance = Callable[[int], None]
@@ -171,17 +172,8 @@ class _Partial:
             if found != wanted.sha256:
                 return f"its SHA-256 is {found}, not {wanted.sha256}, as published ({wanted.cited})"
         with self.file.open("rb") as file:
-            return "it is an HTML page, not the file" if is_page(file.read(512)) else ""
-
-
-def is_page(start: bytes) -> bool:
-    r"""Whether a file starts as an HTML page does.
-
-    >>> is_page(b"\n<!DOCTYPE html><html>"), is_page(b"RIFF")
-    (True, False)
-    """
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head"))
+            found = stands_in(file.read(512))
+        return f"it is {found}, not the file" if found else ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

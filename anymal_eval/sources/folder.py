@@ -11,6 +11,8 @@ from anymal_eval.media.location import safe_file, safe_path
 from anymal_eval.sources.fields import Fields
 from anymal_eval.task import DataFile
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
 
 def require(root: Path, files: Sequence[DataFile]) -> None:
     """Make sure that the needed files (not folders: media may be absent) are there.
@@ -35,10 +37,27 @@ def refuse_links_out(root: Path, files: Iterable[DataFile]) -> None:
 
 
 def missing(root: Path, what: Sequence[str]) -> MissingData:
-    """An error that ``what`` is not under ``root``, to be raised."""
-    return MissingData(
-        f"not in {root}: {', '.join(what)}; put it there, or name the folder above {root.name}/ with --data-root"
-        f" ('anymal-eval data describe {root.name}' tells more)"
+    """An error that ``what`` is not under ``root``, to be raised; each begins with the name of a file."""
+    return MissingData(f"not in {root}: {', '.join(what)}; {_remedy(root, what)}")
+
+
+def _remedy(root: Path, what: Sequence[str]) -> str:
+    """What to do, by one look into the two folders; ``data doctor`` looks at all below them."""
+    above, name = root.parent, root.name
+    names = [each.partition(" ")[0] for each in what]
+    if any((above / each).is_file() for each in names):
+        folder = Path(os.path.abspath(above))
+        if folder.name == name:
+            return f"{above} is the folder of {name} itself: give --data-root {folder.parent}"
+        return f"{above} holds it: link it with 'anymal-eval data link {name} --from {above} --data-root DIR'"
+    places = [each for each in (root, above) if each.is_dir()]
+    archives = [each for place in places for each in sorted(place.iterdir()) if each.name.lower().endswith(ARCHIVES)]
+    if archives:
+        shown = listed([str(each) for each in archives], 3)
+        return f"{shown} may hold it: 'anymal-eval data doctor {name} --data-root {above} --fix' unpacks what is needed"
+    return (
+        f"put it there, or name the folder above {name}/ with --data-root ('anymal-eval data fetch {name}' fetches "
+        f"what is public, 'data doctor {name}' looks for other names)"
     )
 
 
