@@ -240,4 +240,7 @@ def test_a_run_says_what_to_do(lay: Lay, anymal: Anymal, tmp_path: Path) -> None
     with pytest.raises(MissingData) as error:
         require_media(dataset)
     first = min(medium.uri for example in dataset.examples for medium in example.media)
-    assert str(error.value) == f"audiocaps: 4 audio files are missing, the first is {first}; put them there, or give --skip-missing-media to leave their examples out ('anymal-eval data doctor audiocaps --data-root data' looks for other names and archives)"
+    assert (
+        str(error.value)
+        == f"audiocaps: 4 audio files are missing, the first is {first}; put them there, or give --skip-missing-media to leave their examples out ('anymal-eval data doctor audiocaps --data-root data' looks for other names and archives)"
+    )

@@ -1,6 +1,5 @@
 """``data fetch``: what is published is fetched into the layout that the sources read, from a server on loopback."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -59,6 +58,29 @@ def archive(folder: Path, *names: str, inside: str = "") -> bytes:
     return made.getvalue()
 
 
+OWN_TASK = '''"""VQAv2 of the demo world.
+
+Licence   none is needed
+"""
+import dataclasses
+import runpy
+from urllib.parse import urlsplit
+
+from anymal_eval.paths import builtin_tasks
+
+FACTS = {facts}
+BASE = runpy.run_path(str(builtin_tasks() / "vqav2.py"))["TASK"]
+
+
+def of_world(each):
+    size, sha256 = FACTS[f"/{{urlsplit(each.url).netloc}}{{urlsplit(each.url).path}}"]
+    return dataclasses.replace(each, size=size, sha256=sha256, cited="the test")
+
+
+TASK = dataclasses.replace(BASE, downloads=tuple(of_world(each) for each in BASE.downloads if "val" in each.splits))
+'''
+
+
 @pytest.fixture
 def vqav2(tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The demo world's VQAv2 as its authors' servers would give it; gives the folder it was made in."""
@@ -72,15 +94,15 @@ def vqav2(tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch) -
         "/images.cocodataset.org/zips/val2014.zip": archive(folder, "val2014"),
     }
     server.files |= {path: Served(content, "application/zip") for path, content in files.items()}
-    task = catalog.tasks().get("vqav2", "TASK", Task)
-    of_world = tuple(
-        dataclasses.replace(each, size=len(content), sha256=hashlib.sha256(content).hexdigest(), cited="the test")
-        for each in task.downloads
-        if (content := files.get(f"/{urlsplit(each.url).netloc}{urlsplit(each.url).path}"))
-    )
-    monkeypatch.setattr("anymal_eval.sources.own.task_named", lambda *_: dataclasses.replace(task, downloads=of_world))
+    facts = {path: (len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()}
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "vqav2.py").write_text(OWN_TASK.format(facts=facts))
     monkeypatch.setenv("ANYMAL_EVAL_MIRROR", server.url)
     return folder
+
+
+def own(folder: Path) -> tuple[str, Path]:
+    return "--tasks-dir", folder / "tasks"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -89,16 +111,16 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_benchmark(vqav2: Path, server: FileServer, tmp_path: Path, anymal: Anymal) -> None:
     root = tmp_path / "data"
-    ended = anymal("data", "fetch", "vqav2", "--data-root", root)
+    ended = anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root)
     assert ended == (1, ["error: nothing was fetched: give --yes to fetch these files under their licence"])
     assert not root.exists()
     assert not server.seen
-    assert anymal("data", "fetch", "vqav2", "--data-root", root, "--yes").code == 0
+    assert anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes").code == 0
     wanted = {name: data for name, data in content(vqav2).items() if name.startswith(("v2_", "val2014/"))}
     assert content(root / "vqav2") == wanted
     assert anymal("data", "check", "vqav2", "--data-root", root).code == 0
     requests = len(server.seen)
-    assert anymal("data", "fetch", "vqav2", "--data-root", root, "--yes").code == 0  # nothing twice
+    assert anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes").code == 0  # nothing twice
     assert len(server.seen) == requests
 
 
@@ -106,12 +128,12 @@ def test_a_cut_and_a_wrong_file(vqav2: Path, server: FileServer, tmp_path: Path,
     root, path = tmp_path / "data", "/images.cocodataset.org/zips/val2014.zip"
     whole = server.files[path].content
     server.files[path] = Served(b"x" * len(whole))
-    ended = anymal("data", "fetch", "vqav2", "--data-root", root, "--yes")
+    ended = anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes")
     (line,) = [each for each in ended.lines if each.startswith("error")]
     assert (ended.code, line.endswith("as published (the test); nothing of it is kept")) == (1, True)
     server.files[path] = Served(whole, cuts=[1_000])
     requests = len(server.seen)
-    assert anymal("data", "fetch", "vqav2", "--data-root", root, "--yes").code == 0
+    assert anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes").code == 0
     assert [each.path for each in server.seen[requests:]] == [path, path]  # the annotations are not fetched again
     assert anymal("data", "check", "vqav2", "--data-root", root).code == 0
 
@@ -126,9 +148,9 @@ def test_killed_while_unpacking(
 
     with monkeypatch.context() as patched:
         patched.setattr(unpacking, "_move", killed)
-        assert anymal("data", "fetch", "vqav2", "--data-root", root, "--yes").code == 130
+        assert anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes").code == 130
     requests = len(server.seen)
-    assert anymal("data", "fetch", "vqav2", "--data-root", root, "--yes").code == 0
+    assert anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", root, "--yes").code == 0
     assert len(server.seen) == requests + 2  # the archive that was whole is not fetched again
     assert not (root / "vqav2" / ".downloads").exists()
 
@@ -141,7 +163,7 @@ def test_what_only_a_form_gives(anymal: Anymal, tmp_path: Path, capsys: pytest.C
 
 def test_too_little_space(vqav2: Path, tmp_path: Path, anymal: Anymal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1})())
-    ended = anymal("data", "fetch", "vqav2", "--data-root", tmp_path / "data", "--yes")
+    ended = anymal("data", "fetch", "vqav2", *own(tmp_path), "--data-root", tmp_path / "data", "--yes")
     assert (ended.code, ended.lines[0].endswith("MiB are free: make space")) == (2, True)
 
 
