@@ -4,14 +4,13 @@ A checksum finds damage and careless edits. It is no signature: who edits a file
 """
 
 import hashlib
-import json
 import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.codec import parse_json, read_bytes, write_json, write_json_pretty
+from anymal_eval.codec import UNREADABLE, parse, parse_json, read_bytes, write_json, write_json_pretty
 from anymal_eval.errors import BadData, listed
 
 CRC = "crc"
@@ -69,8 +68,8 @@ def read_checked_lines(
 def _checked_row(line: bytes) -> dict[str, Any] | None:
     """The row of a line; None where it is no object, or its checksum does not match."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse(line)
+    except UNREADABLE:
         return None
     if not isinstance(row, dict):
         return None

@@ -83,11 +83,12 @@ def encode(record: object) -> dict[str, Any]:
     """A dataclass as plain data, without the fields that are None."""
     if not dataclasses.is_dataclass(record) or isinstance(record, type):
         raise TypeError(f"{record!r} is not a record")
-    return {
-        item.name: _plain(value)
-        for item in dataclasses.fields(record)
-        if (value := getattr(record, item.name)) is not None
-    }
+    return {name: _plain(value) for name in _names(type(record)) if (value := getattr(record, name)) is not None}
+
+
+@cache
+def _names(of_type: Any) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(of_type))
 
 
 def read_json(file: Path, *, ids_as_keys: bool = False) -> Any:
@@ -206,6 +207,15 @@ def list_in(content: bytes, key: str, file: Path) -> JsonList | None:
     return JsonList(items, file) if _is_utf8(content) else None
 
 
+def lines_in(content: bytes) -> list[Any] | None:
+    """The rows of JSON lines without empty ones; None where msgspec refuses a line."""
+    read, errors = _reader()
+    try:
+        return [read(line) for line in content.split(b"\n") if line]
+    except errors:
+        return None
+
+
 def _is_utf8(content: bytes) -> bool:
     # What msgspec only reads past is not decoded by it.
     if content.isascii():
@@ -320,11 +330,7 @@ def write_json_pretty(data: Mapping[str, Any]) -> str:
 
 
 def json_writer(*, ensure_ascii: bool, sort_keys: bool = False, allow_nan: bool = True) -> Callable[[object], str]:
-    """``json.dumps`` with its default separators, made once: each call of that makes its encoder anew.
-
-    >>> json_writer(ensure_ascii=True, sort_keys=True)({"b": 1, "a": [None]})
-    '{"a": [null], "b": 1}'
-    """
+    """``json.dumps`` with its default separators, made once: each call of that makes its encoder anew."""
     plain = json.JSONEncoder(ensure_ascii=ensure_ascii, sort_keys=sort_keys, allow_nan=allow_nan, check_circular=False)
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # an interpreter whose json is Python alone
@@ -334,10 +340,13 @@ def json_writer(*, ensure_ascii: bool, sort_keys: bool = False, allow_nan: bool 
     return lambda data: "".join(chunks(data, 0))
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
 _line = json_writer(ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: object) -> Any:
+    if type(value) in _ATOMS:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return encode(value)
     if isinstance(value, Mapping):

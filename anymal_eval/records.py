@@ -113,9 +113,10 @@ def with_media(messages: Sequence[M], media: Sequence[Any], order: MediaOrder) -
     if order == "system-first" and "system" not in roles:
         return (type(messages[0])(role="system", parts=tuple(media)), *messages)  # type: ignore[call-arg]
     place = roles.index("system" if order == "system-first" else "user")
-    parts = messages[place].parts  # type: ignore[attr-defined]
-    made = (*media, *parts) if order == "media-first" else (*parts, *media)
-    return (*messages[:place], replace(messages[place], parts=made), *messages[place + 1 :])  # type: ignore[type-var]
+    old: Any = messages[place]
+    made = (*media, *old.parts) if order == "media-first" else (*old.parts, *media)
+    new: Any = Message(role=old.role, parts=made) if type(old) is Message else replace(old, parts=made)
+    return (*messages[:place], new, *messages[place + 1 :])
 
 
 def media_order(messages: Sequence[Any]) -> MediaOrder | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
@@ -13,10 +13,11 @@ from anymal_eval.errors import MissingData, WrongUse
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
 from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing
 from anymal_eval.protocols import Protocol, Wording
-from anymal_eval.protocols.prompting import build_request
+from anymal_eval.protocols.prompting import RequestBuilder
 from anymal_eval.records import Decoding, Media, Request, media_order
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.steps import step
 from anymal_eval.store.manifest import different_order
 
@@ -173,8 +174,9 @@ def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, a
         BadDefinition: the words name something that the examples do not have.
     """
     examples = ablated(dataset.examples, ablate)
-    requests = tuple(build_request(example, dataset.task, wording, protocol) for example in examples)
-    prompts = fingerprint.of_lines(map(prompt_text, requests))
+    with collector_resting():
+        requests = tuple(map(RequestBuilder(dataset.task, wording, protocol).build, examples))
+        prompts = fingerprint.of_lines(map(prompt_text, requests))
     return TaskRequests(
         dataset=dataset, wording=wording, protocol=protocol, ablate=ablate, requests=requests, prompts=prompts
     )
@@ -186,9 +188,15 @@ def prompt_text(request: Request) -> str:
         [message.role, *(f"<{part.kind}>" if isinstance(part, Media) else part for part in message.parts)]
         for message in request.messages
     ]
-    decoding = _decoding(request.decoding)
-    rest = [request.answer_prefix, list(request.candidates), request.length_normalise, decoding, request.frames]
-    return write_json([turns, *rest])
+    decoding = request.decoding
+    rest = _rest(request.answer_prefix, request.candidates, request.length_normalise, decoding, request.frames)
+    return f"[{write_json(turns)}, {rest}]"
+
+
+@lru_cache
+def _rest(prefix: str, candidates: tuple[str, ...], normalise: bool, decoding: Decoding, frames: int) -> str:
+    """What most requests of a task share, as the end of a line."""
+    return write_json([prefix, list(candidates), normalise, _decoding(decoding), frames])[1:-1]
 
 
 @cache  # the requests of a task have few different ones

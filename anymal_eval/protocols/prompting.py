@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Phrase, Protocol, Wording
@@ -14,6 +15,7 @@ YES_NO = ("no", "yes")
 YES_NO_TRUE_FALSE = ("no", "yes", "false", "true")
 # Values that may be empty: the line of the template that names one is then left out.
 OPTIONAL = ("instruction", "hint", "ocr", "ocr_tokens")
+_NONE = dict.fromkeys(OPTIONAL, "")
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 # The question clean-up of BLIP-2's released code: it removes these characters, and all after the fiftieth word.
 BLIP_STRIPPED = re.compile(r"[.!\"()*#:;~]")
@@ -33,35 +35,56 @@ def phrase_for(task: Task, wording: Wording, protocol: Protocol) -> Phrase:
 
 
 def build_request(example: Example, task: Task, wording: Wording, protocol: Protocol) -> Request:
-    """Build the request for one example. It holds no reference answers.
+    """Build the request for one example; :class:`RequestBuilder` builds many."""
+    return RequestBuilder(task, wording, protocol).build(example)
 
-    Raises:
-        BadDefinition: the template names a value that the example does not have, or has its media elsewhere than the
-            order says.
-    """
-    phrase = phrase_for(task, wording, protocol)
-    values = {
-        **dict.fromkeys(OPTIONAL, ""),
-        **example.context,
-        "question": _question(example.question, phrase) if example.question.strip() else phrase.default_question,
-        "options": render_options(example.options, phrase),
-        "instruction": task.instruction,
-    }
-    messages = [Message(role="user", parts=_parts(phrase.user, values, example.media, task.name))]
-    system = protocol.overrides.system
-    if system:
-        messages.insert(0, Message(role="system", parts=(system,)))
-    elif phrase.system and system is None:
-        messages.insert(0, Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
-    return Request(
-        id=example.id,
-        messages=_ordered(messages, example, phrase, (order_for(task, phrase, protocol), system is not None)),
-        answer_prefix=phrase.answer_prefix,
-        candidates=candidates(example, phrase),
-        length_normalise=phrase.length_normalise,
-        decoding=protocol.overrides.decoding(phrase.decoding),
-        frames=phrase.frames,
-    )
+
+class RequestBuilder:
+    """Builds the requests of one task in one wording. They hold no reference answers."""
+
+    def __init__(self, task: Task, wording: Wording, protocol: Protocol) -> None:
+        """Look up what all requests share.
+
+        Raises:
+            BadDefinition: neither the protocol nor the model has a prompt for such a task.
+            WrongUse: the user's settings of decoding do not go with the protocol's.
+        """
+        self._task = task
+        self._phrase = phrase = phrase_for(task, wording, protocol)
+        self._system = protocol.overrides.system
+        self._order = order_for(task, phrase, protocol)
+        self._decoding = protocol.overrides.decoding(phrase.decoding)
+
+    def build(self, example: Example) -> Request:
+        """The request for one example.
+
+        Raises:
+            BadDefinition: the template names a value that the example does not have, or has its media elsewhere than
+                the order says.
+        """
+        phrase, task = self._phrase, self._task
+        values = {
+            **_NONE,
+            **example.context,
+            "question": _question(example.question, phrase) if example.question.strip() else phrase.default_question,
+            "options": render_options(example.options, phrase) if example.options else "",
+            "instruction": task.instruction,
+        }
+        messages = [Message(role="user", parts=_parts(phrase.user, values, example.media, task.name))]
+        system = self._system
+        if system:
+            messages.insert(0, Message(role="system", parts=(system,)))
+        elif phrase.system and system is None:
+            messages.insert(0, Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
+        return Request(
+            id=example.id,
+            messages=_ordered(messages, example, phrase, (self._order, system is not None)),
+            answer_prefix=phrase.answer_prefix,
+            candidates=candidates(example, phrase),
+            length_normalise=phrase.length_normalise,
+            decoding=self._decoding,
+            frames=phrase.frames,
+        )
 
 
 def order_for(task: Task, phrase: Phrase, protocol: Protocol) -> MediaOrder | None:
@@ -152,9 +175,9 @@ def _parts(template: str, values: Mapping[str, str], media: tuple[Media, ...], t
     # Filled piece by piece instead of by str.replace: a question may itself contain "{media}" or "{ocr}".
     parts: list[str | Media] = []
     text = ""
-    for at, line in enumerate(_kept_lines(template, values, task)):
+    for at, pieces in enumerate(_kept_lines(template, values, task)):
         text += "\n" if at else ""
-        for index, piece in enumerate(PLACEHOLDER.split(line)):
+        for index, piece in enumerate(pieces):
             if index % 2 == 0:
                 text += piece
             elif piece == "media":
@@ -165,14 +188,20 @@ def _parts(template: str, values: Mapping[str, str], media: tuple[Media, ...], t
     return (*parts, text) if text else tuple(parts)
 
 
-def _kept_lines(template: str, values: Mapping[str, str], task: str) -> list[str]:
+def _kept_lines(template: str, values: Mapping[str, str], task: str) -> list[list[str]]:
     lines = []
-    for line in template.split("\n"):
-        names = [name for name in PLACEHOLDER.findall(line) if name != "media"]
-        unknown = [name for name in names if name not in values]
-        if unknown:
-            raise BadDefinition(f"the prompt for {task} names {{{unknown[0]}}}, which its examples do not have")
-        if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]] and "{media}" not in line:
+    for pieces, names in _pieces(template):
+        for name in names:
+            if name not in values:
+                raise BadDefinition(f"the prompt for {task} names {{{name}}}, which its examples do not have")
+        if len(names) == 1 and names[0] in OPTIONAL and not values[names[0]] and "media" not in pieces[1::2]:
             continue
-        lines.append(line)
+        lines.append(pieces)
     return lines
+
+
+@lru_cache
+def _pieces(template: str) -> list[tuple[list[str], list[str]]]:
+    """Of each line the texts with the placeholders between them, and the placeholders' names but for the media's."""
+    split = [PLACEHOLDER.split(line) for line in template.split("\n")]
+    return [(pieces, [name for name in pieces[1::2] if name != "media"]) for pieces in split]

@@ -49,7 +49,7 @@ def load_examples(
     folder = data_root(task, split, kind, root, (demo_examples, demo_seed))
     if kind != "hub" and own_file(task) is None:
         refuse_links_out(folder, source.files(split))
-    with _collector_resting():
+    with collector_resting():
         examples = [task.to_example(row) for row in source.rows(folder, split)]
     named = _name_of(source, folder, split)
     _require_consistent(examples, named, split)
@@ -223,8 +223,8 @@ def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
 
 
 @contextmanager
-def _collector_resting() -> Iterator[None]:
-    # Millions of small objects come and none of them is a cycle: looking for some takes half of the time.
+def collector_resting() -> Iterator[None]:
+    """No garbage collection: millions of small records come, none is a cycle, and looking takes half of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,18 +1,19 @@
 """Responses on disk: JSON lines with a checksum each, appended as they arrive, readable after any crash."""
 
-import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from anymal_eval.checksums import read_checked_lines, write_checked_line
-from anymal_eval.codec import decode, encode
+from anymal_eval.codec import decode, encode, lines_in
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.locks import deleted
-from anymal_eval.records import Response
+from anymal_eval.records import Finish, Response
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
 SYNC_EVERY_S = 1.0  # a crash of the process loses nothing; a crash of the machine loses at most this
@@ -24,22 +25,39 @@ def read_responses(file: Path) -> dict[str, Response]:
     Raises:
         BadData: lines are damaged or no response, or an id occurs twice; the message says what to do.
     """
-    return {response.id: response for _, response in _read(file)}
+    found: dict[str, Response] = {}
+    with collector_resting():
+        for number, _, row in _lines(file):
+            response = _response(row, file, number)
+            if found.setdefault(response.id, response) is not response:
+                raise _twice(file, number, response.id)
+    return found
 
 
-def _read(file: Path) -> Iterator[tuple[bytes, Response]]:
-    """The lines and their responses, each id once."""
-    if not file.is_file():
-        return
-    seen: set[str] = set()
-    for number, line, row in read_checked_lines(file, _whole_bytes(file)):
-        response = decode(Response, row, f"{file}: line {number}")
-        if response.id in seen:
-            raise BadData(
-                f"{file}: line {number}: {response.id} occurs twice; was the file edited? Delete one of the two"
-            )
-        seen.add(response.id)
-        yield line, response
+def _lines(file: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    return read_checked_lines(file, _whole_bytes(file)) if file.is_file() else iter(())
+
+
+def _response(row: dict[str, Any], file: Path, number: int) -> Response:
+    """The response in a row of a line that :func:`read_checked_lines` gave."""
+    for key, value in row.items():
+        if type(value) is not _PLAIN.get(key):
+            break
+    else:
+        if row.keys() >= _ANSWERED and row.get("finish") in _FINISHES:
+            row["answer"] = sys.intern(row["answer"])  # short answers come again and again
+            return Response(**row)
+    return decode(Response, row, f"{file}: line {number}")
+
+
+# Almost all lines hold these alone, and are read without a look at the record's types.
+_PLAIN = {"id": str, "answer": str, "finish": str, "thinking": str, "prompt_tokens": int, "new_tokens": int}
+_ANSWERED = {"id", "answer"}
+_FINISHES = {None, *get_args(Finish)}
+
+
+def _twice(file: Path, number: int, name: str) -> BadData:
+    return BadData(f"{file}: line {number}: {name} occurs twice; was the file edited? Delete one of the two")
 
 
 def read_raw(file: Path) -> dict[str, Any] | None:
@@ -51,11 +69,7 @@ def read_raw(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     content = file.read_bytes()[: _whole_bytes(file)]
-    try:
-        # Parsed as one list, which takes half the time; a line at a time names what is damaged.
-        rows = json.loads(b"[" + b",".join(line for line in content.split(b"\n") if line) + b"]")
-    except (ValueError, RecursionError):
-        rows = []
+    rows = lines_in(content)
     if not rows or not all(isinstance(row, dict) for row in rows):
         rows = [row for _, _, row in read_checked_lines(file, len(content))]
     return {str(row.get("id")): row.get("option_scores", row.get("answer")) for row in rows}
@@ -90,12 +104,16 @@ class ResponseLog:
         self._file = file
         # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
         answered: dict[str, bytes] = {}
-        failed = 0
-        for line, item in _read(file):
-            if item.failure is None:
-                answered[item.id] = line
-            else:
-                failed += 1
+        failed: set[str] = set()
+        with collector_resting():
+            for number, line, row in _lines(file):
+                item = _response(row, file, number)
+                if item.id in answered or item.id in failed:
+                    raise _twice(file, number, item.id)
+                if item.failure is None:
+                    answered[item.id] = line
+                else:
+                    failed.add(item.id)
         self.answered = frozenset(answered)
         whole = _whole_bytes(file) if file.is_file() else 0
         self.cut = file.is_file() and file.stat().st_size > whole

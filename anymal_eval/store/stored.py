@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.codec import lines_in
 from anymal_eval.errors import BadData, OtherRun
 from anymal_eval.paths import inside
 from anymal_eval.store import digests
@@ -70,9 +71,11 @@ class StoredRun:
         """
         name = f"{task}/scores.jsonl"
         content = digests.content(self.root, name, digests.limit(self.sizes, name))
+        found = lines_in(content)
+        if found is not None:
+            return found
         try:
             lines = [line for line in content.decode().split("\n") if line]
-            # Parsed as one list: one call per line takes twice as long, and large tasks have hundreds of thousands.
             rows: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
         except (ValueError, RecursionError) as error:
             raise BadData(f"{self.root / name}: {error}; is the file whole?") from None
