@@ -1,6 +1,6 @@
 """The help of commands with many options: in groups, under headings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -66,6 +66,19 @@ def _fitting(name: str, about: str, width: int) -> tuple[str, str]:
         return name, about
     option, _, choices = name.rpartition(" ")
     return option, f"{choices[1:-1].replace('|', ', ')}: {about}"
+
+
+def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell completes an option to: names of ``tasks``, ``models`` or ``protocols``, after commas too."""
+
+    def complete(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+        del context, option
+        from anymal_eval import catalog
+
+        before, comma, last = typed.rpartition(",")
+        return [f"{before}{comma}{name}" for name in getattr(catalog, kind)().names() if name.startswith(last)]
+
+    return complete
 
 
 class CommandGroup(click.Group):

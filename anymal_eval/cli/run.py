@@ -6,15 +6,22 @@ from typing import Any
 import click
 
 from anymal_eval.cli._generation_options import generation_options
-from anymal_eval.cli._help import Command
+from anymal_eval.cli._help import Command, completing
 from anymal_eval.cli._printing import echo
 from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of
 
 
 @click.command(cls=Command)
-@click.option("--tasks", required=True, help="Names separated by commas, or all; my.jsonl (.tsv, .csv): your own rows.")
+@click.option(
+    "--tasks",
+    required=True,
+    shell_complete=completing("tasks"),
+    help="Names separated by commas, or all; my.jsonl (.tsv, .csv): your own rows.",
+)
 @click.option("--metrics", help="Names separated by commas; by default all of a task, or those of your rows' answers.")
-@click.option("--model", help="NAME[:CHECKPOINT], replay:FILE or package.module:Class.")
+@click.option(
+    "--model", shell_complete=completing("models"), help="NAME[:CHECKPOINT], replay:FILE or package.module:Class."
+)
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
 @click.option(
     "--data",
@@ -30,6 +37,7 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 @click.option("--demo-examples", type=click.IntRange(min=1), default=200, help="Number of examples in the demo world.")
 @click.option(
     "--protocol",
+    shell_complete=completing("protocols"),
     help="Prompts, decoding and reading of answers; see anymal-eval protocols.  [default: plain; demo: the demo model]",
 )
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anymal_eval.cli._generation_options import generation_options
-from anymal_eval.cli._help import Command
+from anymal_eval.cli._help import Command, completing
 from anymal_eval.cli._printing import echo
 
 if TYPE_CHECKING:
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("task")
+@click.argument("task", shell_complete=completing("tasks"))
 @click.option("-n", "count", type=click.IntRange(min=1), default=1, help="How many examples.")
-@click.option("--model", default="constant", help="Whose wording.")
+@click.option("--model", default="constant", shell_complete=completing("models"), help="Whose wording.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model.")
-@click.option("--protocol", default="plain", help="Prompts, decoding and reading of answers.")
+@click.option(
+    "--protocol",
+    default="plain",
+    shell_complete=completing("protocols"),
+    help="Prompts, decoding and reading of answers.",
+)
 @click.option("--data", type=click.Choice(["official", "hub", "demo"]), default="official", help="Which examples.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--split", help="The split; by default the protocol's, else the one that papers report.")

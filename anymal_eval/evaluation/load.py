@@ -92,7 +92,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         WrongUse: it cannot answer such requests.
     """
     plan = resolved.plan
-    with console.phase(f"loading {resolved.spec.name}"), step("weights"):
+    named = plan.model.model if isinstance(plan.model.model, str) else resolved.spec.name
+    with console.phase(f"loading {named}"), step("weights"):
         model = load_model(resolved, console)
     try:
         if plan.with_blind and isinstance(model, Expecting):

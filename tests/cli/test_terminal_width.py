@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from anymal_eval.cli.main import cli
 from tests.conftest import ROOT
 from tests.test_docs import DOCS, blocks
 
@@ -143,3 +144,23 @@ def test_no_color_and_a_dumb_terminal_are_honoured(folder: Path, session: list[t
         assert not COLOUR.search(text), text
     for text in on_terminal(folder, commands, TERM="dumb"):
         assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("run --tasks vq", ["vqav2"]), ("run --tasks coco,audio", ["coco,audiocaps"]), ("run --prot", ["--protocol"]),
+        ("run --model instr", ["instructblip"]), ("show next", ["nextqa"]), ("checkpoints est", ["estimate"]),
+        ("run --engine r", ["ray"]),
+    ],
+)  # fmt: skip
+def test_a_shell_completes_commands_options_and_names(
+    typed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_ANYMAL_EVAL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"anymal-eval {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    with pytest.raises(SystemExit) as ended:
+        cli.main([], prog_name="anymal-eval", standalone_mode=False)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.splitlines() == [f"plain,{name}" for name in offered]
