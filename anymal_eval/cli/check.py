@@ -89,10 +89,14 @@ def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
 def _bases(run: "StoredRun", against: str | None, accepted: Path) -> "tuple[str, Mapping[str, StoredRun]]":
     from anymal_eval.store.accepted import base_runs, find
 
-    if against is not None:
-        return against, base_runs(against, run.manifest, accepted)
-    name = str(run.manifest.identity["model"])
-    return name, find(name, run.manifest, accepted)
+    name = str(run.manifest.identity["model"]) if against is None else against
+    if against is not None and Path(against).exists():
+        return name, base_runs(against, run.manifest, accepted)
+    found = find(name, run.manifest, accepted)
+    for root in dict.fromkeys(base.root for base in found.values()):
+        tasks = ", ".join(task for task, base in found.items() if base.root == root)
+        echo(f"the accepted run of {name} for {tasks}: {root}", err=True)
+    return name, found
 
 
 def _check(

@@ -39,6 +39,7 @@ class TaskCheck:
         limit: the largest fall that does not matter; None where none is set.
         notes: what is to know of either run's answers: how many are empty, unparsable or cut.
         by_policy: whether a change that is more than chance is within that limit.
+        lacking: whether the baseline has the task, and the run does not.
     """
 
     task: str
@@ -60,6 +61,7 @@ class TaskCheck:
     only_after: tuple[str, ...] = ()
     flips: tuple[Flip, ...] = ()
     notes: tuple[str, ...] = ()
+    lacking: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +88,14 @@ class Check:
         worse, unsure = self.named("worse", "blocking"), self.named("cannot tell", "blocking")
         if worse:
             return ScoreRegression(f"worse than {self.against}: {', '.join(worse)}")
-        if unsure:
-            return CannotTell(f"too little to tell whether it is worse than {self.against}: {', '.join(unsure)}")
-        return None
+        lacking = [item.task for item in self.tasks if item.lacking]
+        texts = [f"too little to tell whether it is worse than {self.against}: {', '.join(unsure)}"] if unsure else []
+        if lacking:
+            texts.append(
+                f"the run lacks what {self.against} has: {', '.join(lacking)}; the run's command with these --tasks "
+                "adds them, and a --policy may list them as watched"
+            )
+        return CannotTell("; ".join(texts)) if texts else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +115,8 @@ def check(
 
     Args:
         run: the new run, as ``open_run`` returns it.
-        against: the baseline of each task; tasks that only one side has are listed and not compared.
+        against: the baseline of each task. Tasks that only one side has are listed and not compared; one that the run
+            lacks is an open verdict, but where the policy lists it as watched.
         name: the user's name for the baseline.
         policy: tiers and limits.
         floors: by task, the spread of repeated runs.
@@ -136,10 +144,10 @@ def check(
         )
         for task, item in found.items()
     ]
-    lone = {**{task: "only this run has it" for task in mine if task not in against},
-            **{task: f"only {name} has it" for task in against if task not in mine}}  # fmt: skip
+    lone = {task: "only this run has it" for task in mine if task not in against}
     lone |= {task: "the policy names it, and neither run has it" for task in sorted(policy.named - {*mine, *against})}
     checks += [_lone(task, why, policy) for task, why in lone.items()]
+    checks += [_lacking(task, name, policy) for task in against if task not in mine]
     return Check(
         run=run.manifest.run,
         model=run.results.run.label,
@@ -232,6 +240,12 @@ def _lone(task: str, why: str, policy: Policy) -> TaskCheck:
     # A task that the policy names must be present: a missing task must not pass the check.
     needed = task in policy.blocking.tasks
     return TaskCheck(task=task, tier=policy.tier(task), word="refused" if needed else "not compared", why=why)
+
+
+def _lacking(task: str, name: str, policy: Policy) -> TaskCheck:
+    open_verdict = task not in policy.watched.tasks
+    return TaskCheck(task=task, tier=policy.tier(task), word="not compared", why=f"only {name} has it",
+                     lacking=open_verdict)  # fmt: skip
 
 
 def _also_differs(run: StoredRun, bases: Sequence[StoredRun]) -> tuple[str, ...]:

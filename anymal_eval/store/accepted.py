@@ -224,7 +224,9 @@ def base_runs(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun
 
 
 def find(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun]:
-    """The accepted run of a model for each task, under the conditions of another run.
+    """The accepted run of a model for each of its tasks, under the conditions of another run.
+
+    Tasks that the other run lacks are among them.
 
     Args:
         name: the value of ``--model``, with or without the checkpoint's name; or the accepted run's own name.
@@ -233,28 +235,38 @@ def find(name: str, like: Manifest, folder: Path) -> Mapping[str, StoredRun]:
 
     Raises:
         NotInCatalog: no run of that name is accepted for any of the tasks.
-        OtherRun: a task has several.
+        OtherRun: a task has several, or the runs are of several models.
     """
     known = accepted_runs(folder)
     runs = [run for run in known if name in _names(run.manifest)]
     runs = runs or [run for run in known if name == str(run.manifest.identity["model"]).partition(":")[0]]
-    found: dict[str, StoredRun] = {}
-    for run in runs:
-        for task in run.manifest.tasks.keys() & like.tasks.keys():
-            if _conditions(run.manifest, task) != _conditions(like, task):
-                continue
-            if task in found:
-                both = f"{found[task].root} and {run.root}"
-                raise OtherRun(f"{task}: {both} are both accepted runs of {name}; name one of these folders")
-            found[task] = run
-    if not found:
+    fitting = {run.root: tasks for run in runs if (tasks := _fitting(run.manifest, like))}
+    shared = [task for tasks in fitting.values() for task in tasks if task in like.tasks]
+    if not shared:
         there = ", ".join(sorted({name for run in known for name in _names(run.manifest)})) or "nothing"
         raise NotInCatalog(
             f"no run folder and no accepted run named {name!r} with one of the tasks {', '.join(like.tasks)} under the "
             f"same data, split, limit and protocol; accepted in {folder}: {there}"
         )
-    opened = {root: open_run(root) for root in {run.root for run in found.values()}}
-    return {task: opened[run.root] for task, run in found.items()}
+    models = {str(run.manifest.identity["model"]) for run in runs if run.root in fitting}
+    twice = sorted({task for task in shared if shared.count(task) > 1})
+    if twice or len(models) > 1:
+        which = [f"{run.root} ({run.manifest.identity['model']})" for run in runs
+                 if run.root in fitting and (len(models) > 1 or set(twice) & set(fitting[run.root]))]  # fmt: skip
+        what = f"{', '.join(twice)}: " if twice else ""
+        raise OtherRun(f"{what}{' and '.join(which)} are accepted runs of {name}; name one of these folders")
+    opened = {root: open_run(root) for root in fitting}
+    return {task: opened[root] for root, tasks in fitting.items() for task in tasks}
+
+
+def _fitting(manifest: Manifest, like: Manifest) -> list[str]:
+    """The tasks of an accepted run under the conditions of another run; those that it lacks too, of such a run."""
+    shared = [
+        task for task in manifest.tasks if task in like.tasks and _conditions(manifest, task) == _conditions(like, task)
+    ]
+    keys = ("data", "split", "limit", "protocol", "ablate")
+    same = all(manifest.identity.get(key) == like.identity.get(key) for key in keys)
+    return shared + [task for task in manifest.tasks if task not in like.tasks and (shared or same)]
 
 
 def _names(manifest: Manifest) -> tuple[str, str]:

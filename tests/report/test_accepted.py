@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from anymal_eval.cli.accept import accept
 from anymal_eval.cli.check import check
 from anymal_eval.cli.table import table
-from anymal_eval.errors import BadData, IncompleteRun, OtherRun
+from anymal_eval.errors import BadData, CannotTell, IncompleteRun, OtherRun
 from anymal_eval.report.accepted import INDEX, stale, write_tables
 from anymal_eval.store import digests
 from anymal_eval.store.accepted import accepted_runs
@@ -61,6 +61,33 @@ def test_check_finds_it_by_task_and_model(scored: Scored, tmp_path: Path) -> Non
         assert "coco: not compared: only this run has it" in done.output
     limited = scored("demo", {"vqav2": RIGHT}, model="anymal:7b", data="demo")
     assert "no accepted run named" in str(call(check, limited, "--accepted", accepted).exception)
+
+
+def test_check_counts_what_the_run_lacks_and_names_the_accepted_run(scored: Scored, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for name, tasks in (("one", {"vqav2": RIGHT, "coco": RIGHT}), ("two", {"star": RIGHT})):
+        assert call(accept, scored(name, tasks, model="anymal:7b"), "--results", results).exit_code == 0
+    run = scored("new", {"vqav2": RIGHT, "star": RIGHT}, model="anymal:7b")
+    for against in (["--against", "anymal"], []):
+        done = call(check, run, *against, "--accepted", results / "accepted")
+        assert isinstance(done.exception, CannotTell)
+        assert "coco: not compared: only anymal" in done.output
+        assert f"for vqav2, coco: {results / 'accepted'}" in done.stderr
+    alone = scored("alone", {"vqav2": RIGHT, "coco": RIGHT}, model="anymal:7b")
+    done = call(check, alone, "--accepted", results / "accepted")
+    assert "the run lacks what anymal:7b has: star" in str(done.exception)
+
+
+def test_check_asks_for_one_of_several_models(scored: Scored, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for model, task in (("anymal:7b", "vqav2"), ("anymal:13b", "coco")):
+        assert call(accept, scored(model[-2:], {task: RIGHT}, model=model), "--results", results).exit_code == 0
+    run = scored("new", {"vqav2": RIGHT, "coco": RIGHT}, model="anymal:70b")
+    done = call(check, run, "--against", "anymal", "--accepted", results / "accepted")
+    assert isinstance(done.exception, OtherRun)
+    assert "(anymal:7b)" in str(done.exception)
+    assert "(anymal:13b)" in str(done.exception)
+    assert "name one of these folders" in str(done.exception)
 
 
 def test_a_second_run_of_the_model_replaces_the_first_only_with_replace(scored: Scored, tmp_path: Path) -> None:

@@ -146,11 +146,18 @@ def test_unmatched_examples_are_counted_where_a_policy_allows_them(scored: Score
 def test_tasks_that_one_run_lacks(scored: Scored, tmp_path: Path) -> None:
     before = scored("b", {"vqav2": RIGHT, "coco": RIGHT})
     done = call(scored("a", {"vqav2": RIGHT, "star": RIGHT}), "--against", before)
-    assert code(done) == 0
+    assert code(done) == 4
+    assert f"the run lacks what {before} has: coco" in str(done.exception)
     assert "coco: not compared: only" in done.output
     assert "star: not compared: only this run has it" in done.output
     policy = tmp_path / "p.toml"
     policy.write_text('[blocking]\ntasks = ["coco", "vqav2"]\n')
+    assert code(call(tmp_path / "a", "--against", before, "--policy", policy)) == 4
+    policy.write_text('[blocking]\ntasks = ["vqav2"]\n')
+    assert code(call(tmp_path / "a", "--against", before, "--policy", policy)) == 4
+    policy.write_text('[watched]\ntasks = ["coco"]\n')
+    assert code(call(tmp_path / "a", "--against", before, "--policy", policy)) == 0
+    policy.write_text('[blocking]\ntasks = ["okvqa"]\n')
     assert code(call(tmp_path / "a", "--against", before, "--policy", policy)) == 1
     done = call(scored("other", {"scienceqa": RIGHT}), "--against", before)
     assert isinstance(done.exception, OtherRun)
