@@ -38,15 +38,17 @@ def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
     found = []
     for before, after in zip(*pairs.rows, strict=True):
         old, new = before["scores"].get(metric), after["scores"].get(metric)
-        texts = _answer(before), _answer(after)
-        changed = abs(new - old) > 1e-12 if old is not None and new is not None else texts[0] != texts[1]
+        if old is not None and new is not None:
+            changed = old != new and abs(new - old) > 1e-12
+        else:
+            changed = _answer(before) != _answer(after)
         if changed:
             found.append(
                 Flip(
                     id=before["id"],
                     cluster=before["cluster"],
-                    answer_before=texts[0],
-                    answer_after=texts[1],
+                    answer_before=_answer(before),
+                    answer_after=_answer(after),
                     before=old,
                     after=new,
                 )

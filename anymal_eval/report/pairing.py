@@ -65,7 +65,7 @@ class Pairs:
     stats: tuple[Floats, Floats]
     rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
     clusters: Sequence[str]
-    groups: Groups
+    groups: Groups  # empty for a mean, which needs none
     matched: int
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
@@ -109,22 +109,38 @@ def pair(before: TaskRun, after: TaskRun) -> Pairs:
     """Match two runs by example id, or by what copies of a benchmark share. Both must have a headline and no errors."""
     headline = before.headline
     assert headline is not None  # noqa: S101  # the caller has refused such a run
-    group = headline.group or {}
     names = _keys(before, after)
-    places = [_places(item, keys, group) for item, keys in zip((before, after), names, strict=True)]
-    both = [name for name in places[0] if name in places[1]]
-    everything = [dict.fromkeys(keys) for keys in names]
-    index = [np.fromiter((place[name] for name in both), dtype=np.intp, count=len(both)) for place in places]
-    rows = tuple([item.rows[at] for at in found] for item, found in zip((before, after), index, strict=True))
+    everything = [set(own) for own in names]
+    alone = [tuple(name for name in dict.fromkeys(own) if name not in other) if everything[0] != everything[1] else ()
+             for own, other in zip(names, reversed(everything), strict=True)]  # fmt: skip
+    index = _index(before, after, names)
+    rows = tuple(
+        item.rows if len(found) == len(item.rows) and _in_order(found) else [item.rows[at] for at in found]
+        for item, found in zip((before, after), index, strict=True)
+    )
     return Pairs(
         stats=(before.statistics[headline.rule][index[0]], after.statistics[headline.rule][index[1]]),
         rows=(rows[0], rows[1]),
         clusters=[row["cluster"] for row in rows[0]],
-        groups=groups_of(rows[0]),
-        matched=len(everything[0].keys() & everything[1].keys()),
-        only_before=tuple(name for name in everything[0] if name not in everything[1]),
-        only_after=tuple(name for name in everything[1] if name not in everything[0]),
+        groups={} if metrics.get(headline.rule).is_mean else groups_of(rows[0]),
+        matched=len(everything[0]) - len(alone[0]),
+        only_before=alone[0],
+        only_after=alone[1],
     )
+
+
+def _index(before: TaskRun, after: TaskRun, names: Sequence[Sequence[str]]) -> list[NDArray[np.intp]]:
+    """The places of the matched examples within the headline's group, in both runs, in the order of the first."""
+    group = (before.headline.group if before.headline else None) or {}
+    if not group and names[0] == names[1] and len(set(names[0])) == len(names[0]):
+        return [np.arange(len(names[0]))] * 2
+    places = [_places(item, keys, group) for item, keys in zip((before, after), names, strict=True)]
+    both = [name for name in places[0] if name in places[1]]
+    return [np.fromiter(map(place.__getitem__, both), dtype=np.intp, count=len(both)) for place in places]
+
+
+def _in_order(places: NDArray[np.intp]) -> bool:
+    return bool((places == np.arange(len(places))).all())
 
 
 def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
@@ -137,11 +153,13 @@ def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
 
 def _keys(before: TaskRun, after: TaskRun) -> list[list[str]]:
     """What pairs the rows of two runs: the key that copies of a benchmark share, where all rows have one; or the id."""
-    keyed = all("key" in row for item in (before, after) for row in item.rows)
-    return [[str(row["key"] if keyed else row["id"]) for row in item.rows] for item in (before, after)]
+    key = "key" if all("key" in row for item in (before, after) for row in item.rows) else "id"
+    return [[str(row[key]) for row in item.rows] for item in (before, after)]
 
 
 def _places(run: TaskRun, names: Sequence[str], group: Mapping[str, str]) -> dict[str, int]:
+    if not group:
+        return {name: at for at, name in enumerate(names)}
     return {
         names[at]: at
         for at, row in enumerate(run.rows)

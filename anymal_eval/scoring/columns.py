@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 
@@ -24,32 +24,46 @@ class Columns:
 
     Attributes:
         scored: (N,), False for errors.
-        clusters: (n,), the number of each scored example's cluster in the order of the clusters' names.
     """
 
-    def __init__(self, noted: NotedAnswers) -> None:
+    def __init__(self, states: Sequence[State], clusters: Sequence[str], groups: Sequence[Mapping[str, str]]) -> None:
+        """All (N,); ``clusters`` may be empty where nobody needs them."""
         number = {state: at for at, state in enumerate(STATES)}
-        states = (number[answer.state] for answer in noted.answers)
-        self._states = np.fromiter(states, np.intp, len(noted.answers))
+        self._states = np.fromiter(map(number.__getitem__, states), np.intp, len(states))
         self.scored: NDArray[np.bool_] = self._states != STATES.index("error")
-        self._notes = {what: np.zeros(len(noted.notes), dtype=np.bool_) for what in NOTED}
-        for at, found in enumerate(noted.notes):
-            for what in found:
-                self._notes[what][at] = True
-        clusters, _ = _numbered([example.cluster for example in noted.examples])
-        self.clusters = clusters[self.scored]
-        self._values: dict[str, list[str]] = {}
+        self._notes: dict[str, NDArray[np.bool_]] = {}
+        self._clusters = clusters
+        self._values: dict[str, dict[str, int]] = {}
         self._codes: dict[str, NDArray[np.intp]] = {}
-        for name in grouping_names(noted.examples):
-            labels = [example.groups.get(name, "") for example in noted.examples]
-            self._codes[name], self._values[name] = _numbered(labels)
+        for name in _names(groups):
+            self._codes[name], self._values[name] = _numbered([group.get(name, "") for group in groups])
         self._places: dict[str, list[NDArray[np.intp]]] = {}
         self._counted: dict[tuple[tuple[str, str], ...], tuple[dict[str, int], dict[str, int]]] = {}
+
+    @classmethod
+    def of(cls, noted: NotedAnswers) -> Self:
+        """Those of a run's examples, with the notes of their answers."""
+        examples = noted.examples
+        made = cls(
+            [answer.state for answer in noted.answers],
+            [example.cluster for example in examples],
+            [example.groups for example in examples],
+        )
+        made._notes = {what: np.zeros(len(examples), dtype=np.bool_) for what in NOTED}
+        for at, found in enumerate(noted.notes):
+            for what in found:
+                made._notes[what][at] = True
+        return made
+
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """(n,), the number of each scored example's cluster in the order of the clusters' names."""
+        return _numbered(self._clusters)[0][self.scored]
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.str_]]:
         """(n,) by grouping, as metrics take them; an empty label where an example has none."""
-        return {name: text_array(self._values[name])[codes[self.scored]] for name, codes in self._codes.items()}
+        return {name: text_array(list(self._values[name]))[codes[self.scored]] for name, codes in self._codes.items()}
 
     def groups(self, headline_group: dict[str, str]) -> list[dict[str, str]]:
         """No group (all examples) first, then every value of every grouping; of a yes/no grouping only ``yes``.
@@ -59,7 +73,8 @@ class Columns:
         """
         found: list[dict[str, str]] = [{}]
         for name, codes in self._codes.items():
-            values = sorted({self._values[name][code] for code in np.unique(codes[self.scored])} - {""})
+            there = np.bincount(codes[self.scored], minlength=len(self._values[name])).astype(np.bool_)
+            values = [value for value, is_there in zip(self._values[name], there, strict=True) if is_there and value]
             found.extend({name: value} for value in values if not (value == "no" and set(values) <= {"yes", "no"}))
         if headline_group and headline_group not in found:
             found.append(headline_group)
@@ -69,8 +84,8 @@ class Columns:
         """The places of a group's examples among the scored ones, in order."""
         if len(group) == 1:
             ((name, value),) = group.items()
-            if value in self._values.get(name, ()):
-                return self._places_of(name)[self._values[name].index(value)]
+            if value in self._values.get(name, {}):
+                return self._places_of(name)[self._values[name][value]]
         return np.flatnonzero(self._within(group)[self.scored])
 
     def _places_of(self, name: str) -> list[NDArray[np.intp]]:
@@ -97,25 +112,22 @@ class Columns:
     def _within(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
         rows = np.ones(len(self._states), dtype=np.bool_)
         for name, value in group.items():
-            values = self._values.get(name, [])
-            rows &= self._codes[name] == values.index(value) if value in values else False
+            values = self._values.get(name, {})
+            rows &= self._codes[name] == values[value] if value in values else False
         return rows
 
 
-def grouping_names(examples: Sequence[Example]) -> list[str]:
-    """The names of all groupings, sorted."""
-    return sorted(set(itertools.chain.from_iterable(example.groups for example in examples)))
+def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    return sorted(set(itertools.chain.from_iterable(groups)))
 
 
 def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:
     """Each grouping's labels (N,); an empty label where an example has none."""
-    return {
-        name: text_array([example.groups.get(name, "") for example in examples]) for name in grouping_names(examples)
-    }
+    groups = [example.groups for example in examples]
+    return {name: text_array([group.get(name, "") for group in groups]) for name in _names(groups)}
 
 
-def _numbered(names: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
-    """Each name's number in the sorted names, and these."""
-    values = sorted(set(names))
-    number = {name: at for at, name in enumerate(values)}
-    return np.fromiter(map(number.__getitem__, names), np.intp, len(names)), values
+def _numbered(names: Sequence[str]) -> tuple[NDArray[np.intp], dict[str, int]]:
+    """Each name's number in the sorted names, and the numbers by name, in that order."""
+    number = {name: at for at, name in enumerate(sorted(set(names)))}
+    return np.fromiter(map(number.__getitem__, names), np.intp, len(names)), number

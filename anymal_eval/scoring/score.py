@@ -121,7 +121,7 @@ def score(
         )
     reading = Reading(**entry.reading)
     noted = read_answers(examples, responses, reading)
-    columns = Columns(noted)
+    columns = Columns.of(noted)
     problems = answer_problems(task.name, noted, reading, responses)
     if not entry.labelled:
         return _no_values(task, noted, columns, problems, f"split {entry.split} has no public labels; use export")

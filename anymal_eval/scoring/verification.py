@@ -19,6 +19,7 @@ from anymal_eval import metrics
 from anymal_eval.errors import BadData, NotInCatalog
 from anymal_eval.metrics import Metric
 from anymal_eval.records import State
+from anymal_eval.scoring.columns import Columns
 from anymal_eval.store.responses import read_raw
 from anymal_eval.store.stored import StoredRun, open_run
 
@@ -32,6 +33,8 @@ Rows = Sequence[Mapping[str, Any]]
 # Values were perhaps computed on another processor, whose sums round otherwise.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 _NEEDED = {"id", "cluster", "state", "answer", "scores"}
+_STATES = frozenset(get_args(State))
+_NONE: Mapping[str, Any] = {}
 
 
 def open_verified(root: Path) -> StoredRun:
@@ -83,14 +86,32 @@ def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, 
 
 
 def _rows(rows: Rows) -> str | None:
+    try:
+        names, states, scores = ([row[key] for row in rows] for key in ("id", "state", "scores"))
+        groups = [row.get("groups", _NONE) for row in rows]
+        sound = (
+            all(row.keys() >= _NEEDED for row in rows)
+            and set(map(type, scores)) | set(map(type, groups)) <= {dict}
+            and set(states) <= _STATES
+        )
+        single = len(set(names)) == len(names)
+    except (AttributeError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        return _unsound_row(rows) or "an id in scores.jsonl is no text"
+    if single:
+        return None
+    double = next(name for name, count in Counter(names).items() if count > 1)
+    return f"{double} occurs twice in scores.jsonl"
+
+
+def _unsound_row(rows: Rows) -> str | None:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.keys() >= _NEEDED or not isinstance(row["scores"], dict):
             return f"line {number} of scores.jsonl is no row of scores"
         if row["state"] not in get_args(State) or not isinstance(row.get("groups", {}), dict):
             return f"line {number} of scores.jsonl has no known state, or no groups"
-    names = Counter(row["id"] for row in rows)
-    double = next((name for name, count in names.items() if count > 1), None)
-    return None if double is None else f"{double} occurs twice in scores.jsonl"
+    return None
 
 
 def _responses(run: StoredRun, task: str, rows: Rows) -> str | None:
@@ -99,8 +120,9 @@ def _responses(run: StoredRun, task: str, rows: Rows) -> str | None:
     if raw is None:
         return None
     for row in rows:
-        if row["state"] != "error" and row["id"] in raw and raw[row["id"]] != row.get("raw"):
-            return f"the raw answer of {row['id']} in scores.jsonl is not the one in responses.jsonl"
+        name, kept = row["id"], row.get("raw")
+        if raw.get(name, kept) != kept and row["state"] != "error":
+            return f"the raw answer of {name} in scores.jsonl is not the one in responses.jsonl"
     return None
 
 
@@ -127,7 +149,7 @@ def _scores(rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
 
 def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
     """The first place at which two sequences of numbers differ."""
-    if not all(isinstance(number, int | float) for number in kept):
+    if not all(issubclass(kind, int | float) for kind in set(map(type, kept))):
         return next(at for at, number in enumerate(kept) if not isinstance(number, int | float))
     equal = np.isclose(np.array(kept, dtype=np.float64), shown, rtol=RELATIVE, atol=ABSOLUTE)
     return None if equal.all() else int(np.flatnonzero(~equal)[0])
@@ -135,11 +157,9 @@ def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
 
 def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
     """The values and counts in ``results.json`` against statistics and scores."""
-    labels = {name: np.unique(found, return_inverse=True) for name, found in _labels(rows).items()}
-    names = {name: values.tolist() for name, (values, _) in labels.items()}
-    states = np.array([get_args(State).index(row["state"]) for row in rows], dtype=np.intp)
-    kept = states != get_args(State).index("error")
-    scored = {name: values[codes[kept]] for name, (values, codes) in labels.items()}
+    groups = [_texts(row.get("groups", _NONE)) for row in rows]
+    columns = Columns([row["state"] for row in rows], (), groups)
+    known = {name: _metric(name) for name in statistics}
     entry = run.manifest.tasks[task]
     for item in run.results.measurements:
         if item.task != task:
@@ -147,19 +167,17 @@ def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floa
         where = f"{item.label}{f' of {dict(item.group)}' if item.group else ''} in results.json"
         if (item.split, item.data, item.protocol) != (entry.split, entry.data, entry.protocol):
             return f"{where} is of another split, data or protocol than the manifest's"
-        within = np.ones(len(rows), dtype=np.bool_)
-        for name, value in (item.group or {}).items():
-            within &= labels[name][1] == names[name].index(value) if value in names.get(name, ()) else False
-        counted = np.bincount(states[within], minlength=len(get_args(State))).tolist()
-        if counted != [item.states.get(state, 0) for state in get_args(State)]:
+        group = item.group or {}
+        counted, _ = columns.counts(group)
+        if counted != {state: item.states.get(state, 0) for state in get_args(State)}:
             return f"{where} counts other states than scores.jsonl holds"
         if item.rule not in statistics:
             return f"{where} has no statistics"
-        metric = _metric(item.rule)
+        metric = known[item.rule]
         if metric is None:
             continue
-        chosen = within[kept]
-        grouped = {name: found[chosen] for name, found in scored.items()}
+        chosen = columns.rows(group)
+        grouped = {} if metric.is_mean else {name: found[chosen] for name, found in columns.labels.items()}
         why = _value(item, metric, statistics[item.rule][chosen], grouped)
         if why is not None:
             return f"{where} {why}"
@@ -177,9 +195,8 @@ def _value(item: Measurement, metric: Metric, stats: Floats, groups: Mapping[str
     return None
 
 
-def _labels(rows: Rows) -> dict[str, NDArray[np.str_]]:
-    names = sorted({name for row in rows for name in row.get("groups", {})})
-    return {name: metrics.text_array([str(row.get("groups", {}).get(name, "")) for row in rows]) for name in names}
+def _texts(group: Mapping[str, Any]) -> Mapping[str, str]:
+    return group if all(type(value) is str for value in group.values()) else {k: str(v) for k, v in group.items()}
 
 
 def _metric(name: str) -> Metric | None:
