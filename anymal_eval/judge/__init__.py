@@ -1,0 +1,6 @@
+"""Judging open-ended answers: studies in which people compare or rate answers without knowing whose they are.
+
+A study is a folder. ``study.json`` holds what is judged and by which design, ``votes.jsonl`` each vote as it was given,
+``media/`` what the answers are about. The design follows from the study alone, so that every process shows the same
+trials; the votes are only ever appended to.
+"""

@@ -1,0 +1,189 @@
+"""Makes a study of finished runs: the answers that all of them have to the same examples."""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anymal_eval import fingerprint
+from anymal_eval.checksums import write_checked_json
+from anymal_eval.codec import encode
+from anymal_eval.errors import NotInCatalog, OtherRun, WrongUse
+from anymal_eval.evaluation.dataset import reload_dataset
+from anymal_eval.judge.study import FILE, HUMAN, Item, Mode, Study, System
+from anymal_eval.media.budget import MediaBudget
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.records import Example, Media
+from anymal_eval.report.gallery.media_files import MediaFiles, key
+from anymal_eval.scoring.verification import open_verified
+from anymal_eval.sources.hub_media import open_media
+from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store.folder import RunFolder
+from anymal_eval.store.stored import StoredRun
+
+PICTURE_SIDE = 1024
+# What, how many, how many before -> a context that takes how many are done.
+Progress = Callable[[str, int, int], AbstractContextManager[Callable[[int], None]]]
+_CODE = re.compile(r"[A-Za-z0-9_-]{1,32}")
+CONSENT = (
+    "Your votes, the time that each took, and the code that you chose are stored on this machine; nothing else is. "
+    "You may stop at any time and resume later; what you did can be deleted by your code."
+)
+GUIDELINE = {
+    "pairwise": "Which answer is better: truer of what is shown, closer to what the prompt wants? Length is no merit.",
+    "rating": "Rate the answer for itself on each scale.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a study is made.
+
+    Attributes:
+        runs: folders of finished runs.
+        reference: ``human``, or the name of a run that the others are compared with; None for all pairs.
+        tasks: names; empty for all that the runs share.
+        annotators: their codes.
+        limit: the number of items, drawn by the study's seed; None for all.
+        guideline: what the annotator reads; empty for ours.
+    """
+
+    runs: Sequence[Path]
+    mode: Mode = "pairwise"
+    reference: str | None = None
+    tasks: Sequence[str] = ()
+    annotators: Sequence[str] = ("one",)
+    limit: int | None = None
+    quota: int | None = None
+    repeats: float = 0.05
+    guideline: str = ""
+    data_root: Path = Path("data")
+    tasks_dir: Sequence[Path] = ()
+
+
+def create(folder: Path, options: Options, progress: Progress) -> Study:
+    """Make a study.
+
+    Args:
+        folder: must not exist, or be empty.
+        options: of what.
+        progress: shows how many media are written.
+
+    Raises:
+        WrongUse: the folder holds files, a code is no code, or the design compares nothing.
+        OtherRun: the runs share no example that all of them answered.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise WrongUse(
+            f"{folder} holds files already: anymal-eval judge {folder} resumes a study, or choose another --out"
+        )
+    for code in options.annotators:
+        if not _CODE.fullmatch(code):
+            raise WrongUse(f"{code!r:.60} is no code of an annotator: letters, digits, - and _, at most 32")
+    if len(set(options.annotators)) < len(options.annotators):
+        raise WrongUse("two annotators have one code")
+    runs = [open_verified(run) for run in options.runs]
+    names = _names(runs)
+    seed = secrets.token_hex(16)
+    rows = _rows(runs, options)
+    kept = sorted(rows, key=lambda row: fingerprint.of([seed, row[0], row[1].id]))[: options.limit]
+    with_human = options.reference == HUMAN
+    if with_human and any(not example.references for _, example, _ in kept):
+        raise OtherRun("--reference human: an example has no reference answer")
+    systems = [
+        System(
+            name=name, run=run.results.run.name, fingerprint=run.results.run.fingerprint, signatures=_signatures(run)
+        )
+        for name, run in zip(names, runs, strict=True)
+    ]
+    systems += [System(name=HUMAN)] if with_human else []
+    if options.reference is not None and options.reference not in [system.name for system in systems]:
+        raise NotInCatalog(f"--reference {options.reference}: there are {', '.join((HUMAN, *names))}")
+    if options.mode == "pairwise" and len(systems) < 2:
+        raise WrongUse("one run has nothing to be compared with: give another, --reference human, or --mode rating")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tags = _media(folder, [one for _, example, _ in kept for one in example.media], progress)
+        study = Study(
+            name=folder.name,
+            mode=options.mode,
+            systems=tuple(systems),
+            reference=options.reference,
+            items=tuple(
+                Item(
+                    task=task,
+                    id=example.id,
+                    prompt=_prompt(example),
+                    media=tuple(tags[key(one)] for one in example.media),
+                    answers=(*answers, *(each.strip() for each in (example.references or ())[:1] if with_human)),
+                )
+                for task, example, answers in kept
+            ),
+            annotators=tuple(options.annotators),
+            seed=seed,
+            quota=options.quota,
+            repeats=options.repeats,
+            guideline=options.guideline or GUIDELINE[options.mode],
+            consent=CONSENT,
+            is_demo=any(run.results.is_demo for run in runs),
+        )
+        write_atomic(folder / FILE, write_checked_json(encode(study)))
+    return study
+
+
+def _names(runs: Sequence[StoredRun]) -> list[str]:
+    labels = [run.results.run.label for run in runs]
+    made = [
+        f"{label}, {run.root.name}" if labels.count(label) > 1 else label
+        for label, run in zip(labels, runs, strict=True)
+    ]
+    if len(set(made)) < len(made) or HUMAN in made:
+        raise WrongUse("two runs have one name: give each its own folder")
+    return made
+
+
+def _rows(runs: Sequence[StoredRun], options: Options) -> list[tuple[str, Example, tuple[str, ...]]]:
+    """Task, example and the runs' answers, of the examples that all of them answered."""
+    shared = [task for task in runs[0].manifest.tasks if all(task in run.manifest.tasks for run in runs)]
+    unknown = [task for task in options.tasks if task not in shared]
+    if unknown or not shared:
+        raise OtherRun(
+            f"the runs share {', '.join(shared) or 'no task'}{', and not ' * bool(unknown)}{', '.join(unknown)}"
+        )
+    rows = []
+    for task in options.tasks or shared:
+        entries = [run.manifest.tasks[task] for run in runs]
+        if len({(entry.split, entry.data, entry.content) for entry in entries}) > 1:
+            raise OtherRun(f"{task}: the runs answered other data: another split, source or content")
+        answers: list[Mapping[str, str]] = [
+            # Spaces around an answer are a habit of a system, by which it would be known.
+            {row["id"]: str(row["raw"] or "").strip() for row in run.scores(task) if row["state"] != "error"}
+            for run in runs
+        ]
+        dataset = reload_dataset(task, entries[0], options.data_root, options.tasks_dir, RunFolder(runs[0].root))
+        for example in dataset.examples:
+            if all(example.id in each for each in answers):
+                rows.append((task, example, tuple(each[example.id] for each in answers)))
+    if not rows:
+        raise OtherRun("no example was answered by all of the runs")
+    return rows
+
+
+def _signatures(run: StoredRun) -> dict[str, str]:
+    return {item.task: item.signature for item in run.results.measurements if item.headline}
+
+
+def _prompt(example: Example) -> str:
+    lines = [example.question or "Describe what is shown."]
+    return "\n".join([*lines, *(f"- {option}" for option in example.options)])
+
+
+def _media(folder: Path, media: Sequence[Media], progress: Progress) -> dict[Any, Any]:
+    with (
+        progress("media", len({key(one) for one in media}), 0) as advance,
+        MediaReader(open_media, timeout_s=60.0, budget=MediaBudget(), processes=2) as reader,
+    ):
+        return MediaFiles(folder, reader, PICTURE_SIDE).write(media, advance)

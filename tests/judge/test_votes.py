@@ -1,0 +1,64 @@
+"""Votes on disk: acknowledged ones stay, a torn one goes, none is there twice."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from anymal_eval.errors import BadData, OtherRun
+from anymal_eval.judge.votes import NAME, Vote, Votes, read, standing
+
+
+def vote(n: int, trial: str = "t", annotator: str = "ana", choice: str = "left") -> Vote:
+    return Vote(n=n, annotator=annotator, trial=trial, choice=choice)  # type: ignore[arg-type]
+
+
+def test_votes_are_read_back_and_numbered_by_annotator(tmp_path: Path) -> None:
+    with Votes(tmp_path) as votes:
+        votes.append(vote(0, "a"))
+        votes.append(vote(0, "b", "ben"))
+        votes.append(vote(1, "c"))
+        with pytest.raises(ValueError, match="vote 1 of ana is not the next one, 2"):
+            votes.append(vote(1, "c"))
+        with pytest.raises(OtherRun, match="open in another process"):
+            Votes(tmp_path)
+    assert [one.trial for one in read(tmp_path)] == ["a", "b", "c"]
+    with Votes(tmp_path) as votes:
+        assert (votes.next("ana"), votes.next("ben"), votes.next("eve")) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_torn_line_was_not_acknowledged(tmp_path: Path, cut: int) -> None:
+    with Votes(tmp_path) as votes:
+        votes.append(vote(0, "a"))
+        votes.append(vote(1, "b"))
+    os.truncate(tmp_path / NAME, (tmp_path / NAME).stat().st_size - cut)
+    assert [one.trial for one in read(tmp_path)] == ["a"]
+    with Votes(tmp_path) as votes:
+        assert votes.next("ana") == 1
+        votes.append(vote(1, "c"))
+    assert [one.trial for one in read(tmp_path)] == ["a", "c"]
+
+
+def test_what_is_taken_back_does_not_stand(tmp_path: Path) -> None:
+    given = [vote(0, "a"), vote(1, "b"), vote(2, "b", choice="undo"), vote(3, "b", choice="right")]
+    assert [(one.trial, one.choice) for one in standing(given)] == [("a", "left"), ("b", "right")]
+    assert standing([vote(0, choice="undo")]) == []
+
+
+def test_a_changed_line_is_refused_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with Votes(tmp_path) as votes:
+        for n in range(3):
+            votes.append(vote(n, f"t{n}"))
+    file = tmp_path / NAME
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"t1", b"t2"))
+    with pytest.raises(BadData, match="line 2: damaged"):
+        list(read(tmp_path))
+    lines = content.splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[2])  # as the message says: the damaged line is deleted
+    with Votes(tmp_path) as votes:
+        assert votes.next("ana") == 3
+    file.write_bytes(lines[0] + lines[0])
+    with pytest.raises(BadData, match="line 2: vote 0 of ana is there already"):
+        list(read(tmp_path))
