@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from anymal_eval.codec import encode
+from anymal_eval.store.differences import in_words
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement, Results
 from anymal_eval.store.stored import StoredRun
@@ -111,7 +112,7 @@ def refusal(
             return f"{item.errors:,} of {item.requested:,} answers of the {which} are errors; run it again"
     found = differences(before, after, by_subset=by_subset)
     if found:
-        return differences_text(found)
+        return differences_text(found, before, after)
     for which, item in both:
         if item.headline is None:
             return f"the {which} has no headline number: {item.why_not}"
@@ -153,13 +154,24 @@ def differences(before: Comparable, after: Comparable, *, by_subset: bool = Fals
     return found
 
 
-def differences_text(found: Mapping[str, tuple[Any, Any]]) -> str:
-    """Differing keys with both values, for a message.
+def differences_text(
+    found: Mapping[str, tuple[Any, Any]], before: Comparable | None = None, after: Comparable | None = None
+) -> str:
+    """Differing keys with both values, for a message; numbers of examples in place of hashes of them.
 
-    >>> differences_text({"prompts": ("a1", "b2")})
-    "prompts was 'a1', is 'b2'"
+    >>> differences_text({"protocol": ("plain", "demo")})
+    "protocol was 'plain', is 'demo'"
     """
-    return ", ".join(f"{key} was {one!r}, is {other!r}" for key, (one, other) in found.items())
+    one, other = (
+        {**_counted(run), **{key: values[at] for key, values in found.items()}}
+        for at, run in enumerate((before, after))
+    )
+    return in_words(one, other, found, "is")
+
+
+def _counted(run: Comparable | None) -> dict[str, Any]:
+    entry = run.entry if run is not None else None
+    return {} if entry is None else {"n": entry.n, "source": entry.source}
 
 
 def _conditions(run: Comparable, with_entry: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from anymal_eval.checksums import read_checked_json
 from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, OtherRun
 from anymal_eval.paths import PACKAGE, safe_name
+from anymal_eval.store.differences import in_words, model_in_words
 from anymal_eval.version import __version__
 
 SCHEMA = 1
@@ -158,15 +159,18 @@ def check_same(file: Path, before: Manifest, now: Manifest, allow_environment: b
     """
     differing = _differing(before.identity, now.identity)
     if differing:
+        words = [in_words(before.identity, now.identity, [key for key in differing if key != "fingerprint"])]
+        if "fingerprint" in differing and (before.model or now.model):
+            words.append(f"of the model {model_in_words(before.model, now.model)}")
         raise OtherRun(
-            f"{file.parent}: the run there differs in {', '.join(differing)}: "
-            f"{_differences(before.identity, now.identity, differing)}; choose another --out"
+            f"{file.parent}: the run there differs in {', '.join(differing)}: {', '.join(filter(None, words))}; "
+            "choose another --out"
         )
     differing = [key for key in _differing(before.environment, now.environment) if key != OWN_VERSION]
     if differing and not allow_environment:
         raise OtherRun(
             f"{file.parent}: the run there started with another {', '.join(differing)}: "
-            f"{_differences(before.environment, now.environment, differing)}; "
+            f"{in_words(before.environment, now.environment, differing)}; "
             "give --allow-environment-change to resume it anyway"
         )
 
@@ -190,7 +194,7 @@ def resumed(before: Manifest, now: Manifest) -> Manifest:
         if differing:
             raise OtherRun(
                 f"the run folder holds {name} with another {', '.join(differing)}: "
-                f"{_differences(old, new, differing)}; choose another --out"
+                f"{in_words(old, new, differing)}; choose another --out"
             )
     versions = ", ".join(dict.fromkeys([*before.versions, *now.versions]))
     return replace(now, environment={**now.environment, OWN_VERSION: versions}, tasks={**before.tasks, **now.tasks})
@@ -211,10 +215,6 @@ def _compared(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> tuple
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     keys = (before.keys() | now.keys()) - RECORDED_ONLY
     return sorted(key for key in keys if before.get(key) != now.get(key))
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], keys: list[str]) -> str:
-    return ", ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in keys)
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -280,3 +280,75 @@ def test_checkpoints_of_a_part_that_is_not_there(
         assert anymal(*words, own, "--backbone", part) == (1, ["error: stopped"])
     assert (seen[0].backbones, seen[1].backbones) == ({"llm": str(tmp_path / "backbones" / "llm")}, (part,))
     assert network_of(str(own), seen[0].backbones).llm.path == seen[0].backbones["llm"]
+
+
+DRAWN = ("run", "--tasks", "vqav2", "--data", "demo", "--demo-examples", 6, "--model", "constant")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the run ``a`` of six drawn examples."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setenv("ANYMAL_EVAL_CACHE", str(folder / "cache"))
+        done = CliRunner().invoke(cli, [*map(str, DRAWN), "-o", "says=yes", "--out", "a"], standalone_mode=False)
+        assert done.return_value == 0
+        yield folder
+
+
+OTHER = "error: a: the run there differs in "
+OTHER_RUNS = {
+    ("-o", "says=no"): f"{OTHER}fingerprint: of the model says was 'yes', now 'no'; choose another --out",
+    ("-o", "says=yes", "--limit", "3"): f"{OTHER}limit: limit was not given, now 3; choose another --out",
+    (
+        "-o",
+        "says=yes",
+        "--protocol",
+        "blip2-2023",
+    ): f"{OTHER}protocol: protocol was 'plain', now 'blip2-2023'; choose another --out",
+    (
+        "-o",
+        "says=yes",
+        "--demo-examples",
+        "8",
+    ): "error: the run folder holds vqav2 with another examples, n, n_expected, n_split, prompts, source: examples were 6, now 8; choose another --out",
+}
+
+
+@pytest.mark.parametrize("options", OTHER_RUNS, ids=" ".join)
+def test_another_run_in_the_folder(options: tuple[str, ...], ran: Path, anymal: Anymal) -> None:
+    assert anymal(*DRAWN, "--out", "a", *options) == (1, [OTHER_RUNS[options]])
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--demo-examples", "8"), "examples were 6, are 8"),
+        (("--limit", "3"), "examples were 6, are 3, limit was not given, is 3"),
+        (
+            ("--protocol", "blip2-2023"),
+            "protocol was 'plain', is 'blip2-2023', prompts were of another wording or template than these",
+        ),
+    ],
+    ids=str,
+)
+def test_a_check_of_other_conditions(options: tuple[str, ...], why: str, ran: Path, anymal: Anymal) -> None:
+    other = "-".join(options).strip("-")
+    anymal(*DRAWN, "-o", "says=yes", "--out", other, *options)
+    ended = anymal("check", other, "--against", "a")
+    assert ended.code == 1
+    assert ended.lines[-1].startswith(f"error: vqav2: refused: {why}")
+
+
+def test_a_failure_that_stays(ran: Path, anymal: Anymal) -> None:
+    (ran / "answers.jsonl").write_text('{"id": "none", "answer": "x"}\n')
+    ids = [json.loads(line)["id"] for line in (ran / "a" / "vqav2" / "scores.jsonl").read_text().splitlines()]
+    (ran / "answers.jsonl").write_text("".join(json.dumps({"id": each, "answer": "x"}) + "\n" for each in ids[1:]))
+    ended = anymal(*DRAWN[:-1], "replay:answers.jsonl", "--out", "lacking")
+    assert ended.code == 2
+    (line,) = [each for each in ended.lines if "answers are errors" in each]
+    assert (
+        line
+        == f"vqav2: 1 of 6 answers are errors and are left out of the value: {ids[0]}; the first: answers.jsonl has no answer to {ids[0]}; 1 (missing 1) will fail again unless the data, the prompt or the model change"
+    )
