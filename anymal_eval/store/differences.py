@@ -54,11 +54,16 @@ def model_in_words(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     found: dict[str, str] = {}
     for part in ("options", "provenance"):
-        one, other = (each.get(part) if isinstance(each.get(part), Mapping) else {} for each in (before, now))
+        one, other = _part(before, part), _part(now, part)
         for key in sorted({*one, *other} - _UNTOLD):
             if one.get(key) != other.get(key):
                 found.setdefault(key, f"{key} was {_shown(one.get(key))}, now {_shown(other.get(key))}")
     return ", ".join(found.values()) or "its weights, its processor or its code are others"
+
+
+def _part(model: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    found = model.get(part)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _examples(before: Mapping[str, Any], now: Mapping[str, Any], verb: str) -> str:
