@@ -146,7 +146,7 @@ def test_a_step_that_is_too_large_recomputes_its_activations(place: Path, listen
     options = json.loads((place / "small" / "training.json").read_text())["options"]
     assert options["gradient_checkpointing"] is True
     missing = call("align", listening, "--out", place / "none")
-    assert (missing.exit_code, "Missing option '--data'" in missing.output) == (2, True)
+    assert (missing.exit_code, "--data is needed: KIND:PATH" in missing.output) == (2, True)
 
 
 def total(done: Result) -> float:
