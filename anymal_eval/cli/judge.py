@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from anymal_eval.cli._printing import echo, print_table
+from anymal_eval.cli._printing import echo, echo_raw, print_table
 
 STUDY = click.argument("study", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
@@ -85,7 +85,7 @@ def report(study: Path, format: str | None) -> None:
         if format is None:
             print_table(table)
         else:
-            echo(render(table, cast(Format, format)))
+            echo_raw(render(table, cast(Format, format)) + "\n")
 
 
 @judge.command()
@@ -96,7 +96,7 @@ def votes(study: Path) -> None:
     from anymal_eval.judge.vote_table import vote_table
     from anymal_eval.report.rendering import render
 
-    echo(render(vote_table(judged(study)), "csv"), nl=False)
+    echo_raw(render(vote_table(judged(study)), "csv"))
 
 
 @judge.command()

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 @click.option("--columns", metavar="KEYS", default="", help="Only these columns, by their names, with commas.")
 @click.option("--name", "names", metavar="TEXT", multiple=True, help="Of the first run's row, the second's, and so on.")
 @click.option("--no-ci", "intervals", flag_value=False, default=True, help="Leave intervals out.")
-@click.option("--format", type=click.Choice(["md", "latex", "csv", "html"]), default="md", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(["md", "latex", "csv", "html"]),
+    help="The text of the table.  [default: drawn on a terminal, md elsewhere]",
+)
 @click.option("--accepted", is_flag=True, help="Write results/tables/ anew from results/accepted/.")
 def table(
-    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str, accepted: bool,
+    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str | None, accepted: bool,
     columns: str, names: tuple[str, ...], intervals: bool,
 ) -> None:  # fmt: skip
     """Print RUNS as rows and their tasks as columns.
@@ -65,7 +69,7 @@ def table(
         made = gains_table(gains, measured, stored)
     else:
         made = paper_table(measured, like, against, stored, choice)
-    if format == "md":
+    if format is None:
         print_table(made)
     else:
         echo_raw(render(made, cast(Format, format)))
