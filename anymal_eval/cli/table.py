@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option("--accepted", is_flag=True, help="Write results/tables/ anew from results/accepted/.")
 def table(
-    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str | None, accepted: bool,
-    columns: str, names: tuple[str, ...], intervals: bool,
+    runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str | None,
+    accepted: bool, columns: str, names: tuple[str, ...], intervals: bool,
 ) -> None:  # fmt: skip
     """Print RUNS as rows and their tasks as columns.
 
