@@ -1,5 +1,6 @@
 """How ``run`` and ``score`` print a finished run: a short table on a terminal, Markdown elsewhere."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,15 @@ DETAILS = click.option(
 LOG_TO = click.option(
     "--log-to", default="", metavar="NAMES", help="Trackers, with commas: wandb, mlflow, trackio, tensorboard."
 )
+
+
+def typed() -> str:
+    """The command as it was typed, without secrets; empty where this process was started by another program."""
+    from anymal_eval.store.sessions import command_line
+
+    context = click.get_current_context(silent=True)
+    name = None if context is None else context.info_name
+    return command_line(sys.argv[1:]) if name in sys.argv[1:2] else ""
 
 
 def trackers_of(log_to: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import click
 from anymal_eval.cli._generation_options import generation_options
 from anymal_eval.cli._help import Command, completing
 from anymal_eval.cli._printing import echo
-from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of
+from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of, typed
 
 
 @click.command(cls=Command)
@@ -92,6 +92,7 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 )
 @click.option("--allow-environment-change", is_flag=True, help="Resume with other packages or another device.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; the same command resumes it.")
+@click.option("--name", help="Of the run, and of its folder in results/runs where there is no --out.")
 @LOG_TO
 @click.option("--dry-run", is_flag=True, help="Show tasks, data, first prompts, memory and time; keep nothing.")
 @DETAILS
@@ -113,7 +114,7 @@ def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
             for line in rehearse(make_plan(**given), console):
                 echo(line)
             return 0
-        finished = evaluate(make_plan(**given), console, is_whole_process=True)
+        finished = evaluate(make_plan(**given, command=typed()), console, is_whole_process=True)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.checksums import read_checked_json, write_checked_json
-from anymal_eval.codec import decode, encode
+from anymal_eval.codec import encode
 from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
@@ -22,7 +23,8 @@ from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import OWN, TaskDataset
 from anymal_eval.steps import Steps
 from anymal_eval.store import manifest as manifests
-from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store import sessions
+from anymal_eval.store.atomic import storage_errors
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
     from anymal_eval.models import Model
     from anymal_eval.records import Request, Response
-
-TIMINGS = "timings.json"  # apart from the results, which are the same bytes however a run went
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +57,14 @@ class Session:
     """One command's share of a run: where its time went, and how many answers it added.
 
     Attributes:
+        command: as it was typed, without secrets; empty from Python.
+        started: when, UTC in ISO 8601.
         steps: what was done before the first answer; of its own where the model was loaded for another session.
     """
 
-    def __init__(self, steps: Steps | None = None) -> None:
+    def __init__(self, steps: Steps | None = None, command: str = "") -> None:
+        self.command = command
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.clock = Clock()
         self.answers = 0
         self.steps = steps or Steps()
@@ -116,7 +120,9 @@ def generate(
     plan = loaded.resolved.plan
     if folder.manifest_file.is_file() and manifests.checksum_matches(folder.manifest_file) is False:
         console.message(f"{folder.manifest_file}: its checksum differs: compared with this command, and written anew")
-    manifest = folder.start(manifest, allow_environment_change=plan.allow_environment_change)
+    manifest = folder.start(
+        manifest, allow_environment_change=plan.allow_environment_change, renamed=plan.name is not None
+    )
     console.keep_log(folder.root)
     if isinstance(loaded.model, Logging):
         with storage_errors(folder.root):
@@ -166,21 +172,22 @@ def task_entry(task: TaskRequests, remark: str = "") -> TaskEntry:
 
 
 @contextmanager
-def session(root: Path, console: Console, steps: Steps | None = None) -> Iterator[Session]:
+def session(root: Path, console: Console, steps: Steps | None = None, command: str = "") -> Iterator[Session]:
     """Time what happens inside; then show where the time went, and add it to ``timings.json``, also after an error.
 
     Args:
         root: the run folder.
         console: where it is shown.
         steps: of the loading that came before.
+        command: as it was typed, without secrets.
     """
-    one = Session(steps)
+    one = Session(steps, command)
     start = time.perf_counter()
     try:
         yield one
     finally:
         wall = time.perf_counter() - start
-        _write_timings(root / TIMINGS, one, wall, console)
+        _write_timings(root / sessions.FILE, one, wall, console)
         if one.answers:
             if steps is not None and steps.summary:
                 console.message(steps.summary)
@@ -229,28 +236,17 @@ def _model_name(spec: ModelSpec) -> str:
 def _write_timings(file: Path, one: Session, wall: float, console: Console) -> None:
     if not file.with_name("manifest.json").is_file():  # nothing was started here, or the folder was deleted
         return
-    before: Sequence[Mapping[str, Any]] = ()
     try:
-        before = _earlier_sessions(file) if file.is_file() else ()
+        before = sessions.read(file)
     except BadData as error:
         # No answer depends on it, so it ends no run.
         console.message(f"{error}; the times of earlier sessions are not kept")
-    seconds = {part: round(value, 3) for part, value in one.clock.seconds.items()}
-    now: dict[str, Any] = {"answered": one.answers, "wall": round(wall, 3), "seconds": seconds}
+        before = ()
+    now: dict[str, Any] = {"started": one.started, "host": platform.node()}
+    now |= {"command": one.command} if one.command else {}
+    now |= {"answered": one.answers, "wall": round(wall, 3)}
+    now["seconds"] = {part: round(value, 3) for part, value in one.clock.seconds.items()}
     now["start_up"] = {name: round(value, 3) for name, value in one.steps.seconds.items()}
     if one.steps.total is not None:
         now["first_answer"] = round(one.steps.total, 3)
-    write_atomic(file, write_checked_json({"schema": 1, "sessions": [*before, now]}))
-
-
-def _earlier_sessions(file: Path) -> tuple[dict[str, Any], ...]:
-    data, matches = read_checked_json(file)
-    if matches is False:
-        raise BadData(f"{file}: its checksum differs")
-    return decode(_Timings, data, str(file)).sessions
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Timings:
-    schema: int
-    sessions: tuple[dict[str, Any], ...]
+    sessions.write(file, [*before, now])

@@ -103,6 +103,8 @@ class EvaluationPlan:
         ptb: the caption tokenizer, ``python`` or ``java``.
         tasks_dir: folders of the user's own task files.
         out: the run folder; None is a folder named after what the run is.
+        name: of the run, and of its folder where ``out`` is not given; None is a name that follows from what it is.
+        command: as it was typed, without secrets; recorded beside the times of the run.
     """
 
     tasks: tuple[str | Task, ...]
@@ -120,6 +122,8 @@ class EvaluationPlan:
     tasks_dir: tuple[Path, ...] = ()
     allow_environment_change: bool = False
     out: Path | None = None
+    name: str | None = None
+    command: str = ""
 
 
 _SECTIONS: dict[str, Any] = {

@@ -42,7 +42,7 @@ def evaluate(
             ``media_timeout``, ``media_budget``, ``features``, ``batch_size``, ``threads``, ``max_errors``, ``engine``,
             ``workers``, ``gpus_per_worker``, ``address``, ``max_new_tokens``, ``temperature``, ``top_p``, ``seed``,
             ``samples``, ``system``, ``thinking``, ``thinking_tokens``, ``tasks_dir``, ``allow_environment_change``,
-            ``out``.
+            ``out``, ``name``.
 
     Returns:
         The run. Answers that are errors are counted in ``Run.errors`` and left out of the values.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from anymal_eval import paths
+from anymal_eval.evaluation import default_folder
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.generate import GeneratedRun, generate, new_manifest, session
 from anymal_eval.evaluation.load import LoadedEvaluation, load
@@ -119,9 +119,12 @@ def _run(
     resumed_by: Path | None = None,
     steps: Steps | None = None,
 ) -> FinishedRun:
-    manifest = new_manifest(loaded)
-    root = out if out is not None else paths.inside(paths.runs(), manifest.run)
-    with RunFolder(root) as folder, session(root, console, steps) as one:
+    plan = loaded.resolved.plan
+    manifest = default_folder.named(plan, new_manifest(loaded), loaded.ablate)
+    root = out
+    if root is None:
+        root, manifest = default_folder.place(plan, manifest, console)
+    with RunFolder(root) as folder, session(root, console, steps, plan.command) as one:
         try:
             generated = generate(loaded, manifest, folder, one, console)
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -81,8 +82,13 @@ class RunFolder:
             raise OtherRun(f"{self.root} holds no run: it has no manifest.json")
         return manifests.read(self.manifest_file)
 
-    def start(self, manifest: Manifest, *, allow_environment_change: bool = False) -> Manifest:
+    def start(self, manifest: Manifest, *, allow_environment_change: bool = False, renamed: bool = False) -> Manifest:
         """Write the manifest of a run that starts here, or that resumes here.
+
+        Args:
+            manifest: of the run.
+            allow_environment_change: whether packages and the device may be others than before.
+            renamed: whether a run that resumes gets the name in ``manifest``; else it keeps its own.
 
         Returns:
             It, with the tasks that the folder holds from before.
@@ -96,7 +102,7 @@ class RunFolder:
             if before.tasks.keys() - manifest.tasks.keys():
                 before = manifests.read(self.manifest_file)
             manifests.check_same(self.manifest_file, before, manifest, allow_environment_change)
-            manifest = manifests.resumed(before, manifest)
+            manifest = manifests.resumed(before, manifest if renamed else replace(manifest, run=before.run))
         write_atomic(self.manifest_file, write_checked_json(encode(manifest)))
         return manifest
 
