@@ -203,7 +203,10 @@ def _found(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _state(results: Results | None, tasks: Iterable[str]) -> str:
-    if results is None or {item.task for item in (*results.measurements, *results.not_computed)} < set(tasks):
+    if results is None:
+        return "not scored"
+    scored = {item.task for item in results.measurements} | {item.task for item in results.not_computed}
+    if scored < set(tasks):
         return "not scored"
     return "errors" if any(item.states.get("error", 0) for item in results.measurements) else "scored"
 
