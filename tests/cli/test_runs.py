@@ -150,7 +150,7 @@ def test_a_comparison_of_several(three: tuple[Path, ...]) -> None:
     assert done.exit_code == 0, done.exception
     (task,) = json.loads(done.stdout)["tasks"]
     assert [cell["verdict"] for cell in task["cells"]] == [None, "same", "not comparable"]
-    assert "examples was" in task["cells"][2]["why"]
+    assert "examples were 12, are 16" in task["cells"][2]["why"]
     assert task["cells"][1]["ci_low"] < task["cells"][1]["value"] < task["cells"][1]["ci_high"]
     done = call(compare, *three[:2], "--against", three[1])
     assert "| second (base) " in done.stdout
