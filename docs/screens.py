@@ -30,8 +30,9 @@ def commands(folder: Path) -> Iterator[str]:
     for language, about, body in FENCE.findall(text):
         if language == "toml":
             (folder / "policy.toml").write_text(body, encoding="utf-8")
-        if "not-run" not in about and "--format latex" not in body:
-            yield from (line[2:] for line in body.splitlines() if line.startswith("$ "))
+        if "not-run" not in about:
+            typed = (line[2:] for line in body.splitlines() if line.startswith("$ "))
+            yield from (line for line in typed if "--format latex" not in line)
     yield from MORE
 
 
@@ -61,8 +62,10 @@ def screen(command: str, folder: Path) -> str:
     wrapped = {line for line in wrapped if not re.search(typed, line) and len(line.split()) > 1}
     if wrapped:
         sys.exit(f"{command}: wrapped: {wrapped}")
-    lines = [line for line in shown.rstrip().splitlines() if line.strip() not in ("$ touch done", "touch done", "$")]
-    return "\n".join(lines).replace(str(ROOT), "~/anymal_eval").rstrip() + "\n"
+    # Joined: a command that is wider than the terminal, and a path, can be copied.
+    typed_ahead = ("$ touch done", "touch done", "$")
+    lines = [line.rstrip() for line in joined.rstrip().splitlines() if line.strip() not in typed_ahead]
+    return "\n".join(lines).replace(str(ROOT), "~/anymal_eval").replace(f"{folder}/", "").rstrip() + "\n"
 
 
 def main() -> None:

@@ -42,6 +42,9 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, a section for each heading."""
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and option.default == "":
+                option.show_default = False  # click would write two quotes
         options = [option for option in self.get_params(ctx) if option.get_help_record(ctx) is not None]
         if len(options) <= FEW:
             super().format_options(ctx, formatter)

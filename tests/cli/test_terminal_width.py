@@ -146,6 +146,16 @@ def test_no_color_and_a_dumb_terminal_are_honoured(folder: Path, session: list[t
         assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_screens_in_the_documentation_are_not_wider(width: int) -> None:
+    screens = (DOCS / "screens" / f"{width}.txt").read_text(encoding="utf-8")
+    printed = [line for line in screens.splitlines() if not line.startswith("$ ")]
+    assert len(printed) > 200
+    for line in printed:
+        assert cell_len(line) <= width or len(line.split()) == 1, line
+    assert not MARKUP.search("\n".join(printed).replace("*Do not*", ""))
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
