@@ -158,8 +158,10 @@ def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Co
 def order_remark(model: Model, requests: Sequence[Request]) -> str:
     """What a reader must know where the prompts have their media elsewhere than those of training; else empty."""
     trained = getattr(model, "provenance", {}).get("prompt_orders", ())
+    if not trained:
+        return ""
     found = {order for request in requests if (order := media_order(request.messages)) is not None}
-    return different_order(sorted(found), trained) if trained and not found <= set(trained) else ""
+    return "" if found <= set(trained) else different_order(sorted(found), trained)
 
 
 def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> TaskRequests:

@@ -60,7 +60,8 @@ class Model(Protocol):
     ``fingerprint`` names the weights and all else that changes an answer. A model may also have ``timings`` (seconds
     so far in ``encoding``, ``prefilling``, ``decoding``), ``token_budget`` (tokens of a batch that fit into its
     memory), ``memory_forecast`` (of the memory of a batch), ``batch_hint`` (the most requests of one call that it makes
-    use of), ``retry_summary`` (a line for the user about repeated requests, empty where there were none) and
+    use of), ``prepares_nothing`` (True where ``prepare`` only wraps the request, so that no thread calls it ahead),
+    ``retry_summary`` (a line for the user about repeated requests, empty where there were none) and
     ``skills``: ``sampling`` where it follows a request's temperature, top_p and seed, ``thinking`` where it follows its
     settings of thinking.
     """

@@ -38,6 +38,8 @@ def load(options: Options) -> Model:
 
 
 class _Constant:
+    prepares_nothing = True
+
     def __init__(self, options: Options) -> None:
         self._says = options.says
         self._seconds = options.seconds

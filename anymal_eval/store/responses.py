@@ -40,14 +40,18 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
 
 def _response(row: dict[str, Any], file: Path, number: int) -> Response:
     """The response in a row of a line that :func:`read_checked_lines` gave."""
+    if not _is_plain(row):
+        return decode(Response, row, f"{file}: line {number}")
+    row["answer"] = sys.intern(row["answer"])  # short answers come again and again
+    return Response(**row)
+
+
+def _is_plain(row: dict[str, Any]) -> bool:
+    """Whether a row is an answer without anything that :func:`decode` has to look at."""
     for key, value in row.items():
         if type(value) is not _PLAIN.get(key):
-            break
-    else:
-        if row.keys() >= _ANSWERED and row.get("finish") in _FINISHES:
-            row["answer"] = sys.intern(row["answer"])  # short answers come again and again
-            return Response(**row)
-    return decode(Response, row, f"{file}: line {number}")
+            return False
+    return row.keys() >= _ANSWERED and row.get("finish") in _FINISHES
 
 
 # Almost all lines hold these alone, and are read without a look at the record's types.
@@ -102,23 +106,22 @@ class ResponseLog:
     def __init__(self, file: Path) -> None:
         """Open for appending, and drop earlier failures: a resumed run requests those again."""
         self._file = file
-        # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
-        answered: dict[str, bytes] = {}
+        answered: set[str] = set()
         failed: set[str] = set()
         with collector_resting():
-            for number, line, row in _lines(file):
-                item = _response(row, file, number)
-                if item.id in answered or item.id in failed:
-                    raise _twice(file, number, item.id)
-                if item.failure is None:
-                    answered[item.id] = line
-                else:
-                    failed.add(item.id)
+            for number, _, row in _lines(file):
+                is_plain = _is_plain(row)
+                item = None if is_plain else decode(Response, row, f"{file}: line {number}")
+                name = row["id"] if item is None else item.id
+                if name in answered or name in failed:
+                    raise _twice(file, number, name)
+                (answered if item is None or item.failure is None else failed).add(name)
         self.answered = frozenset(answered)
         whole = _whole_bytes(file) if file.is_file() else 0
         self.cut = file.is_file() and file.stat().st_size > whole
         if failed:
-            write_atomic(file, b"".join(answered.values()))
+            # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
+            write_atomic(file, b"".join(line for _, line, row in _lines(file) if row["id"] not in failed))
         elif self.cut:
             os.truncate(file, whole)
         with storage_errors(file):

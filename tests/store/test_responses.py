@@ -4,9 +4,11 @@ import errno
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anymal_eval.checksums import write_checked_line
 from anymal_eval.errors import BadData, FileUnusable, OtherRun, StorageFull
 from anymal_eval.records import Failure, Response
 from anymal_eval.store.atomic import storage_errors, write_atomic
@@ -141,3 +143,35 @@ def test_statistics_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> N
 def test_the_small_disk_is_one(small_disk: Path) -> None:
     listed = subprocess.run(["df", "--output=size", small_disk], capture_output=True, text=True, check=True)
     assert int(listed.stdout.split()[1]) <= 2048
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"prompt_tokens": 1.0}, "prompt_tokens"),
+        ({"new_tokens": True}, "new_tokens"),
+        ({"finish": "done"}, "finish"),
+        ({"finish": None}, None),
+        ({"thinking": 3}, "thinking"),
+        ({"unknown": "x"}, "unknown key"),
+        ({"answer": None}, "answer or a failure"),
+        ({"failure": {"kind": "media", "message": "gone"}}, "answer or a failure"),
+        ({"prompt_tokens": 3, "new_tokens": 1, "thinking": "hm", "finish": "length"}, None),
+        ({"answer": None, "option_scores": [1, -2.5], "option_tokens": [1, 1], "finish": "ranked"}, None),
+    ],
+)
+def test_a_line_is_read_as_the_record_says(more: dict[str, Any], why: str | None, tmp_path: Path) -> None:
+    from anymal_eval import codec
+
+    row = {"id": "1", "answer": "red", **more}
+    file = tmp_path / "responses.jsonl"
+    file.write_bytes(write_checked_line({"id": "0", "answer": "blue"}) + write_checked_line(row))
+    if why is None:
+        assert read_responses(file)["1"] == codec.decode(Response, row, "")
+        with ResponseLog(file) as log:
+            assert log.answered == {"0", "1"}
+        return
+    with pytest.raises(BadData, match=rf"line 2: .*{why}"):
+        read_responses(file)
+    with pytest.raises(BadData, match=rf"line 2: .*{why}"):
+        ResponseLog(file)

@@ -50,6 +50,8 @@ CHOOSING = ("field", "layout", "filter", "epoch")  # options that choose among t
 
 
 class _Replay:
+    prepares_nothing = True
+
     def __init__(self, layout: Layout, options: Options) -> None:
         from anymal_eval import fingerprint
 

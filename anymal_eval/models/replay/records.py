@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anymal_eval.records import record
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -29,7 +31,7 @@ class Options:
     epoch: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RecordedAnswer:
     """The answer to one example: a text, option scores, or the reason why there is none.
 
