@@ -13,6 +13,7 @@ from anymal_eval.metrics import java_programs, use_ptb
 from anymal_eval.records import Failure
 from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
+from anymal_eval.scoring.score_lines import ScoreLines
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.store.responses import read_responses
 from anymal_eval.store.results import AnswerProblem
@@ -60,7 +61,7 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
                     phase=console.phase,
                 )
                 failures[name] = [item.failure for item in responses.values() if item.failure is not None]
-                folder.write_scores(name, scores[name].rows(dataset.examples, responses))
+                folder.write_scores(name, ScoreLines(scores[name]).of(dataset.examples, responses))
                 folder.write_statistics(name, scores[name].statistics)
     for dataset in generated.datasets:
         errors += _count_errors(dataset, scores[dataset.task.name], failures[dataset.task.name], console)

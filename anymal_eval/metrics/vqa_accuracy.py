@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anymal_eval.errors import BadDefinition
-from anymal_eval.metrics import Metric, Output, weighted_mean
-from anymal_eval.metrics._reference_texts import Form, as_written, reference_texts
+from anymal_eval.metrics import Metric, Output, once, weighted_mean
+from anymal_eval.metrics._reference_texts import Form, ReferenceTexts, as_written, reference_texts
 from anymal_eval.metrics._vqa_text import (
     normalise_curly,
     normalise_m4c,
@@ -49,22 +49,29 @@ def agreement(matches: int, annotators: int) -> float:
     return (among_matching + (annotators - matches) * min(1.0, matches / 3)) / annotators
 
 
-def _matches(rule: _Rule, examples: Sequence[Example], answers: Sequence[Answer]) -> NDArray[np.intp]:
-    """How many annotators gave each answer, and how many there are: (N, 2)."""
+def _matches(
+    rule: _Rule, examples: Sequence[Example], answers: Sequence[Answer]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many annotators gave each answer, and how many there are: (N,) each."""
     texts = reference_texts(examples)
     lacking = np.flatnonzero((texts.sizes != rule.annotators) if rule.annotators else (texts.sizes == 0))
     if len(lacking):
         wanted = f"{rule.annotators} reference answers" if rule.annotators else "reference answers"
         at = int(lacking[0])
         raise BadDefinition(f"example {examples[at].id!r} has {texts.sizes[at]} of the {wanted} it needs")
+    references, alike = once(texts, f"rule {id(rule)}", lambda: _compared(rule, texts))
     given, alike_given = texts.answers(answers, rule.answer, rule.answer_alike or rule.answer)
+    return texts.matches(given if alike is None else np.where(alike, alike_given, given), references), texts.sizes
+
+
+def _compared(rule: _Rule, texts: ReferenceTexts) -> tuple[NDArray[np.int32], NDArray[np.bool_] | None]:
+    """The references as they are compared (M,), and which examples have equal ones (N,), where that matters."""
     references = texts.references(rule.reference)
-    if rule.alike is not None:
-        same = texts.references(rule.alike)
-        alike = texts.alike(same)
-        given = np.where(alike, alike_given, given)
-        references = np.where(np.repeat(alike, texts.sizes), same, references)
-    return np.stack((texts.matches(given, references), texts.sizes), axis=1)
+    if rule.alike is None:
+        return references, None
+    same = texts.references(rule.alike)
+    alike = texts.alike(same)
+    return np.where(np.repeat(alike, texts.sizes), same, references), alike
 
 
 def _statistics(rule: _Rule) -> Callable[[Sequence[Example], Sequence[Answer]], NDArray[np.float64]]:
@@ -85,9 +92,14 @@ def _statistics(rule: _Rule) -> Callable[[Sequence[Example], Sequence[Answer]], 
             raise ValueError(f"{len(examples)} examples but {len(answers)} answers")
         if not examples:
             return np.zeros((0, 1))
-        counts, kind = np.unique(_matches(rule, examples, answers), axis=0, return_inverse=True)
-        scores = np.array([agreement(*count) for count in counts.tolist()])
-        return scores[kind.ravel()][:, None]
+        matches, annotators = _matches(rule, examples, answers)
+        most = int(annotators.max()) + 1
+        cases = matches * most + annotators
+        score = np.zeros(most * most)
+        for case in np.flatnonzero(np.bincount(cases)).tolist():
+            score[case] = agreement(*divmod(case, most))
+        scores: NDArray[np.float64] = score[cases][:, None]
+        return scores
 
     return statistics
 

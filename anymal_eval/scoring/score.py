@@ -1,7 +1,7 @@
 """Scores one task: answers from responses, statistics from answers, measurements from statistics."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,34 +61,6 @@ class Scores:
             "chance": self.chance,
             "problems": self.problems,
         }
-
-    def rows(self, examples: Sequence[Example], responses: Mapping[str, Response]) -> Iterator[dict[str, Any]]:
-        """The rows of ``scores.jsonl``, one an example.
-
-        Args:
-            examples: that were scored, in the same order.
-            responses: to them, by id.
-        """
-        place = 0
-        for example, answer, notes in zip(examples, self.answers, self.notes, strict=True):
-            response = responses[example.id]
-            row: dict[str, Any] = {"id": example.id, "cluster": example.cluster, "state": answer.state}
-            row["raw"] = response.answer if response.option_scores is None else list(response.option_scores)
-            row["answer"] = answer.text
-            if answer.choice is not None:
-                row["choice"] = answer.choice
-            if answer.p_yes is not None:
-                row["p_yes"] = answer.p_yes
-            if example.key:
-                row["key"] = example.key
-            if example.groups:
-                row["groups"] = dict(example.groups)
-            row |= dict.fromkeys(sorted(notes), True)
-            row["scores"] = {}
-            if answer.state != "error":
-                row["scores"] = {name: float(values[place]) for name, values in self.display.items()}
-                place += 1
-            yield row
 
 
 def score(

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from anymal_eval.checksums import write_checked_json
-from anymal_eval.codec import encode, read_json, write_json, write_json_pretty
+from anymal_eval.codec import encode, read_json, write_json_pretty
 from anymal_eval.errors import OtherRun
 from anymal_eval.locks import hold
 from anymal_eval.paths import inside
@@ -118,9 +118,9 @@ class RunFolder:
         """The file of the metrics' statistics over one task."""
         return inside(self.root, task, "statistics.npz")
 
-    def write_scores(self, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write one task's scores."""
-        write_atomic(self.scores(task), "".join(write_json(row) + "\n" for row in rows))
+    def write_scores(self, task: str, lines: Iterable[str]) -> None:
+        """Write one task's scores, a line an example."""
+        write_atomic(self.scores(task), "".join(f"{line}\n" for line in lines))
 
     def write_statistics(self, task: str, arrays: Mapping[str, "NDArray[np.float64]"]) -> None:
         """Write statistics by metric id; the same arrays give the same bytes."""
