@@ -257,7 +257,5 @@ def _adapters_of(folder: Path) -> str:
     settings = read_json(file)
     base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
     named = base if isinstance(base, str) and base else "the model that it was trained on"
-    return (
-        f", but adapters of {named:.200}: merge them into a copy of it (PeftModel.from_pretrained(model, "
-        f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), the processor beside it), then give OUT"
-    )
+    base = named if isinstance(base, str) and base else "BASE"
+    return f", but adapters of {named:.200}: give --model hf:{base:.200} -o adapter={folder}"

@@ -74,11 +74,13 @@ class OpenOptions(CheckpointOptions):
         share: prefix caching: requests with one prefix prefill it once, where a self-test shows that it works. No
             answer depends on it.
         chat_template: a file with a chat template, in place of the checkpoint's own.
+        adapter: LoRA adapters of PEFT, merged into the weights: a folder, or OWNER/NAME of the hub.
     """
 
     trust_remote_code: bool = False
     share: bool = True
     chat_template: str = ""
+    adapter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints import weights
+from anymal_eval.checkpoints.adapters import adapter_fingerprint, adapter_folder, merged
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.checkpoints.files import loaded_files, reason
 from anymal_eval.checkpoints.loading import (
@@ -33,6 +34,7 @@ from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import resolve_token_ids
 from anymal_eval.checkpoints.transformers_folder import PROCESSOR_FILES, Checkpoint, CheckpointOptions, OpenOptions
 from anymal_eval.errors import BadCheckpoint, NeedsExtra
+from anymal_eval.paths import expanded
 
 # Kept in full precision by int8 and nf4: all but the language model's linear layers.
 UNQUANTIZED = (
@@ -86,7 +88,9 @@ def load_model(
     """
     options = with_precision(options)
     weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
-    model, new, device = _filled(cls, checkpoint, options)
+    named = options.adapter if isinstance(options, OpenOptions) else ""
+    adapter = adapter_folder(named, options.quantize)
+    model, new, device = _filled(cls, checkpoint, options, adapter)
     generating = _generating(model)
     dropped = plain_generation(generating)
     ids = resolve_token_ids(checkpoint.folder, generating, getattr(processor, "tokenizer", processor))
@@ -105,11 +109,15 @@ def load_model(
         content["image_backend"] = backend = torchvision_name()
     if settings:
         content["settings"] = dict(settings)
+    if adapter is not None:
+        content["adapter"] = adapter_fingerprint(adapter)
     if ids.notes:  # by an earlier version, such a checkpoint was answered with other end tokens
         content["contradictions"] = list(ids.notes)
     how = {"precision": options.precision, "quantize": options.quantize}
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []
+    if adapter is not None:  # of a folder its name, of a repository all of it
+        remarks.append(f"adapter {Path(named).name if expanded(named).is_dir() else named}")
     shown = {name: value for name, value in (settings or {}).items() if value is not None and name != "by"}
     remarks += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown.items()]
     return LoadedModel(
@@ -170,7 +178,9 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         raise NeedsExtra(f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}") from error
 
 
-def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tuple[Any, list[str], str]:
+def _filled(
+    cls: Any, checkpoint: Checkpoint, options: CheckpointOptions, adapter: Path | None
+) -> tuple[Any, list[str], str]:
     """The model on its device, frozen; the weights that its checkpoint lacks; the device."""
     folder = checkpoint.folder
     files = loaded_files(folder, pickled=options.allow_pickle)
@@ -194,6 +204,8 @@ def _filled(cls: Any, checkpoint: Checkpoint, options: CheckpointOptions) -> tup
             f"{folder} lacks {len(new)} weights of {type(model).__name__}, first {new[0]}, which would be random; "
             "-o allow_new_weights=true loads it nevertheless"
         )
+    if adapter is not None:
+        model = merged(model, adapter)
     if not arguments:
         model = model.to(loading.device)
     keep_layout(model)

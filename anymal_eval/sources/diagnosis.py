@@ -263,7 +263,7 @@ def _media(task: Task, split: Split, data_root: Path, places: list[Path], how: H
         examples = load_examples(task, split, "official", data_root)
     except AnyMALEvalError as error:
         if all(_is_there(root / file.name, is_folder=False) for file in task.official.files(split) if file.needed):
-            yield Symptom(what=str(error), remedy="mend that file, or fetch it again")
+            yield Symptom(what=str(error), remedy="mend that file, or move it away and fetch it again")
         return
     if bad := _pages(examples):
         yield bad

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anymal_eval.codec import read_json_lines
 from anymal_eval.errors import BadData, MissingData, listed
+from anymal_eval.media.broken import stands_in
 from anymal_eval.media.location import safe_file, safe_path
 from anymal_eval.sources.fields import Fields
 from anymal_eval.task import DataFile
@@ -19,10 +20,20 @@ def require(root: Path, files: Sequence[DataFile]) -> None:
 
     Raises:
         MissingData: one line that names all that are missing and where each comes from.
+        BadData: one is a web page, or a pointer of Git LFS, that was saved in its place.
     """
     lacking = [file for file in files if file.needed and not file.is_folder and not (root / file.name).is_file()]
     if lacking:
         raise missing(root, [f"{file.name} (from {file.origin})" for file in lacking])
+    for file in files:
+        if file.needed and not file.is_folder:
+            with (root / file.name).open("rb") as opened:
+                instead = stands_in(opened.read(512))
+            if instead:
+                raise BadData(
+                    f"{root / file.name}: it is {instead}, not the file: its download failed; move it away, then "
+                    f"'anymal-eval data fetch {root.name} --data-root {root.parent}', or fetch it from {file.origin}"
+                )
 
 
 def refuse_links_out(root: Path, files: Iterable[DataFile]) -> None:

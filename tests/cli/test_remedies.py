@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from anymal_eval.anymal import tiny
 from anymal_eval.anymal.forecast import network_of
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import BadDefinition, WrongUse
+from anymal_eval.evaluation.plan import make_plan
+from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.report.policy import read_policy
 from tests.attacks.conftest import Ended, anymal
 from tests.checkpoints.fake_hub import FakeHub, serving
@@ -50,9 +53,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 MERGE = (
-    "lora holds no config.json: it is no transformers checkpoint, but adapters of llava-hf/llava-1.5-7b-hf: merge them "
-    "into a copy of it (PeftModel.from_pretrained(model, 'lora').merge_and_unload().save_pretrained(OUT), the processor "
-    "beside it), then give OUT"
+    "lora holds no config.json: it is no transformers checkpoint, but adapters of llava-hf/llava-1.5-7b-hf: "
+    "give --model hf:llava-hf/llava-1.5-7b-hf -o adapter=lora"
 )
 OF_STAGE1 = (
     "stage1 is the folder of a training that has not finished: anymal_eval checkpoints export stage1 --out OUT makes a "
@@ -352,3 +354,26 @@ def test_a_failure_that_stays(ran: Path, anymal: Anymal) -> None:
         line
         == f"vqav2: 1 of 6 answers are errors and are left out of the value: {ids[0]}; the first: answers.jsonl has no answer to {ids[0]}; 1 (missing 1) will fail again unless the data, the prompt or the model change"
     )
+
+
+def test_an_import_takes_a_repository(hub: FakeHub, tmp_path: Path, anymal: Anymal) -> None:
+    folder = hub.root / "some" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    ended = anymal("checkpoints", "import", "some/model", "--out", tmp_path / "out")
+    assert (ended.code, "is no checkpoint of a network that can be imported: " in ended.lines[-1]) == (1, True)
+    assert hub.read == ["some/model/config.json"]
+    assert anymal("checkpoints", "import", "./none", "--out", tmp_path / "out") == (
+        1,
+        ["error: ./none: there is no such folder"],
+    )
+
+
+def test_the_demo_notice_comes_after_what_could_be_wrong(ran: Path, anymal: Anymal) -> None:
+    plan = make_plan(tasks="vqav2", demo_examples=6)
+    lines: list[str] = []
+    resolve(plan, SimpleNamespace(message=lines.append))
+    assert lines == [
+        "no model named: the demo model answers drawn demo data, and its numbers compare with no paper's; for a benchmark give --model NAME:CHECKPOINT --data-root DIR"
+    ]
+    assert anymal("run", "--tasks", "vqa2") == (1, ["error: no task named 'vqa2'; did you mean vqav2 or okvqa?"])
