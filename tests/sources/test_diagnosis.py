@@ -248,11 +248,17 @@ def test_a_run_says_what_to_do(lay: Lay, anymal: Anymal, tmp_path: Path) -> None
 
 def test_a_page_in_place_of_the_annotations(lay: Lay, anymal: Anymal, doctor: Doctor) -> None:
     folder = lay("nextqa")
-    for text, what in (("\n<html>Sign in</html>", "an HTML page"), ("version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS")):
+    for text, what in (
+        ("\n<html>Sign in</html>", "an HTML page"),
+        ("version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
+    ):
         (folder / "val.csv").write_text(text)
         line = (
             f"data/nextqa/val.csv: it is {what}, not the file: its download failed; move it away, then 'anymal-eval data fetch nextqa --data-root data', "
             "or fetch it from github.com/doc-doc/NExT-QA dataset/nextqa"
         )
         assert anymal("data", "check", "nextqa") == (1, [f"error: {line}"])
-        assert doctor("doctor", "nextqa") == [f"  {line}", "      do: mend that file, or move it away and fetch it again"]
+        assert doctor("doctor", "nextqa") == [
+            f"  {line}",
+            "      do: mend that file, or move it away and fetch it again",
+        ]
