@@ -47,7 +47,7 @@ LAYERS = [
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 HEAVY = {"torch", "transformers", "numpy", "scipy", "pandas", "datasets", "evaluate", "pydantic", "msgspec", "PIL"}
 LONGEST, SHORTEST = 400, 25
-LONGEST_CLI = 3_200  # all of cli/: options, printing and exit codes only
+LONGEST_CLI = 3_500  # all of cli/: options, printing and exit codes only
 # A file of these folders is one thing that can be added, however small.
 CATALOGS = {"anymal/encoders", "anymal/importers", "cli", "demo/layouts", "metrics", "models", "training/sources"}
 UNPLAIN = re.compile(r"\b(asked|said|told|foretold|beginnings|goes on|go on)\b", re.IGNORECASE)
@@ -127,6 +127,7 @@ def test_the_command_line_is_options_and_printing() -> None:
     private = {file.name for file in files if file.name.startswith("_")}
     assert private <= {
         "__init__.py",
+        "_config.py",
         "_estimate.py",
         "_generation_options.py",
         "_help.py",

@@ -5,13 +5,22 @@ from typing import Any
 
 import click
 
+from anymal_eval.cli._config import plans, read_into
 from anymal_eval.cli._generation_options import generation_options
 from anymal_eval.cli._help import Command, completing
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._printing import echo, echo_line
 from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results, trackers_of, typed
 
 
 @click.command(cls=Command)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=read_into,
+    help="Options from a TOML or YAML file; those given here go first. anymal-eval init writes one.",
+)
 @click.option(
     "--tasks",
     required=True,
@@ -96,14 +105,35 @@ from anymal_eval.cli._results import DETAILS, LOG_TO, log_results, print_results
 @LOG_TO
 @click.option("--dry-run", is_flag=True, help="Show tasks, data, first prompts, memory and time; keep nothing.")
 @DETAILS
-def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
+@click.pass_context
+def run(context: click.Context, /, *, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
     """Evaluate a model on benchmarks, and print the table.
 
     After an interruption or a crash the same command answers only what is missing.
     """
+    trackers = trackers_of(log_to)
+    wanted = plans(context, given)
+    if len(wanted) == 1:
+        return _one(wanted[0], trackers, details=details, dry_run=dry_run, is_whole_process=True)
+    from anymal_eval.errors import AnyMALEvalError
+
+    codes = []
+    for number, one in enumerate(wanted, 1):
+        named = ", ".join(str(one[key]) for key in ("model", "protocol") if one[key] is not None)
+        echo(f"run {number} of {len(wanted)}: {named}", err=True)
+        try:
+            codes.append(_one(one, trackers, details=details, dry_run=dry_run, is_whole_process=False))
+        except AnyMALEvalError as error:  # the other runs do not depend on it
+            echo_line(f"error: {named}: {error}")
+            codes.append(error.exit_code)
+    return next(filter(None, codes), 0)
+
+
+def _one(
+    given: dict[str, Any], trackers: tuple[str, ...], *, details: bool, dry_run: bool, is_whole_process: bool
+) -> int:
     from anymal_eval.cli._progress import Terminal
 
-    trackers = trackers_of(log_to)
     with Terminal().opened() as console:
         # What libraries print while they are imported is kept, too.
         from anymal_eval.evaluation.dry_run import dry_run as rehearse
@@ -114,7 +144,7 @@ def run(*, details: bool, dry_run: bool, log_to: str, **given: Any) -> int:
             for line in rehearse(make_plan(**given), console):
                 echo(line)
             return 0
-        finished = evaluate(make_plan(**given, command=typed()), console, is_whole_process=True)
+        finished = evaluate(make_plan(**given, command=typed()), console, is_whole_process=is_whole_process)
     print_results(finished, details)
     echo(f"written to {finished.root}", err=True)
     log_results(finished.root, trackers)

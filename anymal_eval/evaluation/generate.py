@@ -24,8 +24,8 @@ from anymal_eval.sources.dataset import OWN, TaskDataset
 from anymal_eval.steps import Steps
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store import sessions
-from anymal_eval.store.atomic import storage_errors
-from anymal_eval.store.folder import RunFolder
+from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store.folder import CONFIG, RunFolder
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.responses import ResponseLog
 from anymal_eval.store.shown_prompts import FILE as PROMPTS
@@ -124,6 +124,8 @@ def generate(
         manifest, allow_environment_change=plan.allow_environment_change, renamed=plan.name is not None
     )
     console.keep_log(folder.root)
+    if plan.config:
+        write_atomic(folder.root / CONFIG, plan.config)
     if isinstance(loaded.model, Logging):
         with storage_errors(folder.root):
             loaded.model.keep_log(folder.root)

@@ -105,6 +105,7 @@ class EvaluationPlan:
         out: the run folder; None is a folder named after what the run is.
         name: of the run, and of its folder where ``out`` is not given; None is a name that follows from what it is.
         command: as it was typed, without secrets; recorded beside the times of the run.
+        config: the resolved options as TOML, written into the run folder; empty without a configuration file.
     """
 
     tasks: tuple[str | Task, ...]
@@ -124,6 +125,7 @@ class EvaluationPlan:
     out: Path | None = None
     name: str | None = None
     command: str = ""
+    config: str = ""
 
 
 _SECTIONS: dict[str, Any] = {

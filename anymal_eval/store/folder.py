@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples"  # inside a run folder, further samples of the same run: samples/2, samples/3 ...
 BLIND = "no-media"  # inside a run folder, the same run without media
+CONFIG = "config.toml"  # the resolved options, where there was a configuration file
 WRITTEN = (
+    CONFIG,
     "manifest.json", "results.json", "digests.json", "timings.json", "table.md", "table.csv", "table.tex",
     "responses.jsonl", "scores.jsonl", "statistics.npz",
 )  # fmt: skip

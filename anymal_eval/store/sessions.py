@@ -77,13 +77,19 @@ def command_line(arguments: Sequence[str]) -> str:
         elif equals and _SECRET.search(option.lstrip("-")):
             shown.append(f"{option}={HIDDEN}")
         else:
-            shown.append(_without_secrets(each))
+            shown.append(without_secrets(each))
         hide = not hide and not equals and each.startswith("--") and bool(_SECRET.search(each.lstrip("-")))
     words = (word if HIDDEN in word and " " not in word else shlex.quote(word) for word in shown)
     return " ".join(("anymal-eval", *words))
 
 
-def _without_secrets(text: str) -> str:
+def is_secret(name: str) -> bool:
+    """Whether the value of an option or a variable of that name is a secret."""
+    return bool(_SECRET.search(name))
+
+
+def without_secrets(text: str) -> str:
+    """A text without parts of addresses, keys of known forms, and values of such environment variables."""
     text = _URL.sub(lambda found: _without_secret_parts(found[0]), text)
     text = _KNOWN.sub(HIDDEN, text)
     for name, value in os.environ.items():
