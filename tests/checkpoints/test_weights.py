@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from anymal_eval.checkpoints.weights import fingerprint, read_tensors, save_tensors
 from anymal_eval.errors import BadCheckpoint
+from anymal_eval.paths import PACKAGE
 
 TENSORS = {name: np.arange(12, dtype=np.float32).reshape(3, 4) + number for number, name in enumerate("abc")}
 
@@ -92,3 +93,15 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
     assert raised.value.errno == errno.EFBIG
     save_tensors({"a": torch.ones(3)}, tmp_path / "model.safetensors")
     assert torch.equal(read_tensors(tmp_path / "model.safetensors")["a"], torch.ones(3))
+
+
+def test_one_place_writes_tensors() -> None:
+    """``save_tensors`` makes a full disk an OSError, which every command ends with in one line."""
+    package = PACKAGE
+    direct = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if "import save_file" in (text := file.read_text(encoding="utf-8")) or "load_file, save_file" in text
+    }
+    # The networks of the tests, and the recipe that made the shipped demo model.
+    assert direct == {"checkpoints/weights.py", "anymal/tiny.py", "training/demo_model/towers.py"}
