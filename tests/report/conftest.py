@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval import metrics
-from anymal_eval.codec import write_json_pretty
+from anymal_eval.codec import write_json, write_json_pretty
 from anymal_eval.store import digests, manifest
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.store.folder import RunFolder
@@ -55,10 +55,10 @@ def scored(tmp_path: Path) -> Callable[..., Path]:
                 names = more.get("ids") or [f"e{at}" for at in range(len(stats))]
                 states = more.get("states") or ["ok"] * len(stats)
                 folder.write_scores(task, [
-                    {"id": names[at], "cluster": (more.get("clusters") or names)[at], "state": states[at],
+                    write_json({"id": names[at], "cluster": (more.get("clusters") or names)[at], "state": states[at],
                      "raw": f"said {shown[at]}", "answer": f"said {shown[at]}",
                      "groups": (more.get("groups") or [{"type": "ab"[at % 2]}] * len(stats))[at],
-                     "scores": {} if shown[at] is None or states[at] == "error" else {rule: shown[at]}}
+                     "scores": {} if shown[at] is None or states[at] == "error" else {rule: shown[at]}})
                     for at in range(len(stats))
                 ])  # fmt: skip
                 kept = np.array([state != "error" for state in states])
