@@ -75,7 +75,7 @@ def main() -> None:
         folder = Path(name)
         program = folder / "bin" / "anymal-eval"
         program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\nexec {sys.executable} -m anymal_eval \"$@\"\n", encoding="utf-8")
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m anymal_eval "$@"\n', encoding="utf-8")
         program.chmod(0o755)
         keep = {"PYTHONPATH": str(ROOT), "PATH": f"{program.parent}:{os.environ['PATH']}", "PS1": "$ ",
                 "ANYMAL_EVAL_CACHE": "cache", "HF_HUB_OFFLINE": "1", "LC_ALL": "C.UTF-8", "HOME": name}  # fmt: skip

@@ -1,5 +1,6 @@
 """Answers that are cut, thought aloud, unread or full of a template are counted beside the number, and said."""
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,10 +81,14 @@ def test_counts_stand_beside_the_number(run: anymal_eval.Run) -> None:
 
 
 def test_they_are_in_the_tables_and_in_check(run: anymal_eval.Run, tmp_path: Path) -> None:
-    for file in ("table.md", "table.csv", "table.tex"):
+    for file in ("table.md", "table.tex"):
         text = (run.root / file).read_text(encoding="utf-8")
         assert "cut 4; thinking 4; template 4" in text
         assert "8 of 20 answers could not be read; the first, " in text
+    with (run.root / "table.csv").open(encoding="utf-8", newline="") as file:
+        row = next(each for each in csv.DictReader(file) if each["headline"] == "yes")
+    assert [row[name] for name in ("cut", "thinking", "template")] == ["4", "4", "4"]
+    assert "8 of 20 answers could not be read; the first, " in row["notes"]
     good = anymal_eval.evaluate(
         Recorded([("A", "stop")]), "scienceqa", data="demo", demo_examples=20, out=tmp_path / "a"
     )

@@ -19,7 +19,11 @@ def tidy_rows(results: Results, blind: Results | None, samples: Sequence[Results
     """
     name = results.run.name
     for item in results.measurements:
-        yield _row(item, name, "chance" if results.run.is_chance else "measured")
+        row = _row(item, name, "chance" if results.run.is_chance else "measured")
+        if item.headline:
+            remarks = (*results.data_notes, *results.problems)
+            row["notes"] = "; ".join(one.sentence for one in remarks if one.task == item.task)
+        yield row
         if item.headline and (found := over_samples(item, samples)) is not None:
             mean: Mapping[str, float | str | None] = {
                 "value": found.mean, "ci_low": found.low, "ci_high": found.high, "ci_method": "t over samples",

@@ -1,5 +1,6 @@
 """``--max-new-tokens``, ``--temperature``, ``--system``: before a protocol's settings, and part of the run."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,12 @@ def test_several_samples(tmp_path: Path) -> None:
     assert len(set(values)) > 1
     half = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / np.sqrt(3)
     interval = f"[{100 * (np.mean(values) - half):.2f}, {100 * (np.mean(values) + half):.2f}]"
-    [row] = [line for line in (run.root / "table.csv").read_text("utf-8").splitlines() if "mean of 3 samples" in line]
-    assert f"{100 * np.mean(values):.2f}" in row
-    assert interval in row
+    with (run.root / "table.csv").open(encoding="utf-8", newline="") as file:
+        [row] = [each for each in csv.DictReader(file) if each["kind"] == "mean of 3 samples"]
+    found = [float(row[f"{name}_x100"]) for name in ("value", "ci_low", "ci_high")]
+    mean = np.mean(values)
+    assert found == pytest.approx([100 * each for each in (mean, mean - half, mean + half)], rel=1e-5)
+    assert interval in (run.root / "table.md").read_text("utf-8")
     table = (run.root / "table.md").read_bytes()
     again = Drawn()
     evaluate(again, out=tmp_path / "run", temperature=0.5, seed=4, samples=3)
