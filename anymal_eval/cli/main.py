@@ -91,7 +91,7 @@ def _allow_links(context: click.Context, option: click.Parameter, folders: tuple
 def _summary(name: str) -> str:
     text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
     first = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-    return first.partition(": ")[2]
+    return first.partition(": ")[2].replace("``", "")
 
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
