@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.generation.freed_memory import keep_freed_memory
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor
 from anymal_eval.generation.prefix_kv import BatchedPrefix
@@ -75,6 +76,8 @@ class TextGenerator:
     ) -> None:
         """``lock`` is given where others use the tokenizer too, ``timings`` where others count in it."""
         self.model = model
+        if model.device.type == "cpu":
+            keep_freed_memory()
         self.tokenizer = tokenizer
         self.repetition_penalty = 1.0
         self.timings = timings if timings is not None else dict.fromkeys(("prefilling", "decoding"), 0.0)
