@@ -174,7 +174,7 @@ def compared(home: Path, checkpoint: Path, count: int, rounds: int) -> list[str]
 
 def main() -> None:
     """Measure, print the table, and write it into docs/speed.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 50, 500], help="1, or numbers of questions")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true")
