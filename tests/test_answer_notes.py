@@ -85,8 +85,8 @@ def test_they_are_in_the_tables_and_in_check(run: anymal_eval.Run, tmp_path: Pat
         text = (run.root / file).read_text(encoding="utf-8")
         assert "cut 4; thinking 4; template 4" in text
         assert "8 of 20 answers could not be read; the first, " in text
-    with (run.root / "table.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    with (run.root / "table.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
     (whole,) = (row for row in rows if not row["group"] and row["kind"] == "measured")
     assert [whole[name] for name in ("cut", "thinking", "template")] == ["4", "4", "4"]
     (headline,) = (row for row in rows if row["headline"] == "yes")

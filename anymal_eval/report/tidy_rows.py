@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from anymal_eval.report.samples import over_samples
-from anymal_eval.store.results import Measurement, Results
+from anymal_eval.store.results import AnswerProblem, DataNote, Measurement, Results
 
 STATES = ("ok", "empty", "unparsable", "error")
 SCALE = 100.0
@@ -21,7 +21,7 @@ def tidy_rows(results: Results, blind: Results | None, samples: Sequence[Results
     for item in results.measurements:
         row = _row(item, name, "chance" if results.run.is_chance else "measured")
         if item.headline:
-            remarks = (*results.data_notes, *results.problems)
+            remarks: list[DataNote | AnswerProblem] = [*results.data_notes, *results.problems]
             row["notes"] = "; ".join(one.sentence for one in remarks if one.task == item.task)
         yield row
         if item.headline and (found := over_samples(item, samples)) is not None:
