@@ -153,6 +153,7 @@ def run_kind(root: Path) -> Kind:
     return Kind(
         name="run",
         folder=run,
+        unread=("run.log",),
         readers=[lambda: opened(run, run / BLIND)],
         rare=[
             lambda: call("table", run),
