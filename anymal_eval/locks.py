@@ -103,15 +103,24 @@ def is_working(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Hold a lock file, where its folder can be written and the file system has locks; the file stays."""
+def exclusive(file: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file, where its folder can be written and the file system has locks; the file stays.
+
+    Args:
+        file: the lock.
+        wait: for another process that holds it; else what is yielded says whether it is free.
+    """
     with contextlib.ExitStack() as stack:
+        is_free = True
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_free = False
+        yield is_free
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 NAME = re.compile(r"([0-9a-f]{64}\.|tmp)\w{8}\.draft")  # an earlier version wrote tmp in place of the file's stem
 _ABANDONED_S = 3600.0
@@ -19,8 +20,12 @@ _NEW_S = 60.0  # a writer on a machine whose locks are its own may be at work fo
 _TRIES = 3
 
 
-def write(file: Path, content: bytes) -> None:
+def write(file: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file at once, and delete what dead writers of it left.
+
+    Args:
+        file: the file.
+        content: its bytes, or what writes them; the file is then synced too.
 
     Raises:
         OSError: it cannot be written; the old content is unchanged.
@@ -55,16 +60,21 @@ def delete_abandoned(drafts: Iterable[Path]) -> None:
     )
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     draft = file.with_name(f"{file.stem}.{secrets.token_hex(4)}.draft")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as out:
             with contextlib.suppress(OSError):
                 fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # No fsync: an entry that a power cut leaves behind fails its checksum and is computed again.
-            out.write(content)
-            out.flush()
+            if isinstance(content, bytes):
+                # No fsync: an entry that a power cut leaves behind fails its checksum and is computed again.
+                out.write(content)
+                out.flush()
+            else:
+                content(out)
+                out.flush()
+                os.fsync(out.fileno())
             os.replace(draft, file)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -1,8 +1,12 @@
 """The frozen encoders' outputs on disk: after a projector or an adapter is trained, nothing is encoded again.
 
-One safetensors file an entry, named by everything that determines it: the media's bytes, and the encoder's fingerprint
-(its weights, preprocessing, layer and type). Entries are renamed into place, so any number of processes, users and
-machines may fill one folder. Each has a checksum; one that does not match is reported, removed and computed again.
+An entry is named by everything that determines it: the media's bytes, and the encoder's fingerprint (its weights,
+preprocessing, layer and type). It is written as one safetensors file, renamed into place, so any number of processes,
+users and machines may fill one folder, and a kill costs the entry that is being written. When ``PACK_ENTRIES`` or
+``PACK_BYTES`` of such files lie there, one process packs them into a shard (``shards.py``) while the others continue; a
+reader finds an entry in its file or, once that is deleted, in the shard, which is there before. Folders without shards,
+as earlier versions fill them, are read and packed. Each entry has a checksum, compared once per process; one that does
+not match is reported and computed again.
 
 A folder that cannot be written is read, and so is the part of one that can be read; what is missing is computed and not
 stored, which is reported once.
@@ -15,6 +19,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +27,15 @@ from pathlib import Path
 from torch import Tensor
 
 from anymal_eval import locks
-from anymal_eval.anymal import drafts
+from anymal_eval.anymal import drafts, feature_entries, shards
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.errors import WrongUse
 
 _LOG = logging.getLogger(__name__)
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+PACK_ENTRIES, PACK_BYTES = 512, shards.BYTES  # of files with one entry, before they are packed
+_LIMIT_SHARDS = 16  # at least, in a folder with a limit
 _ROOM = 0.9  # pruning frees more than the excess, so that not every new entry prunes
 
 
@@ -74,6 +81,10 @@ class FeatureCache:
         self.counts = Counts()
         self._warned: set[str] = set() if warns else {"reading", "storing"}
         self._bytes: int | None = None
+        self._unpacked: tuple[int, int] | None = None  # entries and bytes in files of their own
+        self._shards = shards.Shards(folder)
+        self._is_indexed = False
+        self._checked: dict[str, tuple[int, int, int]] = {}  # the identity of files that were compared
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -82,37 +93,73 @@ class FeatureCache:
             pass  # an entry that cannot be stored is reported
 
     def get(self, key: str) -> Tensor | None:
-        """The entry; None where it is missing, unreadable or corrupt. A corrupt one is removed."""
-        file = self._file(key)
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            self.counts.misses += 1
-            if not isinstance(error, FileNotFoundError):
-                self._warn("reading", f"{file} cannot be read ({error.strerror}); such features are computed again")
-            return None
-        found = _open(content, key)
+        """The entry; None where it is missing, unreadable or corrupt. A corrupt file of one entry is removed."""
+        if not self._is_indexed:
+            self._refresh()
+            self._is_indexed = True
+        found = self._from_shards(key)
         if found is None:
-            self.counts.corrupt.append(key)
+            found = self._from_file(key)
+        if found is None and self._refresh():  # packed by another process meanwhile
+            found = self._from_shards(key)
+        if found is None:
             self.counts.misses += 1
-            _LOG.warning("features: %s is corrupt (its checksum does not match): removed, to be computed again", file)
-            with contextlib.suppress(OSError):  # in a read-only cache it stays, and is found again
-                file.unlink()
-            return None
-        with contextlib.suppress(OSError):  # a read-only cache has no order of use
-            os.utime(file)
-        self.counts.hits += 1
+        else:
+            self.counts.hits += 1
         return found
 
     def put(self, key: str, features: Tensor) -> None:
         """Store an entry. A full disk, or a cache that cannot be written, is a warning and costs only the entry."""
-        content = _pack(features, key)
+        content = feature_entries.pack(features, key)
         try:
             drafts.write(self._file(key), content)
         except OSError as error:
             self.refuse("no space on the disk" if error.errno in _NO_SPACE else f"{error.strerror or error}")
             return
         self._count(len(content))
+        if self._unpacked is None:
+            sizes = [file.stat().st_size for file in self._entries() if file.exists()]
+            self._unpacked = len(sizes), sum(sizes)
+        else:
+            self._unpacked = self._unpacked[0] + 1, self._unpacked[1] + len(content)
+        if self._unpacked[0] >= PACK_ENTRIES or self._unpacked[1] >= PACK_BYTES:
+            self._unpacked = 0, 0
+            self.pack(wait=False)
+
+    def pack(self, *, at_least: int = 1, wait: bool = True) -> int:
+        """Move entries from files of their own into shards. What cannot be written is a warning and costs nothing.
+
+        Args:
+            at_least: so many, else nothing is done.
+            wait: for another process that packs or prunes; else nothing is done.
+
+        Returns:
+            How many entries were moved.
+        """
+        moved = 0
+        with locks.exclusive(self.folder / ".lock", wait=wait) as is_held:
+            files = sorted(self._entries(), key=_used) if is_held and not self._shards.folder.is_symlink() else []
+            if len(files) < at_least:
+                return 0
+            self._refresh()
+            sources = (source for file in files for source in self._source(file))
+            most = shards.BYTES if self.limit_bytes is None else min(shards.BYTES, self.limit_bytes // _LIMIT_SHARDS)
+            try:
+                for group in shards.groups(sources, most):
+                    used = max(_used(self._file(source.key)) for source in group)
+                    shard = shards.write(self.folder, group)
+                    with contextlib.suppress(OSError):
+                        os.utime(shard, ns=(used, used))
+                    for source in group:
+                        self._file(source.key).unlink(missing_ok=True)
+                    moved += len(group)
+            except shards.Changed:
+                pass  # pruned or replaced by a process that does not see our lock; the next time packs the rest
+            except OSError as error:
+                why = "no space on the disk" if error.errno in _NO_SPACE else f"{error.strerror or error}"
+                self._warn("storing", f"entries of {self.folder} stay in files of their own ({why})")
+            self._refresh()
+        return moved
 
     def can_store(self, key: str) -> bool:
         """Whether the user may write the entry, as far as permissions tell."""
@@ -138,19 +185,24 @@ class FeatureCache:
         bad = []
         for file in self._entries():
             try:
-                content = file.read_bytes()
-                if _open(content, file.stem) is None and not _is_foreign(file):
+                content, _ = feature_entries.read(file)
+                if feature_entries.unpack(content, file.stem) is None and not _is_foreign(file):
                     bad.append(file)
                     if remove:
                         file.unlink()
             except FileNotFoundError:
-                continue  # pruned by another process meanwhile
+                continue  # pruned or packed by another process meanwhile
             except OSError as error:
                 raise WrongUse(f"{file} cannot be {'removed' if file in bad else 'read'}: {error.strerror}") from None
+        for file in self._shard_files():
+            bad += self._verify_shard(file, remove=remove)
         return bad
 
     def prune(self, limit_bytes: int) -> int:
         """Remove the least recently used entries until the rest takes at most ``limit_bytes``, one process at a time.
+
+        A shard is removed as a whole; it was used when any of its entries was. What another process reads at this
+        moment it still reads whole, or computes again.
 
         Returns:
             How many bytes were freed.
@@ -160,9 +212,9 @@ class FeatureCache:
         """
         freed = 0
         with locks.exclusive(self.folder / ".lock"):
-            drafts.delete_abandoned(self._named(drafts.NAME))
+            drafts.delete_abandoned([*self._named(drafts.NAME), *self._named(drafts.NAME, shards.FOLDER)])
             facts = []
-            for file in self._entries():
+            for file in (*self._entries(), *self._shard_files()):
                 with contextlib.suppress(OSError):
                     stat = file.stat()
                     facts.append((stat.st_mtime_ns, stat.st_size, file))
@@ -171,7 +223,7 @@ class FeatureCache:
                 if total - freed <= limit_bytes:
                     break
                 if _is_foreign(file):
-                    continue
+                    continue  # its bytes count, since they take the space
                 try:
                     file.unlink(missing_ok=True)
                 except OSError as error:
@@ -183,13 +235,110 @@ class FeatureCache:
     def size(self) -> int:
         """Bytes of all entries."""
         total = 0
-        for file in self._entries():
+        for file in (*self._entries(), *self._shard_files()):
             with contextlib.suppress(OSError):
                 total += file.stat().st_size
         return total
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._entries())
+        self._refresh()
+        return len(self._shards) + sum(1 for file in self._entries() if file.stem not in self._shards)
+
+    def _from_shards(self, key: str) -> Tensor | None:
+        found, damaged = self._shards.get(key)
+        for place in damaged:
+            self.counts.corrupt.append(key)
+            _LOG.warning("features: %s in %s is corrupt (its checksum does not match): not used", key, place.shard)
+        return found
+
+    def _from_file(self, key: str) -> Tensor | None:
+        file = self._file(key)
+        try:
+            content, identity = feature_entries.read(file)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self._warn("reading", f"{file} cannot be read ({error.strerror}); such features are computed again")
+            return None
+        found = feature_entries.unpack(content, key, checked=self._checked.get(key) == identity)
+        if found is None:
+            self.counts.corrupt.append(key)
+            _LOG.warning("features: %s is corrupt (its checksum does not match): removed, to be computed again", file)
+            with contextlib.suppress(OSError):  # in a read-only cache it stays, and is found again
+                file.unlink()
+            return None
+        now = time.time_ns()
+        if abs(now - identity[2]) > shards.USED_S * 1e9:
+            with contextlib.suppress(OSError):  # a read-only cache has no order of use
+                os.utime(file, ns=(now, now))
+                identity = (*identity[:2], file.stat().st_mtime_ns)
+        self._checked[key] = identity
+        return found
+
+    def _shard_files(self) -> list[Path]:
+        try:
+            return self._shards.files()
+        except OSError as error:
+            raise WrongUse(f"{self._shards.folder} cannot be read: {error.strerror}") from None
+
+    def _refresh(self) -> bool:
+        """See what other processes have packed; whether there are new shards."""
+        try:
+            new = self._shards.refresh()
+        except OSError as error:
+            self._warn("reading", f"{self._shards.folder} cannot be read ({error.strerror or error})")
+            return False
+        for file, reason in self._shards.unreadable.items():
+            self._warn("reading", f"{file} cannot be read ({reason}); such features are computed again")
+        for file in [file for file, is_reported in self._shards.damaged.items() if not is_reported]:
+            self._shards.damaged[file] = True
+            if not _is_foreign(file):
+                self.counts.corrupt.append(file.stem)
+                _LOG.warning("features: %s is corrupt (its header is damaged): its entries are computed again", file)
+        return new
+
+    def _source(self, file: Path) -> Iterator[shards.Source]:
+        """A file with one entry, to be packed; none where a shard has the entry, which deletes the file."""
+        key = file.stem
+        try:
+            if self._shards.get(key, again=True)[0] is not None:
+                file.unlink()
+                return
+            tensor = _whole(file)
+        except OSError:
+            return
+        if tensor is None or tensor.dtype not in shards.NAMES:
+            return  # corrupt, which is reported when it is read; or of a type that is kept as it is
+        yield shards.Source(
+            key=key, dtype=shards.NAMES[tensor.dtype], shape=tuple(tensor.shape), size=tensor.nbytes,
+            crc=shards.checksum(tensor), read=lambda: _whole(file),
+        )  # fmt: skip
+
+    def _verify_shard(self, file: Path, *, remove: bool) -> list[Path]:
+        """The corrupt entries of a shard, as ``SHARD/KEY``, or the shard where its header is damaged."""
+        try:
+            places = shards.read_header(file)
+            if places is None:
+                if _is_foreign(file):
+                    return []
+                if remove:
+                    file.unlink()
+                return [file]
+            bad = [key for key, place in places.items() if not shards.is_whole(place)]
+        except FileNotFoundError:
+            return []  # pruned by another process meanwhile
+        except OSError as error:
+            raise WrongUse(f"{file} cannot be read or removed: {error.strerror}") from None
+        if bad and remove:
+            try:
+                with locks.exclusive(self.folder / ".lock"):
+                    for group in shards.groups(shards.sources(places, bad)):
+                        shards.write(self.folder, group)
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise WrongUse(f"corrupt entries of {file} cannot be removed: {error.strerror}") from None
+            except shards.Changed:
+                raise WrongUse(f"{file} changes while it is read; verify it again") from None
+        return [file / key for key in bad]
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
@@ -197,9 +346,9 @@ class FeatureCache:
     def _entries(self) -> Iterator[Path]:
         yield from (file for file in self._named(_ENTRY) if file.name.startswith(file.parent.name))
 
-    def _named(self, name: re.Pattern[str]) -> list[Path]:
+    def _named(self, name: re.Pattern[str], folders: str = "??") -> list[Path]:
         """Files of the cache by their name. Others in the folder are the user's, and so is what a link leads to."""
-        found = (file for file in self.folder.glob("??/*") if name.fullmatch(file.name))
+        found = (file for file in self.folder.glob(f"{folders}/*") if name.fullmatch(file.name))
         return sorted(file for file in found if not file.parent.is_symlink() and not file.is_symlink())
 
     def _count(self, by: int) -> None:
@@ -222,39 +371,24 @@ def feature_key(encoder: Encoder, digest: str) -> str:
     return hashlib.sha256(json.dumps([digest, encoder.fingerprint]).encode()).hexdigest()
 
 
-def _pack(features: Tensor, key: str) -> bytes:
-    from safetensors.torch import save
-
-    plain = features.detach().cpu().contiguous()
-    bare: bytes = save({"features": plain})
-    # One metadata field: safetensors writes several in no fixed order, and _open compares bytes.
-    entry = json.dumps({"key": key, "sha256": hashlib.sha256(bare).hexdigest()})
-    packed: bytes = save({"features": plain}, metadata={"entry": entry})
-    return packed
-
-
 def _is_foreign(file: Path) -> bool:
-    """Whether a file is whole and clearly of another program; a damaged entry of this cache never is.
+    """Whether a file is of another program."""
+    if file.parent.name == shards.FOLDER:
+        return feature_entries.is_foreign(file, shards.FORMAT, "crc32")
+    return feature_entries.is_foreign(file)
 
-    One damaged byte cannot change both the name of the tensor and that of the metadata.
-    """
-    from safetensors import SafetensorError, safe_open
 
+def _whole(file: Path) -> Tensor | None:
+    """The tensor of a file with one entry, compared with its checksum; None where it is corrupt or gone."""
     try:
-        with safe_open(file, framework="pt") as opened:
-            return "features" not in set(opened.keys()) and "entry" not in (opened.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError):
-        return False
-
-
-def _open(content: bytes, key: str) -> Tensor | None:
-    """An entry's tensor; None when a single byte of it has changed."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensor: Tensor = load(content)["features"]
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError):
+        return feature_entries.unpack(feature_entries.read(file)[0], file.stem)
+    except FileNotFoundError:
         return None
-    # Packing it again gives the same bytes, checksum included, only if none has changed.
-    return tensor if _pack(tensor, key) == content else None
+
+
+def _used(file: Path) -> int:
+    """When it was used last; 0 where it is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

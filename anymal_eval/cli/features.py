@@ -1,4 +1,4 @@
-"""``anymal-eval features``: the cache of the frozen encoders' outputs: fill, verify, prune."""
+"""``anymal-eval features``: the cache of the frozen encoders' outputs: fill, verify, pack, prune."""
 
 import re
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+PACKED = 128  # files of one entry; fewer stay
 CACHE = click.option(
     "--features", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="The cache."
 )
@@ -90,6 +91,7 @@ def fill(folder: Path, **given: Any) -> int:
         media = media_requests(requests)
         with _filler(spec.options, plan.execution) as filler, console.progress("features", len(media), 0) as advance:
             filled = filler.fill(media, plan.execution.threads, advance)
+    _open(folder).pack(at_least=PACKED)
     cached = filled.media - filled.encoded - filled.skipped - len(filled.failed)
     echo(f"{filled.media} media: {filled.encoded} encoded, {cached} were there before; {folder}: {_summary(folder)}")
     if filled.corrupt:
@@ -120,6 +122,14 @@ def prune(folder: Path, max_size: str) -> None:
     """Delete the least recently used entries until the cache takes at most SIZE."""
     freed = _open(folder).prune(_bytes(max_size))
     echo(f"{_size(freed)} freed; {_summary(folder)}")
+
+
+@features.command()
+@HERE
+def pack(folder: Path) -> None:
+    """Move entries that have a file each, as earlier versions write them, into shards of many."""
+    moved = _open(folder).pack()
+    echo(f"{moved} entries packed; {_summary(folder)}")
 
 
 def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fillers":
