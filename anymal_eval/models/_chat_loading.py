@@ -37,6 +37,8 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
         import_for_generation()
     with step("processor"):
         processor = load_processor(checkpoint, options)
+    if not getattr(processor, "chat_template", None):  # Phi-4-multimodal's class leaves it to its tokenizer
+        processor.chat_template = getattr(getattr(processor, "tokenizer", None), "chat_template", None)
     settings = set_template(processor, options.chat_template)
     _require_template(processor, options.checkpoint)
     complete_processor(processor, checkpoint)

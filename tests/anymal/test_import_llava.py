@@ -255,6 +255,23 @@ def test_a_missing_file_of_llava_hf_is_named(released: tuple[Path, Any], tmp_pat
         importers.write(folder, tmp_path / "out", Given())
 
 
+@pytest.mark.parametrize("pads", [True, False])
+def test_padding_is_read_from_the_processor_of_transformers_5(
+    released: tuple[Path, Any], tmp_path: Path, *, pads: bool
+) -> None:
+    folder = tmp_path / "llava"
+    folder.mkdir()
+    for file in released[0].iterdir():
+        if file.name not in ("preprocessor_config.json", "processor_config.json"):
+            (folder / file.name).symlink_to(file)
+    settings = json.loads((released[0] / "preprocessor_config.json").read_text()) | {"do_pad": pads}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    _, made = importers.write(folder, tmp_path / "out", Given())
+    encoder = made.modalities["image"].encoder
+    assert isinstance(encoder, ClipOptions)
+    assert encoder.pad is pads
+
+
 def test_folders_of_others_name_the_command(released: tuple[Path, Any], tmp_path: Path) -> None:
     with pytest.raises(
         BadCheckpoint, match=r"LLaVA-1\.5 in the layout of transformers.*checkpoints import .* --out DIR"

@@ -10,7 +10,7 @@ import pytest
 
 from anymal_eval.models import choose_model
 from anymal_eval.records import Media
-from tests.models import tiny_chats, tiny_models, tiny_omni, tiny_vision
+from tests.models import tiny_chats, tiny_models, tiny_omni, tiny_speech, tiny_vision
 from tests.models.example_requests import medium
 
 Tiny = Callable[[str], Path]
@@ -32,7 +32,8 @@ def _offline() -> Iterator[None]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The folder of a tiny model, by the name of its builder."""
     home = tmp_path_factory.mktemp("tiny")
-    builders = {**tiny_models.BUILDERS, **tiny_chats.BUILDERS, **tiny_vision.BUILDERS, **tiny_omni.BUILDERS}
+    parts = (tiny_models, tiny_chats, tiny_vision, tiny_omni, tiny_speech)
+    builders = {name: build for part in parts for name, build in part.BUILDERS.items()}
 
     @cache
     def build(name: str) -> Path:

@@ -1,7 +1,9 @@
 """Models that take pictures, clips and sounds answer all of them in one run, as their class does by hand."""
 
+import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from tests.conftest import Command
 from tests.models.by_hand import Hand
 from tests.models.conftest import Open, Tiny
 from tests.models.example_requests import GREEDY, OPTIONS, QUESTIONS, answers, medium, request, respond
-from tests.models.test_native_video import RATE, all_frames
+from tests.models.test_native_video import all_frames
 from tests.models.tiny_omni import PALIGEMMA_CHAT
 from tests.models.tiny_vision import needs_torchvision
 
+LETTERS = tuple("ABCDE")
 BEAMS3 = Decoding(max_new_tokens=8, beams=3, length_penalty=-1.0)
 THINKERS = {
     "qwen2.5-omni": "Qwen2_5OmniThinkerForConditionalGeneration",
@@ -55,11 +58,11 @@ class OmniHand(Hand):
         if by_kind["image"]:
             given["images"] = [Image.open(file).convert("RGB") for file in by_kind["image"]]
         if by_kind["audio"]:
-            given["audio"] = [soundfile.read(file, dtype="float32")[0] for file in by_kind["audio"]]
-        if by_kind["video"]:  # 2 frames a second of 8
-            given["videos"] = [all_frames(Path(file))[::4] for file in by_kind["video"]]
-            metadata = {"fps": RATE, "total_num_frames": 16, "duration": 2.0, "frames_indices": [0, 4, 8, 12]}
-            given["videos_kwargs"] = {"do_sample_frames": False, "fps": 2.0, "video_metadata": [metadata]}
+            given["audio"] = [at_16_khz(*soundfile.read(file, dtype="float32")) for file in by_kind["audio"]]
+        if by_kind["video"]:  # the processor takes 2 frames a second of them
+            given["videos"] = [all_frames(Path(file)) for file in by_kind["video"]]
+            metadata = [video_metadata(Path(file)) for file in by_kind["video"]]
+            given["videos_kwargs"] = {"do_sample_frames": True, "fps": 2.0, "video_metadata": metadata}
         return self.processor(text=[text], return_tensors="pt", **given)
 
     def generate(self, example: Request) -> str:
@@ -67,6 +70,22 @@ class OmniHand(Hand):
         beams = {"num_beams": how.beams, "length_penalty": how.length_penalty} if how.beams > 1 else {}
         out = self.model.generate(**inputs, do_sample=False, max_new_tokens=how.max_new_tokens, **beams)
         return str(self.processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+
+
+def at_16_khz(wave: Any, rate: int) -> Any:
+    """As librosa resamples, and so ``load_audio`` of transformers; a sound's range is [-1, 1]."""
+    import soxr
+
+    return soxr.resample(wave, rate, 16_000, quality="HQ").clip(-1, 1) if rate != 16_000 else wave
+
+
+def video_metadata(file: Path) -> dict[str, Any]:
+    import av
+
+    with av.open(str(file)) as container:
+        rate = float(container.streams.video[0].average_rate or 0)
+    count = len(all_frames(file))
+    return {"fps": rate, "total_num_frames": count, "duration": count / rate}
 
 
 @needs_torchvision
@@ -100,10 +119,51 @@ def test_tasks_of_three_kinds_in_one_command(tiny: Tiny, tmp_path: Path, command
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "video=native, fps=2, max_frames=768" in json.dumps(results)
-    for task in ("vqav2", "audiocaps", "nextqa"):
-        rows = [json.loads(line) for line in (tmp_path / "run" / task / "responses.jsonl").read_text().splitlines()]
-        assert len(rows) == 2
-        assert all(row.get("failure") is None for row in rows)
+    [data] = (tmp_path / "demo").glob("*-eval-2-*")
+    hand = OmniHand(tiny("qwen2.5-omni"), THINKERS["qwen2.5-omni"])
+    short = Decoding(max_new_tokens=4)
+    for task, rows in (("vqav2", pictured(data / "vqav2")), ("audiocaps", heard(data / "audiocaps"))):
+        asked = {row["id"]: request("1", row["media"], row["text"], decoding=short) for row in rows}
+        expected = {each: hand.generate(about) for each, about in asked.items()}
+        assert {each: row["answer"].strip() for each, row in answered(tmp_path / "run", task).items()} == expected
+    found = answered(tmp_path / "run", "nextqa")
+    letters = {row["id"]: request("1", row["media"], row["text"], candidates=LETTERS) for row in shown(data / "nextqa")}
+    assert found.keys() == letters.keys()
+    for each, about in letters.items():
+        assert found[each]["option_scores"] == pytest.approx(hand.scores(about), abs=1e-4)
+
+
+def answered(run: Path, task: str) -> dict[str, dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / task / "responses.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    return {row["id"]: row for row in rows}
+
+
+def pictured(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the official questions, with the prompt of ``--protocol plain``."""
+    [file] = folder.glob("*uestions*.json")
+    for row in json.loads(file.read_text())["questions"]:
+        picture = folder / "val2014" / f"COCO_val2014_{row['image_id']:012}.jpg"
+        text = f"{row['question']}\nAnswer with a single word or phrase."
+        yield {"id": str(row["question_id"]), "media": [medium(picture)], "text": text}
+
+
+def heard(folder: Path) -> Iterator[dict[str, Any]]:
+    for sound in sorted((folder / "audio").glob("*.wav")):
+        yield {
+            "id": sound.stem.rpartition("_")[0], "media": [medium(sound, "audio")],
+            "text": "Describe it in one sentence.",
+        }  # fmt: skip
+
+
+def shown(folder: Path) -> Iterator[dict[str, Any]]:
+    [file] = folder.glob("*.csv")
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            [clip] = folder.rglob(f"{row['video']}.mp4")
+            options = "\n".join(f"{letter}. {row[f'a{number}']}" for number, letter in enumerate(LETTERS))
+            text = f"{row['question']}\n{options}\nAnswer with the option's letter."
+            yield {"id": f"{row['video']}_{row['qid']}", "media": [medium(clip, "video")], "text": text}
 
 
 def test_one_sound_of_a_class_that_no_auto_class_knows(opened: Open, tiny: Tiny, sounds: list[Path]) -> None:

@@ -57,6 +57,9 @@ def test_every_cell_is_that_of_the_collected_numbers() -> None:
         ("openflamingo-2023", "4", "OpenFlamingo-9B", "vqav2", 52.7),
         ("llava-1.5-2023", "3", "LLaVA-1.5 Vicuna-13B", "scienceqa", 71.6),
         ("internvl-2.5-2024", "card", "InternVL2.5-8B", "textvqa", 79.1),
+        ("gemma-3-2025", "card", "Gemma 3 IT 27B", "vqav2", 71.0),
+        ("gemma-3-2025", "card", "Gemma 3 PT 12B", "coco", 111.0),
+        ("qwen2.5-vl-2025", "card", "Qwen2.5-VL-7B", "textvqa", 84.9),
     ],
 )
 def test_numbers_looked_up_by_hand(paper: str, table: str, model: str, column: str, value: float) -> None:

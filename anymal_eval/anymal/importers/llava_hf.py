@@ -59,13 +59,20 @@ def read(folder: Path, given: Given) -> Imported:
         path=given.encoder,
         layer=config.vision_feature_layer,
         class_token=config.vision_feature_select_strategy == "full",
-        pad=bool(_parts.settings(folder, _PROCESSOR[0]).get("do_pad")),
+        pad=_pads(folder),
     )
     modality = ModalityConfig(
         encoder=encoder, projector=MLPOptions(kind="mlp", bias=bool(config.multimodal_projector_bias))
     )
     llm = LLMConfig(path="", template=_vicuna.TEMPLATE)
     return Imported(config=AnyMALConfig(llm=llm, modalities={"image": modality}), projectors=projector, own=own)
+
+
+def _pads(folder: Path) -> bool:
+    """Whether pictures are padded to squares: transformers 5 keeps that in ``processor_config.json``."""
+    older, newer = (_parts.settings(folder, name) for name in _PROCESSOR)
+    inner = newer.get("image_processor")
+    return bool({**(inner if isinstance(inner, dict) else {}), **older}.get("do_pad"))
 
 
 def _check(config: Any, file: Path) -> None:

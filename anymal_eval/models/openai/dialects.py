@@ -7,6 +7,7 @@ loaded (``self_test``), and an ability is had only where its effect was seen.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from anymal_eval.records import Request
 
 Dialect = Literal["openai", "vllm", "sglang"]
 Body = Mapping[str, Any]
+# vLLM's setting by which it reads every frame that is sent, and how many it reads without.
+ALL_FRAMES: Mapping[str, Any] = {"video": {"num_frames": -1}}
+FRAMES_READ = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,9 @@ class Abilities:
         least_length: a least number of tokens.
         beams: beam search.
         clips: a clip as one part of a message; None where it was not tried.
+        clip_fields: a request may say that all frames of its clips are read. vLLM 0.32 refuses that unless it was
+            started with ``--trust-request-mm-kwargs``.
+        most_frames: of a clip; None for any number.
         first_token: the tokenizer has a first token that the chat template does not write. It is then requested, as
             processors of transformers add it; vLLM would leave it out.
     """
@@ -40,9 +47,11 @@ class Abilities:
     least_length: bool = False
     beams: bool = False
     clips: bool | None = None
+    clip_fields: bool | None = None
+    most_frames: int | None = None
     first_token: bool | None = None
 
-    def described(self) -> dict[str, bool | None]:
+    def described(self) -> dict[str, bool | int | None]:
         """For the manifest."""
         return asdict(self)
 
@@ -50,7 +59,9 @@ class Abilities:
     def lacking(self) -> str:
         """The names of what was not found, with commas; empty where nothing lacks."""
         return ", ".join(
-            name.replace("_", " ") for name, found in asdict(self).items() if found is False and name != "first_token"
+            name.replace("_", " ")
+            for name, found in asdict(self).items()
+            if found is False and name not in ("first_token", "clip_fields")
         )
 
 
@@ -58,9 +69,15 @@ def refuse(request: Request, abilities: Abilities) -> None:
     """Refuse what the server cannot do.
 
     Raises:
-        WrongUse: beam search, a least length or a prefix of the answer that it does not have.
+        WrongUse: beam search, a least length, a prefix of the answer or a clip's frames that it does not have.
     """
     decoding = request.decoding
+    most = abilities.most_frames
+    if abilities.clips and most is not None and request.frames > most and _has_clip(request):
+        raise WrongUse(
+            f"the server reads the first {most} frames of a clip, and the protocol wants {request.frames}: "
+            f"start it with --media-io-kwargs '{json.dumps(ALL_FRAMES)}', or leave out -o video=native"
+        )
     if request.candidates:
         return
     if decoding.beams > 1 and not abilities.beams:
@@ -89,8 +106,8 @@ def fields(request: Request, dialect: Dialect, abilities: Abilities, *, whole_cl
     found: dict[str, Any] = {"repetition_penalty": 1.0}
     if abilities.first_token:
         found["add_special_tokens"] = True
-    if whole_clips and any(part.kind == "video" for part in request.media):
-        found["media_io_kwargs"] = {"video": {"num_frames": -1}}  # all that are sent, by default the first 32
+    if whole_clips and abilities.clip_fields and _has_clip(request):
+        found["media_io_kwargs"] = ALL_FRAMES
     if decoding.min_new_tokens > 0:
         found["min_tokens"] = decoding.min_new_tokens
     if decoding.beams > 1:
@@ -109,3 +126,7 @@ def begun(body: Body, answer: str) -> dict[str, Any]:
 def begun_with(body: Body, request: Request, candidate: str) -> dict[str, Any]:
     """The body of a request whose answer is the request's prefix and one candidate, as local wrappers join them."""
     return begun(body, join_with_space(request.answer_prefix, candidate))
+
+
+def _has_clip(request: Request) -> bool:
+    return any(part.kind == "video" for part in request.media)

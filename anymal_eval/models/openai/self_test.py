@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from anymal_eval.errors import RequestFailed
-from anymal_eval.models.openai.dialects import Abilities, Body, Dialect, begun
+from anymal_eval.models.openai.dialects import ALL_FRAMES, FRAMES_READ, Abilities, Body, Dialect, begun
 from anymal_eval.models.openai.ranking import Post, first_token_fields, first_token_scores, prompt_ids, tail_score
 
 QUESTION, WORD = "Is this a test? Answer yes or no.", "yes"
@@ -36,8 +36,10 @@ async def abilities_of(post: Post, model: str, dialect: Dialect, clip: Mapping[s
     found = replace(found, least_length=await _refuses(post, {**body, "max_tokens": 2, "min_tokens": 5}))
     if clip is not None:
         content = [clip, {"type": "text", "text": QUESTION}]
-        clips = await _answers(post, {**body, "messages": [{"role": "user", "content": content}]})
-        found = replace(found, clips=clips)
+        about = {**body, "messages": [{"role": "user", "content": content}]}
+        named = await _answers(post, {**about, "media_io_kwargs": ALL_FRAMES})
+        clips = named or await _answers(post, about)
+        found = replace(found, clips=clips, clip_fields=named, most_frames=None if named else FRAMES_READ)
     return found
 
 

@@ -16,6 +16,7 @@ from anymal_eval import fingerprint
 from anymal_eval.checkpoints import weights
 from anymal_eval.checkpoints.locating import locate
 from anymal_eval.errors import NeedsExtra, WrongUse
+from anymal_eval.models.openai.dialects import ALL_FRAMES
 from anymal_eval.paths import expanded
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def launch_of(options: Options, kinds: frozenset[MediaKind]) -> Launch:
         arguments += ["--gpu-memory-utilization", f"{options.gpu_memory:g}"]
     if options.trust_remote_code:
         arguments.append("--trust-remote-code")
+    if options.video == "native" and "video" in kinds:
+        arguments += ["--media-io-kwargs", json.dumps(ALL_FRAMES)]
     limits = _limits(options, kinds)
     if limits:
         arguments += ["--limit-mm-per-prompt", json.dumps(limits)]

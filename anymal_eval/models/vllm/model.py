@@ -30,6 +30,9 @@ class VllmModel(OpenAIModel):
             address = Address(self._process.url, self._process.key, launch.name)
             recovery = Recovery(self._process, options.start_timeout)
             connection = connect(options, kinds, address, "vllm", recovery.recovered)
+            # Its command line has it read all frames of a clip.
+            abilities = dataclasses.replace(connection.abilities, most_frames=None)
+            connection = dataclasses.replace(connection, abilities=abilities)
             super().__init__(options, kinds, connection)
         except BaseException:
             self._process.close()

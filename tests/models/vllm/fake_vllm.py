@@ -3,7 +3,8 @@
 It is run as ``-o python=`` runs a Python: ``fake_vllm.py -m MODULE --model ... --host HOST --port PORT``. Like vLLM it
 has a process of its own below it, and takes its key from VLLM_API_KEY. ``FAKE_VLLM`` in the environment is JSON:
 ``pids`` (a file of the processes started so far), ``lacks`` (fields that it drops in silence), ``dies`` (at the start),
-``deaf`` (never healthy), ``fatal`` (a text on which it kills itself, ``deaths`` times), ``sglang``.
+``deaf`` (never healthy), ``fatal`` (a text on which it kills itself, ``deaths`` times), ``refuses`` (fields that it
+answers with 400), ``sglang``.
 """
 
 import json
@@ -94,6 +95,9 @@ class Handler(BaseHTTPRequestHandler):
             os.kill(os.getpid(), signal.SIGKILL)
         if body.get("min_tokens", 0) > body["max_tokens"] and "min_tokens" not in HOW["lacks"]:
             self.send(400, {"error": {"message": "min_tokens must be less than or equal to max_tokens"}})
+            return
+        if any(name in body for name in HOW.get("refuses", ())):
+            self.send(400, {"error": {"message": "disabled by default"}})
             return
         time.sleep(HOW.get("seconds", 0))
         self.send(200, reply(body))

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_sglang_has_what_its_chat_api_documents(tmp_path: Path, monkeypatch: pyt
     with fake(tmp_path, sglang=True) as url, opened(url, monkeypatch, "sglang") as model:
         assert model.provenance["abilities"] == {
             "ranking": False, "token_ids": False, "begun_answers": True, "least_length": True, "beams": False,
-            "clips": None, "first_token": None,
+            "clips": None, "clip_fields": None, "most_frames": None, "first_token": None,
         }  # fmt: skip
         assert model.wording == WORDING
         (begun,) = respond(model, [question(1, answer_prefix="It is")])
@@ -182,6 +183,15 @@ def test_a_clip_is_one_part_where_the_server_takes_it(
     assert kind == "data:video/jpeg;base64"
     assert len(data.split(",")) == 3
     assert body["media_io_kwargs"] == {"video": {"num_frames": -1}}
+    # vLLM 0.32 refuses the field unless it was started to trust it, and reads 32 frames of a clip then.
+    with (
+        fake(tmp_path, refuses=["media_io_kwargs"]) as url,
+        opened(url, monkeypatch, media="video", video="native") as model,
+    ):
+        assert model.provenance["abilities"]["clips"] is True
+        assert "media_io_kwargs" not in model.prepare(about_clip).body
+        with pytest.raises(WrongUse, match="first 32 frames of a clip, and the protocol wants 33: start"):
+            model.prepare(replace(about_clip, frames=33))
     with (
         fake(tmp_path) as url,
         pytest.raises(WrongUse, match="-o dialect=vllm"),

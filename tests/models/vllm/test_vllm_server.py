@@ -59,7 +59,7 @@ def test_the_self_test_finds_what_vllm_has(served: Served) -> None:
     found = served.model.provenance
     assert found["abilities"] == {
         "ranking": True, "token_ids": True, "begun_answers": True, "least_length": True, "beams": True, "clips": None,
-        "first_token": True,
+        "clip_fields": None, "most_frames": None, "first_token": True,
     }  # fmt: skip
     assert found["version"] == "0.32.0"
     assert any("is ready after" in line for line in served.reports)
