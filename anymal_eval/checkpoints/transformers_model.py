@@ -45,10 +45,13 @@ _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "merges.txt",
     "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-# Packages that processors need, and what brings them. torchaudio and timm must fit torch, so no extra has them.
-_PACKAGES = {"torchvision": EXTRA, "num2words": EXTRA} | {
-    name: f"pip install {name}" for name in ("torchaudio", "timm", "mistral-common", "sentencepiece", "librosa")
-}
+# Packages that processors and networks need, and what brings them.
+_PACKAGES = {
+    "torchvision": EXTRA,
+    "num2words": EXTRA,
+    "torchaudio": "pip install 'anymal_eval[granite-speech]', of the build that belongs to torch",
+    "timm": "pip install 'anymal_eval[gemma3n]'",
+} | {name: f"pip install {name}" for name in ("mistral-common", "sentencepiece", "librosa")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,16 @@ def load_model(
 
     Raises:
         BadCheckpoint: a file is missing, or weights are, and new ones are not allowed.
+        NeedsExtra: its class is built with a package that is not installed.
     """
     options = with_precision(options)
     weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
     named = options.adapter if isinstance(options, OpenOptions) else ""
     adapter = adapter_folder(named, options.quantize)
-    model, new, device = _filled(cls, checkpoint, options, adapter)
+    try:
+        model, new, device = _filled(cls, checkpoint, options, adapter)
+    except ImportError as error:  # such as of the vision tower of Gemma 3n, which is timm's
+        raise _lacking(checkpoint, checkpoint.architecture, error) from error
     generating = _generating(model)
     dropped = plain_generation(generating)
     ids = resolve_token_ids(checkpoint.folder, generating, getattr(processor, "tokenizer", processor))
@@ -173,9 +180,13 @@ def load_processor(checkpoint: Checkpoint, options: CheckpointOptions) -> Any:
         if isinstance(error, BadCheckpoint):
             raise
         # Video processors, and image processors without a PIL twin, exist for torchvision alone.
-        known = next((name for name in _PACKAGES if name in str(error).lower()), None)
-        missing = f"{known}, which is not installed: {_PACKAGES[known]}" if known else reason(error)
-        raise NeedsExtra(f"{checkpoint.name}: the processor of {checkpoint.architecture} needs {missing}") from error
+        raise _lacking(checkpoint, f"the processor of {checkpoint.architecture}", error) from error
+
+
+def _lacking(checkpoint: Checkpoint, what: str, error: ImportError) -> NeedsExtra:
+    known = next((name for name in _PACKAGES if name in str(error).lower()), None)
+    missing = f"{known}, which is not installed: {_PACKAGES[known]}" if known else reason(error)
+    return NeedsExtra(f"{checkpoint.name}: {what} needs {missing}")
 
 
 def _filled(

@@ -14,6 +14,8 @@ from anymal_eval.models._prepared import media_reader
 from anymal_eval.models._self_test_memory import of_chat
 from anymal_eval.steps import step
 
+MISTRAL = frozenset({"voxtral", "voxtral_realtime"})
+
 
 def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLimits) -> ChatModel:
     """Load a chat model.
@@ -29,6 +31,11 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
         NeedsExtra: its processor needs torchvision.
     """
     checkpoint = fetch(options)
+    if checkpoint.config.get("model_type") in MISTRAL:
+        raise BadCheckpoint(
+            f"{options.checkpoint}: the prompts of {checkpoint.architecture} are written by mistral-common, with their "
+            "sounds in them, and not by a chat template; a server has it: --model vllm:CHECKPOINT"
+        )
     require_processor(checkpoint)
     with step("imports", "importing torch and transformers"):
         from anymal_eval.checkpoints.legacy_processors import complete_processor

@@ -228,6 +228,14 @@ def test_a_template_that_is_none(content: bytes | None, why: str, tiny: Tiny, tm
         choose_model(f"hf:{tiny('paligemma')}", {"chat_template": str(file)}).load()
 
 
+def test_voxtral_names_what_serves_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "voxtral", "architectures": ["VoxtralForConditionalGeneration"], "audio_config": {}})
+    )
+    with pytest.raises(BadCheckpoint, match=r"written by mistral-common.*--model vllm:CHECKPOINT"):
+        choose_model(f"hf_audio:{tmp_path}", {}).load()
+
+
 @pytest.mark.parametrize(
     ("config", "kinds"),
     [

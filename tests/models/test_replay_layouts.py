@@ -2,7 +2,6 @@
 
 import json
 import sys
-import types
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -254,13 +253,16 @@ def test_xlsx_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises((NeedsExtra, ValueError), match=r"openpyxl"):
         read(file, Options(checkpoint=""))
+
+
+def test_a_workbook_of_vlmevalkit(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    file = tmp_path / "m_VQAv2.xlsx"
     cells = [("index", "question", "prediction"), (0, QUESTIONS["420"], "red"), (None, None, None), (1.0, "?", None)]
-    sheet = types.SimpleNamespace(iter_rows=lambda **_: iter(cells))
-    book = types.SimpleNamespace(worksheets=[sheet])
-    fake: Any = types.ModuleType("openpyxl")
-    fake.load_workbook = lambda *_, **__: book
-    fake.__spec__ = types.SimpleNamespace(name="openpyxl")
-    monkeypatch.setitem(sys.modules, "openpyxl", fake)
+    book = openpyxl.Workbook()
+    for row in cells:
+        book.active.append(row)
+    book.save(file)
     found = read(file, Options(checkpoint="")).answers
     assert [(item.id, item.answer) for item in found] == [("0", "red"), ("1", "")]
 
