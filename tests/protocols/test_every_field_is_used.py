@@ -46,7 +46,7 @@ UNUSED = {
     ("textvqa", "ocr_tokens", "openflamingo-2023"): "its code gives none",
     **{
         ("textvqa", "ocr_tokens", name): "its code gives none to models that read pictures"
-        for name in ("internvl-2024", "llava-onevision-2024", "qwen2-vl-2024")
+        for name in ("internvl-2024", "llava-onevision-2024", "qwen2-vl-2024", "qwen3-vl-2025")
     },
     **{("scienceqa", "key", name): "it pairs examples of runs on different copies" for name in NAMES},
     **{("okvqa", "answer_type", name): "it is 'other' in all of the official file" for name in NAMES},
