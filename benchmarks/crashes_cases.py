@@ -27,7 +27,7 @@ TRAIN = (
 )  # fmt: skip
 # The times at which something took place differ from one run to the next.
 TIMES = (
-    (re.compile(r"(^|/)timings\.json$"), re.compile(rb".*", re.DOTALL)),
+    (re.compile(r"(^|/)(timings\.json|run\.log)$"), re.compile(rb".*", re.DOTALL)),
     (re.compile(r"\.jsonl$"), re.compile(rb'"seconds": [0-9.]+')),
     (re.compile(r"junit\.xml$"), re.compile(rb'timestamp="[^"]*"')),
     (re.compile(r"^export/"), re.compile(rb'"?(retrieved_timestamp|evaluation_timestamp)"?: "?[0-9.TZ:+-]+"?')),

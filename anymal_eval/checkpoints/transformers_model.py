@@ -154,10 +154,15 @@ def trusted(options: CheckpointOptions) -> bool:
 
 
 def import_for_generation() -> None:
-    """Import what every model that generates imports later, so that its time is not counted as that of weights."""
+    """Import what every model that generates imports later, so that its time is not counted as that of weights.
+
+    A torchvision that cannot be imported is left to :func:`load_processor`, which knows whether it is needed.
+    """
     from importlib import import_module
 
     library()
+    if torchvision_fault():
+        return
     for name in ("transformers.generation.utils", "transformers.modeling_utils", "transformers.processing_utils"):
         import_module(name)
 

@@ -68,7 +68,7 @@ kind = "mlp"
         (WHOLE + "[extra]\n", "extra: unknown key; it may hold llm, lora, modalities"),
         (
             WHOLE.replace('path = "y"', 'path = "y"\nlayers = 2'),
-            "modalities.image.encoder: layers: unknown key; it may hold architecture, class_token, kind, layer, pad",
+            "modalities.image.encoder: layers: unknown key; did you mean layer; it may hold architecture, class_token",
         ),
         (WHOLE.replace('path = "y"', 'path = "y"\nlayer = "last"'), "layer: .* a valid integer, got 'last'"),
         (WHOLE.replace('path = "y"', 'path = "y"\nlayer = true'), "layer: .* a valid integer, got True"),

@@ -1,6 +1,7 @@
 """Questions, options, hints and begun answers that hold control tokens, in every wrapper: they stay text."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 
 from anymal_eval.anymal import tiny as tiny_anymal
 from anymal_eval.models import choose_model
-from anymal_eval.records import Request
 from tests.models.conftest import _offline, opened, pictures, sounds, tiny  # noqa: F401  # fixtures
 from tests.models.example_requests import medium, request
 
@@ -88,7 +88,7 @@ def test_control_tokens_in_a_hint_an_option_and_a_begun_answer(model: Any, media
             Counter(one for one in ids_of(model.prepare(each)) if one in control) for each in (example, plain)
         )
         assert found == expected, text
-        ranked = Request(**{**vars(plain), "candidates": (f"no {text}", "yes x")})
+        ranked = replace(plain, candidates=(f"no {text}", "yes x"))
         item = model.prepare(ranked)
         hostile_option, option = [Counter(one for one in own if one in control) for own in item.option_token_ids]
         assert hostile_option == option, text

@@ -102,7 +102,7 @@ def test_no_code_runs(anymal: Callable[..., Ended], folder: Path, craft: Callabl
     for command in (
         ("run", "--tasks", "vqav2", "--model", f"anymal:{folder}", "--data", "demo", "--limit", "1"),
         ("checkpoints", "estimate", folder),
-        ("train", "instruct", folder, "--data", "demo", "--out", folder.parent / "trained"),
+        ("train", "instruct", folder, "--data", "pairs:rows.jsonl", "--steps", "1", "--out", folder.parent / "trained"),
     ):
         ended = anymal(*command)
         assert ended.code == 1

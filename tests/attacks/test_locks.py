@@ -217,7 +217,7 @@ def test_what_a_killed_training_left(network: Path, tmp_path: Path, anymal: Anym
     for name in (".lock", ".training.json.draft", ".log.jsonl.draft"):
         (out / name).write_text("half")
     assert anymal(*_training(network, out, steps=4)).code == 0
-    assert {each.name for each in out.iterdir()} == {"checkpoint", "steps", "training.json", "log.jsonl"}
+    assert {each.name for each in out.iterdir()} == {"checkpoint", "steps", "training.json", "log.jsonl", "run.log"}
     assert {each.name for each in (out / "steps").iterdir()} == {"checkpoint-4"}
 
 

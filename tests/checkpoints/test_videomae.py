@@ -248,7 +248,7 @@ def test_an_interrupted_conversion_leaves_no_half(tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("safetensors.torch.save_file", interrupted)
+        patched.setattr("anymal_eval.checkpoints.weights.save_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             built(file)
     assert not list((tmp_path / "cache" / "converted").iterdir())

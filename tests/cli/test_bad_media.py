@@ -101,7 +101,7 @@ PICTURES = {
     2: ("0 bytes", b"", "it is empty (0 bytes)"),
     3: ("truncated", picture()[:1500], "the picture cannot be decoded"),
     4: ("1 px", one_pixel(), "a picture of a single pixel"),
-    5: ("text", b"<html>404 not found</html>\n", "it is not a picture"),
+    5: ("text", b"<html>404 not found</html>\n", "it is an HTML page, not a picture"),
     6: ("bomb", bomb(), "refused for its size"),
     7: ("good too", picture("PNG"), ""),
 }

@@ -44,8 +44,9 @@ def test_it_scores_what_its_accepted_baseline_says(tmp_path: Path, command: Comm
     assert done.returncode == 0, done.stderr
     accepted = ROOT / "results" / "accepted"
     done = command("check", tmp_path / "run", "--against", "anymal:demo", "--accepted", accepted)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
     assert "same: audiocaps, nextqa" in done.stdout
+    assert "error: the run lacks what anymal:demo has: coco, " in done.stderr
 
 
 def test_asked_without_a_name_it_answers_by_looking(tmp_path: Path, command: Command) -> None:

@@ -38,7 +38,7 @@ def test_every_metric_is_a_module(name: str, tmp_path: Path, monkeypatch: pytest
         pytest.skip(f"not computed: {why}")
     if name == "meteor":  # the jar takes seconds to start, twice here; what it counts is tested elsewhere
         counts = " ".join(["2 4 1 1", "1 1 1 1", "0 0 0 0 " * 3, "1 2 2"])
-        monkeypatch.setattr("anymal_eval.metrics.meteor.run_java", lambda *_: f"{counts}\n{counts}\n")
+        monkeypatch.setattr("anymal_eval.metrics._java.Programs.answers", lambda *_: lambda: [counts, counts])
     columns = COLUMNS.get(name, TEXTS)
     module = as_evaluate(name)
     assert isinstance(module, evaluate.EvaluationModule)

@@ -1,5 +1,6 @@
 """``hf`` and ``hf_audio`` answer as processor and ``generate`` do when called by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from anymal_eval.generation import left_padded
 from anymal_eval.models import choose_model
-from anymal_eval.records import Decoding, Media, Request
+from anymal_eval.records import Decoding, Media
 from tests.models import tiny_vision
 from tests.models.by_hand import Hand, conversations
 from tests.models.conftest import Open, Tiny
@@ -96,7 +97,7 @@ def test_stop_strings_cut_the_answer(opened: Open, pictures: list[Path]) -> None
     [whole] = respond(model, [example])
     assert whole.answer is not None
     stop = next(letter for letter in whole.answer[2:] if letter not in " " + whole.answer[:2])
-    [cut] = respond(model, [Request(**{**vars(example), "decoding": Decoding(max_new_tokens=12, stop=(stop,))})])
+    [cut] = respond(model, [replace(example, decoding=Decoding(max_new_tokens=12, stop=(stop,)))])
     assert cut.answer == whole.answer[: whole.answer.find(stop)].strip()
     assert cut.finish == "stop"
     assert (cut.new_tokens or 0) <= (whole.new_tokens or 0)

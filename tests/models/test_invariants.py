@@ -30,7 +30,7 @@ def mixed(media: Sequence[Media]) -> list[Request]:
     two = [request(f"t{n}", [media[n], media[n + 1]], f"Which of {n}?", decoding=GREEDY) for n in range(3)]
     two.append(request("none", [], "What would it be?", decoding=GREEDY))  # what ``--ablate no-media`` asks
     mine = [*requests(media, GREEDY, 8), *ranked(media, 5), *two]
-    beams = [Request(**{**vars(each), "id": "b" + each.id}) for each in requests(media, BEAMS, 4)]
+    beams = [replace(each, id="b" + each.id) for each in requests(media, BEAMS, 4)]
     return [*mine, *beams]
 
 
@@ -86,7 +86,7 @@ def test_a_row_that_breaks_breaks_alone(wrapper: str, name: str, opened: Open, m
     """One row's numbers become NaN on the way into the language model; its neighbours answer as ever."""
     model: Any = opened(wrapper, name)
     prompts = [*requests(media, GREEDY, 3), *requests(media, BEAMS, 3), *ranked(media, 3)]
-    prompts = [Request(**{**vars(each), "id": str(place)}) for place, each in enumerate(prompts)]
+    prompts = [replace(each, id=str(place)) for place, each in enumerate(prompts)]
     expected = respond(model, prompts)
     items = [model.prepare(each) for each in prompts]
     broken = {1, 4, 7}
