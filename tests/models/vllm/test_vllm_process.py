@@ -183,6 +183,7 @@ def test_the_command_of_the_options(checkpoint: Path, program: str, monkeypatch:
         program, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint), "--served-model-name", "tiny",
         "--dtype", "bfloat16", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--quantization", "fp8",
         "--max-model-len", "4096", "--tensor-parallel-size", "2", "--gpu-memory-utilization", "0.8",
+        "--media-io-kwargs", '{"video": {"num_frames": -1}}',
         "--limit-mm-per-prompt", '{"audio": 0, "image": 3}', "--seed", "7", "--max-num-seqs=8",
     )  # fmt: skip
     for wrong in ("--api-key secret", "--port=1", "--api_key x", "'open"):
