@@ -25,6 +25,7 @@ from tests.conftest import ROOT
 
 ITEMS = 40
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+expect.set_options(timeout=30_000)  # milliseconds: other tests run beside it
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
