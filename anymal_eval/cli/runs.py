@@ -29,8 +29,8 @@ def runs(folder: Path, sort: str, reverse: bool, as_json: bool, **wanted: str | 
     from anymal_eval.report.run_list import BrokenRun, Filter, ListedRun, read_runs, runs_data, runs_table, sorted_runs
 
     found = list(read_runs(folder))
-    asked = Filter(**wanted)
-    listed = [run for run in found if isinstance(run, ListedRun) and asked.takes(run)]
+    conditions = Filter(**wanted)
+    listed = [run for run in found if isinstance(run, ListedRun) and conditions.takes(run)]
     listed = sorted_runs(listed, sort, descending=reverse) if listed else []
     broken = [run for run in found if isinstance(run, BrokenRun)]
     if as_json:

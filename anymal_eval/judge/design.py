@@ -50,6 +50,10 @@ class Design:
             return [(system, self.reference) for system in others]
         return list(combinations(range(self.systems), 2))
 
+    def pair_of(self, shown: Sequence[int]) -> tuple[int, ...]:
+        """The pair that stands on a trial, in the order of ``pairs``."""
+        return next(pair for pair in self.pairs if sorted(pair) == sorted(shown))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -106,7 +110,7 @@ def _with_repeats(design: Design, annotator: str, made: list[Trial], order: rand
     for at in sources:
         one = made[at]
         again = Trial(
-            id=_id(design, annotator, one.item, design.pairs.index(_unordered(design, one.shown)), 1),
+            id=_id(design, annotator, one.item, design.pairs.index(design.pair_of(one.shown)), 1),
             item=one.item,
             shown=one.shown[::-1],
             repeats=one.id,
@@ -116,10 +120,6 @@ def _with_repeats(design: Design, annotator: str, made: list[Trial], order: rand
     for at, one in enumerate(made):
         shown += [one, *later.get(at, [])]
     return shown
-
-
-def _unordered(design: Design, shown: Sequence[int]) -> tuple[int, ...]:
-    return next(pair for pair in design.pairs if sorted(pair) == sorted(shown))
 
 
 def _random(design: Design, *of: str) -> random.Random:

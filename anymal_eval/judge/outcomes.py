@@ -6,7 +6,7 @@ items would have given by the same annotators.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,12 +143,3 @@ def _rate(pair: tuple[str, str], votes: Sequence[Comparison]) -> WinRate:
         p=p,
         more_items=more,
     )
-
-
-def table_of(votes: Iterable[Comparison]) -> Mapping[tuple[str, str], float]:
-    """Wins of one system over another, ties as half a win for each."""
-    won: dict[tuple[str, str], float] = {}
-    for vote in votes:
-        won[vote.first, vote.second] = won.get((vote.first, vote.second), 0.0) + vote.score
-        won[vote.second, vote.first] = won.get((vote.second, vote.first), 0.0) + 1 - vote.score
-    return won

@@ -101,7 +101,7 @@ def judged(folder: Path) -> Judged:
 def _comparison(study: Study, trial: Trial, vote: Vote) -> list[Comparison]:
     if study.mode != "pairwise":
         return []
-    first, second = next(pair for pair in study.design.pairs if sorted(pair) == sorted(trial.shown))
+    first, second = study.design.pair_of(trial.shown)
     is_left = trial.shown[0] == first
     score = _LEFT_SCORE[vote.choice]
     return [

@@ -32,7 +32,7 @@ def tables(found: Judged) -> list[Table]:
 
 
 def _outcomes(title: str, rates: Sequence[WinRate]) -> Table:
-    corrected = _holm([one.p for one in rates])
+    corrected = holm([one.p for one in rates])
     rows = []
     for one, p in zip(rates, corrected, strict=True):
         ahead = one.first if one.rate > 0.5 else one.second
@@ -94,7 +94,7 @@ def _changes(title: str, found: Judged) -> Table:
             f"{one.first} - {one.second}", one.scale,
             f"{SCALE * one.difference:+.1f} {interval_text(one.low, one.high, 1, '+')}", _p(p), f"{one.items:,}",
         )))
-        for one, p in zip(compared, _holm([one.p for one in compared]), strict=True)
+        for one, p in zip(compared, holm([one.p for one in compared]), strict=True)
     )  # fmt: skip
     columns = ("difference", "scale", "x100", "p", "items")
     notes = ("Over the items that both have, paired; p after Holm.",)
@@ -121,12 +121,6 @@ def _annotators(title: str, found: Judged) -> Table:
         notes.append(f"Left answers among the decided votes: {SCALE * left[0]:.1f} % {interval_text(*left[1:], 1)}.")
     columns = ("annotator", "votes", "skipped", "median time", "repeated alike", "left")
     return Table(title=f"{title}: annotators", columns=columns, rows=tuple(rows), notes=tuple(notes))
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """After Holm over those that there are."""
-    corrected = iter(holm([p for p in p_values if not math.isnan(p)]))
-    return [p if math.isnan(p) else next(corrected) for p in p_values]
 
 
 def _p(p: float) -> str:

@@ -16,6 +16,7 @@ from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.locks import hold
 from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.store.responses import whole_bytes
 
 NAME = "votes.jsonl"
 Choice = Literal["left", "right", "tie", "both bad", "skip", "rated", "undo"]
@@ -119,7 +120,7 @@ def read(folder: Path) -> Iterator[Vote]:
     file = folder / NAME
     if not file.is_file():
         return
-    whole = _whole(file)
+    whole = whole_bytes(file)
     known: dict[str, int] = {}
     for number, _, row in read_checked_lines(file, whole, "the annotator judges it again"):
         vote = decode(Vote, row, f"{file}: line {number}")
@@ -159,13 +160,7 @@ def standing(votes: Sequence[Vote]) -> list[Vote]:
     return kept
 
 
-def _whole(file: Path) -> int:
-    """The bytes up to the last line's end."""
-    content = file.read_bytes()
-    return content.rfind(b"\n") + 1
-
-
 def _cut(file: Path) -> None:
-    whole = _whole(file)
+    whole = whole_bytes(file)
     if file.stat().st_size > whole:
         os.truncate(file, whole)

@@ -29,7 +29,7 @@ def layout(
         caption.append(f"Splits: {'; '.join(f'{name}, {split}' for name, split in stated.items())}")
     return PaperLayout(
         caption=". ".join(caption) + ".",
-        label="tab:" + "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in label),
+        label=label,
         heads=(("model",), (), *(tuple(header(column).split(" ", 1)) for column in columns)),
         rule_before=theirs if theirs < len(lines) else 0,
         footnotes=footnotes,

@@ -109,7 +109,7 @@ class PaperLayout:
 
     Attributes:
         caption: of the table.
-        label: of ``\label``: letters, digits, ``-`` and ``:``.
+        label: the name in ``\label``; what is no letter or digit becomes a hyphen.
         heads: the lines of each column's heading; a column without lines is left out.
         rule_before: the number of the row above which a rule is drawn; 0 for none.
         rows: the numbers of the rows that stand in a paper; None for all.
@@ -243,7 +243,7 @@ def _paper_latex(table: Table, layout: PaperLayout) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape_latex(layout.caption)}}}",
-        rf"\label{{{layout.label}}}",
+        rf"\label{{tab:{re.sub('[^A-Za-z0-9]', '-', layout.label)}}}",
         r"\small",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         grid + "}",

@@ -53,7 +53,7 @@ def run_table(results: Results, blind: Results | None = None, samples: Sequence[
     grouped = {len(rows) - len(results.not_computed) - len(rest) + at for at, item in enumerate(rest) if item.group}
     layout = PaperLayout(
         caption=_caption(results),
-        label=f"tab:{_label(results.run.name)}",
+        label=results.run.name,
         heads=PAPER_HEADS,
         rows=tuple(at for at in range(len(rows)) if at not in grouped),
         remarks=notes,
@@ -177,10 +177,6 @@ def _caption(results: Results) -> str:
     protocols = sorted({item.protocol for item in results.measurements})
     protocol = f" Protocol: {', '.join(protocols)}." if protocols else ""
     return f"{_title(results)}.{protocol}"
-
-
-def _label(name: str) -> str:
-    return "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in name)
 
 
 def _notes(results: Results, blind: Results | None) -> tuple[str, ...]:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from anymal_eval import fingerprint
 from anymal_eval.codec import write_json_pretty
+from anymal_eval.report.run_table import SCALE
 from anymal_eval.report.trackers import Record
 from anymal_eval.store.results import Measurement
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:
     from anymal_eval.report.regression import Check
-
-SCALE = 100.0
 
 
 def run_record(run: StoredRun, step: int | None = None) -> Record:

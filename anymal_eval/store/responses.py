@@ -35,7 +35,7 @@ def read_responses(file: Path) -> dict[str, Response]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    return read_checked_lines(file, _whole_bytes(file)) if file.is_file() else iter(())
+    return read_checked_lines(file, whole_bytes(file)) if file.is_file() else iter(())
 
 
 def _response(row: dict[str, Any], file: Path, number: int) -> Response:
@@ -72,14 +72,15 @@ def read_raw(file: Path) -> dict[str, Any] | None:
     """
     if not file.is_file():
         return None
-    content = file.read_bytes()[: _whole_bytes(file)]
+    content = file.read_bytes()[: whole_bytes(file)]
     rows = lines_in(content)
     if not rows or not all(isinstance(row, dict) for row in rows):
         rows = [row for _, _, row in read_checked_lines(file, len(content))]
     return {str(row.get("id")): row.get("option_scores", row.get("answer")) for row in rows}
 
 
-def _whole_bytes(file: Path) -> int:
+def whole_bytes(file: Path) -> int:
+    """The bytes of a file up to the end of its last whole line."""
     # Read from the end in blocks, because a file may hold hundreds of thousands of lines.
     size = file.stat().st_size
     block = 1 << 16
@@ -117,7 +118,7 @@ class ResponseLog:
                     raise _twice(file, number, name)
                 (answered if item is None or item.failure is None else failed).add(name)
         self.answered = frozenset(answered)
-        whole = _whole_bytes(file) if file.is_file() else 0
+        whole = whole_bytes(file) if file.is_file() else 0
         self.cut = file.is_file() and file.stat().st_size > whole
         if failed:
             # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.

@@ -14,19 +14,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from anymal_eval.cli.main import cli
 from anymal_eval.judge import study as studies
 from anymal_eval.judge.design import trials
 from anymal_eval.judge.results import judged
 from anymal_eval.judge.votes import read
+from tests.chromium import launched
 from tests.conftest import ROOT
 
 ITEMS = 40
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
 expect.set_options(timeout=30_000)  # milliseconds: other tests run beside it
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
 def call(*given: object) -> Any:
@@ -46,13 +46,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = os.environ.get("ANYMAL_EVAL_CHROMIUM", "/usr/bin/chromium")
-    if not Path(program).is_file():
-        pytest.skip(f"Chromium is not here: apt-get install chromium, or name it in ANYMAL_EVAL_CHROMIUM ({program})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Served:

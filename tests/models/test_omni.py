@@ -98,10 +98,10 @@ def test_pictures_clips_and_sounds_are_those_of_the_class(
     assert type(model.network).__name__ == THINKERS[name]
     picture, sound, shown = medium(pictures[0]), medium(sounds[0], "audio"), medium(clip, "video")
     media = [[picture], [sound], [shown], [picture, sound, shown], [medium(sounds[2], "audio")], [medium(pictures[1])]]
-    asked = [request(f"q{n}", own, QUESTIONS[n], decoding=GREEDY) for n, own in enumerate(media)]
-    expected = [hand.generate(each) for each in asked]
-    assert answers(model, asked, 1) == expected
-    assert answers(model, asked, 16) == expected
+    requested = [request(f"q{n}", own, QUESTIONS[n], decoding=GREEDY) for n, own in enumerate(media)]
+    expected = [hand.generate(each) for each in requested]
+    assert answers(model, requested, 1) == expected
+    assert answers(model, requested, 16) == expected
     assert len(set(expected)) > 3, "equal answers prove nothing"
     ranked = [request(f"r{n}", own, QUESTIONS[n], candidates=OPTIONS[n % 3]) for n, own in enumerate(media[:4])]
     for response, each in zip(respond(model, ranked, 16), ranked, strict=True):
@@ -123,8 +123,8 @@ def test_tasks_of_three_kinds_in_one_command(tiny: Tiny, tmp_path: Path, command
     hand = OmniHand(tiny("qwen2.5-omni"), THINKERS["qwen2.5-omni"])
     short = Decoding(max_new_tokens=4)
     for task, rows in (("vqav2", pictured(data / "vqav2")), ("audiocaps", heard(data / "audiocaps"))):
-        asked = {row["id"]: request("1", row["media"], row["text"], decoding=short) for row in rows}
-        expected = {each: hand.generate(about) for each, about in asked.items()}
+        requested = {row["id"]: request("1", row["media"], row["text"], decoding=short) for row in rows}
+        expected = {each: hand.generate(about) for each, about in requested.items()}
         assert {each: row["answer"].strip() for each, row in answered(tmp_path / "run", task).items()} == expected
     found = answered(tmp_path / "run", "nextqa")
     letters = {row["id"]: request("1", row["media"], row["text"], candidates=LETTERS) for row in shown(data / "nextqa")}
@@ -170,10 +170,10 @@ def test_one_sound_of_a_class_that_no_auto_class_knows(opened: Open, tiny: Tiny,
     """AudioFlamingo3's processor takes one sound a prompt."""
     model, hand = opened("hf_audio", "audio-flamingo-3"), Hand(tiny("audio-flamingo-3"))
     shown = [medium(file, "audio") for file in sounds]
-    asked = [request(f"q{n}", [shown[n]], QUESTIONS[n], decoding=GREEDY) for n in range(3)]
-    asked.append(request("b", [shown[3]], QUESTIONS[3], decoding=BEAMS3))
-    expected = [hand.generate(each) for each in asked]
-    assert answers(model, asked, 1) == answers(model, asked, 16) == expected
+    requested = [request(f"q{n}", [shown[n]], QUESTIONS[n], decoding=GREEDY) for n in range(3)]
+    requested.append(request("b", [shown[3]], QUESTIONS[3], decoding=BEAMS3))
+    expected = [hand.generate(each) for each in requested]
+    assert answers(model, requested, 1) == answers(model, requested, 16) == expected
     assert len(set(expected)) > 2, "equal answers prove nothing"
     ranked = request("r", [shown[0]], QUESTIONS[1], candidates=OPTIONS[1])
     [response] = respond(model, [ranked])

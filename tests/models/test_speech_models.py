@@ -72,10 +72,10 @@ class SpeechHand:
 
 
 def require_same(model: Any, hand: SpeechHand, media: list[list[Media]], *, beams: bool = True) -> None:
-    asked = [request(f"q{n}", own, QUESTIONS[n], decoding=GREEDY) for n, own in enumerate(media)]
-    expected = [hand.generate(each) for each in asked]
-    assert answers(model, asked, 1) == expected
-    assert answers(model, asked, 16) == expected
+    requested = [request(f"q{n}", own, QUESTIONS[n], decoding=GREEDY) for n, own in enumerate(media)]
+    expected = [hand.generate(each) for each in requested]
+    assert answers(model, requested, 1) == expected
+    assert answers(model, requested, 16) == expected
     ranked = [request(f"r{n}", own, QUESTIONS[1], candidates=OPTIONS[n % 2]) for n, own in enumerate(media[:4])]
     by_hand = [hand.scores(each) for each in ranked]
     for response, scores in zip(respond(model, ranked, 16), by_hand, strict=True):

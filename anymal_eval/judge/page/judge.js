@@ -24,7 +24,7 @@ function media(tag) {
   if (tag.kind === "image") {
     const made = element("img");
     made.src = source;
-    made.alt = "The picture that is asked about";
+    made.alt = "The picture that the prompt is about";
     return made;
   }
   if (tag.kind === "audio" || tag.kind === "video") {

@@ -1,7 +1,6 @@
 """Two small runs on the demo world and their report, and the real Chromium that opens it from the file system."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
 from anymal_eval.cli.main import cli
+from tests.chromium import launched
 
 TASKS = "vqav2,hateful_memes,nextqa,audiocaps,imu_caption"
 EXAMPLES = "24"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
 
 
 WORLD: list[Path] = []  # where runs and the cache of this session lie, once there is one
@@ -71,13 +69,8 @@ def scores(run: Path, task: str) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")  # Playwright's event loop must not outlive these tests: others start loops of their own
 def chromium() -> Iterator[Browser]:
-    program = os.environ.get("ANYMAL_EVAL_CHROMIUM", "/usr/bin/chromium")
-    if not Path(program).is_file():
-        pytest.skip(f"Chromium is not here: apt-get install chromium, or name it in ANYMAL_EVAL_CHROMIUM ({program})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
