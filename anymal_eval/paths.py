@@ -49,6 +49,16 @@ def runs() -> Path:
     return Path("results") / "runs"
 
 
+def accepted() -> Path:
+    """The folder of the accepted runs."""
+    return Path("results") / "accepted"
+
+
+def studies() -> Path:
+    """The parent of studies when no ``--out`` is given."""
+    return Path("results") / "studies"
+
+
 def expanded(name: str | Path) -> Path:
     """A path that a user typed, with ``~`` and ``~user`` for home folders.
 

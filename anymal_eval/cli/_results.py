@@ -9,7 +9,10 @@ import click
 from anymal_eval.cli._printing import draw, echo, on_terminal, terminal_width
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anymal_eval.evaluation.write import FinishedRun
+    from anymal_eval.report.trackers import Record
 
 DETAILS = click.option(
     "--details", is_flag=True, help="On a terminal: every measurement, with its version, method and signature."
@@ -42,13 +45,19 @@ def log_results(root: Path, trackers: tuple[str, ...]) -> None:
     """Send the results of a run, and of the one without media inside it, to trackers."""
     if not trackers:
         return
-    from anymal_eval.report.trackers import log
     from anymal_eval.report.tracking import run_record
     from anymal_eval.store.folder import BLIND
     from anymal_eval.store.stored import open_run
 
     folders = [root, *([root / BLIND] if (root / BLIND / "results.json").is_file() else [])]
-    for line in log(trackers, [run_record(open_run(folder)) for folder in folders], root):
+    send(trackers, [run_record(open_run(folder)) for folder in folders], root)
+
+
+def send(trackers: tuple[str, ...], records: "Sequence[Record]", folder: Path) -> None:
+    """Send records to trackers, and print where they are."""
+    from anymal_eval.report.trackers import log
+
+    for line in log(trackers, records, folder):
         echo(line, err=True)
 
 

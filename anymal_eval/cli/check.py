@@ -8,7 +8,8 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import draw, echo, on_terminal, print_table, terminal_width
-from anymal_eval.cli._results import LOG_TO, trackers_of
+from anymal_eval.cli._results import LOG_TO, send, trackers_of
+from anymal_eval.paths import accepted as accepted_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Shown(NamedTuple):
 
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
-ACCEPTED = Path("results") / "accepted"
+ACCEPTED = accepted_runs()
 
 
 @click.command(cls=Command)
@@ -133,11 +134,9 @@ def _check(
 
 def _log(run: "StoredRun", found: "Check", trackers: tuple[str, ...]) -> None:
     if trackers:
-        from anymal_eval.report.trackers import log
         from anymal_eval.report.tracking import check_record
 
-        for line in log(trackers, [check_record(found)], run.root):
-            echo(line, err=True)
+        send(trackers, [check_record(found)], run.root)
 
 
 def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None) -> None:

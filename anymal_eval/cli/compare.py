@@ -6,8 +6,9 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo, echo_json, print_table
+from anymal_eval.paths import accepted as accepted_runs
 
-ACCEPTED = Path("results") / "accepted"
+ACCEPTED = accepted_runs()
 OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from anymal_eval.cli._printing import echo, echo_raw, print_table
+from anymal_eval.paths import studies
 
 STUDY = click.argument("study", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
@@ -115,7 +116,7 @@ def _create(runs: tuple[Path, ...], out: Path | None, given: dict[str, Any]) -> 
 
     text = given.pop("guideline")
     codes = [code.strip() for code in given.pop("annotators").split(",") if code.strip()]
-    folder = out if out is not None else Path("results") / "studies" / "-".join(run.name for run in runs)[:100]
+    folder = out if out is not None else studies() / "-".join(run.name for run in runs)[:100]
     options = Options(runs=runs, annotators=codes, guideline=text.read_text(encoding="utf-8") if text else "", **given)
     create(folder, options, progress)
     return folder

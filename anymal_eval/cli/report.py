@@ -6,8 +6,9 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo
+from anymal_eval.paths import accepted as accepted_runs
 
-ACCEPTED = Path("results") / "accepted"
+ACCEPTED = accepted_runs()
 
 
 class AllOr(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone

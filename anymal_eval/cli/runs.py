@@ -6,12 +6,11 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo, echo_json, echo_line, print_table
-
-RUNS = Path("results") / "runs"
+from anymal_eval.paths import runs as run_folders
 
 
 @click.command(cls=Command)
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=RUNS)
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=run_folders())
 @click.option("--model", metavar="TEXT", help="Only runs of a model with TEXT in its name; * and ? as in a shell.")
 @click.option("--task", metavar="TEXT", help="Only runs that hold the task; its score with the interval.")
 @click.option("--protocol", metavar="TEXT", help="Only runs under the protocol.")

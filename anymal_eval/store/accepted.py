@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anymal_eval import paths
 from anymal_eval.codec import decode, encode, read_json, write_json
 from anymal_eval.errors import NotInCatalog, OtherRun, StorageFull, WrongUse
 from anymal_eval.locks import hold
@@ -19,7 +20,7 @@ from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.packed import pack
 from anymal_eval.store.stored import StoredRun, open_run
 
-ACCEPTED = Path("results") / "accepted"
+ACCEPTED = paths.accepted()
 PLAIN = ("manifest.json", "results.json", digests.FILE)
 PER_TASK = ("scores.jsonl.gz", "statistics.npz")
 # What a swap keeps beside NAME until it ends: .NAME.draft the new run, .NAME.older the one before, .NAME.removed what
