@@ -15,7 +15,7 @@ from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.evaluation.run import run
 from anymal_eval.models import Showing
 from anymal_eval.models._shown import shown_prompt
-from anymal_eval.report.gallery.data_files import _detail
+from anymal_eval.report.gallery.details import detail
 from anymal_eval.store.responses import read_responses
 from anymal_eval.store.shown_prompts import read_prompts
 from tests.conftest import ROOT
@@ -83,7 +83,7 @@ def test_a_run_keeps_them_for_the_gallery_and_a_second_session_adds_what_is_miss
         run=finished.root, against=(), data_root=tmp_path, examples=9, tasks_dir=(), accepted=tmp_path
     )
     (page,) = read_report(options).pages
-    details = [_detail(page, example, {}) for example in page.examples]
-    assert [detail["sent"]["text"] for detail in details] == [kept[example.id].text for example in page.examples]
+    details = [detail(page, example, {}) for example in page.examples]
+    assert [each["sent"]["text"] for each in details] == [kept[example.id].text for example in page.examples]
     file.write_bytes(b"{damaged\n")
     assert read_report(options).pages[0].sent == {}
