@@ -26,9 +26,9 @@ class AllOr(click.ParamType):  # type: ignore[type-arg]  # generic for type chec
 
 
 @click.command(cls=Command)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--against", multiple=True, metavar="BASE", help="A run folder, or an accepted run's model; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; by default RUN/report.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; by default report in the first RUN.")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--examples", type=AllOr(), default="5000", metavar="N|all", help="Show at most N examples of a task.")
 @click.option("--media", type=click.Choice(["copy", "none"]), default="copy", help="Bring pictures, sounds and clips.")
@@ -43,7 +43,7 @@ class AllOr(click.ParamType):  # type: ignore[type-arg]  # generic for type chec
 )
 @click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
 def report(
-    run: Path,
+    runs: tuple[Path, ...],
     against: tuple[str, ...],
     out: Path | None,
     data_root: Path,
@@ -55,10 +55,10 @@ def report(
     tasks_dir: tuple[Path, ...],
     accepted: Path,
 ) -> None:
-    """Write a gallery of RUN: numbers, plots, and every answer beside what it is about.
+    """Write a gallery of RUNs: numbers, plots, and every answer beside what it is about.
 
-    The folder opens from the file system, without a server and without a network. With --against the answers of
-    other runs stand beside this one's.
+    The folder opens from the file system, without a server and without a network. Every RUN is compared with BASE, and
+    the answers of all of them stand beside one another. Of several RUNs without --against, the first is BASE.
     """
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import WrongUse
@@ -66,13 +66,13 @@ def report(
     from anymal_eval.report.gallery.media_files import key
     from anymal_eval.report.gallery.write import Media, write_report
 
-    if out is None and any(run.glob("*/scores.jsonl.gz")):
-        raise WrongUse(f"{run} is an accepted run, which is tracked: give --out, so that no media get into it")
+    if out is None and any(runs[0].glob("*/scores.jsonl.gz")):
+        raise WrongUse(f"{runs[0]} is an accepted run, which is tracked: give --out, so that no media get into it")
     options = ReportOptions(
-        run=run, against=against, data_root=data_root, examples=examples, tasks_dir=tasks_dir, accepted=accepted
+        runs=runs, against=against, data_root=data_root, examples=examples, tasks_dir=tasks_dir, accepted=accepted
     )
     found = read_report(options)
-    folder = out if out is not None else run / "report"
+    folder = out if out is not None else runs[0] / "report"
     copied = media == "copy"
     unique = {key(one) for page in found.pages for example in page.examples for one in example.media}
     with progress("media", len(unique) if copied else 0, 0) as advance:

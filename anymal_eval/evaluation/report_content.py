@@ -12,7 +12,7 @@ from typing import Any
 
 from anymal_eval import catalog, fingerprint, protocols
 from anymal_eval.codec import decode
-from anymal_eval.errors import BadDefinition, NotInCatalog, OtherRun
+from anymal_eval.errors import BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.models import PLAIN_WORDING
@@ -21,26 +21,32 @@ from anymal_eval.protocols import Wording
 from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
-from anymal_eval.report.gallery.content import Report, Side, TaskPage, is_right
+from anymal_eval.report.curve import step_of
+from anymal_eval.report.gallery.content import Report, RunPair, RunRecord, Side, TaskPage, is_right
+from anymal_eval.report.gallery.spread import spread
 from anymal_eval.report.policy import Policy
-from anymal_eval.report.regression import Check, check
+from anymal_eval.report.regression import check
+from anymal_eval.report.run_names import run_names
 from anymal_eval.scoring.verification import open_verified
 from anymal_eval.sources.ablation import ablated
-from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.sources.dataset import OWN, TaskDataset
+from anymal_eval.store import digests, sessions
 from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
-from anymal_eval.store.results import Results
 from anymal_eval.store.shown_prompts import FILE as PROMPTS
 from anymal_eval.store.shown_prompts import read_prompts
 from anymal_eval.store.stored import StoredRun
+
+MOST_RUNS = 64  # the pairs of shape and colour that tell runs apart
+LONGEST_TITLE = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """What a report is to show; see ``cli/report.py``."""
 
-    run: Path
+    runs: Sequence[Path]
     against: Sequence[str]
     data_root: Path
     examples: int | None
@@ -50,11 +56,10 @@ class ReportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _ReportedRun:
-    """A run: its name on the pages, its folder by task, and for a base the result of ``check`` against it."""
+    """A run: its name on the pages, and its folder by task."""
 
     label: str
     runs: Mapping[str, StoredRun]
-    check: Check | None
 
 
 def read_report(options: ReportOptions) -> Report:
@@ -63,32 +68,56 @@ def read_report(options: ReportOptions) -> Report:
     Raises:
         OtherRun: a folder holds no run, the runs share no task, or the data have changed since.
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
+        WrongUse: there are too many runs to tell apart.
     """
-    run = open_verified(options.run)
-    results = run.results
-    labels = run_labels([str(options.run), *options.against])
-    bases = [_base(run, each, options.accepted) for each in zip(options.against, labels[1:], strict=True)]
-    own = _ReportedRun(label=labels[0], runs=dict.fromkeys(run.manifest.tasks, run), check=None)
-    pages = [_page(options, own, results, bases, task) for task in run.manifest.tasks]
+    options = _with_base(options)
+    if len(options.runs) + len(options.against) > MOST_RUNS:
+        raise WrongUse(f"a report shows at most {MOST_RUNS} runs")
+    opened = [open_verified(folder) for folder in options.runs]
+    bases = [base_runs(each, opened[0].manifest, options.accepted) for each in options.against]
+    stored = [*(dict.fromkeys(run.manifest.tasks, run) for run in opened), *bases]
+    names = run_names([*options.runs, *(Path(each) if Path(each).exists() else each for each in options.against)])
+    runs = [_ReportedRun(label=name, runs=each) for name, each in zip(names, stored, strict=True)]
+    count = len(opened)
+    pairs = [
+        RunPair(run=at, base=base, check=check(run, runs[base].runs, names[base], Policy(), {}))
+        for base in range(count, len(runs))
+        for at, run in enumerate(opened)
+    ]
+    tasks = dict.fromkeys(task for run in opened for task in run.manifest.tasks)
+    model = opened[0].results.run.label
     return Report(
-        title=f"{labels[0]}: {results.run.label}",
-        manifest=run.manifest,
-        model=results.run.label,
-        is_demo=results.is_demo or any(entry.data == "demo" for entry in run.manifest.tasks.values()),
-        pages=pages,
-        bases=[base.label for base in bases],
-        checks=[base.check for base in bases if base.check is not None],
+        title=f"{names[0]}: {model}" if count == 1 else f"{', '.join(names[:count])}",
+        is_demo=any(each.results.is_demo or any(entry.data == "demo" for entry in each.manifest.tasks.values())
+                    for each in opened),
+        pages=[_page(options, runs, pairs, task) for task in tasks],
+        runs=[_record(run) for run in runs],
+        reported=count,
+        pairs=pairs,
+    )  # fmt: skip
+
+
+def _with_base(options: ReportOptions) -> ReportOptions:
+    """Of several runs without a baseline, the first is it, as for ``compare``."""
+    folders = list({folder.resolve(): folder for folder in options.runs}.values())
+    against = options.against or ([str(folders[0])] if len(folders) > 1 else [])
+    named = {Path(each).resolve() for each in against if Path(each).exists()}
+    others = [folder for folder in folders if folder.resolve() not in named]
+    return replace(options, runs=others or folders[:1], against=tuple(against))
+
+
+def _record(reported: _ReportedRun) -> RunRecord:
+    stored = list({run.root: run for run in reported.runs.values()}.values())
+    first = stored[0]
+    steps = (step_of(name) for name in (first.root.name, first.results.run.name, first.results.run.model))
+    return RunRecord(
+        name=reported.label,
+        step=next((step for step in steps if step is not None), None),
+        model=first.results.run.label,
+        manifests=[run.manifest for run in stored],
+        sessions=[session for run in stored for session in sessions.read(run.root / sessions.FILE)],
+        digests={name: digest for run in stored for name, digest in _digests(run).items()},
     )
-
-
-def run_labels(folders: Sequence[str]) -> list[str]:
-    """The names of runs on the pages: the folder's name, or the whole path where two have the same.
-
-    >>> run_labels(["runs/new", "runs/old"]), run_labels(["a/run", "b/run"])
-    (['new', 'old'], ['a/run', 'b/run'])
-    """
-    names = [Path(folder).resolve().name for folder in folders]
-    return [folder if names.count(name) > 1 else name for folder, name in zip(folders, names, strict=True)]
 
 
 def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int | None) -> list[Example]:
@@ -157,49 +186,70 @@ def _keeping(
         yield request
 
 
-def _base(run: StoredRun, base: tuple[str, str], accepted: Path) -> _ReportedRun:
-    named, label = base
-    runs = base_runs(named, run.manifest, accepted)
-    label = label if Path(named).exists() else named
-    return _ReportedRun(label=label, runs=runs, check=check(run, runs, label, Policy(), {}))
+def _digests(run: StoredRun) -> Mapping[str, str]:
+    with suppress(MissingData):
+        return digests.read(run.root)
+    return {}
 
 
-def _page(
-    options: ReportOptions, own: _ReportedRun, results: Results, bases: Sequence[_ReportedRun], task: str
-) -> TaskPage:
-    run = own.runs[task]
-    entry = run.manifest.tasks[task]
-    dataset = reload_dataset(task, entry, options.data_root, options.tasks_dir, RunFolder(options.run))
+def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[RunPair], task: str) -> TaskPage:
+    run = next(each.runs[task] for each in runs if task in each.runs)
+    entry, results = run.manifest.tasks[task], run.results
+    dataset = reload_dataset(task, entry, options.data_root, options.tasks_dir, RunFolder(run.root))
     if not dataset.examples:
-        raise OtherRun(f"{options.run}: none of the examples of {task} is there; report takes a run with its responses")
-    sides = [_side(one, task, entry) for one in (own, *bases)]
+        raise OtherRun(f"{run.root}: none of the examples of {task} is there; report takes a run with its responses")
+    sides = [_side(one, task, dataset, entry) for one in runs]
     examples = select_examples(dataset.examples, sides, options.examples)
     total, shown = len(dataset.examples), {example.id for example in examples}
     requests = rebuild_requests(dataset, run, shown)
     sides = [replace(side, rows={name: row for name, row in side.rows.items() if name in shown}) for side in sides]
     return TaskPage(
         name=task,
+        title=_title(task),
+        reported=_reported_split(dataset, entry),
         entry=entry,
         examples=examples,
         total=total,
         requests=requests,
         sides=sides,
-        checks=[next((item for item in base.check.tasks if item.task == task and task in base.runs), None)
-                for base in bases if base.check is not None],
+        base=len(options.runs) if options.against else 0,
+        checks=[next((item for item in pair.check.tasks
+                      if item.task == task and task in runs[pair.base].runs and task in runs[pair.run].runs), None)
+                for pair in pairs],
         measurements=[item for item in results.measurements if item.task == task],
         chance=[item for item in results.chance if item.task == task],
         not_computed=[item for item in results.not_computed if item.task == task],
         problems=[item for item in results.problems if item.task == task],
         ablate=str(run.manifest.identity.get("ablate", "none")),
-        sent=read_prompts(inside(options.run, task, PROMPTS)),
+        sent=read_prompts(inside(run.root, task, PROMPTS)),
     )  # fmt: skip
 
 
-def _side(reported: _ReportedRun, task: str, entry: TaskEntry) -> Side:
+def _title(task: str) -> str:
+    """The benchmark's own name, with which a task file's first line begins; the task's where it has another form."""
+    with suppress(NotInCatalog, BadDefinition, OSError):
+        title, colon, _ = catalog.tasks().summary(task).partition(":")
+        if colon and len(title) <= LONGEST_TITLE:
+            return title
+    return task
+
+
+def _reported_split(dataset: TaskDataset, entry: TaskEntry) -> str:
+    """The split that the protocol's paper reports, else the task's first; empty where the data are the user's own."""
+    if entry.data in ("demo", OWN):
+        return ""
+    with suppress(NotInCatalog, BadDefinition):
+        phrase = protocols.get(entry.protocol).tasks.get(dataset.task.name)
+        if phrase is not None and phrase.split:
+            return phrase.split
+    return dataset.task.splits[0].name if dataset.task.splits else ""
+
+
+def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEntry) -> Side:
     run = reported.runs.get(task)
     if run is None:
         return Side(label=reported.label, rows={}, headline=None)
-    results = run.results
+    results, own = run.results, run.manifest.tasks[task]
     measured = [item for item in results.measurements if item.task == task]
     headline = results.headline(task)
     rows = {row["id"]: row for row in run.scores(task)}
@@ -209,7 +259,12 @@ def _side(reported: _ReportedRun, task: str, entry: TaskEntry) -> Side:
         counts=dict(Counter(row["state"] for row in rows.values())),
         headline=headline,
         groups=[item for item in measured if headline and item.group and item.label == headline.label],
-        same_prompts=run.manifest.tasks[task].prompts == entry.prompts,
+        same_prompts=own.prompts == entry.prompts,
+        measurements=measured,
+        chance=[item for item in results.chance if item.task == task],
+        not_computed=[item for item in results.not_computed if item.task == task],
+        problems=[item for item in results.problems if item.task == task],
+        spread=spread(dataset.examples, rows, by_token=bool(own.reading.get("length_normalise", False))),
     )
 
 

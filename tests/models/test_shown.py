@@ -80,7 +80,7 @@ def test_a_run_keeps_them_for_the_gallery_and_a_second_session_adds_what_is_miss
     assert (again[0], sorted(again)) == (first, sorted((first, *others)))
     assert read_responses(file.with_name("responses.jsonl")).keys() == kept.keys()
     options = ReportOptions(
-        run=finished.root, against=(), data_root=tmp_path, examples=9, tasks_dir=(), accepted=tmp_path
+        runs=(finished.root,), against=(), data_root=tmp_path, examples=9, tasks_dir=(), accepted=tmp_path
     )
     (page,) = read_report(options).pages
     details = [detail(page, example, {}) for example in page.examples]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anymal_eval.records import Example, Request
+from anymal_eval.report.gallery.spread import Spread
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.results import AnswerProblem, Chance, Measurement, NotComputed
@@ -29,6 +30,8 @@ class Side:
         groups: the headline metric in the task's groups.
         counts: how many answers are in each state, over all examples of the run.
         same_prompts: whether its prompts equal those of the reported run.
+        measurements, chance, not_computed, problems: of the run's results, those of the task.
+        spread: what the plots of single answers show, over all examples of the run.
     """
 
     label: str
@@ -37,20 +40,28 @@ class Side:
     groups: Sequence[Measurement] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     same_prompts: bool = True
+    measurements: Sequence[Measurement] = ()
+    chance: Sequence[Chance] = ()
+    not_computed: Sequence[NotComputed] = ()
+    problems: Sequence[AnswerProblem] = ()
+    spread: Spread = field(default_factory=Spread)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPage:
-    """One task of the run, with the answers of the baselines to the same examples.
+    """One task, with the answers of all runs to the same examples.
 
     Attributes:
+        title: the benchmark's own name, such as ``AudioCaps``.
+        reported: the split that papers report, where it is known.
         examples: the examples shown, in the order of the data.
         total: the number of examples in the run.
         requests: the exact prompts by example id; empty where the model's templates are unknown.
         sent: the same after the model's chat template, of the examples for which the run has them.
-        sides: the run first, then each baseline that has the task.
-        checks: the comparison with each baseline; None where it does not have the task.
-        problems: how many answers are empty, unparsable or cut, with the first of each.
+        sides: a side for each of the report's runs, in their order; without rows where a run does not have the task.
+        base: the number of the side that the others are compared with first; 0 without one.
+        checks: by pair of the report; None where one of the two does not have the task.
+        measurements, chance, not_computed, problems: of the first run that has the task.
         ablate: the run's ``--ablate``: ``none``, ``no-media`` or ``shuffled-media``.
     """
 
@@ -67,11 +78,14 @@ class TaskPage:
     ablate: str
     problems: Sequence[AnswerProblem] = ()
     sent: Mapping[str, SentPrompt] = field(default_factory=dict)
+    title: str = ""
+    reported: str = ""
+    base: int = 0
 
     @property
     def headline(self) -> Measurement | None:
-        """The run's headline."""
-        return self.sides[0].headline
+        """The headline of the first run that has one."""
+        return next((side.headline for side in self.sides if side.headline is not None), None)
 
     @property
     def metric(self) -> str:
@@ -80,16 +94,56 @@ class TaskPage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunPair:
+    """A run and a baseline of a report, by their numbers, with the result of ``check``."""
+
+    run: int
+    base: int
+    check: Check
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is recorded of a run.
+
+    Attributes:
+        name: on the pages.
+        step: of the training, where the run's name or model ends in one.
+        model: its label in tables.
+        manifests: of its folder; of a baseline made of several accepted runs, of each.
+        sessions: the commands that worked on it.
+        digests: the SHA-256 of each file of its results.
+    """
+
+    name: str
+    step: int | None
+    model: str
+    manifests: Sequence[Manifest]
+    sessions: Sequence[Mapping[str, Any]] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """A whole report: the run, its baselines, and a page per task."""
+    """A whole report: any number of runs, compared with their baselines, and a page per task.
+
+    Attributes:
+        runs: those reported first, then the baselines.
+        reported: how many of them are no baselines.
+        pairs: each run with each baseline.
+    """
 
     title: str
-    manifest: Manifest
-    model: str
     is_demo: bool
     pages: Sequence[TaskPage]
-    bases: Sequence[str]
-    checks: Sequence[Check]
+    runs: Sequence[RunRecord]
+    reported: int
+    pairs: Sequence[RunPair]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the runs, which all differ."""
+        return [run.name for run in self.runs]
 
 
 def score_of(row: Row, example: Example, metric: str) -> float | None:

@@ -35,6 +35,7 @@ def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> N
     ]
     index = {
         "runs": [side.label for side in page.sides],
+        "base": page.base,
         "sameWords": [side.same_prompts for side in page.sides],
         "kind": page.examples[0].kind,
         "metric": page.headline.label if page.headline is not None else "",

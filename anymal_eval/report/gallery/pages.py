@@ -69,11 +69,11 @@ def _index_plots(folder: Path, report: Report) -> list[Plot]:
                 rows.append(bars)
         if rows:
             values = "; ".join(f"{bars[0].label} {bars[0].value:.1f}" for bars in rows)
-            runs = "; ".join(["Circle: this run", *(f"square: {base}" for base in report.bases)])
+            runs = "; ".join(["Circle: this run", *(f"square: {base}" for base in report.names[1:])])
             words = Words(alt=f"Headlines, {what}: {values}.",
                           caption=f"Headlines, {what}, with 95 % intervals. {runs}; dashed: chance.")  # fmt: skip
             made.append(plots.forest(folder, f"summary-{unit}", rows, words))
-    for at, check in enumerate(report.checks, start=1):
+    for at, check in enumerate((pair.check for pair in report.pairs), start=1):
         for unit, what in UNITS.items():
             compared = [item for item in check.tasks if item.comparison is not None and item.unit == unit]
             if compared:
@@ -144,10 +144,11 @@ def _summary(report: Report) -> list[Mapping[str, Any]]:
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    identity, environment = report.manifest.identity, report.manifest.environment
+    manifest = report.runs[0].manifests[0]
+    identity, environment = manifest.identity, manifest.environment
     facts = [
-        ("run", report.manifest.run),
-        ("model", report.model),
+        ("run", manifest.run),
+        ("model", report.runs[0].model),
         ("fingerprint", str(identity.get("fingerprint", ""))),
         ("protocol", str(identity.get("protocol", ""))),
         ("data", str(identity.get("data", "")) + (f", limit {identity['limit']}" if identity.get("limit") else "")),

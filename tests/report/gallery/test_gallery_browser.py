@@ -220,10 +220,10 @@ def test_against_two_runs_of_one_name(chromium: Browser, runs: Runs, tmp_path: P
         page = tab.open("tasks/vqav2.html")
         page.select_option("#show", "fixed")
         assert tab.shown()
-        page.select_option("#base", label=str(after))
+        page.select_option("#base", label="after (2)")
         assert tab.shown() == 0
         page.select_option("#show", "all")
         page.click("#list a")
         page.wait_for_selector(".answer")
         titles = page.locator(".answer h4").all_inner_texts()
-        assert [title.rpartition(" ")[0] for title in titles] == ["before", str(after), str(after)]
+        assert [title.rpartition(" ")[0] for title in titles] == ["before", "after (2)", "after"]

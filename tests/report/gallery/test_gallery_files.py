@@ -192,7 +192,7 @@ def test_nothing_is_written_into_an_accepted_run(runs: Runs, tmp_path: Path) -> 
     call("report", accepted, "--media", "none", "--out", tmp_path / "report")
     call("report", runs[1], "--against", "constant", "--accepted", tmp_path / "accepted", "--media", "none",
          "--out", tmp_path / "against")  # fmt: skip
-    assert "Against constant" in (tmp_path / "against" / "tasks" / "vqav2.html").read_text(encoding="utf-8")
+    assert "against constant" in (tmp_path / "against" / "tasks" / "vqav2.html").read_text(encoding="utf-8")
 
 
 def test_media_are_copied_or_made_playable(tmp_path: Path) -> None:
