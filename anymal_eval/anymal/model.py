@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from anymal_eval.anymal import encoders, projectors
 from anymal_eval.anymal.config import AnyMALConfig
@@ -20,7 +19,8 @@ from anymal_eval.anymal.encoders import Encoder, Medium
 from anymal_eval.anymal.encoding import encode_windows
 from anymal_eval.anymal.llm import LLM, llm_of_shapes, load_llm
 from anymal_eval.anymal.projectors import Projector
-from anymal_eval.anymal.splice import IGNORED, Batch, pad, splice
+from anymal_eval.anymal.splice import Batch, pad, splice
+from anymal_eval.anymal.target_loss import target_losses
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading
 from anymal_eval.errors import BadData, BadDefinition
 from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
@@ -181,18 +181,19 @@ class AnyMAL(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the targets: the loss of AnyMAL is that of the answers' tokens alone."""
-        return self._loss(batch, "mean")
+        return self.target_losses(batch).mean()
 
     def summed_loss(self, batch: Batch) -> Tensor:
         """The same summed over the targets, for a mean over several batches."""
-        return self._loss(batch, "sum")
+        return self.target_losses(batch).sum()
 
-    def _loss(self, batch: Batch, reduction: str) -> Tensor:
-        if batch.targets is None:
+    def target_losses(self, batch: Batch) -> Tensor:
+        """The cross-entropy of each target: (n,) in float32, row by row, with gradients."""
+        if batch.targets is None or batch.predicting is None:
             raise BadData("a loss needs rows with answers")
-        logits = self(batch)[:, :-1].flatten(0, 1)
-        targets = batch.targets[:, 1:].flatten()
-        return cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction=reduction)
+        inputs = {"inputs_embeds": batch.embeds, "attention_mask": batch.mask, "position_ids": batch.positions}
+        targets = batch.targets.flatten()[batch.predicting + 1]
+        return target_losses(self.llm.model, inputs, batch.predicting, targets)
 
     def train(self, mode: bool = True) -> "AnyMAL":
         """Set the mode of the trained parts alone: frozen parts keep dropout off."""

@@ -26,11 +26,13 @@ class Batch:
         embeds: (b, t, d).
         mask: (b, t), 1 at tokens and 0 at padding.
         targets: (b, t), ids that carry the loss at their own positions, ``IGNORED`` elsewhere.
+        predicting: (n,), the positions, counted through all rows, before those of the n targets.
     """
 
     embeds: Tensor
     mask: Tensor
     targets: Tensor | None = None
+    predicting: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -96,7 +98,10 @@ def pad(rows: Sequence[Tensor], answers: Sequence[Sequence[int]] | None = None) 
         if not 0 < len(answer) < len(rows[index]):
             raise BadData(f"row {index}: {len(answer)} tokens to learn in a row of {len(rows[index])}")
         targets[index, longest - len(answer) :] = torch.tensor(answer, device=targets.device)
-    return Batch(embeds=embeds, mask=mask, targets=targets)
+    # The answers end their rows: known without a look at the targets, which an estimate's fake tensors do not allow.
+    before = [index * longest + longest - 1 - place for index, answer in enumerate(answers)
+              for place in range(len(answer), 0, -1)]  # fmt: skip
+    return Batch(embeds=embeds, mask=mask, targets=targets, predicting=torch.tensor(before, device=mask.device))
 
 
 def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequence[Sequence[Tensor]]) -> Batch:
@@ -127,7 +132,10 @@ def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequ
         ]
         where = tuple(torch.tensor(places, device=device).T)
         embeds = embeds.index_put(where, torch.cat(tokens).to(device=device, dtype=embeds.dtype))
-    return Batch(embeds=embeds, mask=mask, targets=torch.tensor(targets, device=device))
+    wanted = torch.tensor(targets)
+    wanted[:, 0] = IGNORED  # nothing stands before it
+    predicting = (wanted.flatten() != IGNORED).nonzero().flatten() - 1
+    return Batch(embeds=embeds, mask=mask, targets=wanted.to(device), predicting=predicting.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded,
 from anymal_eval.generation.bounded_cache import BoundedCache
 from anymal_eval.generation.devices import memory_guard, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
+from anymal_eval.generation.logits import replaced_forward
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import (
@@ -45,6 +46,7 @@ __all__ = [
     "position_ids",
     "positions_of_whole_prompts",
     "prefill",
+    "replaced_forward",
     "shared_prefix_length",
     "to_device",
 ]

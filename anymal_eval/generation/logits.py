@@ -6,7 +6,7 @@ Shapes:  b rows · r rows of options · t positions · d width · v vocabulary
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -91,17 +91,24 @@ def float32_head(model: Any, last: int | None = None) -> Iterator[None]:
         logits = torch.cat(parts, dim=-1)
         return logits if head.bias is None else logits + head.bias.float()
 
+    with replaced_forward(head, forward):
+        yield
+
+
+@contextmanager
+def replaced_forward(layer: Any, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let a layer compute something else inside the context."""
     # accelerate wraps the forward of a layer whose weights it moves, and calls the layer's own one by this name.
-    name = "_old_forward" if hasattr(head, "_hf_hook") else "forward"
-    before = vars(head).get(name)
-    setattr(head, name, forward)
+    name = "_old_forward" if hasattr(layer, "_hf_hook") else "forward"
+    before = vars(layer).get(name)
+    setattr(layer, name, forward)
     try:
         yield
     finally:
         if before is None:
-            delattr(head, name)
+            delattr(layer, name)
         else:
-            setattr(head, name, before)
+            setattr(layer, name, before)
 
 
 def _message(rows: list[int], count: int) -> str:
