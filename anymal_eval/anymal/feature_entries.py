@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal.shards import DTYPES, raw, read_into
+from anymal_eval.anymal.shard_files import DTYPES, raw, read_into
 
 
 def pack(features: Tensor, key: str) -> bytes:
@@ -62,6 +62,18 @@ def unpack(content: Tensor, key: str, *, checked: bool = False) -> Tensor | None
         if metadata == {"entry": entry} and raw(content[: len(header)]) == header:
             return tensor
     return _repacked(bytes(raw(content)), key)
+
+
+def whole(file: Path) -> Tensor | None:
+    """The tensor of a file, compared with its checksum; None where it is corrupt or gone.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return unpack(read(file)[0], file.stem)
+    except FileNotFoundError:
+        return None
 
 
 def is_foreign(file: Path, ours: str = "features", field: str = "entry") -> bool:

@@ -27,7 +27,7 @@ from pathlib import Path
 from torch import Tensor
 
 from anymal_eval import locks
-from anymal_eval.anymal import drafts, feature_entries, shards
+from anymal_eval.anymal import drafts, feature_entries, shard_files, shards
 from anymal_eval.anymal.encoders import Encoder
 from anymal_eval.errors import WrongUse
 
@@ -65,13 +65,16 @@ class FeatureCache:
         counts: hits, misses, corrupt entries.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int | None = None, *, warns: bool = True) -> None:
+    def __init__(
+        self, folder: Path, limit_bytes: int | None = None, *, warns: bool = True, mapped: bool = False
+    ) -> None:
         """Open a folder, and make it where it can be made.
 
         Args:
             folder: of the cache.
             limit_bytes: the largest size of the folder; beyond it the least recently used entries are removed.
             warns: whether entries that cannot be read or stored are reported as warnings.
+            mapped: whether entries of shards are views of mapped files instead of copies.
 
         Raises:
             WrongUse: it is a file.
@@ -82,7 +85,7 @@ class FeatureCache:
         self._warned: set[str] = set() if warns else {"reading", "storing"}
         self._bytes: int | None = None
         self._unpacked: tuple[int, int] | None = None  # entries and bytes in files of their own
-        self._shards = shards.Shards(folder)
+        self._shards = shards.Shards(folder, mapped=mapped)
         self._is_indexed = False
         self._checked: dict[str, tuple[int, int, int]] = {}  # the identity of files that were compared
         try:
@@ -94,9 +97,7 @@ class FeatureCache:
 
     def get(self, key: str) -> Tensor | None:
         """The entry; None where it is missing, unreadable or corrupt. A corrupt file of one entry is removed."""
-        if not self._is_indexed:
-            self._refresh()
-            self._is_indexed = True
+        self._index()
         found = self._from_shards(key)
         if found is None:
             found = self._from_file(key)
@@ -240,6 +241,15 @@ class FeatureCache:
                 total += file.stat().st_size
         return total
 
+    def __contains__(self, key: str) -> bool:
+        self._index()
+        return key in self._shards or self._file(key).exists()
+
+    def _index(self) -> None:
+        if not self._is_indexed:
+            self._refresh()
+            self._is_indexed = True
+
     def __len__(self) -> int:
         self._refresh()
         return len(self._shards) + sum(1 for file in self._entries() if file.stem not in self._shards)
@@ -303,14 +313,14 @@ class FeatureCache:
             if self._shards.get(key, again=True)[0] is not None:
                 file.unlink()
                 return
-            tensor = _whole(file)
+            tensor = feature_entries.whole(file)
         except OSError:
             return
         if tensor is None or tensor.dtype not in shards.NAMES:
             return  # corrupt, which is reported when it is read; or of a type that is kept as it is
         yield shards.Source(
             key=key, dtype=shards.NAMES[tensor.dtype], shape=tuple(tensor.shape), size=tensor.nbytes,
-            crc=shards.checksum(tensor), read=lambda: _whole(file),
+            crc=shard_files.checksum(tensor), read=lambda: feature_entries.whole(file),
         )  # fmt: skip
 
     def _verify_shard(self, file: Path, *, remove: bool) -> list[Path]:
@@ -366,9 +376,10 @@ class FeatureCache:
             _LOG.warning("features: %s", message)
 
 
-def feature_key(encoder: Encoder, digest: str) -> str:
-    """The name of an entry: a digest of everything that determines it."""
-    return hashlib.sha256(json.dumps([digest, encoder.fingerprint]).encode()).hexdigest()
+def feature_key(encoder: Encoder | str, digest: str) -> str:
+    """The name of an entry: a digest of everything that determines it. ``encoder``: it, or its fingerprint."""
+    about = encoder if isinstance(encoder, str) else encoder.fingerprint
+    return hashlib.sha256(json.dumps([digest, about]).encode()).hexdigest()
 
 
 def _is_foreign(file: Path) -> bool:
@@ -376,14 +387,6 @@ def _is_foreign(file: Path) -> bool:
     if file.parent.name == shards.FOLDER:
         return feature_entries.is_foreign(file, shards.FORMAT, "crc32")
     return feature_entries.is_foreign(file)
-
-
-def _whole(file: Path) -> Tensor | None:
-    """The tensor of a file with one entry, compared with its checksum; None where it is corrupt or gone."""
-    try:
-        return feature_entries.unpack(feature_entries.read(file)[0], file.stem)
-    except FileNotFoundError:
-        return None
 
 
 def _used(file: Path) -> int:

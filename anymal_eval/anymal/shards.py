@@ -4,8 +4,9 @@ A shard is a whole safetensors file, ``shards/SHA256.safetensors``; its header i
 the header, and the header has each entry's CRC-32, so damage is found in both. A shard is written as a draft, synced
 and renamed; only then are the files of its entries deleted. A kill in between leaves entries twice, never zero times.
 
-Entries are read by ``pread``, not mapped: a shard that another machine deletes, or a disk that fails, is an error of
-one read and not a signal that ends the process.
+Entries are read by ``pread``: a shard that another machine deletes, or a disk that fails, is an error of one read.
+Training reads the same entries in every epoch, so it maps the files instead, and an entry is a view that takes no
+memory of its own. A mapped disk that fails ends the process, which resumes from its last state.
 """
 
 import contextlib
@@ -14,17 +15,16 @@ import json
 import os
 import threading
 import time
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from anymal_eval.anymal import drafts
+from anymal_eval.anymal.shard_files import DTYPES, OpenShard, checksum, raw
 
 FOLDER = "shards"
 ENTRIES, BYTES = 4096, 512 << 20  # the most of one shard
@@ -32,10 +32,6 @@ USED_S = 60.0  # the grain of the time of last use
 FORMAT = "anymal_eval features 1"
 _HEADER_BYTES = 64 << 20  # the most
 _OPEN = 128  # files
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -77,14 +73,15 @@ class Changed(Exception):
 class Shards:
     """The shards of a folder, for any number of threads."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder``: of the cache."""
+    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
+        """``folder``: of the cache; ``mapped``: entries are views of mapped files, not copies."""
+        self._mapped = mapped
         self.folder = folder / FOLDER
         self.damaged: dict[Path, bool] = {}  # files whose header is damaged; whether this was reported
         self.unreadable: dict[Path, str] = {}
         self._seen: dict[str, list[str]] = {}  # the keys by the name of their shard
         self._places: dict[str, list[Place]] = {}
-        self._open: OrderedDict[Path, _Opened] = OrderedDict()
+        self._open: OrderedDict[Path, OpenShard] = OrderedDict()
         self._used: dict[Path, float] = {}
         self._lock = threading.Lock()
 
@@ -162,11 +159,11 @@ class Shards:
         with self._lock:
             opened = self._open.get(place.shard)
             if opened is None:
-                opened = self._open[place.shard] = _Opened(place.shard)
+                opened = self._open[place.shard] = OpenShard(place.shard, mapped=self._mapped)
                 while len(self._open) > _OPEN:
                     self._open.popitem(last=False)
             self._open.move_to_end(place.shard)
-        return opened.read(place)
+        return opened.read(place.start, place.size, place.dtype, place.shape)
 
     def _use(self, file: Path) -> None:
         now = time.monotonic()
@@ -224,7 +221,7 @@ def sources(places: Mapping[str, Place], without: Iterable[str] = ()) -> list[So
     return [
         Source(
             key=key, dtype=place.dtype, shape=place.shape, size=place.size, crc=place.crc,
-            read=lambda place=place: _Opened(place.shard).read(place),  # type: ignore[misc]
+            read=lambda place=place: OpenShard(place.shard).read(place.start, place.size, place.dtype, place.shape),  # type: ignore[misc]
         )
         for key, place in places.items() if key not in left
     ]  # fmt: skip
@@ -236,7 +233,7 @@ def is_whole(place: Place) -> bool:
     Raises:
         OSError: the shard cannot be read.
     """
-    tensor = _Opened(place.shard).read(place)
+    tensor = OpenShard(place.shard).read(place.start, place.size, place.dtype, place.shape)
     return tensor is not None and checksum(tensor) == place.crc
 
 
@@ -304,44 +301,6 @@ def _header(sources: Sequence[Source]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-class _Opened:
-    """A shard that is open until nothing reads it: a handle that was closed too early could be another file's."""
-
-    def __init__(self, file: Path) -> None:
-        self._handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.close(self._handle)
-
-    def read(self, place: Place) -> Tensor | None:
-        content = torch.empty(place.size, dtype=torch.uint8)
-        if not read_into(self._handle, content, place.start):
-            return None
-        return content.view(DTYPES[place.dtype]).reshape(place.shape)
-
-
-def read_into(handle: int, content: Tensor, start: int) -> bool:
-    """Fill a tensor of bytes from a file; whether the file has so many."""
-    rest = content.numpy().data
-    while rest:
-        count = os.preadv(handle, [rest], start)
-        if not count:
-            return False
-        rest, start = rest[count:], start + count
-    return True
-
-
-def raw(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor in the CPU's memory."""
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def checksum(tensor: Tensor) -> int:
-    """CRC-32 of the bytes of a tensor."""
-    return zlib.crc32(raw(tensor))
 
 
 def _is_name(name: str) -> bool:

@@ -5,7 +5,9 @@ Shapes:  b rows · n tokens of a medium · e encoder width
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
 from anymal_eval.models import media_key
-from anymal_eval.training.features import FRAMES, FeatureEncoder
+from anymal_eval.training.ahead import Ahead
+from anymal_eval.training.features import FRAMES, FeatureEncoder, Prepared
 from anymal_eval.training.order import SampleOrder
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import NO_SAMPLE, TrainingData
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from anymal_eval.anymal.model import AnyMAL
 
 MOST_CONVERSATIONS = 200_000  # kept tokenized
+AHEAD = 4  # micro-batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,7 @@ class UnreadableSamples:
         lines: of the data, from before a resume.
         bad: rows of shards that hold no sample, from before a resume.
         seen: samples that batches should have held, counted again in every epoch.
+        marks: of the reasons and lines of each of ``data``, how many count yet: shards are read ahead. None: all.
     """
 
     limit: float = 0.01
@@ -69,6 +74,11 @@ class UnreadableSamples:
     lines: dict[str, str] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     seen: int = 0
+    marks: Sequence[tuple[int, int]] | None = None
+
+    def marks_now(self) -> list[tuple[int, int]]:
+        """How many reasons and lines the data have now."""
+        return [(len(each.bad.reasons), len(each.unreadable)) for each in self.data]
 
     def all_reasons(self) -> dict[str, str]:
         """All that was skipped, with the reason."""
@@ -109,11 +119,15 @@ class UnreadableSamples:
 
     def _bad(self, *, streamed: bool = False) -> dict[str, str]:
         """Rows that hold no sample: of all data, or of shards alone."""
-        data = [each for each in self.data if each.samples is None or not streamed]
-        return {**self.bad, **{where: reason for each in data for where, reason in each.bad.reasons.items()}}
+        found = dict(self.bad)
+        for each, (count, _) in zip(self.data, self.marks or self.marks_now(), strict=True):
+            if each.samples is None or not streamed:
+                found.update(itertools.islice(each.bad.reasons.items(), count))
+        return found
 
     def _lines(self) -> dict[str, str]:
-        lines = (line for each in self.data for line in each.unreadable)
+        marks = self.marks or self.marks_now()
+        lines = (line for each, (_, count) in zip(self.data, marks, strict=True) for line in each.unreadable[:count])
         return {**self.lines, **dict.fromkeys(lines, NO_SAMPLE)}
 
 
@@ -132,26 +146,54 @@ def require_few_bad_rows(data: Sequence[TrainingData], limit: float) -> None:
         raise BadData(first)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A micro-batch that is being read.
+
+    Attributes:
+        samples: all that it should hold.
+        media: theirs.
+        texts: of each sample, tokenized, or why it cannot be.
+        order: the state of the order after it.
+        marks: of :class:`UnreadableSamples`, after it.
+    """
+
+    samples: Sequence[Sample]
+    media: Prepared
+    texts: Sequence[TokenizedConversation | BadData | RequestFailed]
+    order: Mapping[str, Any]
+    marks: Sequence[tuple[int, int]]
+
+
 class Collator:
-    """Samples to a :class:`Batch`; a conversation is tokenized once."""
+    """Samples to a :class:`Batch`, in two steps; a conversation is tokenized once."""
 
     def __init__(self, network: AnyMAL, encoder: FeatureEncoder, unreadable: UnreadableSamples) -> None:
-        self._network, self._encoder, self.unreadable = network, encoder, unreadable
+        self._network, self.encoder, self.unreadable = network, encoder, unreadable
         self._conversations: dict[str, TokenizedConversation] = {}
 
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
+    def plan(self, order: SampleOrder, step: int, micro_batch: int) -> Planned:
+        """Take the samples of a micro-batch, start to read their media, and tokenize them."""
+        samples = order.take(step, micro_batch)
+        media = self.encoder.prepare([media for sample in samples for media in sample.media])
+        texts = [self._tokenized(sample) for sample in samples]
+        marks = self.unreadable.marks_now()
+        return Planned(samples=samples, media=media, texts=texts, order=order.state_dict(), marks=marks)
+
+    def finish(self, planned: Planned) -> Batch:
         """A batch without the samples that cannot be read; those are recorded and not replaced.
 
         Raises:
             IncompleteRun: too many cannot be read, or the chat template refuses them.
         """
-        found = self._encoder.encode([media for sample in samples for media in sample.media])
+        found = self.encoder.finish(planned.media)
         rows: list[tuple[Sample, TokenizedConversation, tuple[str, ...]]] = []
-        self.unreadable.seen += len(samples)
-        for sample in samples:
+        self.unreadable.seen += len(planned.samples)
+        self.unreadable.marks = planned.marks
+        for sample, text in zip(planned.samples, planned.texts, strict=True):
             keys = tuple(media_key(media, FRAMES) for media in sample.media)
             try:
-                rows.append((sample, self._fitting(sample, keys, found), keys))
+                rows.append((sample, self._fitting(sample, text, [found[key] for key in keys]), keys))
             except (RequestFailed, BadData) as error:
                 self.unreadable.reasons[sample.where] = str(error).removeprefix(f"{sample.where}: ")
         self.unreadable.require_few()
@@ -165,24 +207,31 @@ class Collator:
         )
 
     def _fitting(
-        self, sample: Sample, keys: Sequence[str], found: Mapping[str, Tensor | RequestFailed]
+        self,
+        sample: Sample,
+        text: TokenizedConversation | BadData | RequestFailed,
+        found: Sequence[Tensor | RequestFailed],
     ) -> TokenizedConversation:
         length = 0
-        for media, features in zip(sample.media, map(found.__getitem__, keys), strict=True):
+        for media, features in zip(sample.media, found, strict=True):
             if isinstance(features, RequestFailed):
                 raise features
             fixed = getattr(self._network.projectors[media.kind], "tokens", None)
             length += int(fixed) if fixed is not None else len(features)
-        conversation = self._tokenized(sample)
-        length += conversation.prompt.text_tokens
+        if isinstance(text, BadData | RequestFailed):
+            raise text
+        length += text.prompt.text_tokens
         if length > self._network.llm.context:
             raise ContextTooLong(f"{length} tokens, the model's context is {self._network.llm.context}")
-        return conversation
+        return text
 
-    def _tokenized(self, sample: Sample) -> TokenizedConversation:
+    def _tokenized(self, sample: Sample) -> TokenizedConversation | BadData | RequestFailed:
         key = sample.where + sample.id
         if key not in self._conversations:
-            made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
+            try:
+                made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
+            except (RequestFailed, BadData) as error:
+                return type(error)(*error.args)
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.clear()
             self._conversations[key] = made
@@ -190,17 +239,57 @@ class Collator:
 
 
 class Batches:
-    """All micro-batches of all steps from ``start``: what the trainer iterates over."""
+    """All micro-batches of all steps from ``start``: what the trainer iterates over. They are read ahead.
 
-    def __init__(self, order: SampleOrder, collator: Collator, steps: int, accumulate: int) -> None:
+    Attributes:
+        order: of the samples; ahead of the batches that were taken.
+        start: the first step.
+    """
+
+    def __init__(self, order: SampleOrder, collator: Collator, steps: int, accumulate: int, ahead: int = AHEAD) -> None:
+        """``ahead``: micro-batches that are read before they are needed."""
         self.order, self.unreadable = order, collator.unreadable
-        self._collator, self._steps, self._accumulate = collator, steps, accumulate
+        self._collator, self._steps, self._accumulate, self._count = collator, steps, accumulate, ahead
         self.start = 0
+        self._position: Mapping[str, Any] | None = None
+        self._ahead: Ahead[Planned] | None = None
+        self._waited = 0.0
+        self._marked = time.perf_counter(), 0.0
 
     def __len__(self) -> int:
         return self._steps * self._accumulate
 
     def __iter__(self) -> Iterator[Batch]:
+        self.close()
+        self._ahead = ahead = Ahead(self._plans(), self._count, self._collator.encoder.wait_for_room)
+        self.input_wait()
+        while True:
+            start = time.perf_counter()
+            planned = next(ahead, None)
+            self._waited += time.perf_counter() - start
+            if planned is None:
+                return
+            batch = self._collator.finish(planned)
+            self._position = planned.order
+            yield batch
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """The state of the order after the last batch that was taken, to resume from."""
+        return self.order.state_dict() if self._position is None else self._position
+
+    def input_wait(self) -> float:
+        """The fraction of the time since the last call in which the trainer waited for input to be read."""
+        now, waited = time.perf_counter(), self._waited + self._collator.encoder.waited
+        (before, waited_before), self._marked = self._marked, (now, waited)
+        return (waited - waited_before) / max(now - before, 1e-9)
+
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _plans(self) -> Iterator[Planned]:
         for step in range(self.start, self._steps):
             for micro_batch in range(self._accumulate):
-                yield self._collator(self.order.take(step, micro_batch))
+                yield self._collator.plan(self.order, step, micro_batch)

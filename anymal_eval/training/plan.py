@@ -42,6 +42,13 @@ class ComputeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """How samples become batches. ``prefetch`` is the number of micro-batches that are read ahead of the step."""
+
+    prefetch: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class SavingOptions:
     """What is written during training, each so many steps; no result depends on it.
 
@@ -91,6 +98,7 @@ class TrainingPlan:
     note: str = ""
     adapters: AdapterOptions = AdapterOptions()
     compute: ComputeOptions = ComputeOptions()
+    input: InputOptions = InputOptions()
     saving: SavingOptions = SavingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
 
@@ -98,6 +106,7 @@ class TrainingPlan:
 _SECTIONS: dict[str, Any] = {
     "adapters": AdapterOptions,
     "compute": ComputeOptions,
+    "input": InputOptions,
     "saving": SavingOptions,
     "evaluation": EvaluationOptions,
 }

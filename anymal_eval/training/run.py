@@ -110,7 +110,9 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
             encoder.encode_ahead([media for sample in samples for media in sample.media], console)
         unreadable = UnreadableSamples(limit=resolved.max_unreadable, data=resolved.data)
         collator = Collator(loaded.network, encoder, unreadable)
-        yield Batches(order, collator, resolved.recipe.steps, resolved.recipe.accumulate)
+        recipe = resolved.recipe
+        with closing(Batches(order, collator, recipe.steps, recipe.accumulate, resolved.plan.input.prefetch)) as made:
+            yield made
 
 
 def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:

@@ -98,6 +98,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         if "train_runtime" in logs:  # transformers' final summary
             return
         values = {name: value for name, value in logs.items() if name not in _NOT_LOGGED}
+        if "loss" in values:
+            values["input_wait"] = round(self._batches.input_wait(), 4)
         if self.is_world_process_zero():
             self._log.write(self.state.global_step, values)
         self.control: Any = self.callback_handler.on_log(self.args, self.state, self.control, dict(values))
@@ -134,7 +136,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def _save_state(self, draft: Path) -> None:
         self.accelerator.wait_for_everyone()
         position = {
-            "order": self._batches.order.state_dict(),
+            "order": self._batches.position,
             "unreadable": self._batches.unreadable.state_dict(),
             "loss": self._tr_loss.item(),
             "logged": self._globalstep_last_logged,

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from anymal_eval.anymal import features, shards
 from anymal_eval.anymal.features import FeatureCache
+from anymal_eval.anymal.shard_files import checksum, is_view
 from anymal_eval.cli.main import cli
 from tests.conftest import ROOT
 
@@ -144,17 +145,40 @@ def test_a_cut_shard(packed: Path) -> None:
 
 
 def test_bytes_are_compared_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared, real = list[int](), shards.checksum
+    compared, real = list[int](), checksum
 
     def counting(tensor: torch.Tensor) -> int:
         compared.append(1)
         return real(tensor)
 
     monkeypatch.setattr(shards, "checksum", counting)
-    cache = FeatureCache(packed)
-    for _ in range(3):
-        right(cache, KEYS[:10])
-    assert len(compared) == 10
+    for mapped in (False, True):
+        compared.clear()
+        cache = FeatureCache(packed, mapped=mapped)
+        for _ in range(3):
+            right(cache, KEYS[:10])
+        assert len(compared) == 10
+        found = cache.get(KEYS[0])
+        assert found is not None
+        assert is_view(found) == mapped
+
+
+def test_a_mapped_shard_is_whole_while_it_is_read(packed: Path) -> None:
+    """A damaged entry is found, and a view outlives the file's name."""
+    [shard] = (packed / "shards").iterdir()
+    place = next(place for key, place in (shards.read_header(shard) or {}).items() if key == KEYS[3])
+    with shard.open("r+b") as file:
+        file.seek(place.start)
+        byte = file.read(1)[0]
+        file.seek(place.start)
+        file.write(bytes([byte ^ 1]))
+    cache = FeatureCache(packed, mapped=True)
+    assert cache.get(KEYS[3]) is None
+    assert KEYS[4] in cache
+    view = cache.get(KEYS[4])
+    shard.unlink()
+    assert view is not None
+    assert torch.equal(view, value(KEYS[4]))
 
 
 KILLED = """

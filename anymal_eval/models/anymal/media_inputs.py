@@ -57,6 +57,8 @@ class MediaInputs:
         self._network, self._reader, self._cache = network, reader, cache
         self._digests = MediaDigests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
+        # Encoders are frozen: a fingerprint holds the processor's settings, which take longer to copy than a feature.
+        self._encoders = {medium: network.encoder(medium).fingerprint for medium in network.accepts}
         self.cached: BoundedCache[MediaInput] = BoundedCache(INPUT_BYTES, lambda item: item.tensor.nbytes)
 
     def of(self, request: Request) -> tuple[MediaInput, ...]:
@@ -73,29 +75,48 @@ class MediaInputs:
         Raises:
             MediaError, MediaTimeout: it cannot be read, or the network has no encoder for it.
         """
+        return self.cached.get(media_key(media, frames), lambda: self.make(media, frames))
+
+    def make(self, media: Media, frames: int) -> MediaInput:
+        """The same, made anew and not kept.
+
+        Raises:
+            MediaError, MediaTimeout: it cannot be read, or the network has no encoder for it.
+        """
         if media.kind not in self._counts:
             takes = ", ".join(sorted(self._counts))
             raise MediaError(f"{media.uri}: this checkpoint takes {takes}, no {media.kind}")
-        key = media_key(media, frames)
-        return self.cached.get(key, lambda: self._make(key, media, frames))
-
-    def _make(self, key: str, media: Media, frames: int) -> MediaInput:
-        from anymal_eval.anymal.features import feature_key
-
-        entry = None
-        per_window, fixed = self._counts[media.kind]
-        # What the encoder takes, whatever the protocol gives to models that take pictures.
-        frames = self._network.encoder(media.kind).frames or frames
-        if self._cache is not None:
-            digest = media_digest(media, frames, self._digests.of(media))
-            entry = feature_key(self._network.encoder(media.kind), digest)
+        key, (per_window, fixed) = media_key(media, frames), self._counts[media.kind]
+        entry = self._entry(media, frames)
+        if self._cache is not None and entry is not None:
             features = self._cache.get(entry)
             if features is not None:
                 tokens = fixed or len(features)
                 return MediaInput(key=key, kind=media.kind, tensor=features, encoded=True, tokens=tokens)
-        tensor = self._preprocess(media, frames)
+        tensor = self._preprocess(media, self._frames(media, frames))
         tokens = fixed or per_window * len(tensor)
         return MediaInput(key=key, kind=media.kind, tensor=tensor, entry=entry, tokens=tokens)
+
+    def is_stored(self, media: Media, frames: int) -> bool:
+        """Whether the feature cache has the features of a medium; they are not read."""
+        try:
+            entry = self._entry(media, frames) if media.kind in self._counts else None
+        except MediaError:
+            return False
+        return self._cache is not None and entry is not None and entry in self._cache
+
+    def _entry(self, media: Media, frames: int) -> str | None:
+        """The key of a medium's features in the cache; None without one."""
+        from anymal_eval.anymal.features import feature_key
+
+        if self._cache is None:
+            return None
+        digest = media_digest(media, self._frames(media, frames), self._digests.of(media))
+        return feature_key(self._encoders[media.kind], digest)
+
+    def _frames(self, media: Media, frames: int) -> int:
+        """What the encoder takes, whatever the protocol gives to models that take pictures."""
+        return self._network.encoder(media.kind).frames or frames
 
     def _preprocess(self, media: Media, frames: int) -> Tensor:
         """Decode and preprocess; whatever a processor raises is an error of this medium."""
@@ -152,15 +173,17 @@ class ModalityTokens:
         return found
 
 
-def open_cache(folder: str, *, warns: bool = True) -> FeatureCache | None:
+def open_cache(folder: str, *, warns: bool = True, mapped: bool = False) -> FeatureCache | None:
     """The feature cache in a folder, which reports what it cannot store as a warning; None for an empty name.
+
+    ``mapped``: entries of shards are views of the mapped file, see :mod:`anymal_eval.anymal.shards`.
 
     Raises:
         WrongUse: it is a file.
     """
     from anymal_eval.anymal.features import FeatureCache
 
-    return FeatureCache(Path(folder), warns=warns) if folder else None
+    return FeatureCache(Path(folder), warns=warns, mapped=mapped) if folder else None
 
 
 def media_digest(media: Media, frames: int, content: str) -> str:
