@@ -22,7 +22,7 @@ from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
 from anymal_eval.report.curve import step_of
-from anymal_eval.report.gallery.content import Report, RunPair, RunRecord, Side, TaskPage, is_right
+from anymal_eval.report.gallery.content import Report, Row, RunPair, RunRecord, Side, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import check
@@ -124,8 +124,8 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
     """At most so many examples, in the order of the data; None selects all.
 
     All errors first, then all answers that differ between the runs (by hash of the id where these are too many), then a
-    stratified sample of the rest: every so many of them, sorted by right or wrong, by groups and by hash of the id.
-    The pages state this rule.
+    stratified sample of the rest: every so many of them, sorted by right or wrong (captions: by score), by groups and
+    by hash of the id. The pages state this rule.
 
     >>> examples = [Example(id=str(n), cluster="1", kind="caption") for n in range(100)]
     >>> len(select_examples(examples, [], 7))
@@ -144,13 +144,20 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
         elif len(rows) > 1 and len({(row["answer"], row.get("choice")) for row in rows}) > 1:
             first.append((1, by_hash, example.id))
         else:
-            right = is_right(rows[0], example, metric) if rows else None
-            rest.append((f"{right} {sorted(example.groups.items())}", by_hash, example.id))
+            rest.append((f"{_stratum(rows, example, metric)} {sorted(example.groups.items())}", by_hash, example.id))
     selected = {name for _, _, name in sorted(first)[:most]}
     left = most - len(selected)
     rest.sort()
     selected |= {rest[(2 * at + 1) * len(rest) // (2 * left)][2] for at in range(left)}
     return [example for example in examples if example.id in selected]
+
+
+def _stratum(rows: Sequence[Row], example: Example, metric: str) -> str:
+    """Right or wrong; for graded answers the quarter of the metric's unit that the score lies in."""
+    if not rows:
+        return ""
+    found, score = outcome(rows[0], example, metric), score_of(rows[0], example, metric)
+    return found or ("" if score is None else f"{int(4 * score):03d}")
 
 
 def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[str] | None = None) -> dict[str, Request]:

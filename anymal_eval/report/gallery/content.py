@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from anymal_eval.records import Example, Request
 from anymal_eval.report.gallery.spread import Spread
@@ -13,10 +13,11 @@ from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.results import AnswerProblem, Chance, Measurement, NotComputed
 from anymal_eval.store.shown_prompts import SentPrompt
 
-# An example counts as right from this score on; the pages state it.
-RIGHT_FROM = 0.5
+# Scores are averages of few numbers: this much is rounding.
+EXACT = 1e-6
 
 Row = Mapping[str, Any]
+Outcome = Literal["right", "partly", "wrong"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,16 +162,30 @@ def score_of(row: Row, example: Example, metric: str) -> float | None:
     return float(row.get("choice") == example.label)
 
 
-def is_right(row: Row, example: Example, metric: str) -> bool | None:
-    """Whether an answer counts as right on the pages; None where this is unknown.
+def outcome(row: Row, example: Example, metric: str) -> Outcome | None:
+    """Whether an answer is right; None for an error, and where right and wrong have no meaning: captions are graded.
 
-    >>> example = Example(id="1", cluster="1", kind="caption")
-    >>> is_right({"state": "ok", "scores": {"cider@1": 0.7}}, example, "cider@1")
-    True
+    A choice is right where it is the label. Another answer is right with the whole score, wrong with none of it, and
+    partly right in between: no threshold.
+
+    >>> answer = {"state": "ok", "scores": {"vqa_accuracy@2021": 0.6}}
+    >>> outcome(answer, Example(id="1", cluster="1", kind="short_answer"), "vqa_accuracy@2021")
+    'partly'
     """
-    if row["state"] == "error":
+    if row["state"] == "error" or example.kind == "caption":
         return None
     if example.label is not None and example.kind in ("choice", "yes_no"):
-        return bool(row.get("choice") == example.label)
+        return "right" if row.get("choice") == example.label else "wrong"
     score = score_of(row, example, metric)
-    return None if score is None else score >= RIGHT_FROM
+    if score is None:
+        return None
+    return "right" if score >= 1.0 - EXACT else "wrong" if score <= EXACT else "partly"
+
+
+def is_right(row: Row, example: Example, metric: str) -> bool | None:
+    """Whether an answer is right or wrong; None where it is neither.
+
+    >>> is_right({"state": "ok", "scores": {"cider@1": 0.7}}, Example(id="1", cluster="1", kind="caption"), "cider@1")
+    """
+    found = outcome(row, example, metric)
+    return None if found in (None, "partly") else found == "right"

@@ -1,4 +1,4 @@
-"""The examples as files that a page loads from the file system: an index of all, and details in chunks.
+"""The examples as files that a page loads from the file system: an index of all, the list and the details in parts.
 
 A page opened from the file system may not use ``fetch``, so each file is a script of one fixed form: one call with one
 ASCII string literal that holds JSON. The data never become code.
@@ -7,41 +7,109 @@ ASCII string literal that holds JSON. The data never become code.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anymal_eval.records import Example
-from anymal_eval.report.gallery.content import TaskPage, is_right, score_of
+from anymal_eval.report.gallery.content import Row, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.details import answer_text, detail, gold, rounded
 from anymal_eval.report.gallery.media_files import Key, MediaTag, key
+from anymal_eval.report.run_screen import usual_name
 
 CHUNK_EXAMPLES = 100
 CHUNK_BYTES = 512 << 10
-SNIPPET = 200  # characters of each text in the index, which the search covers
+ROWS = 500  # rows of the list in one file
+SNIPPET = 200  # characters of each text in the list, which the search covers
 MINI_PEAKS = 36
+STATES = {"ok": "o", "empty": "e", "unparsable": "u", "error": "x"}
+OUTCOMES = {"right": "1", "partly": "p", "wrong": "0"}
+ABSENT = "-"
+FIRST_LETTER = 48
 
 
 def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> None:
-    """Write ``index.js`` and ``chunk-<n>.js`` of one task into ``folder``."""
+    """Write ``index.js``, ``rows-<n>.js`` and ``chunk-<n>.js`` of one task into ``folder``.
+
+    The index holds what filters and orders need, in columns; the rows hold the texts of the list, which the search
+    covers; the chunks hold each example in full. All have one order: the largest fall first where there is a
+    comparison, so that the first list needs one file of rows, however many examples there are.
+    """
     folder.mkdir(parents=True)
-    places: list[int] = []
-    for number, chunk in enumerate(_chunks(page, media)):
-        text = f"[{','.join(chunk)}]"
-        _write(folder / f"chunk-{number}.js", f"{number}", text)
-        places += [number] * len(chunk)
-    rows = [
-        _index_row(page, example, media) | {"c": place} for example, place in zip(page.examples, places, strict=True)
-    ]
-    index = {
+    order = fall_first(page)
+    examples = [page.examples[at] for at in order]
+    starts: list[int] = []
+    for number, (start, chunk) in enumerate(_chunks(page, examples, media)):
+        _write(folder / f"chunk-{number}.js", f"{number}", f"[{','.join(chunk)}]")
+        starts.append(start)
+    for number, start in enumerate(range(0, len(examples), ROWS)):
+        rows = [_row(page, example, media) for example in examples[start : start + ROWS]]
+        _write(folder / f"rows-{number}.js", f"rows-{number}", json.dumps(rows, separators=(",", ":")))
+    index = _index(page, examples) | {"at": order, "chunks": starts, "rows": ROWS}
+    _write(folder / "index.js", "index", json.dumps(index, separators=(",", ":")))
+
+
+def fall_first(page: TaskPage) -> list[int]:
+    """The positions of the page's examples, those first whose score fell most against the first baseline.
+
+    What cannot be compared stands last; without a baseline the order is that of the data.
+    """
+    falls = list(range(len(page.examples)))
+    if not page.base:
+        return falls
+
+    def fall(at: int) -> tuple[bool, float]:
+        example = page.examples[at]
+        rows = [side.rows.get(example.id) for side in (page.sides[0], page.sides[page.base])]
+        now, before = [None if row is None else score_of(row, example, page.metric) for row in rows]
+        return (now is None or before is None, 0.0 if now is None or before is None else round(now - before, 4))
+
+    return sorted(falls, key=fall)
+
+
+def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
+    rows = [[side.rows.get(example.id) for example in examples] for side in page.sides]
+    pairs = [list(zip(column, examples, strict=True)) for column in rows]
+    headline = page.headline
+    return {
         "runs": [side.label for side in page.sides],
         "base": page.base,
         "sameWords": [side.same_prompts for side in page.sides],
-        "kind": page.examples[0].kind,
-        "metric": page.headline.label if page.headline is not None else "",
-        "rows": rows,
-    }
-    _write(folder / "index.js", "index", json.dumps(index, separators=(",", ":")))
+        "kind": examples[0].kind,
+        "metric": usual_name(headline) if headline is not None else "",
+        "version": headline.label if headline is not None else "",
+        "unit": headline.unit if headline is not None else "fraction",
+        "ids": [example.id for example in examples],
+        "v": [[None if row is None else rounded(score_of(row, example, page.metric)) for row, example in column]
+              for column in pairs],
+        "s": ["".join(ABSENT if row is None else STATES[row["state"]] for row in column) for column in rows],
+        "ok": ["".join(ABSENT if row is None else OUTCOMES.get(outcome(row, example, page.metric) or "", ABSENT)
+                       for row, example in column) for column in pairs],
+        "answers": _answers(rows),
+        "groups": _groups(examples),
+    }  # fmt: skip
+
+
+def _answers(rows: Sequence[Sequence[Row | None]]) -> list[str]:
+    """By run: a letter for each example, the same for runs with the same answer to it."""
+    columns: list[list[str]] = [[] for _ in rows]
+    for across in zip(*rows, strict=True):
+        known: dict[object, int] = {}
+        for column, row in zip(columns, across, strict=True):
+            answer = None if row is None else (answer_text(row), row.get("choice"))
+            column.append(chr(FIRST_LETTER + known.setdefault(answer, len(known))))
+    return ["".join(column) for column in columns]
+
+
+def _groups(examples: Sequence[Example]) -> dict[str, dict[str, list[Any]]]:
+    """By dimension: its values, and of each example the place of its value; -1 for none."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for name in sorted({name for example in examples for name in example.groups}):
+        values = sorted({example.groups[name] for example in examples if name in example.groups})
+        places = {value: at for at, value in enumerate(values)}
+        found[name] = {"values": values, "of": [places[example.groups[name]] if name in example.groups else -1
+                                                 for example in examples]}  # fmt: skip
+    return found
 
 
 def _write(file: Path, name: str, text: str) -> None:
@@ -50,34 +118,32 @@ def _write(file: Path, name: str, text: str) -> None:
     )
 
 
-def _chunks(page: TaskPage, media: Mapping[Key, MediaTag]) -> Iterator[list[str]]:
+def _chunks(
+    page: TaskPage, examples: Sequence[Example], media: Mapping[Key, MediaTag]
+) -> Iterator[tuple[int, list[str]]]:
+    """Chunks of examples in full, each with the place of its first one."""
     chunk: list[str] = []
-    size = 0
-    for example in page.examples:
+    size = start = 0
+    for at, example in enumerate(examples):
         text = json.dumps(detail(page, example, media), separators=(",", ":"))
         if chunk and (len(chunk) == CHUNK_EXAMPLES or size + len(text) > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
+            yield start, chunk
+            chunk, size, start = [], 0, at
         chunk.append(text)
         size += len(text)
     if chunk:
-        yield chunk
+        yield start, chunk
 
 
-def _index_row(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
-    """The fields of one example that the list, the filters, the search and the sorting need."""
+def _row(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> dict[str, Any]:
+    """The texts of one example in the list."""
     rows = [side.rows.get(example.id) for side in page.sides]
     question = example.question or example.context.get("ocr", "")
     return {
-        "id": example.id,
         "q": question[:SNIPPET],
         "r": " | ".join(gold(example))[:SNIPPET],
         "l": next(iter(gold(example)), "")[:SNIPPET] if not question else "",
         "a": [None if row is None else answer_text(row)[:SNIPPET] for row in rows],
-        "s": [None if row is None else row["state"] for row in rows],
-        "v": [None if row is None else rounded(score_of(row, example, page.metric)) for row in rows],
-        "ok": [None if row is None else is_right(row, example, page.metric) for row in rows],
-        "g": dict(example.groups),
         "t": _thumb(example, media),
     }
 

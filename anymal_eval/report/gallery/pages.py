@@ -8,9 +8,10 @@ from typing import Any
 
 from anymal_eval.paths import inside
 from anymal_eval.report.gallery import plots
-from anymal_eval.report.gallery.content import RIGHT_FROM, Report, TaskPage
+from anymal_eval.report.gallery.content import Report, TaskPage
 from anymal_eval.report.gallery.drawing import Plot, Words
 from anymal_eval.report.regression import TaskCheck
+from anymal_eval.report.run_screen import usual_name
 from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.store.results import Chance, Measurement
 from anymal_eval.visible import visible
@@ -34,8 +35,9 @@ def write_pages(folder: Path, report: Report) -> None:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_visible,
     )  # fmt: skip
-    environment.globals |= {"policy": POLICY, "report": report, "right_from": RIGHT_FROM}
-    environment.filters |= {"x100": x100, "signed": signed, "interval": interval, "group": group_text}
+    environment.globals |= {"policy": POLICY, "report": report}
+    environment.filters |= {"x100": x100, "signed": signed, "interval": interval, "group": group_text,
+                            "metric": usual_name}  # fmt: skip
     (folder / "tasks").mkdir()
     for page in report.pages:
         made = environment.get_template("task.html").render(

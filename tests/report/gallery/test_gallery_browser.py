@@ -55,10 +55,10 @@ def test_filters_tell_what_the_scores_tell(tab: Tab, runs: Runs, name: str) -> N
     pairs = [(row["scores"]["vqa_accuracy@2021"], before[id_]["scores"]["vqa_accuracy@2021"])
              for id_, row in after.items()]  # fmt: skip
     rules: dict[str, Callable[[float, float], bool]] = {
-        "fixed": lambda now, was: now >= 0.5 > was,
-        "broken": lambda now, was: was >= 0.5 > now,
-        "both-wrong": lambda now, was: now < 0.5 and was < 0.5,
-        "both-right": lambda now, was: now >= 0.5 and was >= 0.5,
+        "fixed": lambda now, was: now == 1 and was == 0,
+        "broken": lambda now, was: was == 1 and now == 0,
+        "both-wrong": lambda now, was: now == was == 0,
+        "both-right": lambda now, was: now == was == 1,
         "rose": lambda now, was: now > was,
         "fell": lambda now, was: now < was,
         "error": lambda now, was: False,
@@ -152,7 +152,7 @@ def test_the_keyboard_is_enough(tab: Tab) -> None:
     for _ in range(2):
         page.keyboard.press("Backspace")
     page.keyboard.press("Tab")
-    for _ in range(7):
+    for _ in range(6):
         page.keyboard.press("ArrowDown")
     tab.until("document.querySelector('#count').innerText.includes('of 24')")
     assert page.input_value("#show") == "broken"
@@ -208,7 +208,7 @@ def test_on_a_phone_the_example_takes_the_place_of_the_list(chromium: Browser, r
         page.tap("#list li:nth-child(2) a")
         page.wait_for_selector("#example-title")
         assert not page.is_visible("#list")
-        page.tap(".back")
+        page.tap("#back")
         assert page.is_visible("#list")
         assert not page.is_visible("#example-title")
 

@@ -1,272 +1,385 @@
 "use strict";
-// The list of examples: filters, search, sorting, parts of 50, keyboard, and a deep link for each.
+// A task's page: tabs, filters, search and order of the examples, the list in parts, the example beside it, the keyboard.
 const AnyMALGallery = (() => {
-  const { make, said, number } = AnyMALText;
+  const { make } = AnyMALText;
   const PART = 50;
-  const EPSILON = 1e-9;
+  const TABS = ["examples", "overview", "measurements"];
+  const DEFAULTS = { tab: "examples", show: "all", group: "", sort: "", run: "", against: "", search: "" };
   const byId = (name) => document.getElementById(name);
   const data = document.querySelector('script[src*="/data/"]').getAttribute("src").replace(/index\.js$/, "");
-  const chunks = new Map(); // number -> { promise, resolve }
+  const files = new Map(); // name -> { promise, resolve }
+  const narrow = window.matchMedia("(max-width: 46rem)");
   let index = null;
-  let places = new Map(); // id -> position in index.rows
-  let found = []; // positions in index.rows, as filtered and sorted
+  let places = new Map(); // id -> place in the index
+  let state = { ...DEFAULTS };
+  let found = []; // places, as filtered and sorted
   let part = 0;
-  let open = null; // id of the example that is open
+  let open = null; // id of the example that is shown
+  let turns = 0; // how often the list was drawn: what is overtaken is not drawn
 
-  function chunk(name) {
-    const key = String(name);
-    if (!chunks.has(key)) {
-      const entry = {};
-      entry.promise = new Promise((resolve, reject) => {
-        entry.resolve = resolve;
-        const script = document.createElement("script");
-        script.src = `${data}chunk-${key}.js`;
-        script.onerror = () => reject(new Error(`${script.src} is not there`));
-        document.head.append(script);
-      });
-      chunks.set(key, entry);
+  // A file of data: a script that calls receive() with its name and a string of JSON.
+  function file(name) {
+    if (!files.has(name)) {
+      const entry = expected(name);
+      const script = document.createElement("script");
+      script.src = data + (/^\d+$/.test(name) ? "chunk-" + name : name) + ".js";
+      script.onerror = () => entry.reject(new Error(`${script.src} is not there`));
+      document.head.append(script);
     }
-    return chunks.get(key).promise;
+    return files.get(name).promise;
   }
 
-  // Each data file calls this once with a string of JSON.
+  function expected(name) {
+    const entry = {};
+    entry.promise = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    files.set(name, entry);
+    return entry;
+  }
+
   function receive(name, text) {
-    if (name === "index") start(JSON.parse(text));
-    else chunks.get(name)?.resolve(new Map(JSON.parse(text).map((each) => [each.id, each])));
+    const content = JSON.parse(text);
+    if (name === "index") start(content);
+    else (files.get(name) ?? expected(name)).resolve(content);
   }
 
-  function base() {
-    return Number(byId("base")?.value ?? 1);
+  async function row(place) {
+    return (await file("rows-" + Math.floor(place / index.rows)))[place % index.rows];
   }
 
-  function change(row) {
-    const [now, before] = [row.v[0], row.v[base()] ?? null];
-    return now === null || before === null ? null : now - before;
+  async function details(place) {
+    let chunk = 0;
+    while (chunk + 1 < index.chunks.length && index.chunks[chunk + 1] <= place) chunk += 1;
+    return (await file(String(chunk)))[place - index.chunks[chunk]];
   }
 
-  const SHOW = {
-    all: () => true,
-    right: (row) => row.ok[0] === true,
-    wrong: (row) => row.ok[0] === false,
-    error: (row) => row.s.includes("error"),
-    empty: (row) => row.s.includes("empty"),
-    unparsable: (row) => row.s.includes("unparsable"),
-    fixed: (row) => row.ok[0] === true && row.ok[base()] === false,
-    broken: (row) => row.ok[0] === false && row.ok[base()] === true,
-    "both-wrong": (row) => row.ok[0] === false && row.ok[base()] === false,
-    "both-right": (row) => row.ok[0] === true && row.ok[base()] === true,
-    rose: (row) => change(row) > EPSILON,
-    fell: (row) => change(row) < -EPSILON,
-    differs: (row) => row.a[0] !== row.a[base()],
-  };
-
-  // What has no score stands last in every order.
-  function sorter(value) {
-    return (one, other) => {
-      const [a, b] = [value(index.rows[one]), value(index.rows[other])];
-      if (a === null || b === null) return (a === null) - (b === null) || one - other;
-      return a - b || one - other;
-    };
+  // The texts that the search covers, in small letters; they are read when there is something to search.
+  let haystack = null;
+  async function texts() {
+    if (haystack) return haystack;
+    const made = [];
+    const parts = Math.ceil(index.ids.length / index.rows);
+    for (let at = 0; at < parts; at += 1) {
+      if (parts > 4) byId("count").textContent = `reading ${(at * index.rows).toLocaleString("en")} of ${index.ids.length.toLocaleString("en")}`;
+      for (const each of await file("rows-" + at)) made.push([index.ids[made.length], each.q, each.r, ...each.a.filter(Boolean)].join("\n").toLowerCase());
+    }
+    return (haystack = made);
   }
 
-  const SORT = {
-    low: (row) => row.v[0],
-    high: (row) => (row.v[0] === null ? null : -row.v[0]),
-    fall: change,
-    rise: (row) => (change(row) === null ? null : -change(row)),
-  };
-
-  function haystack(row) {
-    row.text ??= [row.id, row.q, row.r, ...row.a.filter(Boolean)].join("\n").toLowerCase();
-    return row.text;
+  function fields() {
+    return { show: byId("show").value, group: byId("group").value, sort: byId("sort").value, search: byId("search").value.trim() };
   }
 
-  function filter() {
-    const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const shown = SHOW[byId("show").value];
-    const group = byId("group").value ? JSON.parse(byId("group").value) : null;
+  function written(options) {
+    const [own, base] = AnyMALRows.pair();
+    const address = { ...state, run: own ? index.runs[own] : "", against: base !== index.base ? index.runs[base] : "" };
+    if (address.sort === AnyMALRows.orders()[0][0]) address.sort = "";
+    for (const [name, usual] of Object.entries(DEFAULTS)) if (address[name] === usual) address[name] = "";
+    AnyMALAddress.write(address, options);
+  }
+
+  // Filters, searches and sorts; then the list is drawn anew, with an example beside it: the one that the address names,
+  // the one that was chosen and still fits, or the first.
+  let searches = 0;
+  async function filter({ id = "", write = true } = {}) {
+    const mine = (searches += 1);
+    Object.assign(state, fields());
+    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = AnyMALRows.kinds().find(([key]) => key === state.show)[2];
+    const group = groups().get(state.group);
+    const text = words.length ? await texts() : null;
+    if (mine !== searches) return;
     found = [];
-    index.rows.forEach((row, at) => {
-      if (!shown(row) || (group && row.g[group[0]] !== group[1])) return;
-      if (words.every((word) => haystack(row).includes(word))) found.push(at);
-    });
-    const order = SORT[byId("sort").value];
-    if (order) found.sort(sorter(order));
-    const all = index.rows.length;
+    for (let at = 0; at < index.ids.length; at += 1) {
+      if (!wanted(at) || (group && group.of[at] !== group.value)) continue;
+      if (!text || words.every((word) => text[at].includes(word))) found.push(at);
+    }
+    AnyMALRows.sort(found, AnyMALRows.orders().find(([key]) => key === state.sort)[2]);
+    const exact = places.get(state.search);
+    if (exact !== undefined && found.includes(exact)) found = [exact, ...found.filter((at) => at !== exact)];
+    const all = index.ids.length;
     byId("count").textContent = found.length === all ? `${all.toLocaleString("en")} examples` : `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} examples`;
-    const at = place();
-    turn(at < 0 ? 0 : Math.floor(at / PART));
+    marks();
+    const follow = !state.id || place() < 0 || exact !== undefined;
+    if (follow) state.id = "";
+    await turn(follow ? 0 : Math.floor(place() / PART));
+    if (mine !== searches) return;
+    if (!found.length) nothing();
+    if (id) await (places.has(id) ? show(places.get(id), { chosen: true }) : unknown(id));
+    else if (follow && found.length && !narrow.matches) await show(found[0]);
+    else where();
+    if (write) written();
+  }
+
+  function marks() {
+    const set = state.show !== "all" || state.group || state.search;
+    byId("clear").hidden = !set;
+    byId("nothing").hidden = found.length > 0;
+    for (const name of ["show", "group"]) byId(name).classList.toggle("set", byId(name).value !== DEFAULTS[name]);
+    for (const button of byId("quick").children) button.setAttribute("aria-pressed", String(button.value === state.show));
+    byId("more").textContent = set ? "Filters (set)" : "Filters";
+  }
+
+  function nothing() {
+    open = null;
+    byId("example").replaceChildren(make("p", "quiet", "Nothing found: no example to show."));
+    where();
+  }
+
+  function cleared() {
+    for (const name of ["show", "group", "search"]) byId(name).value = DEFAULTS[name];
+    filter();
+    byId("search").focus();
   }
 
   function place() {
     return open === null ? -1 : found.indexOf(places.get(open));
   }
 
-  function thumb(row) {
-    if (Array.isArray(row.t)) return AnyMALExample.wave(row.t, "thumb");
-    if (row.t === null) return make("span", "thumb");
-    const image = make("img", "thumb");
-    image.loading = "lazy";
-    image.decoding = "async";
-    image.alt = "";
-    image.src = "../" + row.t;
-    return image;
-  }
-
-  function outcome(row, at) {
-    const state = row.s[at];
-    if (state === null) return make("span", "badge", "none");
-    if (state !== "ok") return make("span", "badge " + state, state);
-    const word = row.ok[at] === null ? "" : row.ok[at] ? "right" : "wrong";
-    const value = index.kind === "choice" ? "" : number(row.v[at]);
-    // A caption is good or bad by degrees: its colour says on which side of the line, the number says it all.
-    const text = index.kind === "caption" ? value : [word, value].filter(Boolean).join(" ");
-    return make("span", "badge " + word, text || "ok");
-  }
-
-  function line(position) {
-    const row = index.rows[position];
-    const words = make("span", "row-words", said("span", "row-question", row.q || row.l || row.id));
-    const shown = index.runs.length > 1 ? [base(), 0] : [0];
-    for (const at of shown) {
-      const which = index.runs.length > 1 ? make("span", "which", at === 0 ? "now" : "was") : null;
-      words.append(make("span", "row-answer", which, said("bdi", "", row.a[at] ?? ""), outcome(row, at)));
-    }
-    const link = make("a", "row", thumb(row), words);
-    link.href = "#" + encodeURIComponent(row.id);
-    if (row.id === open) link.setAttribute("aria-current", "true");
-    return make("li", "", link);
-  }
-
-  function turn(to) {
+  async function turn(to) {
     const parts = Math.max(1, Math.ceil(found.length / PART));
     part = Math.min(Math.max(0, to), parts - 1);
-    const held = byId("list").contains(document.activeElement);
+    const mine = (turns += 1);
+    const shown = found.slice(part * PART, (part + 1) * PART);
+    const rows = await Promise.all(shown.map(row));
+    if (mine !== turns) return;
+    byId("list").replaceChildren(...shown.map((at, place) => AnyMALRows.line(at, rows[place])));
     byId("list").start = part * PART + 1;
-    byId("list").replaceChildren(...found.slice(part * PART, (part + 1) * PART).map(line));
-    byId("part").textContent = `part ${part + 1} of ${parts}`;
+    byId("list").scrollTop = 0;
+    byId("part").textContent = parts > 1 ? `${(part * PART + 1).toLocaleString("en")}\u2013${(part * PART + shown.length).toLocaleString("en")} of ${found.length.toLocaleString("en")}` : "";
     byId("before").disabled = part === 0;
-    byId("after").disabled = part === parts - 1;
-    // The row that had the focus is gone: it goes to the same example's new row, else to the first.
-    if (held) (marked() ?? byId("list").querySelector("a"))?.focus({ preventScroll: true });
+    byId("after").disabled = part + 1 >= parts;
+    byId("list").nextElementSibling.hidden = parts === 1;
+    mark();
   }
 
   function marked() {
     return byId("list").querySelector('[aria-current="true"]');
   }
 
-  // Opens an example: its link in the address, its row marked, its details beside the list.
-  async function show(id, { focus = false } = {}) {
-    const position = places.get(id);
-    if (position === undefined) {
-      open = null;
-      byId("example").replaceChildren(make("p", "note", `There is no example ${id} here.`));
-      return;
-    }
-    open = id;
-    const hash = "#" + encodeURIComponent(id);
-    if (location.hash !== hash) history.replaceState(null, "", hash);
-    byId("browser").classList.add("opened");
-    const at = place();
-    if (at >= 0 && Math.floor(at / PART) !== part) turn(Math.floor(at / PART));
+  // Marks the row of the open example and scrolls the list, never the page, to it.
+  function mark() {
     marked()?.removeAttribute("aria-current");
-    if (at >= 0) byId("list").children[at - part * PART].firstElementChild.setAttribute("aria-current", "true");
-    marked()?.scrollIntoView({ block: "nearest" });
-    if (focus) marked()?.focus({ preventScroll: true });
+    const at = place();
+    const link = at >= 0 ? byId("list").children[at - part * PART]?.querySelector("a") : null;
+    if (!link) return;
+    link.setAttribute("aria-current", "true");
+    const [list, box, edge] = [byId("list"), link.getBoundingClientRect(), byId("list").getBoundingClientRect()];
+    if (box.top < edge.top) list.scrollTop -= edge.top - box.top + 4;
+    else if (box.bottom > edge.bottom) list.scrollTop += box.bottom - edge.bottom + 4;
+  }
+
+  function where() {
+    const at = place();
+    byId("where").textContent = at < 0 ? "" : `${(at + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
+    byId("previous").disabled = at <= 0;
+    byId("next").disabled = !found.length || at === found.length - 1;
+  }
+
+  // Shows an example beside the list; on a narrow screen in its place.
+  async function show(place_, { chosen = false, focus = false, entry = false } = {}) {
+    const id = index.ids[place_];
+    open = id;
+    if (chosen) state.id = id;
+    const at = place();
+    if (at >= 0 && Math.floor(at / PART) !== part) await turn(Math.floor(at / PART));
+    if (open !== id) return;
+    mark();
+    where();
+    if (chosen) {
+      document.body.classList.add("opened");
+      written({ entry });
+      if (narrow.matches) window.scrollTo(0, 0);
+    }
+    if (focus) (narrow.matches ? byId("example") : marked())?.focus({ preventScroll: true });
     try {
-      const details = (await chunk(index.rows[position].c)).get(id);
+      const found_ = await details(place_);
       if (open !== id) return; // somebody has gone on meanwhile
-      AnyMALExample.show(byId("example"), details, index);
-      back();
+      AnyMALExample.show(byId("example"), found_, index);
+      byId("example").scrollTop = 0;
     } catch (error) {
       byId("example").replaceChildren(make("p", "note", String(error.message)));
     }
   }
 
-  // On a narrow screen the example takes the list's place, with a way back.
-  function back() {
-    const button = make("button", "back", "Back to the list");
-    button.type = "button";
-    button.addEventListener("click", close);
-    byId("example").prepend(button);
+  function unknown(id) {
+    open = null;
+    state.id = "";
+    document.body.classList.add("opened");
+    const all = make("button", "", "Show all examples");
+    all.type = "button";
+    all.addEventListener("click", () => {
+      cleared();
+      close();
+    });
+    byId("example").replaceChildren(make("p", "note", `There is no example ${id} here.`), all);
+    mark();
+    where();
   }
 
   function close() {
-    byId("browser").classList.remove("opened");
-    (marked() ?? byId("list").querySelector("a") ?? byId("search")).focus();
+    document.body.classList.remove("opened");
+    if (narrow.matches) {
+      state.id = "";
+      written();
+    }
+    const to = marked() ?? byId("list").querySelector("a");
+    if (narrow.matches) to?.scrollIntoView({ block: "center" });
+    if (to) to.focus({ preventScroll: true });
+    else document.activeElement.blur();
   }
 
   function step(by) {
     if (!found.length) return;
     const at = place();
     const to = at < 0 ? (by > 0 ? part * PART : -1) : at + by;
-    if (to >= 0 && to < found.length) show(index.rows[found[to]].id, { focus: true });
+    if (to >= 0 && to < found.length) show(found[to], { chosen: true, focus: true });
   }
-
-  const KEYS = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1, ArrowRight: 1, ArrowLeft: -1 };
 
   function pressed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || state.tab !== "examples") return;
     const on = event.target;
-    const busy = on.matches("input, select, textarea, audio, video");
+    const arrow = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") {
-      if (on.id === "search" && on.value) return; // the field empties itself first
+      // Out of a field first, then out of the example.
       close();
-      event.preventDefault();
-    } else if (!busy && event.key === "/") {
+    } else if (on.matches("input, textarea")) {
+      if (event.key !== "Enter" || !found.length) return;
+      show(found[0], { chosen: true, focus: true });
+    } else if (event.key === "/") {
+      document.body.classList.remove("opened");
       byId("search").focus();
-      event.preventDefault();
-    } else if (!busy && event.key in KEYS && !(event.key.startsWith("Arrow") && on.matches(".long, .scroll"))) {
-      // Arrows scroll the page until an example is open: then they go from one to the next.
-      if (event.key.startsWith("Arrow") && open === null) return;
-      step(KEYS[event.key]);
-      event.preventDefault();
+      byId("search").select();
+    } else if (event.key === "j" || event.key === "k") {
+      step(event.key === "j" ? 1 : -1);
+    } else if (arrow && (on === document.body || on.closest("#list"))) {
+      step(arrow);
+    } else {
+      return;
     }
+    event.preventDefault();
   }
 
-  function linked() {
-    let id = "";
-    try {
-      id = decodeURIComponent(location.hash.slice(1));
-    } catch {
-      id = location.hash.slice(1); // a link that somebody cut short
-    }
-    if (id && id !== "examples" && id !== open) show(id);
+  // Fills the choices anew: what they count depends on the run that is compared with.
+  function choices() {
+    const every = [...index.ids.keys()];
+    const counted = AnyMALRows.kinds().map(([key, words, fits]) => [key, words, every.filter(fits).length]);
+    fill("show", counted.map(([key, words, count]) => [key, `${words} (${count.toLocaleString("en")})`]), state.show);
+    fill("sort", AnyMALRows.orders(), state.sort);
+    const short = { fell: "Worse", rose: "Better", wrong: "Wrong", error: "Errors" };
+    const quick = counted.filter(([key, , count]) => key in short && (key === "error" ? count : key !== "wrong" || !AnyMALRows.compared()));
+    byId("quick").replaceChildren(...quick.map(([key, words, count]) => {
+      const button = make("button", "", short[key], make("b", "", count.toLocaleString("en")));
+      Object.assign(button, { type: "button", value: key, title: words });
+      button.addEventListener("click", () => {
+        byId("show").value = byId("show").value === key ? "all" : key;
+        filter();
+      });
+      return button;
+    }));
   }
 
-  function groups() {
-    const counted = new Map();
-    for (const row of index.rows) {
-      for (const pair of Object.entries(row.g)) {
-        const key = JSON.stringify(pair);
-        counted.set(key, (counted.get(key) ?? 0) + 1);
-      }
-    }
-    for (const key of [...counted.keys()].sort()) {
-      const [name, value] = JSON.parse(key);
-      const option = make("option", "", `${name}: ${value} (${counted.get(key)})`);
+  // Two runs of the report: what is shown of one is compared with the other.
+  function compare(pair) {
+    AnyMALRows.pair(pair);
+    if (byId("run")) [byId("run").value, byId("base").value] = pair.map(String);
+    choices();
+  }
+
+  function fill(name, options, value) {
+    byId(name).replaceChildren(...options.map(([key, words]) => {
+      const option = make("option", "", words);
       option.value = key;
-      byId("group").append(option);
-    }
+      return option;
+    }));
+    byId(name).value = options.some(([key]) => key === value) ? value : options[0][0];
   }
 
-  function start(received) {
-    index = received;
-    places = new Map(index.rows.map((row, at) => [row.id, at]));
-    groups();
-    for (const name of ["show", "base", "group", "sort"]) byId(name)?.addEventListener("change", filter);
+  // Groups by the words of their choice.
+  let known = null;
+  function groups() {
+    if (known) return known;
+    known = new Map();
+    const options = [["", "all"]];
+    for (const [name, { values, of }] of Object.entries(index.groups)) {
+      const counts = new Array(values.length).fill(0);
+      for (const value of of) if (value >= 0) counts[value] += 1;
+      values.forEach((value, at) => {
+        known.set(`${name}: ${value}`, { of, value: at });
+        options.push([`${name}: ${value}`, `${name}: ${value} (${counts[at].toLocaleString("en")})`]);
+      });
+    }
+    fill("group", options, "");
+    byId("group").parentElement.hidden = options.length === 1;
+    return known;
+  }
+
+  // What the address says, as far as the page has it.
+  async function apply() {
+    const address = AnyMALAddress.read();
+    let id = address.id ?? "";
+    if (TABS.includes(id) && !places.has(id)) {
+      address.tab = id;
+      id = "";
+    }
+    state = { ...DEFAULTS, show: address.show, sort: address.sort, id: "" };
+    AnyMALTabs.set(TABS.includes(address.tab) ? address.tab : DEFAULTS.tab);
+    const named = (name, usual) => (index.runs.includes(name) ? index.runs.indexOf(name) : usual);
+    compare([named(address.run, 0), named(address.against, index.base)]);
+    byId("group").value = groups().has(address.group) ? address.group : "";
+    byId("search").value = address.search ?? "";
+    document.body.classList.remove("opened");
+    open = null;
+    await filter({ id, write: false });
+  }
+
+  function events() {
+    for (const name of ["show", "group", "sort"]) byId(name).addEventListener("change", () => filter());
+    for (const name of ["run", "base"]) {
+      byId(name)?.addEventListener("change", () => {
+        Object.assign(state, fields());
+        compare([Number(byId("run").value), Number(byId("base").value)]);
+        filter();
+      });
+    }
     let waiting = 0;
     byId("search").addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(filter, 120);
+      waiting = setTimeout(() => filter(), 120);
     });
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
+    for (const name of ["clear", "clear-all"]) byId(name).addEventListener("click", cleared);
+    byId("more").addEventListener("click", () => {
+      const all = byId("filters").classList.toggle("all");
+      byId("more").setAttribute("aria-expanded", String(all));
+    });
+    byId("list").addEventListener("click", (event) => {
+      const link = event.target.closest("a");
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      const at = [...byId("list").children].indexOf(link.parentElement);
+      show(found[part * PART + at], { chosen: true, focus: true, entry: true });
+    });
     byId("before").addEventListener("click", () => turn(part - 1));
     byId("after").addEventListener("click", () => turn(part + 1));
+    byId("previous").addEventListener("click", () => step(-1));
+    byId("next").addEventListener("click", () => step(1));
+    byId("back").addEventListener("click", close);
     document.addEventListener("keydown", pressed);
-    window.addEventListener("hashchange", linked);
-    filter();
-    linked();
+    for (const name of ["popstate", "hashchange"]) window.addEventListener(name, () => AnyMALAddress.moved() && apply());
+  }
+
+  async function start(received) {
+    index = received;
+    places = new Map(index.ids.map((id, at) => [id, at]));
+    expected("rows-0"); // the page itself names this file
+    AnyMALRows.use(index);
+    AnyMALTabs.start((name, options) => {
+      state.tab = name;
+      if (name !== "examples") document.body.classList.remove("opened");
+      if (options) written(options);
+    });
+    events();
+    await apply();
     document.documentElement.dataset.ready = "true";
   }
 
