@@ -1,4 +1,4 @@
-"""All that a page shows of one example: its media, what was asked, and every run's answer."""
+"""All that a page shows of one example: its media, its question, and every run's answer."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_fewer_examples_no_media_and_twice_into_one_folder(world: Path, tmp_path
     index = data(out / "data" / "vqav2" / "index.js")
     assert isinstance(index, dict)
     assert len(index["ids"]) == 5
-    assert "5 of 24 are shown here" in (out / "tasks" / "vqav2.html").read_text(encoding="utf-8")
+    assert "5 of 24 are in this report" in (out / "tasks" / "vqav2.html").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_reported_is_one_line(runs: Runs, tmp_path: Path) -> None:
