@@ -1,7 +1,7 @@
 """Finds tasks, models, metrics, protocols and encoders by file name. A file is imported when it is used, not before.
 
 An installed package adds its own by entry points of the groups ``anymal_eval.tasks``, ``anymal_eval.models``,
-``anymal_eval.metrics``, ``anymal_eval.protocols`` and ``anymal_eval.encoders``.
+``anymal_eval.metrics``, ``anymal_eval.protocols``, ``anymal_eval.judge_protocols`` and ``anymal_eval.encoders``.
 """
 
 import ast
@@ -223,6 +223,11 @@ def encoders() -> Catalog:
 def published() -> Catalog:
     """Tables of published numbers: one TOML a paper."""
     return Catalog("published table", [PACKAGE / "published"], ".toml")
+
+
+def judge_protocols() -> Catalog:
+    """How models are made to judge, installed packages' protocols too: one TOML each."""
+    return Catalog("judge protocol", [PACKAGE / "judge" / "protocols"], ".toml", group="anymal_eval.judge_protocols")
 
 
 def list_tasks() -> dict[str, str]:

@@ -1,12 +1,15 @@
-"""``anymal-eval judge``: people compare or rate answers on a local page, blind; and what their votes mean."""
+"""``anymal-eval judge``: people, or a model, compare or rate answers, blind; and what their judgements mean."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anymal_eval.cli._printing import echo, echo_raw, print_table
 from anymal_eval.paths import studies
+
+if TYPE_CHECKING:
+    from anymal_eval.judge.judge_protocol import JudgeProtocol
 
 STUDY = click.argument("study", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
@@ -32,7 +35,7 @@ def judge() -> None:
 @judge.command("open")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--reference", metavar="human|NAME", help="Compare each with the reference answers, or with one run.")
-@click.option("--mode", type=click.Choice(["pairwise", "rating"]), default="pairwise", show_default=True)
+@click.option("--mode", type=click.Choice(["pairwise", "rating"]), help="[default: pairwise, or the protocol's]")
 @click.option("--task", "tasks", multiple=True, help="Only these tasks; repeatable.")
 @click.option("--annotators", default="one", show_default=True, help="Their codes, separated by commas; no names.")
 @click.option("--limit", type=click.IntRange(min=1), help="Draw N items.")
@@ -44,20 +47,55 @@ def judge() -> None:
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("data"), help="Official files: DIR/<task>/.")
 @click.option("--tasks-dir", type=click.Path(exists=True, path_type=Path), multiple=True, help="Own task files.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder of the new study.")
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines with items whose judgement is known, shown among the others.",
+)
+@click.option("--judge", "model", metavar="openai:MODEL@URL", help="A model judges, in place of the page.")
+@click.option("--judge-protocol", metavar="NAME|FILE.toml", help="How it judges; `judge protocols` lists them.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="An option of the judge; repeatable.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page.  [default: a free one]")
 @click.option("--no-browser", is_flag=True, help="Print the link alone.")
-def open_(runs: tuple[Path, ...], port: int, no_browser: bool, out: Path | None, **given: Any) -> None:
-    """Make a study of RUNS, or resume one, and serve its page until Ctrl-C.
+def open_(
+    runs: tuple[Path, ...], port: int, no_browser: bool, out: Path | None, model: str | None,
+    judge_protocol: str | None, options: tuple[str, ...], **given: Any,
+) -> None:  # fmt: skip
+    """Make a study of RUNS, or resume one, and serve its page until Ctrl-C; or let a model judge it.
 
-    The page is on this machine alone; nothing on it says whose an answer is.
+    The page is on this machine alone; nothing on it says whose an answer is. With --judge, the same command requests
+    only the answers that are missing.
     """
+    from anymal_eval.errors import WrongUse
+
+    if model is None and (judge_protocol is not None or options):
+        raise WrongUse("--judge-protocol and -o are of --judge")
+    from anymal_eval.judge.study import FILE
+
+    protocol = _protocol(model, judge_protocol, given)
+    folder = runs[0] if len(runs) == 1 and (runs[0] / FILE).is_file() else _create(runs, out, given)
+    if model is not None:
+        _by_model(folder, model, protocol, options)
+    else:
+        _by_people(folder, port, no_browser)
+
+
+def _protocol(model: str | None, named: str | None, given: dict[str, Any]) -> "JudgeProtocol | None":
+    """The protocol that was named; the mode of a new study is its."""
+    from anymal_eval.judge.judge_protocol import find
+
+    found = find(named) if model is not None and named is not None else None
+    given["mode"] = given["mode"] or ("pairwise" if found is None else found.mode)
+    return found
+
+
+def _by_people(folder: Path, port: int, no_browser: bool) -> None:
     from anymal_eval.judge.guard import Site
     from anymal_eval.judge.server import serve
     from anymal_eval.judge.session import Session
-    from anymal_eval.judge.study import FILE, read
+    from anymal_eval.judge.study import read
     from anymal_eval.judge.votes import Votes
 
-    folder = runs[0] if len(runs) == 1 and (runs[0] / FILE).is_file() else _create(runs, out, given)
     with Votes(folder) as votes:
         session = Session(read(folder), votes)
         site = Site(port)
@@ -71,18 +109,46 @@ def open_(runs: tuple[Path, ...], port: int, no_browser: bool, out: Path | None,
         serve(session, folder, site)
 
 
+def _by_model(folder: Path, model: str, protocol: "JudgeProtocol | None", options: tuple[str, ...]) -> None:
+    from anymal_eval.cli._progress import progress
+    from anymal_eval.errors import IncompleteRun
+    from anymal_eval.evaluation.plan import parse_options
+    from anymal_eval.judge.judge_protocol import default
+    from anymal_eval.judge.model_judge import judge_study, load
+    from anymal_eval.judge.model_results import model_judged
+    from anymal_eval.judge.model_tables import flip_text, state_text
+    from anymal_eval.judge.study import read
+
+    study = read(folder)
+    judge, served = load(model, parse_options(options), study, protocol or default(study.mode))
+    try:
+        done = judge_study(study, folder, judge, served, progress)
+    finally:
+        served.close()
+    echo(f"{folder}: {done.text}", err=True)
+    found = next(one for one in model_judged(folder) if one.judge.signature == judge.signature)
+    echo("; ".join(filter(None, (f"{judge.label}: {state_text(found)}", flip_text(found)))))
+    echo(f"anymal-eval judge report {folder} says what that means", err=True)
+    if done.failed:
+        failed, why = sum(done.failed.values()), max(done.failed, key=lambda each: done.failed[each])
+        raise IncompleteRun(f"{failed:,} answers failed ({why}); the same command requests only these")
+
+
 @judge.command()
 @STUDY
 @click.option("--format", type=click.Choice(["md", "latex", "csv", "html"]), help="Print all tables in one format.")
 def report(study: Path, format: str | None) -> None:
-    """Print what the votes of STUDY mean: outcomes, strengths, ratings, agreement."""
+    """Print what the votes of STUDY mean: outcomes, strengths, ratings, agreement; and what models say, apart."""
     from typing import cast
 
+    from anymal_eval.judge.model_results import model_judged
+    from anymal_eval.judge.model_tables import model_tables
     from anymal_eval.judge.results import judged
     from anymal_eval.judge.tables import tables
     from anymal_eval.report.rendering import Format, render
 
-    for table in tables(judged(study)):
+    people = judged(study)
+    for table in (*tables(people), *model_tables(model_judged(study), people)):
         if format is None:
             print_table(table)
         else:
@@ -108,6 +174,19 @@ def forget(study: Path, code: str) -> None:
     from anymal_eval.judge.votes import forget as delete
 
     echo(f"{study}: {delete(study, code):,} lines of {code} deleted")
+
+
+@judge.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def protocols(name: str | None, as_json: bool) -> None:
+    """List how models are made to judge, or print NAME's prompts and where they are from."""
+    from anymal_eval import catalog
+    from anymal_eval.cli._listing import list_or_show
+    from anymal_eval.codec import encode
+    from anymal_eval.judge.judge_protocol import find
+
+    list_or_show(catalog.judge_protocols(), name, as_json, lambda known: dict(encode(find(known))))
 
 
 def _create(runs: tuple[Path, ...], out: Path | None, given: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ the reason stands in place of a number. Intervals are a bootstrap over items.
 Source: Hunter 2004, doi:10.1214/aos/1079120141, section 3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,13 +125,3 @@ def _bootstrap(won: NDArray[np.float64]) -> NDArray[np.float64]:
     drawn = np.tensordot(counts, won, axes=1)
     finite = [at for at in range(DRAWS) if len(groups(drawn[at])) == 1]
     return fit(drawn[finite]) if finite else np.empty((0, won.shape[1]))
-
-
-def probabilities(found: Sequence[Strength]) -> Mapping[tuple[str, str], float]:
-    """P(row beats column) by the model."""
-    return {
-        (one.system, other.system): float(1 / (1 + np.exp(other.strength - one.strength)))
-        for one in found
-        for other in found
-        if one is not other
-    }

@@ -13,7 +13,8 @@ from anymal_eval.checksums import write_checked_json
 from anymal_eval.codec import encode
 from anymal_eval.errors import NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
-from anymal_eval.judge.study import FILE, HUMAN, Item, Mode, Study, System
+from anymal_eval.judge import calibration
+from anymal_eval.judge.study import FILE, HUMAN, SCALES, Item, Mode, Study, System
 from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Example, Media
@@ -27,6 +28,8 @@ from anymal_eval.store.stored import StoredRun
 PICTURE_SIDE = 1024
 # What, how many, how many before -> a context that takes how many are done.
 Progress = Callable[[str, int, int], AbstractContextManager[Callable[[int], None]]]
+# Task, example, the runs' answers, and the options that these were read as.
+_Row = tuple[str, Example, tuple[str, ...], tuple[int | None, ...]]
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 CONSENT = (
     "Your votes, the time that each took, and the code that you chose are stored on this machine; nothing else is. "
@@ -49,6 +52,7 @@ class Options:
         annotators: their codes.
         limit: the number of items, drawn by the study's seed; None for all.
         guideline: what the annotator reads; empty for ours.
+        calibration: JSON lines of items with a known judgement.
     """
 
     runs: Sequence[Path]
@@ -60,6 +64,7 @@ class Options:
     quota: int | None = None
     repeats: float = 0.05
     guideline: str = ""
+    calibration: Path | None = None
     data_root: Path = Path("data")
     tasks_dir: Sequence[Path] = ()
 
@@ -91,7 +96,7 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
     rows = _rows(runs, options)
     kept = sorted(rows, key=lambda row: fingerprint.of([seed, row[0], row[1].id]))[: options.limit]
     with_human = options.reference == HUMAN
-    if with_human and any(not example.references for _, example, _ in kept):
+    if with_human and any(not example.references for _, example, *_ in kept):
         raise OtherRun("--reference human: an example has no reference answer")
     systems = [
         System(
@@ -104,24 +109,18 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
         raise NotInCatalog(f"--reference {options.reference}: there are {', '.join((HUMAN, *names))}")
     if options.mode == "pairwise" and len(systems) < 2:
         raise WrongUse("one run has nothing to be compared with: give another, --reference human, or --mode rating")
+    known = calibration.read(options.calibration, options.mode, SCALES) if options.calibration is not None else []
+    place = options.calibration.parent if options.calibration is not None else folder
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        tags = _media(folder, [one for _, example, _ in kept for one in example.media], progress)
+        media = [one for _, example, *_ in kept for one in example.media]
+        tags = _media(folder, [*media, *(one for each in known for one in each.media(place))], progress)
         study = Study(
             name=folder.name,
             mode=options.mode,
             systems=tuple(systems),
             reference=options.reference,
-            items=tuple(
-                Item(
-                    task=task,
-                    id=example.id,
-                    prompt=_prompt(example),
-                    media=tuple(tags[key(one)] for one in example.media),
-                    answers=(*answers, *(each.strip() for each in (example.references or ())[:1] if with_human)),
-                )
-                for task, example, answers in kept
-            ),
+            items=tuple(_item(row, tags, with_human) for row in kept),
             annotators=tuple(options.annotators),
             seed=seed,
             quota=options.quota,
@@ -129,9 +128,27 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
             guideline=options.guideline or GUIDELINE[options.mode],
             consent=CONSENT,
             is_demo=any(run.results.is_demo for run in runs),
+            calibration=tuple(calibration.calibration(known, place, SCALES, tags)),
         )
         write_atomic(folder / FILE, write_checked_json(encode(study)))
     return study
+
+
+def _item(row: _Row, tags: Mapping[Any, Any], with_human: bool) -> Item:
+    task, example, answers, choices = row
+    return Item(
+        task=task,
+        id=example.id,
+        prompt=_prompt(example),
+        media=tuple(tags[key(one)] for one in example.media),
+        answers=(*answers, *(each.strip() for each in (example.references or ())[:1] if with_human)),
+        question=example.question,
+        context="\n".join(example.context.values()),
+        references=example.references or (),
+        options=example.options,
+        label=example.label,
+        choices=choices,
+    )
 
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:
@@ -145,8 +162,8 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
     return made
 
 
-def _rows(runs: Sequence[StoredRun], options: Options) -> list[tuple[str, Example, tuple[str, ...]]]:
-    """Task, example and the runs' answers, of the examples that all of them answered."""
+def _rows(runs: Sequence[StoredRun], options: Options) -> list[_Row]:
+    """The examples that all of the runs answered."""
     shared = [task for task in runs[0].manifest.tasks if all(task in run.manifest.tasks for run in runs)]
     unknown = [task for task in options.tasks if task not in shared]
     if unknown or not shared:
@@ -158,18 +175,24 @@ def _rows(runs: Sequence[StoredRun], options: Options) -> list[tuple[str, Exampl
         entries = [run.manifest.tasks[task] for run in runs]
         if len({(entry.split, entry.data, entry.content) for entry in entries}) > 1:
             raise OtherRun(f"{task}: the runs answered other data: another split, source or content")
-        answers: list[Mapping[str, str]] = [
+        answers: list[Mapping[str, tuple[str, int | None]]] = [
             # Spaces around an answer are a habit of a system, by which it would be known.
-            {row["id"]: str(row["raw"] or "").strip() for row in run.scores(task) if row["state"] != "error"}
+            {row["id"]: (_text(row), row.get("choice")) for row in run.scores(task) if row["state"] != "error"}
             for run in runs
         ]
         dataset = reload_dataset(task, entries[0], options.data_root, options.tasks_dir, RunFolder(runs[0].root))
         for example in dataset.examples:
             if all(example.id in each for each in answers):
-                rows.append((task, example, tuple(each[example.id] for each in answers)))
+                texts, choices = zip(*(each[example.id] for each in answers), strict=True)
+                rows.append((task, example, texts, choices))
     if not rows:
         raise OtherRun("no example was answered by all of the runs")
     return rows
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """An answer as its model wrote it; of ranked options, the one that was taken."""
+    return str((row["answer"] if isinstance(row["raw"], list) else row["raw"]) or "").strip()
 
 
 def _signatures(run: StoredRun) -> dict[str, str]:

@@ -9,8 +9,9 @@ the trials are shown again, later and with the sides exchanged: they measure the
 import hashlib
 import hmac
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 APART = 10  # trials at least between a trial and its repetition, where there are so many
@@ -29,6 +30,7 @@ class Design:
         annotators: their codes.
         quota: how many items each annotator gets; None for all.
         repeats: the share of the trials that are shown again.
+        calibration: how many items with a known judgement each annotator gets among the others.
     """
 
     seed: str
@@ -39,9 +41,10 @@ class Design:
     annotators: tuple[str, ...] = ()
     quota: int | None = None
     repeats: float = 0.05
+    calibration: int = 0
 
-    @property
-    def pairs(self) -> list[tuple[int, ...]]:
+    @cached_property
+    def pairs(self) -> Sequence[tuple[int, ...]]:
         """The systems that stand together on a trial: two where answers are compared, one where they are rated."""
         others = [system for system in range(self.systems) if system != self.reference]
         if self.mode == "rating":
@@ -50,9 +53,17 @@ class Design:
             return [(system, self.reference) for system in others]
         return list(combinations(range(self.systems), 2))
 
+    @cached_property
+    def _places(self) -> Mapping[frozenset[int], int]:
+        return {frozenset(pair): place for place, pair in enumerate(self.pairs)}
+
+    def place_of(self, shown: Sequence[int]) -> int:
+        """The place among ``pairs`` of the pair that stands on a trial."""
+        return self._places[frozenset(shown)]
+
     def pair_of(self, shown: Sequence[int]) -> tuple[int, ...]:
         """The pair that stands on a trial, in the order of ``pairs``."""
-        return next(pair for pair in self.pairs if sorted(pair) == sorted(shown))
+        return self.pairs[self.place_of(shown)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,8 @@ class Trial:
 
     Attributes:
         id: says nothing about the systems.
-        item: the number of the item.
-        shown: the numbers of the systems, from left to right.
+        item: the number of the item; from the number of items on, one of the calibration.
+        shown: the numbers of the systems, or of the answers of a calibration item, from left to right.
         repeats: the id of the trial that this one repeats; empty for a trial that counts.
     """
 
@@ -86,7 +97,7 @@ def trials(design: Design, annotator: str) -> list[Trial]:
     ]
     order = _random(design, "order", annotator)
     order.shuffle(made)
-    return _with_repeats(design, annotator, made, order)
+    return _with_calibration(design, annotator, _with_repeats(design, annotator, made, order))
 
 
 def _sided(design: Design, number: int, pair: int, systems: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
@@ -110,7 +121,7 @@ def _with_repeats(design: Design, annotator: str, made: list[Trial], order: rand
     for at in sources:
         one = made[at]
         again = Trial(
-            id=_id(design, annotator, one.item, design.pairs.index(design.pair_of(one.shown)), 1),
+            id=_id(design, annotator, one.item, design.place_of(one.shown), 1),
             item=one.item,
             shown=one.shown[::-1],
             repeats=one.id,
@@ -119,6 +130,19 @@ def _with_repeats(design: Design, annotator: str, made: list[Trial], order: rand
     shown: list[Trial] = []
     for at, one in enumerate(made):
         shown += [one, *later.get(at, [])]
+    return shown
+
+
+def _with_calibration(design: Design, annotator: str, made: list[Trial]) -> list[Trial]:
+    """The trials with each calibration item at a place of its own; the order of the others stays."""
+    order = _random(design, "calibration", annotator)
+    flips = [at % 2 == 1 for at in range(design.calibration)]
+    order.shuffle(flips)
+    shown = list(made)
+    for number, is_flipped in enumerate(flips):
+        answers = (0,) if design.mode == "rating" else (1, 0) if is_flipped else (0, 1)
+        one = Trial(id=_id(design, annotator, design.items + number, 0, 0), item=design.items + number, shown=answers)
+        shown.insert(order.randint(0, len(shown)), one)
     return shown
 
 

@@ -15,18 +15,24 @@ from anymal_eval.judge.ratings import Rating
 from anymal_eval.judge.study import Study
 from anymal_eval.judge.votes import Vote
 
-_LEFT_SCORE = {"left": 1.0, "right": 0.0, "tie": HALF, "both bad": HALF}
+OTHER_SIDE = {"left": "right", "right": "left"}
+LEFT_SCORE = {"left": 1.0, "right": 0.0, "tie": HALF, "both bad": HALF}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotator:
-    """What one annotator did: votes that count, trials skipped, of how many, and the median time of a vote."""
+    """What one annotator did: votes that count, trials skipped, of how many, and the median time of a vote.
+
+    Repeated trials and calibration items are in none of them. ``known`` is how many judgements of calibration items
+    were the known ones, and of how many; of ratings, each scale is one.
+    """
 
     code: str
     votes: int
     skipped: int
     trials: int
     seconds: float
+    known: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,8 @@ def judged(folder: Path) -> Judged:
         if unknown is not None:
             raise BadData(f"{folder / vote_files.NAME}: a vote of {name} on {unknown}, which is no trial of the study")
         counted = {id: vote for id, vote in given.items() if vote.choice != "skip" and not shown[id].repeats}
+        known = [(shown[id], counted.pop(id)) for id in list(counted) if study.is_calibration(shown[id].item)]
+        counting = {id for id, trial in shown.items() if not trial.repeats and not study.is_calibration(trial.item)}
         for id, vote in counted.items():
             comparisons += _comparison(study, shown[id], vote)
             ratings += _ratings(study, shown[id], vote)
@@ -90,12 +98,25 @@ def judged(folder: Path) -> Judged:
             Annotator(
                 code=name,
                 votes=len(counted),
-                skipped=sum(vote.choice == "skip" for vote in given.values()),
-                trials=len(shown),
+                skipped=sum(vote.choice == "skip" and id in counting for id, vote in given.items()),
+                trials=len(counting),
                 seconds=median(times) if times else 0.0,
+                known=_known(study, known),
             )
         )
     return Judged(study=study, comparisons=comparisons, ratings=ratings, repeated=repeated, annotators=annotators)
+
+
+def _known(study: Study, votes: Sequence[tuple[Trial, Vote]]) -> tuple[int, int]:
+    equal = []
+    for trial, vote in votes:
+        truth = study.calibration[trial.item - len(study.items)]
+        if study.mode == "pairwise":
+            choice = vote.choice if trial.shown[0] == 0 else OTHER_SIDE.get(vote.choice, vote.choice)
+            equal.append(choice == truth.choice)
+        else:
+            equal += [vote.ratings.get(scale) == level for scale, level in truth.ratings.items()]
+    return sum(equal), len(equal)
 
 
 def _comparison(study: Study, trial: Trial, vote: Vote) -> list[Comparison]:
@@ -103,7 +124,7 @@ def _comparison(study: Study, trial: Trial, vote: Vote) -> list[Comparison]:
         return []
     first, second = study.design.pair_of(trial.shown)
     is_left = trial.shown[0] == first
-    score = _LEFT_SCORE[vote.choice]
+    score = LEFT_SCORE[vote.choice]
     return [
         Comparison(
             item=study.items[trial.item].key,
@@ -140,7 +161,7 @@ def _repeated(
             continue
         if study.mode == "pairwise":
             # The sides are exchanged: the same judgement is the other choice.
-            found.append((name, _LEFT_SCORE[before.choice], 1 - _LEFT_SCORE[vote.choice]))
+            found.append((name, LEFT_SCORE[before.choice], 1 - LEFT_SCORE[vote.choice]))
         else:
             found += [(name, value, vote.ratings[scale]) for scale, value in before.ratings.items()]
     return found

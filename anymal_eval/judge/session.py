@@ -137,7 +137,7 @@ class Session:
         return next((trial for trial in self._trials[annotator] if trial.id not in done), None)
 
     def _shown(self, trial: Trial) -> dict[str, Any]:
-        item = self.study.items[trial.item]
+        item = self.study.all_items[trial.item]
         return {
             "id": trial.id,
             "prompt": item.prompt,
@@ -149,5 +149,9 @@ class Session:
 def media_files(study: Study) -> set[str]:
     """The files that the page may read, relative to the study's folder."""
     return {
-        str(Path(tag[name])) for item in study.items for tag in item.media for name in ("file", "thumb") if name in tag
+        str(Path(tag[name]))
+        for item in study.all_items
+        for tag in item.media
+        for name in ("file", "thumb")
+        if name in tag
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from anymal_eval.judge.design import Design
 FILE = "study.json"
 HUMAN = "human"  # the name of the references as a system
 Mode = Literal["pairwise", "rating"]
+SHOWN: Mapping[Mode, int] = {"pairwise": 2, "rating": 1}  # answers on a trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,11 @@ class Item:
 
     Attributes:
         media: for the page, as the report's tags.
+        question: of the prompt, without options; this and what follows is for models as judges alone.
+        context: further inputs of the example, on lines.
+        references: the known answers.
+        options, label: of a choice, and the number of the right one.
+        choices: the option that each answer was read as, in the order of the systems; None for no option.
     """
 
     task: str
@@ -80,11 +87,32 @@ class Item:
     prompt: str
     media: tuple[Mapping[str, Any], ...]
     answers: tuple[str, ...]
+    question: str = ""
+    context: str = ""
+    references: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    label: int | None = None
+    choices: tuple[int | None, ...] = ()
 
     @property
     def key(self) -> str:
         """Its name in results."""
         return f"{self.task}/{self.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """An item with a known judgement, shown as the others are; it measures who judges, and is in no result.
+
+    Attributes:
+        item: with two answers to compare, or one to rate, of no system.
+        choice: ``left`` where the first answer is better, ``right``, ``tie`` or ``both bad``; empty for ratings.
+        ratings: scale -> the right level in [0, 1].
+    """
+
+    item: Item
+    choice: str = ""
+    ratings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +133,29 @@ class Study:
     guideline: str = ""
     consent: str = ""
     is_demo: bool = False
+    calibration: tuple[Calibration, ...] = ()
 
-    @property
+    @cached_property
+    def all_items(self) -> Sequence[Item]:
+        """The items, and after them those of the calibration, by the numbers of the design."""
+        return [*self.items, *(one.item for one in self.calibration)]
+
+    def is_calibration(self, item: int) -> bool:
+        """Whether a number of the design is one of the calibration."""
+        return item >= len(self.items)
+
+    def pairs_of(self, item: int) -> Sequence[tuple[int, ...]]:
+        """What stands together on an item's trials: systems by their numbers; of a calibration item, its answers."""
+        if self.is_calibration(item):
+            return [tuple(range(len(self.all_items[item].answers)))]
+        return self.design.pairs
+
+    @cached_property
     def names(self) -> Sequence[str]:
         """Of the systems, in their order."""
         return [system.name for system in self.systems]
 
-    @property
+    @cached_property
     def design(self) -> Design:
         """What the trials follow from."""
         return Design(
@@ -123,6 +167,7 @@ class Study:
             annotators=self.annotators,
             quota=self.quota,
             repeats=self.repeats,
+            calibration=len(self.calibration),
         )
 
 
@@ -143,4 +188,6 @@ def read(folder: Path) -> Study:
     found = decode(Study, data, str(file))
     if any(len(item.answers) != len(found.systems) for item in found.items):
         raise BadData(f"{file}: an item has not one answer of each system")
+    if any(len(one.item.answers) != SHOWN[found.mode] for one in found.calibration):
+        raise BadData(f"{file}: a calibration item has not {SHOWN[found.mode]} answers")
     return found

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from anymal_eval.errors import CannotTell
 from anymal_eval.judge.agreement import Level, alpha, consistency
 from anymal_eval.judge.bradley_terry import strengths
-from anymal_eval.judge.outcomes import WinRate, position_bias, win_rates
-from anymal_eval.judge.ratings import changes, means
+from anymal_eval.judge.outcomes import Comparison, WinRate, position_bias, win_rates
+from anymal_eval.judge.ratings import Rating, changes, means
 from anymal_eval.judge.results import Judged
+from anymal_eval.judge.study import Study
 from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE, interval_text
 from anymal_eval.statistics.p_values import holm
@@ -18,17 +19,28 @@ ALPHA = 0.05
 
 def tables(found: Judged) -> list[Table]:
     """All tables that the votes allow: outcomes, strengths, ratings and their differences, annotators."""
-    demo = ", demo data" if found.study.is_demo else ""
-    title = f"{found.study.name}{demo}"
-    made = []
-    if found.comparisons:
-        rates = win_rates(found.comparisons)
-        made.append(_outcomes(title, rates))
-        if len(found.study.systems) > 2:
-            made.append(_strengths(title, found))
-    if found.ratings:
-        made += [_ratings(title, found), _changes(title, found)]
+    title = title_of(found.study)
+    made = judgement_tables(title, found.study, found.comparisons, found.ratings)
     return [table for table in [*made, _annotators(title, found)] if table.rows]
+
+
+def title_of(study: Study) -> str:
+    """The name of a study, with the word demo where its data are that."""
+    return f"{study.name}, demo data" if study.is_demo else study.name
+
+
+def judgement_tables(
+    title: str, study: Study, comparisons: Sequence[Comparison], ratings: Sequence[Rating]
+) -> list[Table]:
+    """What judgements of one kind of judge, people or one model, say of the systems; without empty tables."""
+    made = []
+    if comparisons:
+        made.append(_outcomes(title, win_rates(comparisons)))
+        if len(study.systems) > 2:
+            made.append(_strengths(title, comparisons))
+    if ratings:
+        made += [_ratings(title, ratings), _changes(title, ratings)]
+    return [table for table in made if table.rows]
 
 
 def _outcomes(title: str, rates: Sequence[WinRate]) -> Table:
@@ -56,13 +68,13 @@ def _open(one: WinRate) -> str:
     return "open" if not one.more_items else f"open; about {one.more_items:,} items more would decide it"
 
 
-def _strengths(title: str, found: Judged) -> Table:
+def _strengths(title: str, comparisons: Sequence[Comparison]) -> Table:
     columns = ("system", "strength", "95 % interval", "points")
     try:
         rows = tuple(
             (Cell(one.system), Cell(f"{one.strength:+.3f}", bold=True),
              Cell(_ends(one.low, one.high)), Cell(f"{one.elo:+.0f}"))
-            for one in strengths(found.comparisons)
+            for one in strengths(comparisons)
         )  # fmt: skip
         notes = (
             "Bradley and Terry's strengths (log-odds, sum 0; points as Elo's), intervals by bootstrap over items.",
@@ -72,11 +84,11 @@ def _strengths(title: str, found: Judged) -> Table:
     return Table(title=f"{title}: strengths", columns=columns, rows=rows, notes=notes)
 
 
-def _ratings(title: str, found: Judged) -> Table:
-    scales = [scale.name for scale in found.study.scales]
-    by = {(one.system, one.scale): one for one in means(found.ratings)}
+def _ratings(title: str, ratings: Sequence[Rating]) -> Table:
+    scales = list(dict.fromkeys(one.scale for one in ratings))
+    by = {(one.system, one.scale): one for one in means(ratings)}
     rows = []
-    for system in dict.fromkeys(one.system for one in found.ratings):
+    for system in dict.fromkeys(one.system for one in ratings):
         cells = [Cell(system)]
         for scale in scales:
             one = by.get((system, scale))
@@ -87,8 +99,8 @@ def _ratings(title: str, found: Judged) -> Table:
     return Table(title=f"{title}: ratings", columns=("system", *scales), rows=tuple(rows), notes=notes)
 
 
-def _changes(title: str, found: Judged) -> Table:
-    compared = changes(found.ratings)
+def _changes(title: str, ratings: Sequence[Rating]) -> Table:
+    compared = changes(ratings)
     rows = tuple(
         tuple(map(Cell, (
             f"{one.first} - {one.second}", one.scale,
@@ -109,7 +121,8 @@ def _annotators(title: str, found: Judged) -> Table:
         share = position_bias([vote for vote in found.comparisons if vote.annotator == one.code])[0]
         texts = (
             one.code, f"{one.votes:,} of {one.trials:,}", f"{one.skipped:,}", f"{one.seconds:.1f} s",
-            f"{equal} of {of}" if of else "", "" if math.isnan(share) else f"{SCALE * share:.0f} %",
+            f"{equal} of {of}" if of else "", f"{one.known[0]} of {one.known[1]}" if one.known[1] else "",
+            "" if math.isnan(share) else f"{SCALE * share:.0f} %",
         )  # fmt: skip
         rows.append(tuple(map(Cell, texts)))
     level: Level = "nominal" if found.comparisons else "ordinal"
@@ -119,7 +132,7 @@ def _annotators(title: str, found: Judged) -> Table:
              "Krippendorff's alpha: nothing was judged by two annotators in different ways."]  # fmt: skip
     if not math.isnan(left[0]):
         notes.append(f"Left answers among the decided votes: {SCALE * left[0]:.1f} % {interval_text(*left[1:], 1)}.")
-    columns = ("annotator", "votes", "skipped", "median time", "repeated alike", "left")
+    columns = ("annotator", "votes", "skipped", "median time", "repeated alike", "known right", "left")
     return Table(title=f"{title}: annotators", columns=columns, rows=tuple(rows), notes=tuple(notes))
 
 

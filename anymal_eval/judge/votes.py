@@ -4,7 +4,6 @@ A vote that is taken back is a line of its own, which names the number of the li
 line held was not acknowledged; it is dropped when the file is opened again.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Literal, Self
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.locks import hold
+from anymal_eval.judge.append_log import AppendLog
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.responses import whole_bytes
 
@@ -53,20 +52,15 @@ class Votes:
         """Open, and drop a last line that was cut off.
 
         Raises:
-            BadData: a line is damaged. WrongUse: another process has the study open.
+            BadData: a line is damaged. OtherRun: another process has the study open.
         """
-        self._file = folder / NAME
-        self._lock = hold(folder / f".{NAME}.lock", "the study is open in another process")
-        self._lock.__enter__()
+        self._log = AppendLog(folder / NAME, "the study is open in another process")
         try:
             self._by: dict[str, list[Vote]] = {}
             for vote in read(folder):
                 self._by.setdefault(vote.annotator, []).append(vote)
-            with storage_errors(self._file):
-                self._stream = self._file.open("ab", buffering=0)
-            _cut(self._file)
         except BaseException:
-            self._lock.__exit__(None, None, None)
+            self._log.__exit__(None, None, None)
             raise
 
     def of(self, annotator: str) -> Sequence[Vote]:
@@ -87,16 +81,7 @@ class Votes:
         """
         if vote.n != self.next(vote.annotator):
             raise ValueError(f"vote {vote.n} of {vote.annotator} is not the next one, {self.next(vote.annotator)}")
-        start = os.fstat(self._stream.fileno()).st_size
-        data = write_checked_line(encode(vote))
-        try:
-            with storage_errors(self._file):
-                while data:
-                    data = data[self._stream.write(data) :]
-                os.fsync(self._stream.fileno())
-        except BaseException:
-            os.ftruncate(self._stream.fileno(), start)
-            raise
+        self._log.append(encode(vote))
         self._by.setdefault(vote.annotator, []).append(vote)
 
     def __enter__(self) -> Self:
@@ -107,8 +92,7 @@ class Votes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._stream.close()
-        self._lock.__exit__(kind, error, trace)
+        self._log.__exit__(kind, error, trace)
 
 
 def read(folder: Path) -> Iterator[Vote]:
@@ -158,9 +142,3 @@ def standing(votes: Sequence[Vote]) -> list[Vote]:
         elif kept:
             kept.pop()
     return kept
-
-
-def _cut(file: Path) -> None:
-    whole = whole_bytes(file)
-    if file.stat().st_size > whole:
-        os.truncate(file, whole)

@@ -8,7 +8,7 @@ import pytest
 
 from anymal_eval.errors import CannotTell
 from anymal_eval.judge.agreement import Label, Level, alpha, consistency
-from anymal_eval.judge.bradley_terry import fit, probabilities, strengths
+from anymal_eval.judge.bradley_terry import fit, strengths
 from anymal_eval.judge.outcomes import Comparison, position_bias, win_rates
 
 # Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, sections A to D; * is a missing rating.
@@ -121,9 +121,6 @@ def test_strengths_are_those_of_an_independent_implementation() -> None:
         assert found[name].strength == pytest.approx(value, abs=1e-6)
         assert found[name].low < found[name].strength < found[name].high
     assert [one.system for one in strengths(votes)] == ["strong", "middle", "weak"]
-    assert probabilities(strengths(votes))["strong", "weak"] == pytest.approx(
-        1 / (1 + math.exp(found["weak"].strength - found["strong"].strength))
-    )
 
 
 def test_with_ties_the_equations_of_the_maximum_hold() -> None:
