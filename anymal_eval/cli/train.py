@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
-from anymal_eval.cli._help import CommandGroup
+from anymal_eval.cli._help import Command, CommandGroup
 from anymal_eval.cli._printing import echo
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 COUNT, SEED = click.IntRange(min=1), click.IntRange(min=0)
+WEIGHT = click.FloatRange(min=0, min_open=True)
 FLOAT, SECONDS = click.FloatRange(min=0), click.FloatRange(min=0, min_open=True)
 SCHEDULE = click.Choice(["cosine", "linear", "constant"])
 DATA, DEVICE = click.Choice(["demo", "official"]), click.Choice(["auto", "cpu", "cuda"])
@@ -22,6 +23,8 @@ REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 
 OPTIONS = (
     click.option("--data", multiple=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
+    click.option("--weight", "weights", multiple=True, type=WEIGHT, help="Of the --data before it.  [default: 1]"),
+    click.option("--group-by-length", is_flag=True, help="Batches of samples of about one length."),
     click.option("--out", type=FOLDER, help="The training's folder; the same command on it resumes."),
     click.option(
         "--backbone",
@@ -76,6 +79,26 @@ OPTIONS = (
 )
 
 
+class _TrainCommand(Command):
+    """A command whose ``--weight`` belongs to the ``--data`` before it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without any ``--weight`` there are none, and all samples are shuffled together."""
+        order = [each.name for each in self.make_parser(ctx).parse_args(list(args))[2]]
+        rest = super().parse_args(ctx, args)
+        given, weights = iter(ctx.params["weights"]), list[float]()
+        names = [name for name in order if name in ("data", "weights")]
+        for before, name in zip([None, *names], names, strict=False):
+            if name == "data":
+                weights.append(1.0)
+            elif before == "data":
+                weights[-1] = next(given)
+            else:
+                raise click.UsageError("--weight stands after the --data that it belongs to", ctx)
+        ctx.params["weights"] = tuple(weights) if "weights" in names else ()
+        return rest
+
+
 def _without_none(reporters: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in reporters if name != "none")
 
@@ -94,7 +117,7 @@ def train() -> None:
     """
 
 
-@train.command(context_settings=DEFAULTS)
+@train.command(cls=_TrainCommand, context_settings=DEFAULTS)
 @click.argument("network")
 @click.option("--prompt", help="The user's text after the medium.")
 @_options
@@ -106,7 +129,7 @@ def align(**options: Any) -> None:
     _train(stage="align", **options)
 
 
-@train.command(context_settings=DEFAULTS)
+@train.command(cls=_TrainCommand, context_settings=DEFAULTS)
 @click.argument("network", metavar="CHECKPOINT")
 @click.option("--lora-rank", type=COUNT, help="Rank of the LoRA adapters.  [default: the network's own, else 64]")
 @click.option("--lora-alpha", type=COUNT, help="Their scale, divided by the rank.  [default: its own, else 16]")

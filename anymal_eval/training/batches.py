@@ -17,7 +17,7 @@ from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFa
 from anymal_eval.models import media_key
 from anymal_eval.training.ahead import Ahead
 from anymal_eval.training.features import FRAMES, FeatureEncoder, Prepared
-from anymal_eval.training.order import SampleOrder
+from anymal_eval.training.mixture import SampleOrder
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import NO_SAMPLE, TrainingData
 

@@ -98,7 +98,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     content: dict[str, Any] = {
         "stage": resolved.plan.stage,
         "identity": identity,
-        "data": [{"name": each.name, "fingerprint": each.fingerprint, **_size(each)} for each in resolved.data],
+        "data": _data(resolved),
         "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
         ORDERS: trained_orders(resolved),
         NETWORK: write_config(stored(network.config, out / CHECKPOINT)),
@@ -218,7 +218,7 @@ def _require_reporters(names: Sequence[str]) -> None:
 
 def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str, Any]:
     """All that the result depends on; ``start`` is known when the network is loaded."""
-    streamed = any(each.samples is None for each in resolved.data)
+    streamed, options = any(each.samples is None for each in resolved.data), resolved.plan.input
     return {
         "stage": resolved.plan.stage,
         "recipe": {name: value for name, value in asdict(resolved.recipe).items() if name != "accumulate"},
@@ -229,6 +229,8 @@ def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str
         "quantize": resolved.loading.quantize,
         "note": resolved.plan.note,
         **({"processes": partition.processes, "accumulate": partition.accumulate} if streamed else {}),
+        **({"weights": list(options.weights)} if options.weights else {}),
+        **({"group_by_length": True} if options.group_by_length else {}),
     }
 
 
@@ -260,6 +262,14 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),
     }
+
+
+def _data(resolved: ResolvedTraining) -> list[dict[str, Any]]:
+    weights = [{"weight": weight} for weight in resolved.plan.input.weights] or [{} for _ in resolved.data]
+    return [
+        {"name": each.name, "fingerprint": each.fingerprint, **_size(each), **weight}
+        for each, weight in zip(resolved.data, weights, strict=True)
+    ]
 
 
 def _size(data: TrainingData) -> dict[str, int]:

@@ -15,6 +15,8 @@ from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
 
 OPEN_SHARDS = 4  # drawn from at once, so that neighbours in a shard do not stay neighbours
+GROUPED_BATCHES = 50  # of which samples are sorted by length
+MEDIUM_CHARACTERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +60,25 @@ class BatchPartition:
 class Shuffled:
     """Map-style samples of all data, shuffled together for every epoch."""
 
-    def __init__(self, samples: Sequence[Sample], partition: BatchPartition, seed: int) -> None:
-        """Raises BadData if there are no samples."""
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        partition: BatchPartition,
+        seed: int,
+        *,
+        grouped: bool = False,
+        stream: tuple[int, ...] = (),
+    ) -> None:
+        """``grouped``: samples of about one length share a batch; ``stream``: tells the orders of a mixture apart.
+
+        Raises:
+            BadData: there are no samples.
+        """
         if not samples:
             raise BadData("the data hold no sample to learn from")
-        self._samples, self._partition, self._seed = samples, partition, seed
+        self._samples, self._partition, self._seed, self._stream = samples, partition, seed, stream
+        self._lengths = np.array([length_of(sample) for sample in samples]) if grouped else None
+        self._grouped: dict[int, NDArray[np.int64]] = {}  # the order of an epoch
 
     def take(self, step: int, micro_batch: int) -> list[Sample]:
         """The samples of one of this process's micro-batches."""
@@ -75,6 +91,13 @@ class Shuffled:
         indices = dict.fromkeys(index for part in parts for index in self._indices(*part))
         return [self._samples[index] for index in indices]
 
+    def at(self, number: int) -> Sample:
+        """The sample of a place, counted through all epochs."""
+        return self._samples[self._index(number)]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
     def state_dict(self) -> dict[str, Any]:
         """Empty: the number of the step determines the samples."""
         return {}
@@ -83,14 +106,51 @@ class Shuffled:
         """Nothing to do."""
 
     def _indices(self, step: int, micro_batch: int) -> list[int]:
-        count = len(self._samples)
-        drawn = [step * self._partition.batch_size + position for position in self._partition.positions(micro_batch)]
-        return [int(_permutation(self._seed, number // count, count)[number % count]) for number in drawn]
+        first = step * self._partition.batch_size
+        return [self._index(first + position) for position in self._partition.positions(micro_batch)]
+
+    def _index(self, number: int) -> int:
+        epoch, within = divmod(number, len(self._samples))
+        seeds = (self._seed, epoch, *self._stream)
+        if self._lengths is None:
+            return int(_permutation(seeds, len(self._samples))[within])
+        if epoch not in self._grouped:
+            if len(self._grouped) > 1:
+                del self._grouped[min(self._grouped)]
+            size = self._partition.batch_size
+            self._grouped[epoch] = grouped(self._lengths, seeds, size, -epoch * len(self._samples) % size)
+        return int(self._grouped[epoch][within])
 
 
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def length_of(sample: Sample) -> int:
+    """About how long a sample is: characters, of which a medium counts for as many as its tokens may stand for."""
+    text = sum(len(part) for turn in sample.turns for part in turn.parts if isinstance(part, str))
+    return text + MEDIUM_CHARACTERS * len(sample.media)
+
+
+def grouped(lengths: NDArray[np.int64], seeds: tuple[int, ...], size: int, first: int) -> NDArray[np.int64]:
+    """An order of an epoch in which batches hold samples of about one length; each sample once.
+
+    Chunks of ``GROUPED_BATCHES`` batches of a random order are sorted by length, and their batches are shuffled.
+
+    Args:
+        lengths: of the samples.
+        seeds: of the random order.
+        size: of a batch.
+        first: samples before the first whole batch, which complete the last batch of the epoch before.
+    """
+    generator = np.random.default_rng([*seeds, size])
+    order = _permutation(seeds, len(lengths))
+    chunks = np.split(order[first:], range(size * GROUPED_BATCHES, len(order) - first, size * GROUPED_BATCHES))
+    ordered = np.concatenate([chunk[np.argsort(-lengths[chunk], kind="stable")] for chunk in chunks])
+    whole = len(ordered) // size * size
+    batches = ordered[:whole].reshape(-1, size)[generator.permutation(whole // size)]
+    return np.concatenate([order[:first], batches.reshape(-1), ordered[whole:]])
+
+
+@lru_cache(maxsize=16)
+def _permutation(seeds: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(list(seeds)).permutation(count)
 
 
 @dataclass(kw_only=True)
@@ -135,7 +195,7 @@ class Streamed:
     def take(self, step: int, micro_batch: int) -> list[Sample]:
         """The samples of this process's next micro-batch, whatever the step."""
         del step
-        return [self._draw() for _ in self._partition.positions(micro_batch)]
+        return [self.draw() for _ in self._partition.positions(micro_batch)]
 
     def state_dict(self) -> dict[str, Any]:
         """The open shards, how many samples of each were drawn, and the next shard."""
@@ -148,7 +208,8 @@ class Streamed:
         self._next = (int(state["next"][0]), int(state["next"][1]))
         self._open = [self._read(epoch, position, drawn) for epoch, position, drawn in state["open"]]
 
-    def _draw(self) -> Sample:
+    def draw(self) -> Sample:
+        """The next sample of this process."""
         while len(self._open) < OPEN_SHARDS:
             self._open_next()
         random_draw = random.Random(f"{self._seed} {self._partition.rank} {self._drawn}")  # noqa: S311  # no secret
@@ -183,6 +244,3 @@ class Streamed:
             self._admit(sample, data.opener)
         np.random.default_rng([self._seed, epoch, shard]).shuffle(samples)
         return _Open(epoch=epoch, position=position, drawn=drawn, samples=samples)
-
-
-SampleOrder = Shuffled | Streamed

@@ -43,9 +43,15 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """How samples become batches. ``prefetch`` is the number of micro-batches that are read ahead of the step."""
+    """How samples become batches.
+
+    ``prefetch`` is the number of micro-batches that are read ahead of the step. ``weights`` are those of the data, in
+    their order; empty shuffles all samples together. ``group_by_length`` makes batches of samples of about one length.
+    """
 
     prefetch: int = 4
+    weights: tuple[float, ...] = ()
+    group_by_length: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

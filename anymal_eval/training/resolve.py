@@ -1,5 +1,6 @@
 """Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
     data = data_of(plan, config, most)
+    _require_order(plan, data)
     loading = LoadingOptions(
         checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
     )
@@ -122,6 +124,14 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
         for sample in each.samples or ():
             sample.require_encoders(config.modalities)
     return data
+
+
+def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+    weights = plan.input.weights
+    if weights and (len(weights) != len(data) or not all(0 < weight < math.inf for weight in weights)):
+        raise WrongUse(f"--weight {', '.join(map(str, weights))}: {len(data)} data need as many numbers above 0")
+    if plan.input.group_by_length and (weights or any(each.samples is None for each in data)):
+        raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
 
 
 def _require_reporters(names: Sequence[str]) -> None:

@@ -20,7 +20,8 @@ from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
 from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
-from anymal_eval.training.order import SampleOrder, Shuffled, Streamed
+from anymal_eval.training.mixture import Mixed, SampleOrder
+from anymal_eval.training.order import Shuffled, Streamed
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep
@@ -105,7 +106,7 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
         budget=MediaBudget.times(compute.media_budget),
     )
     with closing(encoder):
-        if isinstance(order, Shuffled):
+        if not isinstance(order, Streamed):
             samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))
             encoder.encode_ahead([media for sample in samples for media in sample.media], console)
         unreadable = UnreadableSamples(limit=resolved.max_unreadable, data=resolved.data)
@@ -125,9 +126,23 @@ def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:
     for each in data:
         for sample in each.samples or ():
             admit(sample, each.opener)
+    options, partition = loaded.resolved.plan.input, loaded.partition
+    if options.weights:
+        return Mixed(
+            [
+                Streamed([each], partition, seed, admit)
+                if each.samples is None
+                else Shuffled(each.samples, partition, seed, stream=(number,))
+                for number, each in enumerate(data, 1)
+            ],
+            options.weights,
+            partition,
+            seed,
+        )
     if any(each.samples is None for each in data):
-        return Streamed(data, loaded.partition, seed, admit)
-    return Shuffled([sample for each in data for sample in each.samples or ()], loaded.partition, seed)
+        return Streamed(data, partition, seed, admit)
+    samples = [sample for each in data for sample in each.samples or ()]
+    return Shuffled(samples, partition, seed, grouped=options.group_by_length)
 
 
 def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock | None) -> None:

@@ -14,7 +14,8 @@ from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs
 from anymal_eval.records import Media
 from anymal_eval.training.ahead import Ahead
 from anymal_eval.training.batches import Batches, Collator, Planned, UnreadableSamples
-from anymal_eval.training.order import BatchPartition, SampleOrder, Streamed
+from anymal_eval.training.mixture import SampleOrder
+from anymal_eval.training.order import BatchPartition, Streamed
 from anymal_eval.training.run import train
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
