@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from anymal_eval.evaluation.write import FinishedRun
     from anymal_eval.report.trackers import Record
+    from anymal_eval.store.results import Results
 
 DETAILS = click.option(
     "--details", is_flag=True, help="On a terminal: every measurement, with its version, method and signature."
@@ -61,6 +62,35 @@ def send(trackers: tuple[str, ...], records: "Sequence[Record]", folder: Path) -
         echo(line, err=True)
 
 
+def print_judged(runs: "Sequence[Results]", studies: tuple[Path, ...] = ()) -> None:
+    """Print what studies say of runs, as a table of its own; nothing where there are none.
+
+    Args:
+        runs: their results.
+        studies: the studies that were named; else those in the default folder, where one that cannot be read is one
+            line.
+    """
+    from anymal_eval import paths
+
+    if not studies and not paths.studies().is_dir():
+        return
+    from anymal_eval.cli._printing import echo_line, print_table
+    from anymal_eval.errors import BadData
+    from anymal_eval.judge.judged_results import judged_table, studies_in
+
+    for study in [studies] if studies else [(each,) for each in studies_in(paths.studies())]:
+        try:
+            table = judged_table(runs, study)
+        except BadData as error:
+            if studies:
+                raise
+            echo_line(f"not shown: {error}")
+            continue
+        if table is not None:
+            echo()
+            print_table(table)
+
+
 def print_results(finished: "FinishedRun", details: bool) -> None:
     """Print the results of a run.
 
@@ -68,11 +98,15 @@ def print_results(finished: "FinishedRun", details: bool) -> None:
         finished: the run.
         details: on a terminal, every measurement in place of the headlines.
     """
+    from anymal_eval.store.results import read_results
+
     if not on_terminal():
         echo(finished.table)
+        print_judged([read_results(finished.root)])
         return
     from anymal_eval.report.run_screen import run_screen
 
     echo()
     draw(run_screen(finished.root, terminal_width(), details=details))
+    print_judged([read_results(finished.root)])
     echo()

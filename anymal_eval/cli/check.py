@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from anymal_eval.report.noise_floor import Floor
     from anymal_eval.report.policy import Policy
-    from anymal_eval.report.regression import Check
+    from anymal_eval.report.regression import Check, Further
     from anymal_eval.store.stored import StoredRun
 
 
 class Shown(NamedTuple):
-    """What is shown and where, beside the files."""
+    """What is shown and where, beside the files, and the studies that are compared too."""
 
     details: bool
     trackers: tuple[str, ...]
+    judged: tuple[Path, ...]
 
 
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -34,6 +35,13 @@ ACCEPTED = accepted_runs()
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--against", metavar="BASE", help="A run folder, or the model of an accepted run; by default RUN's own.")
+@click.option(
+    "--judged",
+    metavar="STUDY",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A study that judges both runs, as a further metric; repeatable.",
+)
 @click.option("--noise", is_flag=True, help="Say how much repeated runs of one model differ.")
 @click.option("--policy", type=OUTPUT, help="A TOML file: tiers, limits, allowed missing, noise floor.")
 @click.option("--junit", type=OUTPUT, help="Write JUnit XML.")
@@ -45,6 +53,7 @@ ACCEPTED = accepted_runs()
 def check(
     runs: tuple[Path, ...],
     against: str | None,
+    judged: tuple[Path, ...],
     noise: bool,
     policy: Path | None,
     junit: Path | None,
@@ -64,8 +73,10 @@ def check(
 
     trackers = trackers_of(log_to)
     if noise:
-        if against is not None or policy is not None or junit is not None:
-            raise WrongUse("--noise takes runs, --json and --markdown; leave out --against, --policy and --junit")
+        if against is not None or policy is not None or junit is not None or judged:
+            raise WrongUse(
+                "--noise takes runs, --json and --markdown; leave out --against, --judged, --policy and --junit"
+            )
         _noise([open_run(run) for run in runs], markdown, as_json)
         return
     if len(runs) != 1:
@@ -74,7 +85,7 @@ def check(
     run = open_run(runs[0])
     name, bases = _bases(run, against, accepted)
     files = {"junit": junit, "markdown": markdown, "json": as_json}
-    _check(run, (name, bases), (chosen, floors), files, Shown(details, trackers))
+    _check(run, (name, bases), (chosen, floors), files, Shown(details, trackers, judged))
 
 
 def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
@@ -113,7 +124,7 @@ def _check(
     from anymal_eval.report.junit import junit
     from anymal_eval.report.regression import check as compare
 
-    found = compare(run, base[1], base[0], *rules)
+    found = compare(run, base[1], base[0], *rules, _judged(run, base[1], shown.judged))
     if on_terminal():
         draw(check_texts.check_screen(found, terminal_width(), details=shown.details))
     else:
@@ -130,6 +141,14 @@ def _check(
         echo(f"error: {failed}", err=True)  # the verdict is what the exit code says
     if error is not None:
         raise error
+
+
+def _judged(run: "StoredRun", bases: "Mapping[str, StoredRun]", studies: tuple[Path, ...]) -> "list[Further]":
+    if not studies:
+        return []
+    from anymal_eval.judge.judged_check import judged_check
+
+    return [one for study in studies for one in judged_check(run, bases, study)]
 
 
 def _log(run: "StoredRun", found: "Check", trackers: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo, echo_raw, print_table
+from anymal_eval.cli._results import print_judged
 
 if TYPE_CHECKING:
     from anymal_eval.store.stored import StoredRun
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 @click.option("--against", metavar="ROW", help="Show relative gains over the row of that name.")
 @click.option("--columns", metavar="KEYS", default="", help="Only these columns, by their names, with commas.")
 @click.option("--name", "names", metavar="TEXT", multiple=True, help="Of the first run's row, the second's, and so on.")
+@click.option(
+    "--judged",
+    metavar="STUDY",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A study whose judgements of RUNS are shown below.  [default: those in results/studies]",
+)
 @click.option("--no-ci", "intervals", flag_value=False, default=True, help="Leave intervals out.")
 @click.option(
     "--format",
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--accepted", is_flag=True, help="Write results/tables/ anew from results/accepted/.")
 def table(
     runs: tuple[Path, ...], like: str | None, gains: str | None, against: str | None, format: str | None,
-    accepted: bool, columns: str, names: tuple[str, ...], intervals: bool,
+    accepted: bool, columns: str, names: tuple[str, ...], intervals: bool, judged: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Print RUNS as rows and their tasks as columns.
 
@@ -73,6 +81,8 @@ def table(
         print_table(made)
     else:
         echo_raw(render(made, cast(Format, format)))
+    if format in (None, "md"):
+        print_judged(measured, judged)
 
 
 def _stored(run: Path) -> "StoredRun | None":

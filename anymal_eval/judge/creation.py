@@ -142,6 +142,7 @@ def _item(row: _Row, tags: Mapping[Any, Any], with_human: bool) -> Item:
         prompt=_prompt(example),
         media=tuple(tags[key(one)] for one in example.media),
         answers=(*answers, *(each.strip() for each in (example.references or ())[:1] if with_human)),
+        cluster=example.cluster,
         question=example.question,
         context="\n".join(example.context.values()),
         references=example.references or (),

@@ -75,6 +75,7 @@ class Item:
 
     Attributes:
         media: for the page, as the report's tags.
+        cluster: its image, clip or video; empty in studies of earlier versions.
         question: of the prompt, without options; this and what follows is for models as judges alone.
         context: further inputs of the example, on lines.
         references: the known answers.
@@ -87,6 +88,7 @@ class Item:
     prompt: str
     media: tuple[Mapping[str, Any], ...]
     answers: tuple[str, ...]
+    cluster: str = ""
     question: str = ""
     context: str = ""
     references: tuple[str, ...] = ()
@@ -139,6 +141,19 @@ class Study:
     def all_items(self) -> Sequence[Item]:
         """The items, and after them those of the calibration, by the numbers of the design."""
         return [*self.items, *(one.item for one in self.calibration)]
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Whose items are judged."""
+        return tuple(dict.fromkeys(item.task for item in self.items))
+
+    @cached_property
+    def _clusters(self) -> Mapping[str, str]:
+        return {item.key: f"{item.task}/{item.cluster}" if item.cluster else item.key for item in self.items}
+
+    def cluster_of(self, item: str) -> str:
+        """The cluster of an item, by its key: items of one are statistically dependent."""
+        return self._clusters[item]
 
     def is_calibration(self, item: int) -> bool:
         """Whether a number of the design is one of the calibration."""

@@ -99,6 +99,25 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Further:
+    """A comparison of the same two runs by something else than a task's metric, such as people's judgements.
+
+    Attributes:
+        task: its name among the tasks.
+        base: the run folder of the baseline.
+        metric, signature: what is compared, and the rule behind it.
+        comparison: a fraction, paired on items; None where there is nothing to compare, and ``why`` is the reason.
+    """
+
+    task: str
+    base: str
+    metric: str
+    signature: str = ""
+    comparison: Comparison | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Tested:
     """A tested task, before Holm's correction."""
 
@@ -109,7 +128,12 @@ class _Tested:
 
 
 def check(
-    run: StoredRun, against: Mapping[str, StoredRun], name: str, policy: Policy, floors: Mapping[str, Floor]
+    run: StoredRun,
+    against: Mapping[str, StoredRun],
+    name: str,
+    policy: Policy,
+    floors: Mapping[str, Floor],
+    further: Sequence[Further] = (),
 ) -> Check:
     """Compare a run with its baseline, task by task.
 
@@ -120,6 +144,7 @@ def check(
         name: the user's name for the baseline.
         policy: tiers and limits.
         floors: by task, the spread of repeated runs.
+        further: comparisons beside the tasks' metrics; they are corrected and judged with them.
 
     Raises:
         OtherRun: the two have no task in common.
@@ -136,7 +161,9 @@ def check(
         base = against[task]
         found[task] = _test((task_run(base, task), task_run(run, task)), policy, floors.get(task), str(base.root))
     tested = {task: item for task, item in found.items() if isinstance(item, _Tested)}
-    adjusted = dict(zip(tested, holm([item.comparison.p for item in tested.values()]), strict=True))
+    comparisons = {task: item.comparison for task, item in tested.items()}
+    comparisons |= {item.task: item.comparison for item in further if item.comparison is not None}
+    adjusted = dict(zip(comparisons, holm([item.p for item in comparisons.values()]), strict=True))
     checks = [
         replace(
             item if isinstance(item, TaskCheck) else _judged(item, adjusted, policy, floors.get(task), against[task]),
@@ -144,8 +171,10 @@ def check(
         )
         for task, item in found.items()
     ]
+    checks += [_further(item, adjusted, policy) for item in further]
     lone = {task: "only this run has it" for task in mine if task not in against}
-    lone |= {task: "the policy names it, and neither run has it" for task in sorted(policy.named - {*mine, *against})}
+    known = {*mine, *against, *(item.task for item in further)}
+    lone |= {task: "the policy names it, and neither run has it" for task in sorted(policy.named - known)}
     checks += [_lone(task, why, policy) for task, why in lone.items()]
     checks += [_lacking(task, name, policy) for task in against if task not in mine]
     return Check(
@@ -224,6 +253,31 @@ def _judged(
         only_before=item.pairs.only_before,
         only_after=item.pairs.only_after,
         flips=flips(item.pairs, headline.rule),
+    )
+
+
+def _further(item: Further, adjusted: Mapping[str, float], policy: Policy) -> TaskCheck:
+    comparison, tier = item.comparison, policy.tier(item.task)
+    if comparison is None:
+        return TaskCheck(task=item.task, tier=tier, word="cannot tell", why=item.why, base=item.base)
+    allowed, p = policy.allowed(item.task), adjusted[item.task]
+    limits = VerdictLimits(absolute=allowed.absolute, relative=allowed.relative)
+    detectable = smallest_detectable(comparison, tests=len(adjusted), alpha=policy.alpha)
+    verdict = judge(comparison, p, limits=limits, detectable=detectable, alpha=policy.alpha)
+    return TaskCheck(
+        task=item.task,
+        tier=tier,
+        word=verdict.word,
+        why=verdict.why,
+        base=item.base,
+        metric=item.metric,
+        unit="fraction",
+        signature=item.signature,
+        comparison=comparison,
+        p=p,
+        detectable=detectable,
+        limit=limits.at(comparison.before),
+        by_policy=verdict.word == "same" and p < policy.alpha,
     )
 
 

@@ -1,0 +1,154 @@
+"""Judged results beside the metrics: in tables, as records, and as a metric of ``check``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymal_eval import paths
+from anymal_eval.cli.main import cli
+from anymal_eval.errors import CannotTell, OtherRun, ScoreRegression
+from anymal_eval.judge import study as studies
+from anymal_eval.judge.design import trials
+from anymal_eval.judge.judged_results import judged_results, studies_in
+from anymal_eval.judge.votes import Vote, Votes
+from anymal_eval.store.results import read_results
+from tests.judge.scripted_judge import judging
+from tests.judge.test_model_judge import answers_in
+
+ITEMS = 16
+TEXTS = {"first": "a tall answer", "second": "a small answer", "third": "no answer"}
+
+
+def call(*given: object) -> Any:
+    return cli.main([str(each) for each in given], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three runs, and a study of two of them that a model judged with the media: ``first`` wins 15 of 16."""
+    place = tmp_path_factory.mktemp("judged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANYMAL_EVAL_CACHE", str(place / "cache"))
+        for name, says in TEXTS.items():
+            call("run", "--tasks", "mmit_cap", "--data", "demo", "--demo-examples", ITEMS, "--model", "constant",
+                 "-o", f"says={says}", "--protocol", "plain", "--out", place / name)  # fmt: skip
+
+        def script(text: str, number: int) -> str:
+            is_first = answers_in(text)[0] == TEXTS["first"]
+            return f"Verdict: {'A' if is_first == (number >= 2) else 'B'}"  # both orders of one item come first
+
+        with judging(script) as server:
+            call("judge", place / "first", place / "second", "--judge", f"openai:judge@{server.url}",
+                 "--out", place / "results" / "studies" / "one", "-o", "concurrency=1")  # fmt: skip
+            assert server.count == 2 * ITEMS
+            sent = server.bodies[0]["messages"][-1]["content"]
+            assert sent[0]["type"] == "image_url", "the judge sees what it is about"
+            assert sent[0]["image_url"]["url"].startswith("data:image/")
+        yield place
+
+
+def study_at(place: Path) -> Path:
+    return place / "results" / "studies" / "one"
+
+
+def test_records_say_what_a_study_holds_of_a_run(place: Path) -> None:
+    first, second, third = (read_results(place / name) for name in TEXTS)
+    (one,) = judged_results(first, [study_at(place)])
+    (other,) = judged_results(second, [study_at(place)])
+    assert judged_results(third, [study_at(place)]) == []
+    assert (one.by, one.what, one.judgements, one.items) == ("openai:judge (pairwise)", "win rate", ITEMS, ITEMS)
+    assert one.against == other.system
+    assert other.against == one.system
+    assert one.value + other.value == pytest.approx(1)
+    assert one.low < one.value < one.high
+    assert one.tasks == ("mmit_cap",)
+    assert one.signature.startswith("judge openai:")
+    assert "|pairwise|prompts " in one.signature
+    assert one.is_demo
+    assert one.agreement is None
+
+
+def test_tables_show_judged_results_beside_the_metrics(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "studies", lambda: place / "results" / "studies")
+    assert studies_in(paths.studies()) == [study_at(place)]
+    call("table", place / "first", place / "second")
+    text = capsys.readouterr().out
+    assert "Judged, demo data" in text
+    assert text.count("openai:judge (pairwise)") == 2
+    call("table", place / "third")
+    assert "Judged" not in capsys.readouterr().out
+    call("table", place / "first", "--format", "csv")
+    assert "Judged" not in capsys.readouterr().out, "one table for programs"
+    call("run", "--tasks", "mmit_cap", "--data", "demo", "--demo-examples", ITEMS, "--model", "constant",
+         "-o", f"says={TEXTS['first']}", "--protocol", "plain", "--out", place / "first")  # fmt: skip
+    assert "Judged, demo data" in capsys.readouterr().out
+    # One that was changed is a line, and hides no other.
+    damaged = place / "results" / "studies" / "two"
+    damaged.mkdir()
+    content = (study_at(place) / studies.FILE).read_bytes()
+    (damaged / studies.FILE).write_bytes(content.replace(b'"name": "one"', b'"name": "two"'))
+    try:
+        call("table", place / "first")
+        out = capsys.readouterr()
+        assert "Judged, demo data" in out.out
+        assert "not shown" in out.err
+    finally:
+        (damaged / studies.FILE).unlink()
+        damaged.rmdir()
+
+
+def test_check_takes_a_study_as_a_metric(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "check.json"
+    given = ("--judged", study_at(place), "--policy", policy(tmp_path, "mmit_cap"), "--json", found)
+    call("check", place / "first", "--against", place / "second", *given)
+    text = capsys.readouterr().out
+    assert "one: win rate by openai:judge (pairwise): better" in text
+    (judged,) = [row for row in json.loads(found.read_text())["tasks"] if row["task"].startswith("one:")]
+    assert (judged["before"], judged["after"], judged["n"]) == (1 / ITEMS, 15 / ITEMS, ITEMS)
+    # A sign test: 15 of 16, two-sided.
+    assert judged["p_raw"] == pytest.approx(2 * 17 / 2**16)
+    assert judged["signature"].startswith("judge openai:")
+    with pytest.raises(ScoreRegression, match="one: win rate by openai:judge"):
+        call("check", place / "second", "--against", place / "first", *given)
+    with pytest.raises(OtherRun, match=r"holds no answers of .*third"):
+        call("check", place / "third", "--against", place / "first", *given)
+
+
+def test_people_and_a_model_are_checked_apart(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = studies.read(study_at(place))
+    with Votes(study_at(place)) as votes:
+        for n, trial in enumerate(one for one in trials(study.design, "one") if not one.repeats):
+            choice = "left" if study.names[trial.shown[0]] == study.names[1] else "right"
+            votes.append(Vote(n=n, annotator="one", trial=trial.id, choice=choice))  # type: ignore[arg-type]
+    try:
+        given = ("--judged", study_at(place), "--policy", policy(tmp_path, "mmit_cap", "one: win rate by people"))
+        call("check", place / "first", "--against", place / "second", *given)
+        text = capsys.readouterr().out
+        assert "one: win rate by people: worse" in text
+        assert "one: win rate by openai:judge (pairwise): better" in text
+        (people, model) = judged_results(read_results(place / "first"), [study_at(place)])
+        assert (people.by, people.value) == ("people", 0.0)
+        assert model.agreement == 1 / ITEMS
+    finally:
+        (study_at(place) / "votes.jsonl").unlink()
+
+
+def test_a_study_without_judgements_cannot_tell(place: Path, tmp_path: Path) -> None:
+    content = (study_at(place) / studies.FILE).read_bytes()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / studies.FILE).write_bytes(content)
+    given = ("--judged", tmp_path / "new", "--policy", policy(tmp_path, "mmit_cap"))
+    with pytest.raises(CannotTell, match="too little to tell"):
+        call("check", place / "first", "--against", place / "second", *given)
+
+
+def policy(folder: Path, *watched: str) -> Path:
+    """A policy under which the metric of the captions decides nothing."""
+    file = folder / "policy.toml"
+    file.write_text(f"[watched]\ntasks = {json.dumps(list(watched))}\n")
+    return file
