@@ -175,7 +175,7 @@ class AnyMAL(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits (b, t, v), with gradients."""
         out: Tensor = self.llm(
-            inputs_embeds=batch.embeds, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+            inputs_embeds=batch.embeds, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
         ).logits
         return out
 
@@ -191,7 +191,9 @@ class AnyMAL(nn.Module):
         """The cross-entropy of each target: (n,) in float32, row by row, with gradients."""
         if batch.targets is None or batch.predicting is None:
             raise BadData("a loss needs rows with answers")
-        inputs = {"inputs_embeds": batch.embeds, "attention_mask": batch.mask, "position_ids": batch.positions}
+        inputs = {"inputs_embeds": batch.embeds, "position_ids": batch.positions}
+        if batch.attention is not None:
+            inputs["attention_mask"] = batch.attention
         targets = batch.targets.flatten()[batch.predicting + 1]
         return target_losses(self.llm.model, inputs, batch.predicting, targets)
 

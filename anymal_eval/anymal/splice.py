@@ -27,12 +27,15 @@ class Batch:
         mask: (b, t), 1 at tokens and 0 at padding.
         targets: (b, t), ids that carry the loss at their own positions, ``IGNORED`` elsewhere.
         predicting: (n,), the positions, counted through all rows, before those of the n targets.
+        packed: (b, t), the positions of rows of several conversations, each of which counts its own from 0. None: each
+            row is one.
     """
 
     embeds: Tensor
     mask: Tensor
     targets: Tensor | None = None
     predicting: Tensor | None = None
+    packed: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -42,7 +45,12 @@ class Batch:
     @property
     def positions(self) -> Tensor:
         """(b, t): each row counts its own tokens from 0, padding aside."""
-        return position_ids(self.mask)
+        return position_ids(self.mask) if self.packed is None else self.packed
+
+    @property
+    def attention(self) -> Tensor | None:
+        """The mask that a language model takes; None for packed rows, which it tells apart by their positions."""
+        return self.mask if self.packed is None else None
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -104,18 +112,27 @@ def pad(rows: Sequence[Tensor], answers: Sequence[Sequence[int]] | None = None) 
     return Batch(embeds=embeds, mask=mask, targets=targets, predicting=torch.tensor(before, device=mask.device))
 
 
-def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequence[Sequence[Tensor]]) -> Batch:
+def spread(
+    llm: LLM,
+    conversations: Sequence[TokenizedConversation],
+    media: Sequence[Sequence[Tensor]],
+    *,
+    packed: bool = False,
+) -> Batch:
     """Batch conversations: equal to ``pad`` of ``splice`` of each, in a few operations for the whole batch.
 
     Args:
         llm: embeds the text.
         conversations: b of them.
         media: for each its modality tokens (k_i, d), in the order of its places; gradients flow into them.
+        packed: whether short conversations share a row, which is as long as the longest one; in the order of ``bins``.
 
     Raises:
         BadData: more or fewer media than places.
     """
-    rows = [_positions(one, given) for one, given in zip(conversations, media, strict=True)]
+    found = [_positions(one, given) for one, given in zip(conversations, media, strict=True)]
+    filled = bins([len(row.ids) for row in found]) if packed else [[number] for number in range(len(found))]
+    rows = [_joined([found[number] for number in each]) for each in filled]
     longest = max(len(row.ids) for row in rows)
     before = [longest - len(row.ids) for row in rows]
     device = llm.device
@@ -123,7 +140,7 @@ def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequ
     targets = [[IGNORED] * gap + row.targets for gap, row in zip(before, rows, strict=True)]
     mask = torch.tensor([[0] * gap + [1] * len(row.ids) for gap, row in zip(before, rows, strict=True)], device=device)
     embeds: Tensor = llm.model.get_input_embeddings()(ids).masked_fill(mask.unsqueeze(-1) == 0, 0.0)
-    tokens = [one for given in media for one in given]
+    tokens = [one for each in filled for number in each for one in media[number]]
     if tokens:
         places = [
             (index, gap + place)
@@ -133,9 +150,40 @@ def spread(llm: LLM, conversations: Sequence[TokenizedConversation], media: Sequ
         where = tuple(torch.tensor(places, device=device).T)
         embeds = embeds.index_put(where, torch.cat(tokens).to(device=device, dtype=embeds.dtype))
     wanted = torch.tensor(targets)
-    wanted[:, 0] = IGNORED  # nothing stands before it
     predicting = (wanted.flatten() != IGNORED).nonzero().flatten() - 1
-    return Batch(embeds=embeds, mask=mask, targets=wanted.to(device), predicting=predicting.to(device))
+    places_of = None
+    if packed:  # the padding is a conversation of its own, which no other attends to
+        counted = [
+            [place for length in (gap, *(len(found[number].ids) for number in each)) for place in range(length)]
+            for gap, each in zip(before, filled, strict=True)
+        ]
+        places_of = torch.tensor(counted, device=device)
+    return Batch(
+        embeds=embeds,
+        mask=mask,
+        targets=wanted.to(device),
+        predicting=predicting.to(device),
+        packed=places_of,
+    )
+
+
+def bins(lengths: Sequence[int]) -> list[list[int]]:
+    """Conversations that share a row of the longest one's length: the longest first, each where it fits first.
+
+    >>> bins([3, 10, 7, 2])
+    [[1], [2, 0], [3]]
+    """
+    capacity = max(lengths, default=0)
+    filled: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        place = next((place for place, left in enumerate(room) if left >= lengths[number]), len(filled))
+        if place == len(filled):
+            filled.append([])
+            room.append(capacity)
+        filled[place].append(number)
+        room[place] -= lengths[number]
+    return filled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,4 +209,16 @@ def _positions(conversation: TokenizedConversation, media: Sequence[Tensor]) -> 
             places += range(len(ids), len(ids) + len(media[index]))
             ids += [0] * len(media[index])
             targets += [IGNORED] * len(media[index])
+    return _Positions(ids=ids, targets=targets, places=places)
+
+
+def _joined(rows: Sequence[_Positions]) -> _Positions:
+    """Conversations one after another. The first token of each is no target: nothing of it stands before."""
+    ids: list[int] = []
+    targets: list[int] = []
+    places: list[int] = []
+    for row in rows:
+        places += [len(ids) + place for place in row.places]
+        ids += row.ids
+        targets += [IGNORED, *row.targets[1:]]
     return _Positions(ids=ids, targets=targets, places=places)

@@ -24,6 +24,7 @@ REPORTERS = "none, tensorboard, wandb, or another of transformers' reporters."
 OPTIONS = (
     click.option("--data", multiple=True, metavar="KIND:PATH", help="Training data; mixed if repeated."),
     click.option("--weight", "weights", multiple=True, type=WEIGHT, help="Of the --data before it.  [default: 1]"),
+    click.option("--pack", is_flag=True, help="Short conversations share a row, each attending to itself alone."),
     click.option("--group-by-length", is_flag=True, help="Batches of samples of about one length."),
     click.option("--out", type=FOLDER, help="The training's folder; the same command on it resumes."),
     click.option(

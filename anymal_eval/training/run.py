@@ -22,6 +22,7 @@ from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
 from anymal_eval.training.order import Shuffled, Streamed
+from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep
@@ -149,6 +150,10 @@ def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock 
     """All steps after the last saved state."""
     plan = loaded.resolved.plan
     module = TrainingModule(loaded.network)
+    if plan.input.pack:
+        module.packed = can_pack(loaded.network)
+        if not module.packed:
+            console.message(NOT_PACKED)
     if loaded.recompute:
         module.checkpoint_activations()
     log = record.TrainingLog(plan.out, _StepMessages(console, loaded.resolved.recipe.steps))

@@ -17,6 +17,7 @@ class TrainingModule(nn.Module):
 
     Attributes:
         accepts_loss_kwargs: tells transformers that the loss is divided by the targets of the whole step.
+        packed: whether short conversations share a row.
     """
 
     accepts_loss_kwargs = True
@@ -24,6 +25,7 @@ class TrainingModule(nn.Module):
     def __init__(self, network: AnyMAL) -> None:
         super().__init__()
         self.network = network
+        self.packed = False
         self._checkpointed: list[nn.Module] = []
         self.training = False  # as the network is; torch starts with True
 
@@ -38,7 +40,7 @@ class TrainingModule(nn.Module):
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
         media = [[tokens[key] for key in keys] for keys in batch.media]
-        return self.network.summed_loss(spread(self.network.llm, batch.conversations, media))
+        return self.network.summed_loss(spread(self.network.llm, batch.conversations, media, packed=self.packed))
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Set the mode; frozen parts stay in inference mode. Called every step, so it returns early if it can."""
