@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -123,9 +124,9 @@ def _record(reported: _ReportedRun) -> RunRecord:
 def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int | None) -> list[Example]:
     """At most so many examples, in the order of the data; None selects all.
 
-    All errors first, then all answers that differ between the runs (by hash of the id where these are too many), then a
-    stratified sample of the rest: every so many of them, sorted by right or wrong (captions: by score), by groups and
-    by hash of the id. The pages state this rule.
+    All errors first, then all answers that differ between the runs (where these are too many, those whose scores differ
+    most, then by hash of the id), then a stratified sample of the rest: every so many of them, sorted by right or wrong
+    (captions: by score), by groups and by hash of the id. The pages state this rule.
 
     >>> examples = [Example(id=str(n), cluster="1", kind="caption") for n in range(100)]
     >>> len(select_examples(examples, [], 7))
@@ -134,15 +135,15 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
     if most is None or len(examples) <= most:
         return list(examples)
     metric = sides[0].headline.rule if sides and sides[0].headline is not None else ""
-    first: list[tuple[int, bytes, str]] = []
+    first: list[tuple[float, bytes, str]] = []
     rest: list[tuple[str, bytes, str]] = []
     for example in examples:
         rows = [row for side in sides if (row := side.rows.get(example.id)) is not None]
         by_hash = hashlib.sha256(example.id.encode()).digest()
         if any(row["state"] == "error" for row in rows):
-            first.append((0, by_hash, example.id))
+            first.append((-math.inf, by_hash, example.id))
         elif len(rows) > 1 and len({(row["answer"], row.get("choice")) for row in rows}) > 1:
-            first.append((1, by_hash, example.id))
+            first.append((-_change(rows, example, metric), by_hash, example.id))
         else:
             rest.append((f"{_stratum(rows, example, metric)} {sorted(example.groups.items())}", by_hash, example.id))
     selected = {name for _, _, name in sorted(first)[:most]}
@@ -150,6 +151,12 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
     rest.sort()
     selected |= {rest[(2 * at + 1) * len(rest) // (2 * left)][2] for at in range(left)}
     return [example for example in examples if example.id in selected]
+
+
+def _change(rows: Sequence[Row], example: Example, metric: str) -> float:
+    """The difference of the runs' scores."""
+    scores = [score for row in rows if (score := score_of(row, example, metric)) is not None]
+    return round(max(scores) - min(scores), 4) if scores else 0.0
 
 
 def _stratum(rows: Sequence[Row], example: Example, metric: str) -> str:

@@ -121,6 +121,14 @@ def test_errors_and_changes_are_shown_first() -> None:
     assert {example.id for example in select_examples(examples, sides, 3)} == {"7", "8", "40"}
     assert len(select_examples(examples, sides, 10)) == 10
     assert select_examples(examples, sides, 50) == examples
+    # Of too many that differ, the largest changes of score: the ten worst falls are always there.
+    scored = []
+    for label, share in (("run", 0.0), ("base", 1.0)):
+        each = {
+            str(at): {"state": "ok", "answer": f"{label} {at}", "scores": {"": at / 50 * share}} for at in range(50)
+        }
+        scored.append(Side(label=label, rows=each, headline=None))
+    assert {int(example.id) for example in select_examples(examples, scored, 4)} == {46, 47, 48, 49}
 
 
 def test_the_rest_is_sampled_in_proportion_to_right_and_wrong_and_to_the_groups() -> None:

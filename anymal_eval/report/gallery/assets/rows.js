@@ -111,8 +111,7 @@ const AnyMALRows = (() => {
   function changed(at, direction) {
     const by = change(at);
     if (by === null || !direction) return null;
-    const sharp = ["0", "1"].includes(outcome(own, at)) && ["0", "1"].includes(outcome(base, at)) && index.kind !== "short_answer";
-    return make("span", "change " + direction, sharp ? (direction === "rise" ? "now right" : "now wrong") : signed(by));
+    return make("span", "change " + direction, signed(by));
   }
 
   // A row is a link to its example.
