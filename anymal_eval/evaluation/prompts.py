@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.models import Model, Showing
-from anymal_eval.protocols.prompting import decoding_text
+from anymal_eval.protocols.prompting import way_of
 from anymal_eval.protocols.reading import Reading
 from anymal_eval.records import Example, Media, Request
 
@@ -20,17 +20,14 @@ def prompt_lines(task: str, example: Example, request: Request, reading: Reading
         request: of the example.
         reading: of the task.
     """
-    yield f"=== {task} {example.id} (cluster {example.cluster})"
+    yield f"=== {task} {example.id}"
     for message in request.messages:
         text = "".join(f"<{part.kind}: {_named(part)}>" if isinstance(part, Media) else part for part in message.parts)
         yield f"[{message.role}] {text}"
     if request.answer_prefix:
         yield f"[answer begins] {request.answer_prefix}"
-    if request.candidates:
-        by = "log p a token" if request.length_normalise else "sum of log p"
-        yield f"ranked       {' | '.join(request.candidates)} ({by})"
-    else:
-        yield f"generated    {decoding_text(request.decoding)}"
+    way, how = way_of(request)
+    yield f"{way:<12} {' | '.join(request.candidates)} ({how})" if request.candidates else f"{way:<12} {how}"
     if any(part.kind == "video" for part in request.media):
         yield f"frames       {request.frames}"
     yield f"read         unwrap {reading.unwrap}, clean {reading.clean}, extract {reading.extract}"

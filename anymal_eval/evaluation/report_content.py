@@ -35,6 +35,7 @@ from anymal_eval.store import digests, sessions
 from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
 from anymal_eval.store.manifest import TaskEntry
+from anymal_eval.store.responses import read_responses
 from anymal_eval.store.shown_prompts import FILE as PROMPTS
 from anymal_eval.store.shown_prompts import read_prompts
 from anymal_eval.store.stored import StoredRun
@@ -216,7 +217,7 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
     examples = select_examples(dataset.examples, sides, options.examples)
     total, shown = len(dataset.examples), {example.id for example in examples}
     requests = rebuild_requests(dataset, run, shown)
-    sides = [replace(side, rows={name: row for name, row in side.rows.items() if name in shown}) for side in sides]
+    sides = [_of_examples(side, shown) for side in sides]
     return TaskPage(
         name=task,
         title=_title(task),
@@ -259,6 +260,15 @@ def _reported_split(dataset: TaskDataset, entry: TaskEntry) -> str:
     return dataset.task.splits[0].name if dataset.task.splits else ""
 
 
+def _of_examples(side: Side, shown: Collection[str]) -> Side:
+    """The answers to the examples that the report shows."""
+    return replace(
+        side,
+        rows={name: row for name, row in side.rows.items() if name in shown},
+        responses={name: response for name, response in side.responses.items() if name in shown},
+    )
+
+
 def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEntry) -> Side:
     run = reported.runs.get(task)
     if run is None:
@@ -272,6 +282,7 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
         rows=rows,
         counts=dict(Counter(row["state"] for row in rows.values())),
         headline=headline,
+        responses=read_responses(inside(run.root, task, "responses.jsonl")),
         groups=[item for item in measured if headline and item.group and item.label == headline.label],
         same_prompts=own.prompts == entry.prompts,
         measurements=measured,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,11 +39,8 @@ class _Recording:
         """Write down the prompts of a batch, and answer it."""
         new = [item for item in batch if item.request.id not in self._written][: MOST - len(self._written)]
         if new:
-            shown = [(item.request.id, self._model.shown(item)) for item in new]
-            append_prompts(
-                self._file,
-                [SentPrompt(id=name, text=one.text, tokens=one.tokens, special=one.special) for name, one in shown],
-            )
-            self._written.update(name for name, _ in shown)
+            shown = [SentPrompt(id=item.request.id, **asdict(self._model.shown(item))) for item in new]
+            append_prompts(self._file, shown)
+            self._written.update(one.id for one in shown)
         answers: Sequence[Response] = self._model.answer(batch)
         return answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
@@ -20,11 +20,13 @@ class ShownPrompt:
         text: of all token ids in order; a special token in ``‹ ›``, and how often where it is repeated.
         tokens: how many there are, those of media included.
         special: how many of them are special tokens or stand for media.
+        marks: where these stand in the text: the start and the end of each, in order.
     """
 
     text: str
     tokens: int
     special: int
+    marks: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -46,23 +48,27 @@ def shown_prompt(tokenizer: Any, ids: Sequence[int], media: Iterable[tuple[int, 
     """
     known = getattr(tokenizer, "added_tokens_decoder", {})
     special = {number for number, token in known.items() if token.special} | set(tokenizer.all_special_ids)
-    parts, count, at = [], 0, 0
     places = [*media, (len(ids), "", 0)]
+    text, count, at = "", 0, 0
+    marks: list[int] = []
     for place, kind, tokens in places:
-        text, own = _marked(tokenizer, ids[at:place], special)
-        parts.append(text + (MARK.format(f"{kind}: {tokens} tokens") if kind else ""))
-        count, at = count + own + tokens, place
-    return ShownPrompt(text="".join(parts), tokens=len(ids) + sum(each[2] for each in places), special=count)
+        for piece, own in _pieces(tokenizer, ids[at:place], special):
+            marks += [len(text), len(text) + len(piece)] if own else []
+            text, count = text + piece, count + own
+        if kind:
+            mark = MARK.format(f"{kind}: {tokens} tokens")
+            marks += [len(text), len(text) + len(mark)]
+            text, count = text + mark, count + tokens
+        at = place
+    return ShownPrompt(text=text, tokens=len(ids) + sum(each[2] for each in places), special=count, marks=tuple(marks))
 
 
-def _marked(tokenizer: Any, ids: Sequence[int], special: set[int]) -> tuple[str, int]:
-    text, count = "", 0
+def _pieces(tokenizer: Any, ids: Sequence[int], special: set[int]) -> Iterator[tuple[str, int]]:
+    """The text of token ids in pieces: those between special tokens, with 0, and these, each with its times."""
     for is_special, run in groupby(ids, key=special.__contains__):
         if not is_special:
-            text += str(tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+            yield str(tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False)), 0
             continue
         for token, same in groupby(run):
             times = len(list(same))
-            count += times
-            text += MARK.format(tokenizer.convert_ids_to_tokens(token)) + (f"x{times}" if times > 1 else "")
-    return text, count
+            yield MARK.format(tokenizer.convert_ids_to_tokens(token)) + (f"x{times}" if times > 1 else ""), times

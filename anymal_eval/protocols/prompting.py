@@ -160,6 +160,17 @@ def decoding_text(decoding: Decoding) -> str:
     return f"{decoding.min_new_tokens} to {decoding.max_new_tokens} tokens, {how}{stop}{thinking}{tokens}"
 
 
+def way_of(request: Request) -> tuple[str, str]:
+    """How a request is answered, by ranked candidates or by generated text, and what that depends on.
+
+    >>> way_of(Request(id="1", messages=(), candidates=("no", "yes"), length_normalise=True))
+    ('ranked', 'log p a token')
+    """
+    if request.candidates:
+        return "ranked", "log p a token" if request.length_normalise else "sum of log p"
+    return "generated", decoding_text(request.decoding)
+
+
 def _question(question: str, phrase: Phrase) -> str:
     match phrase.question:
         case "none":

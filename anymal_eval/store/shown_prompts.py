@@ -25,12 +25,14 @@ class SentPrompt:
         text: of all tokens, with special ones and media marked.
         tokens: how many.
         special: how many of them are special or stand for media.
+        marks: where these stand in the text: the start and the end of each; none in files of earlier versions.
     """
 
     id: str
     text: str
     tokens: int
     special: int
+    marks: tuple[int, ...] = ()
 
 
 def read_prompts(file: Path) -> Mapping[str, SentPrompt]:

@@ -34,6 +34,9 @@ def test_the_text_is_that_of_the_template_with_special_tokens_marked() -> None:
     marked = re.findall("‹([^›]*)›", shown.text)
     assert re.sub("[‹›]", "", shown.text) == tokenizer.apply_chat_template(**template, tokenize=False)
     assert (shown.tokens, shown.special) == (len(ids), len(marked))
+    assert [shown.text[start:end] for start, end in zip(shown.marks[::2], shown.marks[1::2], strict=True)] == [
+        f"‹{token}›" for token in marked
+    ]
     assert set(marked) == {token for token in tokenizer.convert_ids_to_tokens(ids) if token.startswith("<")}
     again = shown_prompt(tokenizer, [*ids[:1] * 3, *ids], [(1, "image", 5)])
     start = tokenizer.convert_ids_to_tokens(ids[0])
@@ -84,6 +87,8 @@ def test_a_run_keeps_them_for_the_gallery_and_a_second_session_adds_what_is_miss
     )
     (page,) = read_report(options).pages
     details = [detail(page, example, {}) for example in page.examples]
-    assert [each["sent"]["text"] for each in details] == [kept[example.id].text for example in page.examples]
+    assert ["".join(piece for piece, _ in each["sent"]["parts"]) for each in details] == [
+        kept[example.id].text for example in page.examples
+    ]
     file.write_bytes(b"{damaged\n")
     assert read_report(options).pages[0].sent == {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from anymal_eval.records import Example, Request
+from anymal_eval.records import Example, Request, Response
 from anymal_eval.report.gallery.spread import Spread
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.store.manifest import Manifest, TaskEntry
@@ -30,6 +30,7 @@ class Side:
         headline: the run's headline for the task; None where it has none.
         groups: the headline metric in the task's groups.
         counts: how many answers are in each state, over all examples of the run.
+        responses: as the model gave them, by example id; empty where the folder holds none (an accepted run).
         same_prompts: whether its prompts equal those of the reported run.
         measurements, chance, not_computed, problems: of the run's results, those of the task.
         spread: what the plots of single answers show, over all examples of the run.
@@ -40,6 +41,7 @@ class Side:
     headline: Measurement | None
     groups: Sequence[Measurement] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    responses: Mapping[str, Response] = field(default_factory=dict)
     same_prompts: bool = True
     measurements: Sequence[Measurement] = ()
     chance: Sequence[Chance] = ()

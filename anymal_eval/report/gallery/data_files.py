@@ -13,7 +13,7 @@ from typing import Any
 
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.content import Row, TaskPage, outcome, score_of
-from anymal_eval.report.gallery.details import answer_text, detail, gold, rounded
+from anymal_eval.report.gallery.details import answer_text, detail, gold, metric_facts, rounded
 from anymal_eval.report.gallery.media_files import Key, MediaTag, key
 from anymal_eval.report.run_screen import usual_name
 
@@ -76,6 +76,7 @@ def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
         "base": page.base,
         "sameWords": [side.same_prompts for side in page.sides],
         "kind": examples[0].kind,
+        "metrics": metric_facts(page),
         "metric": usual_name(headline) if headline is not None else "",
         "version": headline.label if headline is not None else "",
         "unit": headline.unit if headline is not None else "fraction",

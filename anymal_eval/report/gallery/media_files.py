@@ -15,11 +15,9 @@ from PIL import Image
 from anymal_eval.errors import MediaError
 from anymal_eval.media.location import file_path
 from anymal_eval.records import Media
-from anymal_eval.report.gallery import clips
+from anymal_eval.report.gallery import clips, signals
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from anymal_eval.media.reader import MediaReader
 
 MediaTag = Mapping[str, Any]
@@ -33,8 +31,7 @@ MAX_VIDEO = 16 << 20
 VIDEO_SIDE = 480  # of a re-encoded video
 QUALITY = 66  # of JPEG; keeps a report over 5,000 photographs under 200 MB
 SOUND_RATE = 32_000
-BINS = 180
-MOTION_POINTS = 240
+FRAME_SIDE, STRIP = 224, 16_384  # of a frame that the model saw; of all of a clip side by side
 THREADS = 2
 
 
@@ -50,12 +47,16 @@ class MediaFiles:
         folder: the report's folder.
         reader: opens the media.
         picture_side: images are scaled down to fit into a square of this side; 0 copies them unchanged.
+        frames: how many frames of each video the request samples; those of others are not shown.
     """
 
-    def __init__(self, folder: Path, reader: MediaReader, picture_side: int) -> None:
+    def __init__(
+        self, folder: Path, reader: MediaReader, picture_side: int, frames: Mapping[Key, int] | None = None
+    ) -> None:
         self._folder = folder
         self._reader = reader
         self._side = picture_side
+        self._frames = frames or {}
 
     def write(self, media: Iterable[Media], advance: Callable[[int], None]) -> dict[Key, MediaTag]:
         """Write each medium once; a medium that cannot be read gets a tag with an ``error``."""
@@ -113,16 +114,25 @@ class MediaFiles:
         content = self._bytes_up_to(media, MAX_AUDIO)
         ending = clips.sound_ending(content)
         whole = media.start_s is None and media.end_s is None
-        tag: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2), "peaks": _peaks(sound, BINS)}
+        tag: dict[str, Any] = {"seconds": round(len(sound) / SOUND_RATE, 2)} | signals.waveform(sound)
+        picture, top = signals.spectrogram(sound, SOUND_RATE)
+        tag |= {"spectrogram": self.put(_jpeg(picture), "jpg"), "hertz": signals.ticks(top), "topHertz": round(top)}
         if ending and whole and len(content) <= MAX_AUDIO:
             return tag | {"file": self.put(content, ending)}
         return tag | {"file": self.put(clips.mp3(sound, SOUND_RATE), "mp3"), "note": "mixed to one channel, MP3"}
 
     def _video(self, media: Media) -> dict[str, Any]:
-        middle = Image.fromarray(self._reader.video(media, 1)[0])
+        seen = self._reader.video(media, self._frames.get(key(media), 1))
+        middle = Image.fromarray(seen[len(seen) // 2])
         tag: dict[str, Any] = {"thumb": self.put(_jpeg(_fitted(middle, THUMB_SIDE)), "jpg")}
         tag["width"], tag["height"] = middle.size
         content = self._bytes_up_to(media, MAX_VIDEO)
+        if key(media) in self._frames:
+            start, each = media.start_s or 0.0, self._reader.timeline(media).length / len(seen)
+            tag["frames"] = [round(start + (at + 0.5) * each, 2) for at in range(len(seen))]
+            side = max(16, min(FRAME_SIDE, STRIP // len(seen)))
+            strip = np.hstack([np.asarray(_fitted(Image.fromarray(frame), side)) for frame in seen])
+            tag["strip"] = self.put(_jpeg(Image.fromarray(strip)), "jpg")
         ending = clips.clip_ending(content)
         if ending and len(content) <= MAX_VIDEO:
             return tag | {"file": self.put(content, ending)}
@@ -140,15 +150,7 @@ class MediaFiles:
         return b"" if path is not None and path.stat().st_size > most else self._reader.read_bytes(media)
 
     def _imu(self, media: Media) -> dict[str, Any]:
-        motion = self._reader.imu(media)
-        step = max(1, -(-motion.shape[1] // MOTION_POINTS))
-        kept = motion[:, : motion.shape[1] // step * step].reshape(len(motion), -1, step).mean(axis=2)
-        return {
-            "seconds": round(motion.shape[1] / 200, 2),
-            "channels": [[round(float(value), 3) for value in channel] for channel in kept],
-            # Without the constant part, which is gravity, the peaks show the movement.
-            "peaks": _peaks(np.abs(motion - motion.mean(axis=1, keepdims=True)).max(axis=0), BINS),
-        }
+        return signals.motion(self._reader.imu(media))
 
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
@@ -161,11 +163,3 @@ def _jpeg(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()
-
-
-def _peaks(sound: NDArray[np.float32], bins: int) -> list[int]:
-    """The peak of each of ``bins`` parts, in percent of the overall peak."""
-    edges = np.linspace(0, len(sound), min(bins, len(sound)) + 1).astype(int)[:-1]
-    found = np.maximum.reduceat(np.abs(sound), edges)
-    top = float(found.max())
-    return [round(100 * float(value) / top) if top > 0 else 0 for value in found]

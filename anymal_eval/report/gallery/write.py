@@ -16,7 +16,7 @@ from anymal_eval.paths import inside
 from anymal_eval.report.gallery.content import Report
 from anymal_eval.report.gallery.data_files import write_data
 from anymal_eval.report.gallery.drawing import styled
-from anymal_eval.report.gallery.media_files import MediaFiles
+from anymal_eval.report.gallery.media_files import Key, MediaFiles, key
 from anymal_eval.report.gallery.pages import ASSETS, write_pages
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.store.atomic import storage_errors
@@ -78,13 +78,26 @@ def _require_draft(folder: Path) -> None:
     _require_ours(folder, but=CONTENT)
 
 
+def _frames(report: Report) -> dict[Key, int]:
+    """How many frames of each video its request samples; the most, where several requests show it."""
+    found: dict[Key, int] = {}
+    for page in report.pages:
+        for example in page.examples:
+            if example.id in page.requests:
+                for one in example.media:
+                    if one.kind == "video":
+                        found[key(one)] = max(found.get(key(one), 1), page.requests[example.id].frames)
+    return found
+
+
 def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
     (folder / MARK).write_text("written by anymal-eval report, which may replace this folder\n", encoding="utf-8")
     shutil.copytree(ASSETS, folder / "assets")
     references = [one for page in report.pages for example in page.examples for one in example.media]
     limits = MediaBudget.times(media.budget)
     with MediaReader(open_media, timeout_s=media.timeout_s, budget=limits, processes=2) as reader:
-        tags = MediaFiles(folder, reader, media.picture_side).write(references if media.copied else (), advance)
+        files = MediaFiles(folder, reader, media.picture_side, _frames(report))
+        tags = files.write(references if media.copied else (), advance)
     for page in report.pages:
         write_data(inside(folder, "data", page.name), page, tags)
     with styled():

@@ -76,11 +76,13 @@ def test_two_runs_side_by_side_and_sorted_by_change(tab: Tab) -> None:
     page.select_option("#sort", "fall")
     page.click("#list li:first-child a")
     page.wait_for_selector("#example-title")
-    assert page.locator(".answer h4").all_inner_texts() == ["before right", "after wrong"]
+    assert page.locator(".answer h4").all_inner_texts() == ["before", "after"]
+    assert page.locator(".score-value").all_inner_texts() == ["100.0", "0.0"]
+    assert page.locator(".headline-score .change").all_inner_texts() == ["▼ −100.0"]
     assert page.locator(".answer .words").all_inner_texts() == ["red", "yes"]
     page.select_option("#sort", "rise")
     page.click("#list li:first-child a")
-    tab.until("document.querySelector('.answer h4').innerText === 'before wrong'")
+    tab.until("document.querySelector('.headline-score .change')?.innerText === '▲ +100.0'")
     page.click(".prompt summary")
     assert "Answer with a single word or phrase." in page.inner_text(".prompt")
 
@@ -226,4 +228,4 @@ def test_against_two_runs_of_one_name(chromium: Browser, runs: Runs, tmp_path: P
         page.click("#list a")
         page.wait_for_selector(".answer")
         titles = page.locator(".answer h4").all_inner_texts()
-        assert [title.rpartition(" ")[0] for title in titles] == ["before", "after (2)", "after"]
+        assert titles == ["after (2)", "after", "before"]

@@ -164,7 +164,7 @@ def test_the_prompt_is_the_one_that_was_sent(report: Path, runs: Runs) -> None:
     assert {each["id"] for each in chunk} == set(scores(runs[1], "vqav2"))
     for each in chunk:
         parts = each["prompt"]["messages"][0]["parts"]
-        assert parts[0].startswith("<image: ")
+        assert (parts[0]["medium"], parts[0]["kind"]) == (1, "image")
         assert each["question"] in parts[1]
 
 
@@ -187,7 +187,7 @@ def test_a_split_without_answers_and_without_its_pictures(tmp_path: Path) -> Non
     chunk = data(tmp_path / "run" / "report" / "data" / "vqav2" / "chunk-0.js")
     assert isinstance(chunk, list)
     assert [each["references"] for each in chunk] == [None, None]
-    assert [each["sides"][0]["right"] for each in chunk] == [None, None]
+    assert [each["sides"][0]["outcome"] for each in chunk] == [None, None]
     assert "No such file" in chunk[0]["media"][0]["error"]
     assert str(tmp_path) not in json.dumps(chunk)
 

@@ -194,7 +194,7 @@ const AnyMALGallery = (() => {
     try {
       const found_ = await details(place_);
       if (open !== id) return; // somebody has gone on meanwhile
-      AnyMALExample.show(byId("example"), found_, index);
+      AnyMALExample.show(byId("example"), found_, index, AnyMALRows.pair());
       byId("example").scrollTop = 0;
     } catch (error) {
       byId("example").replaceChildren(make("p", "note", String(error.message)));
@@ -338,7 +338,7 @@ const AnyMALGallery = (() => {
       byId(name)?.addEventListener("change", () => {
         Object.assign(state, fields());
         compare([Number(byId("run").value), Number(byId("base").value)]);
-        filter();
+        filter().then(() => open !== null && show(places.get(open)));
       });
     }
     let waiting = 0;
