@@ -137,7 +137,7 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
         return list(examples)
     metric = sides[0].headline.rule if sides and sides[0].headline is not None else ""
     first: list[tuple[float, bytes, str]] = []
-    rest: list[tuple[str, bytes, str]] = []
+    rest: dict[tuple[object, ...], list[tuple[bytes, str]]] = {}
     for example in examples:
         rows = [row for side in sides if (row := side.rows.get(example.id)) is not None]
         by_hash = hashlib.sha256(example.id.encode()).digest()
@@ -146,11 +146,12 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
         elif len(rows) > 1 and len({(row["answer"], row.get("choice")) for row in rows}) > 1:
             first.append((-_change(rows, example, metric), by_hash, example.id))
         else:
-            rest.append((f"{_stratum(rows, example, metric)} {sorted(example.groups.items())}", by_hash, example.id))
+            stratum = (_stratum(rows, example, metric), *example.groups.items())
+            rest.setdefault(stratum, []).append((by_hash, example.id))
     selected = {name for _, _, name in sorted(first)[:most]}
     left = most - len(selected)
-    rest.sort()
-    selected |= {rest[(2 * at + 1) * len(rest) // (2 * left)][2] for at in range(left)}
+    ordered = [name for stratum in sorted(rest) for _, name in sorted(rest[stratum])]
+    selected |= {ordered[(2 * at + 1) * len(ordered) // (2 * left)] for at in range(left)}
     return [example for example in examples if example.id in selected]
 
 
@@ -276,7 +277,7 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
     results, own = run.results, run.manifest.tasks[task]
     measured = [item for item in results.measurements if item.task == task]
     headline = results.headline(task)
-    rows = {row["id"]: row for row in run.scores(task)}
+    rows = {row["id"]: _without_copies(row) for row in run.scores(task)}
     return Side(
         label=reported.label,
         rows=rows,
@@ -291,6 +292,13 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
         problems=[item for item in results.problems if item.task == task],
         spread=spread(dataset.examples, rows, by_token=bool(own.reading.get("length_normalise", False))),
     )
+
+
+def _without_copies(row: dict[str, Any]) -> dict[str, Any]:
+    """What the example holds too; half of a row's memory, which counts with hundreds of thousands of them."""
+    row.pop("groups", None)
+    row.pop("cluster", None)
+    return row
 
 
 def _wordings(model: str, length_normalise: bool) -> list[Wording]:

@@ -105,13 +105,15 @@ const AnyMALRows = (() => {
     const bar = make("span", "bar " + (run === own ? direction : ""), make("span"));
     bar.firstChild.style.setProperty("--part", String(Math.min(1, Math.max(0, value / most))));
     bar.setAttribute("aria-hidden", "true");
-    return make("span", "score " + word, bar, make("span", "", number(value)));
+    return make("span", "score " + word, bar, make("span", "value", number(value)));
   }
 
   function changed(at, direction) {
     const by = change(at);
     if (by === null || !direction) return null;
-    return make("span", "change " + direction, signed(by));
+    const shown = make("span", "change " + direction, signed(by));
+    shown.title = `score of ${index.runs[own]} less that of ${index.runs[base]}, x100`;
+    return shown;
   }
 
   // A row is a link to its example.
