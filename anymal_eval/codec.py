@@ -1,10 +1,11 @@
-"""Strict reading and plain writing of records as JSON and TOML. The only place that imports pydantic and msgspec.
+"""Strict reading and plain writing of records as JSON and TOML. ``json_rows.py`` beside it reads large files.
+
+Nothing else imports pydantic and msgspec.
 
 msgspec decodes JSON several times as fast as ``json``, and refuses a little more (NaN, halves of surrogate pairs,
 other encodings than UTF-8). What it refuses is given to ``json``, so that ``json`` alone decides what is valid.
 """
 
-import codecs
 import contextlib
 import dataclasses
 import difflib
@@ -147,90 +148,6 @@ def _reader() -> tuple[Callable[[Any], Any], tuple[type[Exception], ...]]:
     return msgspec.json.Decoder().decode, (msgspec.MsgspecError, *UNREADABLE)
 
 
-class JsonList:
-    """The items of a list in a JSON file, each decoded when it is read: a large file is never whole in memory."""
-
-    def __init__(self, items: "list[msgspec.Raw]", file: Path) -> None:
-        """``items``: undecoded, but known to be JSON in UTF-8; ``file``: for messages."""
-        self._items = items
-        self._file = file
-
-    def __len__(self) -> int:
-        """The number of items."""
-        return len(self._items)
-
-    def __getitem__(self, at: int) -> Any:
-        """An item, decoded anew each time.
-
-        Raises:
-            BadData: it holds a number of thousands of digits.
-        """
-        try:
-            return parse(self._items[at])
-        except UNREADABLE as error:
-            raise BadData(f"{self._file}: {error}") from None
-
-    def typed(self, of_type: type[T]) -> Iterator[T]:
-        """The items as plain dataclasses, up to the first that does not fit; nothing is converted.
-
-        Keys that the class does not name are read past.
-        """
-        import msgspec
-
-        decode_one = msgspec.json.Decoder(of_type).decode
-        with contextlib.suppress(msgspec.MsgspecError, *UNREADABLE):
-            for item in self._items:
-                yield decode_one(item)
-
-
-def list_in(content: bytes, key: str, file: Path) -> JsonList | None:
-    """The list under a key of the object that a JSON file holds; without a key, the list that it holds.
-
-    Args:
-        content: of the file.
-        key: of the list; the other keys' values are read past.
-        file: for messages.
-
-    Returns:
-        None where the file is anything else, or msgspec refuses it: :func:`parse_json` reads it, or says what is wrong.
-    """
-    import msgspec
-
-    try:
-        if not key:
-            items = msgspec.json.decode(content, type=list[msgspec.Raw])
-        else:
-            head = msgspec.defstruct("Head", [("items", list[msgspec.Raw])], rename={"items": key})
-            items = msgspec.json.decode(content, type=head).items  # type: ignore[attr-defined]
-    except (msgspec.MsgspecError, *UNREADABLE):
-        return None
-    return JsonList(items, file) if _is_utf8(content) else None
-
-
-def lines_in(content: bytes) -> list[Any] | None:
-    """The rows of JSON lines without empty ones; None where msgspec refuses a line."""
-    read, errors = _reader()
-    try:
-        return [read(line) for line in content.split(b"\n") if line]
-    except errors:
-        return None
-
-
-def _is_utf8(content: bytes) -> bool:
-    # What msgspec only reads past is not decoded by it.
-    if content.isascii():
-        return True
-    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(content)
-    try:
-        for at in range(0, len(content), _BLOCK):
-            decoder.decode(view[at : at + _BLOCK])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-_BLOCK = 1 << 20
 # Not only invalid JSON: also a number of thousands of digits, and too deeply nested lists.
 UNREADABLE = (ValueError, RecursionError)
 

@@ -21,6 +21,7 @@ LAYERS = [
     {"locks"},
     {"catalog"},
     {"codec"},
+    {"json_rows"},
     {"checksums"},
     {"task"},
     {"fingerprint"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anymal_eval import codec
+from anymal_eval import codec, json_rows
 from anymal_eval.errors import BadData, BadDefinition
 from anymal_eval.records import Decoding, Failure, Response
 
@@ -132,15 +132,15 @@ def test_a_list_is_read_item_by_item(tmp_path: Path) -> None:
 
     data = {"info": {"a": "\u2028"}, "rows": [{"id": 1}, [2.5, "ü"], None]}
     content = json.dumps(data, ensure_ascii=False).encode()
-    found = codec.list_in(content, "rows", tmp_path)
+    found = json_rows.list_in(content, "rows", tmp_path)
     assert found is not None
     assert [found[at] for at in range(len(found))] == data["rows"]
-    whole = codec.list_in(b"[1, 2]", "", tmp_path)
+    whole = json_rows.list_in(b"[1, 2]", "", tmp_path)
     assert whole is not None
     assert len(whole) == 2
-    assert codec.list_in(content, "lines", tmp_path) is None
-    assert codec.list_in(content, "info", tmp_path) is None
-    assert codec.list_in(b'{"a": "\xff", "rows": [1]}', "rows", tmp_path) is None
+    assert json_rows.list_in(content, "lines", tmp_path) is None
+    assert json_rows.list_in(content, "info", tmp_path) is None
+    assert json_rows.list_in(b'{"a": "\xff", "rows": [1]}', "rows", tmp_path) is None
 
 
 def test_a_line_has_the_bytes_of_json_dumps() -> None:
@@ -156,3 +156,27 @@ def test_a_line_has_the_bytes_of_json_dumps() -> None:
         assert codec.json_writer(ensure_ascii=True, sort_keys=True)(["x", row]) == json.dumps(
             ["x", row], sort_keys=True
         )
+
+
+def test_json_lines_are_read_as_columns() -> None:
+    import json
+
+    rows: list[Any] = [
+        {"id": "1", "raw": "ü\u2028", "scores": {"m": 0.5}, "groups": {"kind": "a"}, "note": [1]},
+        {"groups": {"kind": "a"}, "raw": None, "id": "2", "scores": {"m": 0.5}},
+        {"id": "3", "scores": {}, "raw": [1.5, -2]},
+    ]
+    content = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode() + b"\n"
+    found = json_rows.columns_in(content, {"id": str}, {"scores": None, "groups": {}, "raw": 7, "key": None})
+    assert found is not None
+    assert found.pop("key") == [None] * 3
+    assert found.pop("groups") == [row.get("groups", {}) for row in rows]
+    assert found == {key: [row[key] for row in rows] for key in ("id", "scores", "raw")}
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"id": 1}', b"{}", b'{"id": "1"', b'{"id": "1"} {"id": "2"}', b'{"id": "1", "x": NaN}', b'[{"id": "1"}]',
+             b'{"id": "1", "x": "\xff"}', b'{"id": "1",\n"x": 1}', b'{"id": "1", "more": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_lines_of_another_kind_are_no_columns(line: bytes) -> None:
+    assert json_rows.columns_in(b'{"id": "0"}\n' + line + b"\n", {"id": str}, {"more": None}) is None

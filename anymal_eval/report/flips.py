@@ -36,23 +36,24 @@ def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
         metric: the metric's id, as in ``scores.jsonl``.
     """
     found = []
-    for before, after in zip(*pairs.rows, strict=True):
-        old, new = before["scores"].get(metric), after["scores"].get(metric)
-        if old is not None and new is not None:
-            changed = old != new and abs(new - old) > 1e-12
-        else:
-            changed = _answer(before) != _answer(after)
-        if changed:
-            found.append(
-                Flip(
-                    id=before["id"],
-                    cluster=before["cluster"],
-                    answer_before=_answer(before),
-                    answer_after=_answer(after),
-                    before=old,
-                    after=new,
-                )
+    both = zip(*(rows.column("scores") for rows in pairs.rows), strict=True)
+    for at, scores in enumerate(both):
+        old, new = (own.get(metric) for own in scores)
+        if old is not None and new is not None and (old == new or abs(new - old) <= 1e-12):
+            continue
+        before, after = (rows[at] for rows in pairs.rows)
+        if (old is None or new is None) and _answer(before) == _answer(after):
+            continue
+        found.append(
+            Flip(
+                id=before["id"],
+                cluster=before["cluster"],
+                answer_before=_answer(before),
+                answer_after=_answer(after),
+                before=old,
+                after=new,
             )
+        )
     return tuple(sorted(found, key=lambda flip: flip.change))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from anymal_eval.report.rendering import Cell, Table
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.statistics.noise import noise
 from anymal_eval.store.manifest import RECORDED_ONLY
+from anymal_eval.store.score_rows import ScoreRows
 from anymal_eval.store.stored import StoredRun
 
 SCHEMA = 1
@@ -85,10 +86,10 @@ def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
     metric, at = metric_output(headline)
     one = noise(metric, [pairs[0].stats[0], *(each.stats[1] for each in pairs)], pairs[0].groups)[at]
     changed = {
-        row["id"]
+        name
         for each in pairs
-        for row, other in zip(*each.rows, strict=True)
-        if (row["state"], row["answer"]) != (other["state"], other["answer"])
+        for name, one, other in zip(each.rows[0].column("id"), *map(_answers, each.rows), strict=True)
+        if one != other
     }
     return Floor(
         task=first.name,
@@ -101,6 +102,10 @@ def _floor(items: Sequence[TaskRun], names: Sequence[str]) -> Floor:
         answers=len(changed) / len(pairs[0].rows[0]),
         n=len(pairs[0].rows[0]),
     )
+
+
+def _answers(rows: ScoreRows) -> Iterator[tuple[str, str]]:
+    return zip(rows.column("state"), rows.column("answer"), strict=True)
 
 
 def noise_table(found: Floors) -> Table:

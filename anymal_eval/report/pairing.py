@@ -13,6 +13,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.scoring.verification import verify_task
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement
+from anymal_eval.store.score_rows import ScoreRows
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TaskRun:
     name: str
     entry: TaskEntry
     identity: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
+    rows: ScoreRows
     statistics: Mapping[str, Floats]
     headline: Measurement | None
     why_not: str = ""
@@ -43,7 +44,7 @@ class TaskRun:
     @property
     def errors(self) -> int:
         """The number of failed requests."""
-        return sum(row["state"] == "error" for row in self.rows)
+        return self.rows.column("state").count("error")
 
     @property
     def requested(self) -> int:
@@ -63,7 +64,7 @@ class Pairs:
     """
 
     stats: tuple[Floats, Floats]
-    rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+    rows: tuple[ScoreRows, ScoreRows]
     clusters: Sequence[str]
     groups: Groups  # empty for a mean, which needs none
     matched: int
@@ -83,7 +84,7 @@ def task_run(run: StoredRun, task: str) -> TaskRun:
     Raises:
         BadData: its files do not belong together.
     """
-    rows = run.scores(task)
+    rows = run.score_rows(task)
     statistics = run.statistics(task)
     verify_task(run, task, rows, statistics)
     headline = run.results.headline(task)
@@ -115,13 +116,13 @@ def pair(before: TaskRun, after: TaskRun) -> Pairs:
              for own, other in zip(names, reversed(everything), strict=True)]  # fmt: skip
     index = _index(before, after, names)
     rows = tuple(
-        item.rows if len(found) == len(item.rows) and _in_order(found) else [item.rows[at] for at in found]
+        item.rows if len(found) == len(item.rows) and _in_order(found) else item.rows.take(found.tolist())
         for item, found in zip((before, after), index, strict=True)
     )
     return Pairs(
         stats=(before.statistics[headline.rule][index[0]], after.statistics[headline.rule][index[1]]),
         rows=(rows[0], rows[1]),
-        clusters=[row["cluster"] for row in rows[0]],
+        clusters=rows[0].column("cluster"),
         groups={} if metrics.get(headline.rule).is_mean else groups_of(rows[0]),
         matched=len(everything[0]) - len(alone[0]),
         only_before=alone[0],
@@ -143,18 +144,18 @@ def _in_order(places: NDArray[np.intp]) -> bool:
     return bool((places == np.arange(len(places))).all())
 
 
-def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.str_]]:
+def groups_of(rows: ScoreRows) -> dict[str, NDArray[np.str_]]:
     """The labels (N,) of every grouping that all rows have."""
-    names = set(rows[0].get("groups", {})) if rows else set()
-    for row in rows:
-        names &= row.get("groups", {}).keys()
-    return {name: metrics.text_array([row["groups"][name] for row in rows]) for name in sorted(names)}
+    groups: list[Mapping[str, Any]] = rows.column("groups")
+    different = {id(group): group for group in groups}.values()
+    names = set.intersection(*(set(group) for group in different)) if groups else set()
+    return {name: metrics.text_array([group[name] for group in groups]) for name in sorted(names)}
 
 
 def _keys(before: TaskRun, after: TaskRun) -> list[list[str]]:
     """What pairs the rows of two runs: the key that copies of a benchmark share, where all rows have one; or the id."""
-    key = "key" if all("key" in row for item in (before, after) for row in item.rows) else "id"
-    return [[str(row[key]) for row in item.rows] for item in (before, after)]
+    key = "key" if all(None not in item.rows.column("key") for item in (before, after)) else "id"
+    return [[str(name) for name in item.rows.column(key)] for item in (before, after)]
 
 
 def _places(run: TaskRun, names: Sequence[str], group: Mapping[str, str]) -> dict[str, int]:
@@ -162,6 +163,6 @@ def _places(run: TaskRun, names: Sequence[str], group: Mapping[str, str]) -> dic
         return {name: at for at, name in enumerate(names)}
     return {
         names[at]: at
-        for at, row in enumerate(run.rows)
-        if all(row.get("groups", {}).get(key) == value for key, value in group.items())
+        for at, own in enumerate(run.rows.column("groups"))
+        if all(own.get(key) == value for key, value in group.items())
     }

@@ -13,6 +13,7 @@ from anymal_eval.report.flips import Flip, flips
 from anymal_eval.report.noise_floor import Floor
 from anymal_eval.report.pairing import Pairs, TaskRun, metric_output, pair, task_run
 from anymal_eval.report.policy import Policy, TierName
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.statistics import gain as gains
 from anymal_eval.statistics.gain import Gain
 from anymal_eval.statistics.p_values import holm
@@ -157,9 +158,10 @@ def check(
             f"{run.root} holds {', '.join(mine)} and {name} holds {', '.join(against)}: there is no task to compare"
         )
     found: dict[str, _Tested | TaskCheck] = {}
-    for task in shared:
-        base = against[task]
-        found[task] = _test((task_run(base, task), task_run(run, task)), policy, floors.get(task), str(base.root))
+    with collector_resting():
+        for task in shared:
+            both = task_run(against[task], task), task_run(run, task)
+            found[task] = _test(both, policy, floors.get(task), str(against[task].root))
     tested = {task: item for task, item in found.items() if isinstance(item, _Tested)}
     comparisons = {task: item.comparison for task, item in tested.items()}
     comparisons |= {item.task: item.comparison for item in further if item.comparison is not None}

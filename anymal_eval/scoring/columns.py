@@ -35,8 +35,10 @@ class Columns:
         self._clusters = clusters
         self._values: dict[str, dict[str, int]] = {}
         self._codes: dict[str, NDArray[np.intp]] = {}
-        for name in _names(groups):
-            self._codes[name], self._values[name] = _numbered([group.get(name, "") for group in groups])
+        which, different = _shared(groups)
+        for name in _names(different):
+            codes, self._values[name] = _numbered([group.get(name, "") for group in different])
+            self._codes[name] = codes[which]
         self._places: dict[str, list[NDArray[np.intp]]] = {}
         self._counted: dict[tuple[tuple[str, str], ...], tuple[dict[str, int], dict[str, int]]] = {}
 
@@ -121,10 +123,17 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
     return sorted(set(itertools.chain.from_iterable(groups)))
 
 
+def _shared(groups: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.intp], list[Mapping[str, str]]]:
+    """The objects among N mappings, which few examples have for themselves, and which of them is whose, (N,)."""
+    different = list({id(group): group for group in groups}.values())
+    number = {id(group): at for at, group in enumerate(different)}
+    return np.fromiter(map(number.__getitem__, map(id, groups)), np.intp, len(groups)), different
+
+
 def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:
     """Each grouping's labels (N,); an empty label where an example has none."""
     groups = [example.groups for example in examples]
-    return {name: text_array([group.get(name, "") for group in groups]) for name in _names(groups)}
+    return {name: text_array([group.get(name, "") for group in groups]) for name in _names(_shared(groups)[1])}
 
 
 def _numbered(names: Sequence[str]) -> tuple[NDArray[np.intp], dict[str, int]]:

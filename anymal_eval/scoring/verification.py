@@ -21,6 +21,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.records import State
 from anymal_eval.scoring.columns import Columns
 from anymal_eval.store.responses import read_raw
+from anymal_eval.store.score_rows import ScoreRows
 from anymal_eval.store.stored import StoredRun, open_run
 
 if TYPE_CHECKING:
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
     from anymal_eval.metrics import Floats
     from anymal_eval.store.results import Measurement
 
-Rows = Sequence[Mapping[str, Any]]
 # Values were perhaps computed on another processor, whose sums round otherwise.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 _NEEDED = {"id", "cluster", "state", "answer", "scores"}
 _STATES = frozenset(get_args(State))
-_NONE: Mapping[str, Any] = {}
 
 
 def open_verified(root: Path) -> StoredRun:
@@ -56,10 +55,10 @@ def verify_run(run: StoredRun) -> None:
     """
     for task in run.manifest.tasks:
         if task not in run.verified and run.holds(task):
-            verify_task(run, task, run.scores(task), run.statistics(task))
+            verify_task(run, task, run.score_rows(task), run.statistics(task))
 
 
-def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> None:
+def verify_task(run: StoredRun, task: str, rows: ScoreRows, statistics: Mapping[str, Floats]) -> None:
     """Verify one task, once for each ``StoredRun``.
 
     Args:
@@ -85,17 +84,15 @@ def verify_task(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, 
     run.verified.add(task)
 
 
-def _rows(rows: Rows) -> str | None:
+def _rows(rows: ScoreRows) -> str | None:
     try:
-        names, states, scores = ([row[key] for row in rows] for key in ("id", "state", "scores"))
-        groups = [row.get("groups", _NONE) for row in rows]
-        sound = (
-            all(row.keys() >= _NEEDED for row in rows)
-            and set(map(type, scores)) | set(map(type, groups)) <= {dict}
-            and set(states) <= _STATES
-        )
+        names, states, scores, groups = (rows.column(key) for key in ("id", "state", "scores", "groups"))
+        for key in _NEEDED:
+            if None in rows.column(key) and any(key not in row for row in rows):
+                return _unsound_row(rows)
+        sound = set(map(type, scores)) | set(map(type, groups)) <= {dict} and set(states) <= _STATES
         single = len(set(names)) == len(names)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, TypeError):
         sound = False
     if not sound:
         return _unsound_row(rows) or "an id in scores.jsonl is no text"
@@ -105,7 +102,7 @@ def _rows(rows: Rows) -> str | None:
     return f"{double} occurs twice in scores.jsonl"
 
 
-def _unsound_row(rows: Rows) -> str | None:
+def _unsound_row(rows: ScoreRows) -> str | None:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.keys() >= _NEEDED or not isinstance(row["scores"], dict):
             return f"line {number} of scores.jsonl is no row of scores"
@@ -114,21 +111,20 @@ def _unsound_row(rows: Rows) -> str | None:
     return None
 
 
-def _responses(run: StoredRun, task: str, rows: Rows) -> str | None:
+def _responses(run: StoredRun, task: str, rows: ScoreRows) -> str | None:
     """Raw answers against the responses, where the folder holds them (an accepted run does not)."""
     raw = read_raw(run.root / task / "responses.jsonl")
     if raw is None:
         return None
-    for row in rows:
-        name, kept = row["id"], row.get("raw")
-        if raw.get(name, kept) != kept and row["state"] != "error":
+    for name, kept, state in zip(*(rows.column(key) for key in ("id", "raw", "state")), strict=True):
+        if raw.get(name, kept) != kept and state != "error":
             return f"the raw answer of {name} in scores.jsonl is not the one in responses.jsonl"
     return None
 
 
-def _scores(rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
+def _scores(rows: ScoreRows, statistics: Mapping[str, Floats]) -> str | None:
     """The scores of each example against its statistics."""
-    scored = [row for row in rows if row["state"] != "error"]
+    scored = [at for at, state in enumerate(rows.column("state")) if state != "error"]
     for name, stats in statistics.items():
         if stats.ndim != 2 or len(stats) != len(scored):
             return f"{len(stats)} rows of {name}, but {len(scored)} examples are scored"
@@ -136,14 +132,16 @@ def _scores(rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
         if metric is None or not len(scored):
             continue
         if metric.display is not None:
-            kept, shown = [row["scores"].get(name) for row in scored], metric.display(stats)
+            every, shown = rows.column("scores"), metric.display(stats)
+            kept = [every[at].get(name) for at in scored]
         elif "p_yes" in metric.needs:
-            kept, shown = [row.get("p_yes", one) for row, one in zip(scored, stats[:, 0], strict=True)], stats[:, 0]
+            every, shown = rows.column("p_yes"), stats[:, 0]
+            kept = [one if every[at] is None else every[at] for at, one in zip(scored, shown, strict=True)]
         else:
             continue
         wrong = _differing(kept, shown)
         if wrong is not None:
-            return f"the {name} of {scored[wrong]['id']} in scores.jsonl is not that of statistics.npz"
+            return f"the {name} of {rows.column('id')[scored[wrong]]} in scores.jsonl is not that of statistics.npz"
     return None
 
 
@@ -155,10 +153,11 @@ def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
     return None if equal.all() else int(np.flatnonzero(~equal)[0])
 
 
-def _values(run: StoredRun, task: str, rows: Rows, statistics: Mapping[str, Floats]) -> str | None:
+def _values(run: StoredRun, task: str, rows: ScoreRows, statistics: Mapping[str, Floats]) -> str | None:
     """The values and counts in ``results.json`` against statistics and scores."""
-    groups = [_texts(row.get("groups", _NONE)) for row in rows]
-    columns = Columns([row["state"] for row in rows], (), groups)
+    groups = rows.column("groups")
+    texts = {number: _texts(group) for number, group in {id(group): group for group in groups}.items()}
+    columns = Columns(rows.column("state"), (), list(map(texts.__getitem__, map(id, groups))))
     known = {name: _metric(name) for name in statistics}
     entry = run.manifest.tasks[task]
     for item in run.results.measurements:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from anymal_eval.codec import JsonList
 from anymal_eval.errors import BadData, listed
+from anymal_eval.json_rows import JsonList
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import refuse_doubles
 

@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anymal_eval.codec import list_in, parse_json, read_bytes
+from anymal_eval.codec import parse_json, read_bytes
 from anymal_eval.errors import BadData
+from anymal_eval.json_rows import list_in
 from anymal_eval.sources.csv_rows import read_csv
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import first_of, medium, read_lines, require

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from anymal_eval.codec import list_in, read_bytes
+from anymal_eval.codec import read_bytes
 from anymal_eval.errors import BadData
+from anymal_eval.json_rows import list_in
 from anymal_eval.records import Media, record
 from anymal_eval.sources.fields import Fields
 from anymal_eval.sources.folder import medium, missing

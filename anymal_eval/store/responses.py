@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from anymal_eval.checksums import read_checked_lines, write_checked_line
-from anymal_eval.codec import decode, encode, lines_in
+from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, WrongUse
+from anymal_eval.json_rows import columns_in
 from anymal_eval.locks import deleted
 from anymal_eval.records import Finish, Response
 from anymal_eval.sources.load import collector_resting
@@ -73,9 +74,11 @@ def read_raw(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     content = file.read_bytes()[: whole_bytes(file)]
-    rows = lines_in(content)
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        rows = [row for _, _, row in read_checked_lines(file, len(content))]
+    found = columns_in(content, {"id": str}, {"answer": None, "option_scores": None})
+    if found is not None:
+        both = zip(found["answer"], found["option_scores"], strict=True)
+        return dict(zip(found["id"], [text if scores is None else scores for text, scores in both], strict=True))
+    rows = [row for _, _, row in read_checked_lines(file, len(content))]
     return {str(row.get("id")): row.get("option_scores", row.get("answer")) for row in rows}
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.codec import lines_in
-from anymal_eval.errors import BadData, OtherRun
+from anymal_eval.errors import OtherRun
 from anymal_eval.paths import inside
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
 from anymal_eval.store.arrays import read_arrays
 from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.results import Results, read_results
+from anymal_eval.store.score_rows import ScoreRows
 
 if TYPE_CHECKING:
     from anymal_eval.metrics import Floats
@@ -63,23 +63,22 @@ class StoredRun:
         scores = any((folder / name).is_file() for name in ("scores.jsonl", "scores.jsonl.gz"))
         return scores and (folder / "statistics.npz").is_file()
 
-    def scores(self, task: str) -> list[dict[str, Any]]:
+    def scores(self, task: str) -> list[Mapping[str, Any]]:
         """The rows of one task's ``scores.jsonl``.
 
         Raises:
             BadData: a line is not JSON.
         """
+        return list(self.score_rows(task))
+
+    def score_rows(self, task: str) -> ScoreRows:
+        """The same, decoded as far as they are looked at.
+
+        Raises:
+            BadData: a line is not JSON.
+        """
         name = f"{task}/scores.jsonl"
-        content = digests.content(self.root, name, digests.limit(self.sizes, name))
-        found = lines_in(content)
-        if found is not None:
-            return found
-        try:
-            lines = [line for line in content.decode().split("\n") if line]
-            rows: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
-        except (ValueError, RecursionError) as error:
-            raise BadData(f"{self.root / name}: {error}; is the file whole?") from None
-        return rows
+        return ScoreRows.read(digests.content(self.root, name, digests.limit(self.sizes, name)), self.root / name)
 
     def statistics(self, task: str) -> dict[str, Floats]:
         """One task's statistics by metric id, loaded without pickle.

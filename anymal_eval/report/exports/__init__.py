@@ -61,7 +61,7 @@ class Exported:
             raise OtherRun(f"{self.run.root}: {task} has no headline number to export")
         return item
 
-    def rows(self, task: str, *, whole: bool) -> list[dict[str, Any]]:
+    def rows(self, task: str, *, whole: bool) -> list[Mapping[str, Any]]:
         """The rows of ``scores.jsonl``.
 
         Args:

@@ -1,0 +1,124 @@
+"""Large JSON files by msgspec: lists whose items are decoded when they are read, and JSON lines as columns.
+
+What msgspec refuses is left to ``codec.py``, which reads it, or says what is wrong with it.
+"""
+
+import codecs
+import contextlib
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anymal_eval.codec import UNREADABLE, parse
+from anymal_eval.errors import BadData
+
+if TYPE_CHECKING:
+    import msgspec
+
+T = TypeVar("T")
+_BLOCK = 1 << 20
+
+
+class JsonList:
+    """The items of a list in a JSON file, each decoded when it is read: a large file is never whole in memory."""
+
+    def __init__(self, items: "list[msgspec.Raw]", file: Path) -> None:
+        """``items``: undecoded, but known to be JSON in UTF-8; ``file``: for messages."""
+        self._items = items
+        self._file = file
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self._items)
+
+    def __getitem__(self, at: int) -> Any:
+        """An item, decoded anew each time.
+
+        Raises:
+            BadData: it holds a number of thousands of digits.
+        """
+        try:
+            return parse(self._items[at])
+        except UNREADABLE as error:
+            raise BadData(f"{self._file}: {error}") from None
+
+    def typed(self, of_type: type[T]) -> Iterator[T]:
+        """The items as plain dataclasses, up to the first that does not fit; nothing is converted.
+
+        Keys that the class does not name are read past.
+        """
+        import msgspec
+
+        decode_one = msgspec.json.Decoder(of_type).decode
+        with contextlib.suppress(msgspec.MsgspecError, *UNREADABLE):
+            for item in self._items:
+                yield decode_one(item)
+
+
+def list_in(content: bytes, key: str, file: Path) -> JsonList | None:
+    """The list under a key of the object that a JSON file holds; without a key, the list that it holds.
+
+    Args:
+        content: of the file.
+        key: of the list; the other keys' values are read past.
+        file: for messages.
+
+    Returns:
+        None where the file is anything else, or msgspec refuses it: :func:`parse_json` reads it, or says what is wrong.
+    """
+    import msgspec
+
+    try:
+        if not key:
+            items = msgspec.json.decode(content, type=list[msgspec.Raw])
+        else:
+            head = msgspec.defstruct("Head", [("items", list[msgspec.Raw])], rename={"items": key})
+            items = msgspec.json.decode(content, type=head).items  # type: ignore[attr-defined]
+    except (msgspec.MsgspecError, *UNREADABLE):
+        return None
+    return JsonList(items, file) if _is_utf8(content) else None
+
+
+def columns_in(content: bytes, needed: Mapping[str, type], others: Mapping[str, Any]) -> dict[str, list[Any]] | None:
+    """Some keys of JSON lines, a list each; what else a row holds is read past. Empty lines are skipped.
+
+    Args:
+        content: the lines.
+        needed: by key, the type of the values that every row has; nothing is converted.
+        others: keys of any values, with what stands for one that a row lacks. Equal values are decoded once, and are
+            one object.
+
+    Returns:
+        None where a line does not fit, or msgspec refuses it.
+    """
+    import msgspec
+
+    fields: list[Any] = [*needed.items(), *((key, msgspec.Raw, msgspec.Raw()) for key in others)]
+    decode_line = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False)).decode
+    found: dict[str, list[Any]] = {}
+    try:
+        rows = [decode_line(line) for line in content.split(b"\n") if line]
+        for key in needed:
+            found[key] = list(map(attrgetter(key), rows))
+        for key, lacking in others.items():
+            texts = list(map(bytes, map(attrgetter(key), rows)))
+            known = {text: parse(text) if text else lacking for text in set(texts)}
+            found[key] = list(map(known.__getitem__, texts))
+    except (msgspec.MsgspecError, *UNREADABLE):
+        return None
+    return found if _is_utf8(content) else None
+
+
+def _is_utf8(content: bytes) -> bool:
+    # What msgspec only reads past is not decoded by it.
+    if content.isascii():
+        return True
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(content)
+    try:
+        for at in range(0, len(content), _BLOCK):
+            decoder.decode(view[at : at + _BLOCK])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True

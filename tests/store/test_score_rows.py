@@ -1,0 +1,40 @@
+"""Rows of scores: the columns are those of the rows that ``json`` reads, of regular rows and others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anymal_eval.errors import BadData
+from anymal_eval.store.score_rows import ScoreRows
+
+REGULAR: list[dict[str, Any]] = [
+    {"id": "1", "cluster": "a", "state": "ok", "raw": "No.", "answer": "no", "scores": {"m": 1.0}, "p_yes": 0.25},
+    {"id": "2", "cluster": "a", "state": "error", "raw": None, "answer": "", "groups": {"g": "x"}, "scores": {}},
+    {"id": "3", "cluster": "b", "state": "ok", "raw": [-1.5, 2], "answer": "yes", "key": "k", "scores": {"m": 1.0}},
+]
+
+
+def _read(rows: list[Any]) -> ScoreRows:
+    return ScoreRows.read("".join(f"{json.dumps(row)}\n" for row in rows).encode(), Path("scores.jsonl"))
+
+
+@pytest.mark.parametrize("extra", [[], [{"id": 4, "cluster": "b", "state": "ok", "answer": "", "scores": {}}]])
+def test_columns_are_those_of_the_rows(extra: list[Any]) -> None:
+    rows = REGULAR + extra  # a number as an id makes all of them irregular
+    found = _read(rows)
+    assert list(found) == rows
+    assert len(found) == len(rows)
+    for key in ("id", "cluster", "state", "answer", "scores", "raw", "key", "p_yes"):
+        assert found.column(key) == [row.get(key) for row in rows], key
+    assert found.column("groups") == [row.get("groups", {}) for row in rows]
+    some = found.take([2, 0])
+    assert list(some) == [rows[2], rows[0]]
+    assert some.column("raw") == [[-1.5, 2], "No."]
+    assert list(found[1:3]) == rows[1:3]
+
+
+def test_a_line_that_is_no_json_is_named() -> None:
+    with pytest.raises(BadData, match=r"scores\.jsonl"):
+        ScoreRows.read(b'{"id": "1"}\n{"id": \n', Path("scores.jsonl"))
