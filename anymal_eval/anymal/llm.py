@@ -24,7 +24,7 @@ from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import TokenIds, resolve_token_ids
 from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import ContextTooLong
-from anymal_eval.generation import OptionRanker, TextGenerator
+from anymal_eval.generation import OptionRanker, TextGenerator, forgetful_layers
 
 
 class LLM(nn.Module):
@@ -55,12 +55,16 @@ class LLM(nn.Module):
         self.width = int(model.get_input_embeddings().weight.shape[1])
         self.ends, self.pad, self.contradictions = ids.ends, ids.pad, ids.notes
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
+        # Classes with an attention of their own may want keys and values as one piece.
+        self._keeps_tokens = bool(getattr(model, "_supports_attention_backend", False)) and not forgetful_layers(model)
         model.generation_config = library().GenerationConfig(**ids.settings())
 
     @property
     def generator(self) -> TextGenerator:
         """Generates with the model as it is now: adapters may be attached after loading."""
-        return TextGenerator(self.model, self.chat.tokenizer, self.chat.lock, self.timings)
+        made = TextGenerator(self.model, self.chat.tokenizer, self.chat.lock, self.timings)
+        made.grows_in_place = self._keeps_tokens
+        return made
 
     @property
     def ranker(self) -> OptionRanker:

@@ -62,6 +62,8 @@ class TextGenerator:
         end_ids: the ids that end an answer, from the model's generation settings.
         pad_id: the id to pad with.
         encoder_decoder: whether the prompt goes through an encoder.
+        grows_in_place: whether a step of greedy search or sampling writes into a KV cache with room for it, which a
+            causal model whose cache keeps every token may have; False where it was tried and failed, None before.
         repetition_penalty: of tokens generated before; 1.0 for none.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
         lock: held while the tokenizer works.
@@ -91,6 +93,7 @@ class TextGenerator:
         pad = own.pad_token_id if own.pad_token_id is not None else tokenizer.pad_token_id
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
+        self.grows_in_place: bool | None = None
 
     def token_ids(self, text: str) -> list[int]:
         """Tokenise a text of data, within the tokenizer's special tokens. Safe in any thread.
@@ -157,7 +160,7 @@ class TextGenerator:
         )
         # ``generate`` returns the prompt's ids too where it was given ids, and a decoder's start token.
         start = 1 if self.encoder_decoder else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        extra: dict[str, Any] = {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
+        extra = self._cache(inputs, decoding, prefix)
         thinks = decoding.thinking == "on"
         if thinks and decoding.beams == 1:
             extra["stopping_criteria"] = [
@@ -179,6 +182,15 @@ class TextGenerator:
         if not thinks:
             return [self.completion(ids, decoding) for ids in found]
         return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
+
+    def _cache(self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None) -> dict[str, Any]:
+        """The cache that ``generate`` is given; beams are reordered at every step, which copies theirs anyway."""
+        if decoding.beams > 1 or not self.grows_in_place:
+            return {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
+        from anymal_eval.generation.growing_kv import empty, growing
+
+        most = inputs["attention_mask"].shape[1] + decoding.most_new_tokens
+        return {"past_key_values": empty(self.model, most) if prefix is None else growing(prefix.cache(), most)}
 
     def _thoughtful(self, ids: list[int], decoding: Decoding, opened: str) -> Completion:
         """A completion with thinking before its answer: the limit of tokens and the stop strings are the answer's."""

@@ -60,7 +60,7 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
         require_answer(chat, options.checkpoint)
     with step("self-test", "testing whether prefixes can be shared"):
         try_sharing(chat, options.share, exact=loaded.exact)
-    if chat.prefix_sharing is not None:
+    if chat.prefix_sharing is not None and chat.generator.grows_in_place is not False:
         memory.remember()
     return chat
 

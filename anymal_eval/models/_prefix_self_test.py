@@ -8,6 +8,7 @@ recorded in the manifest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.checkpoints.files import reason
@@ -69,6 +70,8 @@ def require_answer(chat: ChatModel, name: str) -> None:
 def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
     """Turn prefix sharing on if it is wanted and passes the test, and record in ``provenance`` why it is on or off.
 
+    With it goes a KV cache that grows in place. A class that passes the test only without that has it off.
+
     Args:
         chat: a loaded model.
         wanted: ``-o share``.
@@ -78,12 +81,18 @@ def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
     if why is None:
         sharing = PrefixSharing(chat.network, chat.generator.pad_id)
         try:
-            why = _difference(chat, sharing, exact)
+            alone = _Alone.of(chat, exact=exact)
+            why = _difference(chat, sharing, alone, grows=True)
+            if why is not None:
+                sharing.clear()
+                why = _difference(chat, sharing, alone, grows=False)
         except REFUSALS as error:
-            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            why = _line(error)
         sharing.clear()
         sharing.prefilled = 0
         chat.prefix_sharing = sharing if why is None else None
+        if why is not None:
+            chat.generator.grows_in_place = None
     chat.provenance["prefix_sharing"] = ON if why is None else f"off: {why}"
     chat.timings.update(dict.fromkeys(chat.timings, 0.0))
     return chat
@@ -92,31 +101,62 @@ def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
 def share(chat: ChatModel) -> ChatModel:
     """Turn prefix sharing on without a test: the same class passed it before, on this device with these libraries."""
     chat.prefix_sharing = PrefixSharing(chat.network, chat.generator.pad_id)
+    chat.generator.grows_in_place = True
     chat.provenance["prefix_sharing"] = ON
     return chat
 
 
-def _difference(chat: ChatModel, sharing: PrefixSharing, exact: bool) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class _Alone:
+    """The requests of the test with their responses one at a time.
+
+    Attributes:
+        noise: how much of a difference of scores a plain batch makes, and how many of different answers.
+    """
+
+    requests: list[Request]
+    responses: list[Response]
+    exact: bool
+    noise: tuple[float, int]
+
+    @classmethod
+    def of(cls, chat: ChatModel, *, exact: bool) -> _Alone:
+        requests = _requests(chat)
+        chat.prefix_sharing, chat.generator.grows_in_place = None, None
+        alone = [_responses(chat, [request])[0] for request in requests]
+        batched = alone if exact else _responses(chat, requests)
+        noise = _largest_gap(alone, batched), _different(alone, batched)
+        return cls(requests=requests, responses=alone, exact=exact, noise=noise)
+
+
+def _difference(chat: ChatModel, sharing: PrefixSharing, alone: _Alone, *, grows: bool) -> str | None:
     """How answers with sharing differ from those to single requests; None if they do not."""
-    requests = _requests(chat)
-    chat.prefix_sharing = None
-    alone = [_responses(chat, [request])[0] for request in requests]
-    batched = alone if exact else _responses(chat, requests)
-    chat.prefix_sharing = sharing
-    shared = _responses(chat, requests)
-    if chat.prepare(requests[0]).prefix_key is None:
+    chat.prefix_sharing, chat.generator.grows_in_place = sharing, grows
+    if chat.prepare(alone.requests[0]).prefix_key is None:
         return "its processor leaves no place of a medium to be seen"
-    allowed = TOLERANCE if exact else max(TOLERANCE, NOISE * _largest_gap(alone, batched))
-    gap = _largest_gap(alone, shared)
-    if not gap <= allowed:
+    plain = [n for n, one in enumerate(alone.requests) if one.media and not one.candidates and one.decoding == GREEDY]
+    apart = [plain[0], plain[-1]] if grows else []  # rows that share nothing: their cache starts empty
+    try:
+        shared = _responses(chat, alone.requests)
+        without = _responses(chat, [alone.requests[place] for place in apart])
+    except REFUSALS as error:
+        return _line(error)
+    gap = _largest_gap(alone.responses, shared)
+    if not gap <= (TOLERANCE if alone.exact else max(TOLERANCE, NOISE * alone.noise[0])):
         return f"self-test failed, scores differ by {gap:.1e}"
-    texts = [response.answer for response in alone]
-    different, by_batching = (
-        sum(text != other.answer for text, other in zip(texts, found, strict=True)) for found in (shared, batched)
-    )
-    if different > (0 if exact else by_batching + 1):  # in lower precision two tokens may be level
-        return f"self-test failed, {different} of {len(requests)} answers differ"
+    different = _different(alone.responses, shared)
+    different += _different([alone.responses[place] for place in apart], without)
+    if different > (0 if alone.exact else alone.noise[1] + 1):  # in lower precision two tokens may be level
+        return f"self-test failed, {different} of {len(alone.requests)} answers differ"
     return None
+
+
+def _different(some: Sequence[Response], others: Sequence[Response]) -> int:
+    return sum(one.answer != other.answer for one, other in zip(some, others, strict=True))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _responses(chat: ChatModel, requests: Sequence[Request]) -> list[Response]:
@@ -143,12 +183,12 @@ def _largest_gap(some: Sequence[Response], others: Sequence[Response]) -> float:
 
 
 def _requests(chat: ChatModel) -> list[Request]:
-    """Two questions on each of two media, by greedy search, beam search and ranking; two questions without media."""
+    """Two questions on each of two media, by greedy search and ranking, and one by beam search; two without media."""
     made: list[tuple[tuple[str | Media, ...], tuple[str, ...], Decoding]] = []
-    for medium in _media(chat):
+    for number, medium in enumerate(_media(chat)):
         for question in QUESTIONS:
-            made += [((medium, question), (), decoding) for decoding in (GREEDY, BEAMS)]
-            made.append(((medium, question), OPTIONS, GREEDY))
+            made += [((medium, question), (), GREEDY), ((medium, question), OPTIONS, GREEDY)]
+        made.append(((medium, QUESTIONS[number % 2]), (), BEAMS))  # each beam computes its prompt: the dearest
     made += [((PREAMBLE + question,), (), GREEDY) for question in QUESTIONS]
     return [
         Request(

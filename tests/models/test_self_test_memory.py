@@ -105,3 +105,32 @@ def test_a_failed_test_is_not_remembered(
         assert load()[0].startswith("off: self-test failed")
     assert not (tmp_path / "cache" / "self-tests").exists()
     assert load() == (ON, 1)
+
+
+def test_a_class_that_takes_no_cache_with_room_shares_prefixes_without(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anymal_eval.generation import growing_kv
+
+    def loaded() -> Any:
+        model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
+        model.close()
+        return model
+
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path))
+    update = growing_kv.GrowingLayer.update
+    with monkeypatch.context() as patch:
+        # Its attention would need keys in one piece; another class would have other numbers.
+        for broken in (_refusing, lambda own, keys, values: update(own, keys, values * 2)):
+            patch.setattr(growing_kv.GrowingLayer, "update", broken)
+            model = loaded()
+            assert (model.provenance["prefix_sharing"], model.generator.grows_in_place) == (ON, False)
+            assert model.prefix_sharing is not None
+            assert not (tmp_path / "self-tests").exists()
+    assert loaded().generator.grows_in_place is True
+    monkeypatch.setattr(growing_kv.GrowingLayer, "update", _refusing)
+    assert loaded().generator.grows_in_place is True, "the passed test is remembered"
+
+
+def _refusing(own: object, keys: object, values: object) -> None:
+    raise RuntimeError("view size is not compatible with input tensor's size and stride")

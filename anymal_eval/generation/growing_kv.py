@@ -1,0 +1,80 @@
+"""A KV cache with room for the next tokens: a step of decoding writes its keys and values in place.
+
+The layers of transformers' own cache copy all keys and values into new tensors at every step, which on a CPU takes as
+long as the step's matrix products. These grow by blocks and hand out views. The numbers are the same.
+
+Shapes:  b rows · h heads · t positions · d width of a head
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 64  # positions
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
+    """Keys and values (b, h, t, d) of one layer, as views of larger tensors."""
+
+    def __init__(self, most: int) -> None:
+        """``most``: positions that no row will have more of; room beyond them is not made ahead."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._most = most
+        self._whole: tuple[Tensor, Tensor] | None = None
+        self._views: tuple[Tensor, Tensor] | None = None  # what ``keys`` and ``values`` are while nobody replaces them
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append the keys and values (b, h, n, d) of n positions, and return those of all."""
+        del args, kwargs
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        keys, values = self._room(start, end, key_states, value_states)
+        keys[..., start:end, :] = key_states
+        values[..., start:end, :] = value_states
+        self.keys, self.values = self._views = keys[..., :end, :], values[..., :end, :]
+        return self.keys, self.values
+
+    def _room(self, start: int, end: int, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Tensors with at least ``end`` positions that hold the first ``start``."""
+        is_own = self._views is not None and self.keys is self._views[0] and self.values is self._views[1]
+        if is_own and self._whole is not None and self._whole[0].shape[-2] >= end:
+            return self._whole
+        room = max(end, min(end + BLOCK, self._most))
+        self._whole = (_longer(self.keys, key_states, start, room), _longer(self.values, value_states, start, room))
+        return self._whole
+
+
+def _longer(before: Tensor | None, like: Tensor, start: int, room: int) -> Tensor:
+    made = like.new_empty((*like.shape[:-2], room, like.shape[-1]))
+    if before is not None and start:
+        made[..., :start, :] = before
+    return made
+
+
+def growing(cache: Any, most: int) -> Any:
+    """The same cache with layers that grow in place; it must have no other user.
+
+    Args:
+        cache: of transformers. Layers that keep every token are replaced, others stay.
+        most: positions that its rows will have at most.
+    """
+    for place, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            own = GrowingLayer(most)
+            vars(own).update(vars(layer))
+            cache.layers[place] = own
+    return cache
+
+
+def empty(model: Any, most: int) -> Any:
+    """The cache that ``generate`` would make for a causal model, with layers that grow in place."""
+    return growing(DynamicCache(config=model.config.get_text_config(decoder=True)), most)
