@@ -103,9 +103,11 @@ def _by_people(folder: Path, port: int, no_browser: bool) -> None:
         echo(site.url)
         echo("Ctrl-C ends it; every vote is on disk, and the same study is resumed later", err=True)
         if not no_browser:
+            import threading
             import webbrowser
 
-            webbrowser.open(site.url)
+            # Some browsers end only when they are closed, and must not be waited for.
+            threading.Thread(target=webbrowser.open, args=(site.url,), daemon=True).start()
         serve(session, folder, site)
 
 
@@ -157,13 +159,18 @@ def report(study: Path, format: str | None) -> None:
 
 @judge.command()
 @STUDY
-def votes(study: Path) -> None:
+@click.option("--models", is_flag=True, help="The verdicts of models instead; of a comparison, both orders.")
+def votes(study: Path, models: bool) -> None:
     """Print the votes of STUDY as CSV, with the systems that they were about."""
+    from anymal_eval.judge.model_results import model_judged
     from anymal_eval.judge.results import judged
     from anymal_eval.judge.vote_table import vote_table
     from anymal_eval.report.rendering import render
 
-    echo_raw(render(vote_table(judged(study)), "csv"))
+    people, found = judged(study), model_judged(study) if models else []
+    comparisons = [one for each in found for one in each.sides] if models else people.comparisons
+    ratings = [one for each in found for one in each.ratings] if models else people.ratings
+    echo_raw(render(vote_table(people.study.name, comparisons, ratings), "csv"))
 
 
 @judge.command()

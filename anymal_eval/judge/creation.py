@@ -81,7 +81,8 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
         WrongUse: the folder holds files, a code is no code, or the design compares nothing.
         OtherRun: the runs share no example that all of them answered.
     """
-    if folder.exists() and any(folder.iterdir()):
+    # Media alone are what an interrupted start left, each named by its content.
+    if folder.exists() and any(file.name != "media" for file in folder.iterdir()):
         raise WrongUse(
             f"{folder} holds files already: anymal-eval judge {folder} resumes a study, or choose another --out"
         )
@@ -105,8 +106,7 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
         for name, run in zip(names, runs, strict=True)
     ]
     systems += [System(name=HUMAN)] if with_human else []
-    if options.reference is not None and options.reference not in [system.name for system in systems]:
-        raise NotInCatalog(f"--reference {options.reference}: there are {', '.join((HUMAN, *names))}")
+    reference = _reference(options, runs, names)
     if options.mode == "pairwise" and len(systems) < 2:
         raise WrongUse("one run has nothing to be compared with: give another, --reference human, or --mode rating")
     known = calibration.read(options.calibration, options.mode, SCALES) if options.calibration is not None else []
@@ -119,7 +119,7 @@ def create(folder: Path, options: Options, progress: Progress) -> Study:
             name=folder.name,
             mode=options.mode,
             systems=tuple(systems),
-            reference=options.reference,
+            reference=reference,
             items=tuple(_item(row, tags, with_human) for row in kept),
             annotators=tuple(options.annotators),
             seed=seed,
@@ -161,6 +161,25 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
     if len(set(made)) < len(made) or HUMAN in made:
         raise WrongUse("two runs have one name: give each its own folder")
     return made
+
+
+def _reference(options: Options, runs: Sequence[StoredRun], names: Sequence[str]) -> str | None:
+    """The system that ``--reference`` names: by its label, or by the run's name or folder."""
+    given = options.reference
+    if given is None or given == HUMAN or given in names:
+        return given
+    named = zip(names, runs, options.runs, strict=True)
+    found = [name for name, run, typed in named if given in (run.results.run.name, str(typed)) or _same(given, typed)]
+    if len(found) != 1:
+        known = ", ".join((HUMAN, *(str(run) for run in options.runs)))
+        raise NotInCatalog(
+            f"--reference {given}: {'it names several' if found else 'there is no such run'}: give {known}"
+        )
+    return found[0]
+
+
+def _same(given: str, run: Path) -> bool:
+    return Path(given).exists() and Path(given).resolve() == run.resolve()
 
 
 def _rows(runs: Sequence[StoredRun], options: Options) -> list[_Row]:

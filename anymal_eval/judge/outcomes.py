@@ -27,6 +27,7 @@ class Comparison:
         score: 1 where ``first`` is better, 0 where ``second`` is, 0.5 for a tie or two bad answers.
         both_bad: whether both were bad.
         first_left: whether ``first`` stood on the left.
+        seconds: from when it was shown to the vote.
     """
 
     item: str
@@ -36,6 +37,7 @@ class Comparison:
     score: float
     both_bad: bool = False
     first_left: bool = True
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +112,26 @@ def position_bias(votes: Sequence[Comparison]) -> tuple[float, float, float]:
     return mean, low, high
 
 
+def further_items(difference: float, error: float, items: int) -> int | None:
+    """About how many more items would show a difference with probability 0.8; None where no number would.
+
+    Args:
+        difference: which is taken to be the true one.
+        error: its standard error over ``items`` items, which falls with their root.
+
+    >>> further_items(0.1, 0.05, 40)
+    39
+    """
+    from scipy.special import ndtri
+
+    if difference == 0 or not error > 1e-12:
+        return None
+    reach = float(ndtri(0.975) + ndtri(DETECTING))
+    return max(1, math.ceil(items * (reach * error / abs(difference)) ** 2 - items))
+
+
 def _rate(pair: tuple[str, str], votes: Sequence[Comparison]) -> WinRate:
-    from scipy.special import ndtri, stdtr
+    from scipy.special import stdtr
 
     scores = np.array([vote.score for vote in votes])
     items = [vote.item for vote in votes]
@@ -121,14 +141,7 @@ def _rate(pair: tuple[str, str], votes: Sequence[Comparison]) -> WinRate:
     if count > 1:
         p = 2 * float(stdtr(count - 1, -abs(rate - HALF) / error)) if error > 1e-12 else 2.0 ** (1 - count)
         p = 1.0 if rate == HALF else p
-    more: int | None = 0
-    if not (low > HALF or high < HALF):
-        needed = math.inf
-        if rate != HALF and error > 1e-12:
-            # The error falls with the root of the items: those at which it is small enough for the difference.
-            reach = float(ndtri(0.975) + ndtri(DETECTING))
-            needed = count * (reach * error / abs(rate - HALF)) ** 2
-        more = max(1, math.ceil(needed - count)) if math.isfinite(needed) else None
+    more = 0 if low > HALF or high < HALF else further_items(rate - HALF, error, count)
     return WinRate(
         first=pair[0],
         second=pair[1],

@@ -7,19 +7,20 @@ from itertools import combinations
 
 import numpy as np
 
-from anymal_eval.judge.outcomes import share_interval
+from anymal_eval.judge.outcomes import further_items, share_interval
 from anymal_eval.statistics.intervals import quantile
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rating:
-    """One level, in [0, 1]."""
+    """One level, in [0, 1]; ``seconds`` from when the answer was shown to the vote, on all of its scales."""
 
     item: str
     annotator: str
     system: str
     scale: str
     value: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,11 @@ class MeanRating:
 
 @dataclass(frozen=True, kw_only=True)
 class RatingChange:
-    """``first`` less ``second`` on a scale, over the items that both have; p is two-sided, NaN with fewer than two."""
+    """``first`` less ``second`` on a scale, over the items that both have; p is two-sided, NaN with fewer than two.
+
+    ``more_items`` is about how many more items would decide it, were the difference the true one; 0 where the interval
+    leaves out 0, None where no number would.
+    """
 
     first: str
     second: str
@@ -47,6 +52,7 @@ class RatingChange:
     high: float
     items: int
     p: float
+    more_items: int | None = None
 
 
 def means(ratings: Sequence[Rating]) -> list[MeanRating]:
@@ -100,4 +106,5 @@ def _change(first: str, second: str, scale: str, apart: "np.ndarray[tuple[int], 
         high=mean + width,
         items=count,
         p=p if count > 1 else math.nan,
+        more_items=0 if abs(mean) > width else further_items(mean, error, count),
     )

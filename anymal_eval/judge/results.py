@@ -134,6 +134,7 @@ def _comparison(study: Study, trial: Trial, vote: Vote) -> list[Comparison]:
             score=score if is_left else 1 - score,
             both_bad=vote.choice == "both bad",
             first_left=is_left,
+            seconds=vote.seconds,
         )
     ]
 
@@ -146,6 +147,7 @@ def _ratings(study: Study, trial: Trial, vote: Vote) -> list[Rating]:
             system=study.names[trial.shown[0]],
             scale=scale,
             value=value,
+            seconds=vote.seconds,
         )
         for scale, value in vote.ratings.items()
     ]

@@ -7,7 +7,7 @@ from anymal_eval.errors import CannotTell
 from anymal_eval.judge.agreement import Level, alpha, consistency
 from anymal_eval.judge.bradley_terry import strengths
 from anymal_eval.judge.outcomes import Comparison, WinRate, position_bias, win_rates
-from anymal_eval.judge.ratings import Rating, changes, means
+from anymal_eval.judge.ratings import Rating, RatingChange, changes, means
 from anymal_eval.judge.results import Judged
 from anymal_eval.judge.study import Study
 from anymal_eval.report.rendering import Cell, Table
@@ -64,7 +64,7 @@ def _outcomes(title: str, rates: Sequence[WinRate]) -> Table:
     return Table(title=f"{title}: pairwise judgements", columns=columns, rows=tuple(rows), notes=tuple(notes))
 
 
-def _open(one: WinRate) -> str:
+def _open(one: WinRate | RatingChange) -> str:
     return "open" if not one.more_items else f"open; about {one.more_items:,} items more would decide it"
 
 
@@ -105,10 +105,11 @@ def _changes(title: str, ratings: Sequence[Rating]) -> Table:
         tuple(map(Cell, (
             f"{one.first} - {one.second}", one.scale,
             f"{SCALE * one.difference:+.1f} {interval_text(one.low, one.high, 1, '+')}", _p(p), f"{one.items:,}",
+            f"{one.first if one.difference > 0 else one.second} is better" if p < ALPHA else _open(one),
         )))
         for one, p in zip(compared, holm([one.p for one in compared]), strict=True)
     )  # fmt: skip
-    columns = ("difference", "scale", "x100", "p", "items")
+    columns = ("difference", "scale", "x100", "p", "items", "verdict")
     notes = ("Over the items that both have, paired; p after Holm.",)
     return Table(title=f"{title}: differences of ratings", columns=columns, rows=rows, notes=notes)
 

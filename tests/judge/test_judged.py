@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from anymal_eval import paths
+from anymal_eval.cli._progress import progress
 from anymal_eval.cli.main import cli
-from anymal_eval.errors import CannotTell, OtherRun, ScoreRegression
+from anymal_eval.errors import CannotTell, NotInCatalog, OtherRun, ScoreRegression
 from anymal_eval.judge import study as studies
+from anymal_eval.judge.creation import Options, create
 from anymal_eval.judge.design import trials
 from anymal_eval.judge.judged_results import judged_results, studies_in
 from anymal_eval.judge.votes import Vote, Votes
@@ -145,6 +147,19 @@ def test_a_study_without_judgements_cannot_tell(place: Path, tmp_path: Path) -> 
     given = ("--judged", tmp_path / "new", "--policy", policy(tmp_path, "mmit_cap"))
     with pytest.raises(CannotTell, match="too little to tell"):
         call("check", place / "first", "--against", place / "second", *given)
+
+
+def test_a_reference_is_named_as_the_run_is(place: Path, tmp_path: Path) -> None:
+    runs = [place / name for name in TEXTS]
+    names = [read_results(run).run.name for run in runs]
+    for at, given in enumerate((str(runs[2]), names[2], "human")):
+        options = Options(runs=runs, reference=given, limit=2)
+        made = create(tmp_path / str(at), options, progress)
+        assert made.reference == ("human" if given == "human" else made.names[2])
+        assert {pair[1] for pair in made.design.pairs} == {made.names.index(made.reference)}
+    with pytest.raises(NotInCatalog, match="there is no such run: give human, "):
+        create(tmp_path / "no", Options(runs=runs, reference="fourth"), progress)
+    assert not (tmp_path / "no").exists()
 
 
 def policy(folder: Path, *watched: str) -> Path:

@@ -1,5 +1,6 @@
 """The page of a study in a real browser: two annotators, a killed server, hostile answers, strangers."""
 
+import html
 import http.client
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,13 +53,14 @@ def chromium() -> Iterator[Browser]:
 
 
 class Served:
-    """The command, running."""
+    """The command, running; with a ``browser`` it opens the page in that program by itself."""
 
-    def __init__(self, *given: object) -> None:
-        command = [sys.executable, "-m", "anymal_eval", "judge", *map(str, given), "--no-browser"]
+    def __init__(self, *given: object, browser: str = "") -> None:
+        own = [] if browser else ["--no-browser"]
+        command = [sys.executable, "-m", "anymal_eval", "judge", *map(str, given), *own]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "BROWSER": browser},
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -160,6 +163,36 @@ def test_two_annotators_vote_a_whole_study_by_keyboard(runs: list[Path], chromiu
     assert {shown[id][0] for id in left} == {0, 1}
     for page in (ana, ben):
         page.close()
+
+
+def test_the_page_opens_itself(runs: list[Path], tmp_path: Path) -> None:
+    program, opened = tmp_path / "browser", tmp_path / "opened"
+    # Like a browser, it does not end before it is closed.
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\nexec sleep 5 >/dev/null 2>&1\n')
+    program.chmod(0o700)
+    with Served(*runs, "--out", tmp_path / "study", "--limit", 4, browser=f"{program} %s") as served:
+        status, state, _ = served.request("GET", f"{served.token}state?annotator=one")
+        assert (status, state["done"]) == (200, 0)
+        while not opened.exists():
+            assert served.process.poll() is None
+            time.sleep(0.05)
+        assert opened.read_text() == served.url
+
+
+def test_a_form_of_another_page_gives_no_vote(runs: list[Path], chromium: Browser, tmp_path: Path) -> None:
+    page = chromium.new_page()
+    with Served(*runs, "--out", tmp_path / "study", "--limit", 4, "--repeats", 0) as served:
+        _, state, _ = served.request("GET", f"{served.token}state?annotator=one")
+        vote = json.dumps({"annotator": "one", "n": 0, "trial": state["trial"]["id"], "choice": "left", "seconds": 1})
+        # A form that is sent as text can hold JSON; who made the page has even learned the token.
+        field = html.escape(vote[:-1] + ', "x": "')
+        form = f'<form method="post" enctype="text/plain" action="{served.url}vote">'
+        page.set_content(f'{form}<input name="{field}" value=\'"}}\'></form>')
+        with page.expect_response(f"{served.url}vote") as reply:
+            page.evaluate("document.forms[0].submit()")
+        assert reply.value.status == 403
+        assert list(read(tmp_path / "study")) == []
+    page.close()
 
 
 def test_strangers_and_repetitions_are_refused(runs: list[Path], tmp_path: Path) -> None:

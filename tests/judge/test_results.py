@@ -111,10 +111,11 @@ def test_csv_has_each_vote_with_its_systems(tmp_path: Path, capsys: pytest.Captu
     folder = make(tmp_path, study, preferring(study, "ana", 0))
     cli.main(["judge", "votes", str(folder)], standalone_mode=False)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "item,annotator,first,second,scale,score,both bad,first on the left"
+    assert lines[0] == "item,annotator,first,second,scale,score,both bad,first on the left,seconds"
     assert sorted(line.split(",")[:6] for line in lines[1:]) == [
         [f"mmit_cap/{at}", "ana", "'=a", "b", "", "1"] for at in range(2)
     ]
+    assert {line.split(",")[8] for line in lines[1:]} == {"4"}
 
 
 def test_a_study_of_the_published_size_prints_the_published_digits(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import math
 import choix
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from anymal_eval.errors import CannotTell
 from anymal_eval.judge.agreement import Label, Level, alpha, consistency
 from anymal_eval.judge.bradley_terry import fit, strengths
-from anymal_eval.judge.outcomes import Comparison, position_bias, win_rates
+from anymal_eval.judge.outcomes import Comparison, further_items, position_bias, win_rates
+from anymal_eval.judge.ratings import Rating, changes
 
 # Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, sections A to D; * is a missing rating.
 BINARY = ["0100000010", "1110010000"]
@@ -137,3 +139,33 @@ def test_what_cannot_be_said_is_refused() -> None:
     never = [vote(0, 1, "a", "b"), vote(1, 0, "b", "c"), vote(2, 1, "b", "c"), vote(3, 1, "a", "c")]
     with pytest.raises(CannotTell, match="a never lost to any other: the strength would be infinite"):
         strengths(never)
+
+
+def test_differences_of_ratings_are_a_paired_t_test_over_items() -> None:
+    drawing = np.random.default_rng(5)
+    levels = drawing.integers(0, 3, size=(2, 30, 2)) / 2
+    given = [
+        Rating(item=str(item), annotator=str(who), system=name, scale="s", value=float(levels[at, item, who]))
+        for at, name in enumerate(("a", "b")) for item in range(30) for who in range(2)
+    ]  # fmt: skip
+    (found,) = changes(given)
+    before, after = levels.mean(axis=2)
+    expected = ttest_rel(before, after)
+    assert (found.difference, found.p) == pytest.approx((float((before - after).mean()), float(expected.pvalue)))
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found.items == 30
+    (alone,) = changes([*given, Rating(item="x", annotator="0", system="a", scale="s", value=0.0)])
+    assert alone == found, "an item of one system alone is no pair"
+
+
+def test_as_many_items_more_would_mostly_decide_it() -> None:
+    rate, items = 0.6, 40
+    more = further_items(rate - 0.5, math.sqrt(rate * (1 - rate) / items), items)
+    assert more is not None
+    drawing, decided, rounds = np.random.default_rng(11), 0, 300
+    for _ in range(rounds):
+        won = (drawing.random(items + more) < rate).astype(float)
+        (found,) = win_rates([vote(at, float(score)) for at, score in enumerate(won)])
+        decided += found.p < 0.05
+    assert 0.73 < decided / rounds < 0.87, "0.8, within three standard errors"
+    assert further_items(0.0, 0.1, items) is None

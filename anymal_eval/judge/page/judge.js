@@ -71,7 +71,7 @@ function scaleFields() {
       input.type = "radio";
       input.name = `scale-${number}`;
       input.addEventListener("change", () => { levels[scale.name] = level; rated(); });
-      made.append(input, ` ${label}`);
+      made.append(input, element("kbd", String(level + 1)), label);
       field.append(made);
     });
     return field;
@@ -88,6 +88,7 @@ function show() {
   if (!state.trial) return only("done");
   only("trial");
   const trial = state.trial, pairwise = state.mode === "pairwise";
+  $("trial").dataset.mode = state.mode;
   $("progress").max = state.total;
   $("progress").value = state.done;
   $("count").textContent = `${state.done} of ${state.total}`;
@@ -177,7 +178,8 @@ $("who").addEventListener("submit", (event) => {
 read("about").then((about) => {
   $("guideline").textContent = about.guideline;
   $("consent").textContent = about.consent;
-  $("demo").hidden = !about.demo;
+  $("reminder").textContent = about.guideline;
+  $("demo").hidden = $("flag").hidden = !about.demo;
   $("codes").replaceChildren(...about.annotators.map((code, number) => {
     const made = element("label"), input = element("input");
     input.type = "radio";
