@@ -29,6 +29,7 @@ class Batch:
         predicting: (n,), the positions, counted through all rows, before those of the n targets.
         packed: (b, t), the positions of rows of several conversations, each of which counts its own from 0. None: each
             row is one.
+        owners: (n,), which of the batch's conversations each target is of; None where rows were not made of them.
     """
 
     embeds: Tensor
@@ -36,6 +37,7 @@ class Batch:
     targets: Tensor | None = None
     predicting: Tensor | None = None
     packed: Tensor | None = None
+    owners: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -151,6 +153,9 @@ def spread(
         embeds = embeds.index_put(where, torch.cat(tokens).to(device=device, dtype=embeds.dtype))
     wanted = torch.tensor(targets)
     predicting = (wanted.flatten() != IGNORED).nonzero().flatten() - 1
+    owners = [
+        number for each in filled for number in each for target in found[number].targets[1:] if target != IGNORED
+    ]
     places_of = None
     if packed:  # the padding is a conversation of its own, which no other attends to
         counted = [
@@ -164,6 +169,7 @@ def spread(
         targets=wanted.to(device),
         predicting=predicting.to(device),
         packed=places_of,
+        owners=torch.tensor(owners, device=device),
     )
 
 

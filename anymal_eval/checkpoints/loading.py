@@ -1,6 +1,7 @@
 """How weights are loaded, and transformers' classes filled with them."""
 
 import dataclasses
+import importlib.util
 import logging as python_logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,12 +43,14 @@ class Loading:
         quantize: how the language model's linear layers are quantized.
         device: where the model is.
         device_map: devices of the language model, as transformers takes them; None for ``device`` alone.
+        attention: transformers' name of the attention kernel of the language model; None for its choice.
     """
 
     precision: torch.dtype = torch.float32
     quantize: Quantization = "none"
     device: str = "cpu"
     device_map: DeviceMap | None = None
+    attention: str | None = None
 
     @property
     def backbone(self) -> BackboneLoading:
@@ -61,9 +64,10 @@ class Loading:
             unquantized: modules that are not quantized, besides the output head.
         """
         settings = quantization_config(self.quantize, self.precision, unquantized)
+        kernel = {} if self.attention is None else {"attn_implementation": self.attention}
         if settings is not None:
-            return {"quantization_config": settings, "device_map": self.device_map or {"": self.device}}
-        return {} if self.device_map is None else {"device_map": self.device_map}
+            return {"quantization_config": settings, "device_map": self.device_map or {"": self.device}, **kernel}
+        return kernel if self.device_map is None else {"device_map": self.device_map, **kernel}
 
 
 def loading_of(options: LoadingOptions) -> Loading:
@@ -79,6 +83,21 @@ def loading_of(options: LoadingOptions) -> Loading:
     return Loading(
         precision=PRECISIONS[options.precision], quantize=options.quantize, device=device, device_map=device_map
     )
+
+
+def attention_of(name: Literal["auto", "sdpa", "flash", "eager"]) -> str | None:
+    """Transformers' name of an attention kernel.
+
+    Raises:
+        NeedsExtra: flash attention, whose package or whose GPU is not here.
+    """
+    if name != "flash":
+        return None if name == "auto" else name
+    if importlib.util.find_spec("flash_attn") is None or not torch.cuda.is_available():
+        raise NeedsExtra(
+            "--attn flash: needs a GPU and the Python package flash-attn; --attn sdpa gives the same numbers"
+        )
+    return "flash_attention_2"
 
 
 def with_precision(options: OptionsType) -> OptionsType:

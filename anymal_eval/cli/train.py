@@ -15,6 +15,8 @@ COUNT, SEED = click.IntRange(min=1), click.IntRange(min=0)
 WEIGHT = click.FloatRange(min=0, min_open=True)
 FLOAT, SECONDS = click.FloatRange(min=0), click.FloatRange(min=0, min_open=True)
 SCHEDULE = click.Choice(["cosine", "linear", "constant"])
+OPTIM = click.Choice(["adamw", "adamw-8bit", "adamw-paged", "adamw-paged-8bit"])
+ATTENTION = click.Choice(["auto", "sdpa", "flash", "eager"])
 DATA, DEVICE = click.Choice(["demo", "official"]), click.Choice(["auto", "cpu", "cuda"])
 PRECISION, QUANTIZE = click.Choice(["fp32", "bf16"]), click.Choice(["none", "int8", "nf4"])
 ORDER = click.Choice(["media-first", "instruction-first", "system-first"])
@@ -43,6 +45,9 @@ OPTIONS = (
     click.option("--schedule", type=SCHEDULE, help="Decay after the warm-up.  [default: cosine]"),
     click.option("--weight-decay", type=FLOAT, help="Weight decay of AdamW.  [default: 0]"),
     click.option("--max-grad-norm", type=FLOAT, help="Clip gradients to this norm; 0: never.  [default: 1]"),
+    click.option("--optim", type=OPTIM, help="AdamW's states; paged ones need a GPU.  [default: adamw]"),
+    click.option("--rate", multiple=True, metavar="PART=RATE", help="Peak rate of a projector (image) or of lora."),
+    click.option("--freeze", multiple=True, metavar="PART", help="Leave a projector, or lora, as it is."),
     click.option("--seed", type=SEED, help="Seed of fresh weights, sample order and dropout.  [default: 0]"),
     click.option("--save-every", type=COUNT, default=500, help="Steps between saved states to resume from."),
     click.option("--keep", type=COUNT, default=2, help="How many saved states are kept."),
@@ -57,6 +62,7 @@ OPTIONS = (
     click.option("--precision", type=PRECISION, help="Of the frozen parts.  [default: bf16 on a GPU, else fp32]"),
     click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
+    click.option("--attn", type=ATTENTION, default="auto", help="Attention kernel of the language model."),
     CHECKPOINTING,
     MEMORY,
     click.option("--estimate", is_flag=True, help="Estimate the memory of a step, on any device, and train nothing."),

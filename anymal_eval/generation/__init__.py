@@ -5,7 +5,7 @@ It knows no benchmark and no wrapper. Importing it does not import torch.
 
 from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded, padded_embeddings, position_ids
 from anymal_eval.generation.bounded_cache import BoundedCache
-from anymal_eval.generation.devices import memory_guard, to_device
+from anymal_eval.generation.devices import memory_guard, release_memory, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import replaced_forward
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
@@ -46,6 +46,7 @@ __all__ = [
     "position_ids",
     "positions_of_whole_prompts",
     "prefill",
+    "release_memory",
     "replaced_forward",
     "shared_prefix_length",
     "to_device",

@@ -46,3 +46,14 @@ def memory_guard(doing: str) -> Iterator[None]:
         if "can't allocate memory" not in str(error):  # the CPU allocator has no error class of its own
             raise
         raise OutOfMemory(f"out of memory while {doing}") from error
+
+
+def release_memory() -> None:
+    """Give back what torch keeps of a computation that failed, to the collector and to the GPU."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

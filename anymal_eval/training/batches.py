@@ -53,6 +53,24 @@ class Batch:
         """How many tokens carry the loss."""
         return sum(one.targets for one in self.conversations)
 
+    def split(self, rows: int | None) -> list[Batch]:
+        """In parts of at most so many rows; None for one part."""
+        count = len(self.conversations)
+        if rows is None or count <= rows:
+            return [self]
+        return [self._part(slice(start, start + rows)) for start in range(0, count, rows)]
+
+    def _part(self, rows: slice) -> Batch:
+        media = self.media[rows]
+        keys = {key for row in media for key in row}
+        return Batch(
+            ids=self.ids[rows],
+            conversations=self.conversations[rows],
+            media=media,
+            features={key: value for key, value in self.features.items() if key in keys},
+            kinds={key: kind for key, kind in self.kinds.items() if key in keys},
+        )
+
 
 @dataclass(kw_only=True)
 class UnreadableSamples:

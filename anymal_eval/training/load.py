@@ -21,17 +21,23 @@ from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests
 from anymal_eval.training.memory import ASSUMED, longest, step, step_memory
 from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.parts import enable_gradients
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.sources import TrainingData
-from anymal_eval.training.training_module import enable_gradients
 
 CHECKPOINT, STEPS = "checkpoint", "steps"
 ORDERS = "trained_orders"  # in the record: of the prompts
 NETWORK = "network"  # in the record: the network, with its frozen parts as a checkpoint in CHECKPOINT names them
 DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
 _LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
+_OPTIMIZERS = {
+    "adamw": "adamw_torch",
+    "adamw-8bit": "adamw_bnb_8bit",
+    "adamw-paged": "paged_adamw_32bit",
+    "adamw-paged-8bit": "paged_adamw_8bit",
+}
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -92,7 +98,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         network = load_network(resolved)
     identity["start"] = _start(resolved, network)
     record.require_same(out, before, identity)
-    names = enable_gradients(network, adapters=resolved.adapters is not None)
+    names = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
     is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {
@@ -162,7 +168,7 @@ def _recompute(resolved: ResolvedTraining, partition: BatchPartition, network: A
         return compute.gradient_checkpointing == "on", []
     text = longest(resolved.data, network.chat, network.llm.ends) or ASSUMED[resolved.plan.stage]
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
-    found = step_memory(config, resolved.loading, step(partition, text), compute)
+    found = step_memory(config, resolved.loading, step(partition, text, resolved.recipe.optim), compute)
     return found.recompute, [line for line in (found.line * found.recompute, found.warning) if line]
 
 
@@ -186,7 +192,7 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
         warmup_steps=recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
-        optim="adamw_torch",
+        optim=_OPTIMIZERS[recipe.optim],
         seed=recipe.seed,
         logging_steps=saving.log_every,
         logging_nan_inf_filter=False,
@@ -221,7 +227,7 @@ def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str
     streamed, options = any(each.samples is None for each in resolved.data), resolved.plan.input
     return {
         "stage": resolved.plan.stage,
-        "recipe": {name: value for name, value in asdict(resolved.recipe).items() if name != "accumulate"},
+        "recipe": resolved.recipe.identity,
         "data": [each.fingerprint for each in resolved.data],
         "start": None,
         "adapters": resolved.adapters is not None,
@@ -259,6 +265,7 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "accumulate": resolved.recipe.accumulate,
         "processes": partition.processes,
         "features": str(compute.features or ""),
+        "attn": compute.attn,
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),
     }

@@ -20,7 +20,7 @@ from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
-from anymal_eval.training.recipe import resolve_recipe
+from anymal_eval.training.recipe import Optim, resolve_recipe
 from anymal_eval.training.resolve import adapters_of, data_of, fraction
 from anymal_eval.training.sources import TrainingData
 
@@ -66,7 +66,7 @@ def forecast_training(
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"
     options = LoadingOptions(checkpoint="", device="cpu", precision=precision, quantize=compute.quantize)
-    work = step(partition, text)
+    work = step(partition, text, recipe.optim)
     memory = step_memory(config, replace(loading_of(options), device=device), work, compute)
     source = "of the data" if found else "assumed"
     source = "given" if text_tokens and new_tokens else source
@@ -75,10 +75,17 @@ def forecast_training(
     return f"{plan.network}, train {plan.stage}, {weights}, {rows}, on {device}", memory, device
 
 
-def step(partition: BatchPartition, text: Text) -> Workload:
+def step(partition: BatchPartition, text: Text, optim: Optim = "adamw") -> Workload:
     """One micro-batch of this process, all of whose rows are as long as the longest."""
     rows = max(len(partition.positions(number)) for number in range(partition.accumulate))
-    return Workload(rows=rows, text_tokens=text[0], new_tokens=text[1], train=True, accumulate=partition.accumulate > 1)
+    return Workload(
+        rows=rows,
+        text_tokens=text[0],
+        new_tokens=text[1],
+        train=True,
+        accumulate=partition.accumulate > 1,
+        optimizer="adamw-8bit" if optim.endswith("8bit") else "adamw",
+    )
 
 
 def step_memory(config: AnyMALConfig, loading: Loading, work: Workload, compute: ComputeOptions) -> StepMemory:

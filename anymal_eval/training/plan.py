@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from anymal_eval.records import MediaOrder
 from anymal_eval.sources.load import Kind
+from anymal_eval.training.recipe import parse_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class ComputeOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     quantize: Literal["none", "int8", "nf4"] = "none"
+    attn: Literal["auto", "sdpa", "flash", "eager"] = "auto"
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     memory: float | None = None
     features: Path | None = None
@@ -127,6 +129,10 @@ def make_plan(**options: Any) -> TrainingPlan:
     {'steps': 10}
     """
     values = {name: value for name, value in options.items() if value is not None}
+    if rates := parse_rates(values.pop("rate", ())):
+        values["rates"] = rates
+    if not values.get("freeze"):
+        values.pop("freeze", None)
     sections = {name: section(**_take(values, section)) for name, section in _SECTIONS.items()}
     return TrainingPlan(**sections, **_take(values, TrainingPlan), recipe=values)
 

@@ -1,8 +1,8 @@
 """Hyper-parameters: a preset holds them, and the options of ``train`` override them."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from anymal_eval.catalog import Catalog
 from anymal_eval.codec import decode, read_toml_table
 from anymal_eval.errors import BadDefinition, WrongUse
 
+Optim = Literal["adamw", "adamw-8bit", "adamw-paged", "adamw-paged-8bit"]
 _PRESETS = Path(__file__).parent / "presets"
 
 
@@ -26,6 +27,9 @@ class Recipe:
         schedule: the decay after it.
         weight_decay: AdamW's, on matrices only.
         max_grad_norm: gradients are clipped to this norm; 0 for no clipping.
+        optim: AdamW, with states of 32 or 8 bits; paged ones may leave a GPU for the memory of the machine.
+        rates: peak learning rates of single parts, by a medium (its projector) or ``lora``.
+        freeze: parts that are not trained, by the same names.
         seed: of fresh weights, the order of the samples and dropout.
     """
 
@@ -37,7 +41,21 @@ class Recipe:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    optim: Optim = "adamw"
+    rates: Mapping[str, float] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
     seed: int = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it a result depends on; what earlier versions did not have counts where it is used alone."""
+        values = dataclasses.asdict(self)
+        later = ("optim", "rates", "freeze")
+        return {
+            name: value
+            for name, value in values.items()
+            if name != "accumulate" and not (name in later and value in ("adamw", {}, ()))
+        }
 
     @property
     def warmup_steps(self) -> int:
@@ -64,7 +82,8 @@ def resolve_recipe(preset: str | None, overrides: Mapping[str, Any]) -> Recipe:
     presets = Catalog("training preset", [_PRESETS], ending=".toml")
     table = {} if preset is None else read_toml_table(presets.file(preset))
     table |= overrides
-    required = [field.name for field in dataclasses.fields(Recipe) if field.default is dataclasses.MISSING]
+    none = dataclasses.MISSING
+    required = [each.name for each in dataclasses.fields(Recipe) if each.default is each.default_factory is none]
     if missing := [name for name in required if name not in table]:
         options = ", ".join(map(_option, missing))
         raise WrongUse(f"{options}: give it, or name a --preset ({', '.join(presets.names())})")
@@ -72,11 +91,35 @@ def resolve_recipe(preset: str | None, overrides: Mapping[str, Any]) -> Recipe:
     for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("warmup", 0), ("weight_decay", 0)):
         if (value := getattr(recipe, name)) < least:
             raise WrongUse(f"{_option(name)} {value}: it must be at least {least}")
+    if wrong := [part for part, rate in recipe.rates.items() if not 0 < rate < float("inf")]:
+        raise WrongUse(f"--rate {wrong[0]}={recipe.rates[wrong[0]]:g}: a learning rate must be above 0")
     if recipe.learning_rate <= 0 or recipe.max_grad_norm < 0:
         raise WrongUse("--learning-rate must be above 0, and --max-grad-norm must not be below 0")
     if recipe.warmup_steps > recipe.steps:
         raise WrongUse(f"--warmup {recipe.warmup:g} is longer than --steps {recipe.steps}")
     return recipe
+
+
+def parse_rates(texts: Sequence[str]) -> dict[str, float]:
+    """``--rate PART=RATE`` as a table.
+
+    Raises:
+        WrongUse: one is of another form, or a part stands twice.
+
+    >>> parse_rates(["image=1e-4", "lora=2e-5"])
+    {'image': 0.0001, 'lora': 2e-05}
+    """
+    rates: dict[str, float] = {}
+    for text in texts:
+        part, equals, value = text.partition("=")
+        try:
+            rate = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not part or part in rates:
+            raise WrongUse(f"--rate {text}: write PART=RATE, such as lora=1e-5, once for each part")
+        rates[part] = rate
+    return rates
 
 
 def _option(name: str) -> str:

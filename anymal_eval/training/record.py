@@ -86,9 +86,14 @@ def versions() -> dict[str, str]:
 class TrainingLog:
     """``log.jsonl``: losses, learning rates and scores by step."""
 
-    def __init__(self, folder: Path, show: Callable[[int, Mapping[str, float]], None] | None = None) -> None:
-        """``show`` gets each line too."""
-        self._file, self._show = folder / LOG, show
+    def __init__(
+        self,
+        folder: Path,
+        show: Callable[[int, Mapping[str, float]], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        """``show`` gets each line too, and ``notify`` what the user must know."""
+        self._file, self._show, self._notify = folder / LOG, show, notify
         self._start = time.monotonic()
 
     def truncate(self, step: int) -> None:
@@ -104,11 +109,24 @@ class TrainingLog:
         Raises:
             StorageFull: there is no space.
         """
-        row = {"step": step, **values, "seconds": round(time.monotonic() - self._start, 3)}
-        with storage_errors(self._file), self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        self._append({"step": step, **values})
         if self._show is not None:
             self._show(step, values)
+
+    def write_rows(self, step: int, rows: int | None) -> None:
+        """Append that memory ran out in a step, and how many rows are computed at once from there on.
+
+        Raises:
+            StorageFull: there is no space.
+        """
+        self._append({"step": step, "rows_at_once": rows})
+        if self._notify is not None:
+            self._notify(f"step {step}: out of memory; {rows} rows at once from here on, in batches of the same size")
+
+    def _append(self, values: Mapping[str, Any]) -> None:
+        row = {**values, "seconds": round(time.monotonic() - self._start, 3)}
+        with storage_errors(self._file), self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
 
 
 def _is_until(line: str, step: int) -> bool:

@@ -13,13 +13,14 @@ from anymal_eval.anymal.backbones import placed, relocated
 from anymal_eval.anymal.checkpoint_facts import is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named
 from anymal_eval.anymal.recognition import what_it_is
-from anymal_eval.checkpoints.loading import Loading, loading_of
+from anymal_eval.checkpoints.loading import Loading, attention_of, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
+from anymal_eval.training.parts import require_parts
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
 from anymal_eval.training.sources import TrainingData, open_data, require_kind
@@ -80,6 +81,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     if plan.prompt_order is not None:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
+    adapters = adapters_of(plan, config.lora or LoraConfig())
+    require_parts((*recipe.rates, *recipe.freeze), config.modalities, adapters=adapters is not None)
     data = data_of(plan, config, most)
     _require_order(plan, data)
     loading = LoadingOptions(
@@ -90,10 +93,10 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         recipe=recipe,
         config=config,
         checkpoint=folder,
-        loading=loading_of(loading),
+        loading=replace(loading_of(loading), attention=attention_of(compute.attn)),
         data=data,
         backbones=backbones,
-        adapters=adapters_of(plan, config.lora or LoraConfig()),
+        adapters=adapters,
         max_unreadable=most,
         evaluate=_evaluator(plan, config),
     )

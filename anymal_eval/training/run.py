@@ -25,7 +25,7 @@ from anymal_eval.training.order import Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep
+from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep, StepPlan
 from anymal_eval.training.training_module import TrainingModule
 
 MESSAGE_EVERY_S = 5.0
@@ -156,8 +156,10 @@ def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock 
             console.message(NOT_PACKED)
     if loaded.recompute:
         module.checkpoint_activations()
-    log = record.TrainingLog(plan.out, _StepMessages(console, loaded.resolved.recipe.steps))
-    trainer = AnyMALTrainer(module, batches, loaded.arguments, plan.saving, log, loaded.resolved.evaluate)
+    recipe = loaded.resolved.recipe
+    log = record.TrainingLog(plan.out, _StepMessages(console, recipe.steps), console.message)
+    step_plan = StepPlan(saving=plan.saving, rates=recipe.rates)
+    trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, loaded.resolved.evaluate)
     if lock is not None:
         trainer.add_callback(CallEachStep(lock.require))
     if loaded.is_main:

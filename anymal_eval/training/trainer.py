@@ -5,19 +5,23 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from anymal_eval.errors import BadLogits, listed
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
 from anymal_eval.training import state_digests, states
 from anymal_eval.training.batches import Batch, Batches
+from anymal_eval.training.halving import HalvedBatches
+from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.record import TrainingLog
 from anymal_eval.training.training_module import TrainingModule
@@ -29,6 +33,14 @@ _Callback: Any = transformers.TrainerCallback
 _NOT_LOGGED = ("epoch", "total_flos")  # transformers adds them
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """How the trainer saves, and the learning rates of parts that have their own."""
+
+    saving: SavingOptions
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
 class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     """See the module."""
 
@@ -37,15 +49,16 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         module: TrainingModule,
         batches: Batches,
         args: transformers.TrainingArguments,
-        saving: SavingOptions,
+        plan: StepPlan,
         log: TrainingLog,
         evaluate: HeadlineEvaluator | None,
     ) -> None:
-        """``evaluate`` is called every ``saving.eval_every`` steps."""
+        """``evaluate`` is called every ``plan.saving.eval_every`` steps."""
         super().__init__(model=module, args=args, callbacks=[_Callbacks(self)])
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
-        self._module, self._batches, self._saving, self._log, self._evaluator = module, batches, saving, log, evaluate
+        self._module, self._batches, self._plan, self._log, self._evaluator = module, batches, plan, log, evaluate
         self._step_ids: tuple[str, ...] = ()
+        self._halving = HalvedBatches(module, self.args.world_size)
         self._saved_loss: tuple[float, int] | None = None  # the sum since the last line of the log, and its step
 
     def get_train_dataloader(self) -> Any:
@@ -55,6 +68,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> Any:
         """The micro-batches of a step, and how many targets all processes have in it."""
         parts = list(itertools.islice(epoch_iterator, num_batches))
+        self._halving.start_step()
         self._step_ids = tuple(name for part in parts for name in part.ids)
         count = torch.tensor(sum(part.targets for part in parts), device=device)
         return parts, self.accelerator.gather(count).sum().clamp(min=1)
@@ -66,6 +80,35 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         """Not counted: transformers' formula knows neither frozen parts nor modality tokens."""
         del inputs
         return 0
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Any:
+        """With a group for each part that has a learning rate of its own."""
+        rates = self._plan.rates
+        if not rates or self.optimizer is not None:
+            return super().create_optimizer(model)
+        module = self.model if model is None else model
+        made, settings = self.get_optimizer_cls_and_kwargs(self.args, module)
+        decaying = self.get_decay_parameter_names(module)
+        self.optimizer: Any = made(parameter_groups(module, decaying, self.args.weight_decay, rates), **settings)
+        return self.optimizer
+
+    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Any:
+        """Both passes of a micro-batch, in parts where memory ran out before.
+
+        Raises:
+            OutOfMemory: for a single row, or in one of several processes.
+        """
+        step = super().training_step
+
+        def compute(part: Batch) -> Tensor:
+            loss: Tensor = step(model, part, num_items_in_batch)
+            return loss
+
+        rows = self._halving.rows
+        loss = self._halving.run(inputs, compute)
+        if self._halving.rows != rows:
+            self._log.write_rows(self.state.global_step + 1, self._halving.rows)
+        return loss
 
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -100,13 +143,30 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         values = {name: value for name, value in logs.items() if name not in _NOT_LOGGED}
         if "loss" in values:
             values["input_wait"] = round(self._batches.input_wait(), 4)
+            values |= self._losses_by_kind() | self._rates_of_parts(values.get("learning_rate", 0.0))
         if self.is_world_process_zero():
             self._log.write(self.state.global_step, values)
         self.control: Any = self.callback_handler.on_log(self.args, self.state, self.control, dict(values))
 
+    def _losses_by_kind(self) -> dict[str, float]:
+        """The mean losses of rows with one kind of media since the last line, where there are several."""
+        sums: dict[str, tuple[float, int]] = {}
+        own, self._module.kinds.sums = self._module.kinds.numbers(), {}
+        for kind, (total, count) in [pair for each in gather_object([own]) for pair in each.items()]:
+            before = sums.get(kind, (0.0, 0))
+            sums[kind] = (before[0] + total, before[1] + count)
+        if len(sums) < 2:
+            return {}
+        return {f"loss_{kind}": total / max(count, 1) for kind, (total, count) in sorted(sums.items())}
+
+    def _rates_of_parts(self, rate: float) -> dict[str, float]:
+        """All follow the recipe's schedule, of which ``rate`` is the present value."""
+        factor = rate / self.args.learning_rate
+        return {f"learning_rate_{part}": factor * peak for part, peak in self._plan.rates.items()}
+
     def evaluate_if_due(self) -> None:
         """Log the headlines; training continues as if the network had not been evaluated."""
-        step, every = self.state.global_step, self._saving.eval_every
+        step, every = self.state.global_step, self._plan.saving.eval_every
         if self._evaluator is None or not every or step % every:
             return
         if self.is_world_process_zero():
@@ -140,6 +200,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             "unreadable": self._batches.unreadable.state_dict(),
             "loss": self._tr_loss.item(),
             "logged": self._globalstep_last_logged,
+            "kinds": self._module.kinds.numbers(),
             state_digests.MARK: True,
         }
         states.write(draft / states.POSITION.format(self.args.process_index), json.dumps(position).encode())
@@ -155,7 +216,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             state_digests.write(draft)
-            states.publish(draft, self.state.global_step, self._saving.keep)
+            states.publish(draft, self.state.global_step, self._plan.saving.keep)
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -166,6 +227,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             if rank == self.args.process_index:
                 self._batches.order.load_state_dict(position["order"])
                 self._saved_loss = (float(position["loss"]), int(position["logged"]))
+                # Version 0.2.0 and before saved none.
+                self._module.kinds.sums = {kind: tuple(each) for kind, each in position.get("kinds", {}).items()}
             if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
                 self._batches.unreadable.add_state_dict(position["unreadable"])
         self._batches.start = states.step_of(folder)

@@ -3,6 +3,8 @@
 Shapes:  k modality tokens · d LLM width
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,35 @@ from anymal_eval.anymal.llm import recompute_activations
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import spread
 from anymal_eval.training.batches import Batch
+
+
+class LossesByKind:
+    """The losses of targets since the last line of the log, by the media of their conversations.
+
+    Attributes:
+        sums: the sum and the number of targets, by kind: ``image``, ``audio+image``, ``text``.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[Tensor | float, Tensor | int]] = {}
+
+    def add(self, losses: Tensor, owners: Tensor | None, kinds: Sequence[str]) -> None:
+        """Add a batch's.
+
+        Args:
+            losses: (n,), one for each target.
+            owners: (n,), the conversation of each.
+            kinds: of each conversation.
+        """
+        for kind in dict.fromkeys(kinds):
+            own = torch.tensor([each == kind for each in kinds], device=losses.device)[owners]
+            total, count = self.sums.get(kind, (0.0, 0))
+            # Summed where they are: a number for the CPU would wait for the device.
+            self.sums[kind] = (total + (losses * own).sum(), count + own.sum())
+
+    def numbers(self) -> dict[str, tuple[float, int]]:
+        """The same as numbers."""
+        return {kind: (float(total), int(count)) for kind, (total, count) in self.sums.items()}
 
 
 class TrainingModule(nn.Module):
@@ -26,6 +57,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.network = network
         self.packed = False
+        self.kinds = LossesByKind()
         self._checkpointed: list[nn.Module] = []
         self.training = False  # as the network is; torch starts with True
 
@@ -40,7 +72,10 @@ class TrainingModule(nn.Module):
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
         media = [[tokens[key] for key in keys] for keys in batch.media]
-        return self.network.summed_loss(spread(self.network.llm, batch.conversations, media, packed=self.packed))
+        rows = spread(self.network.llm, batch.conversations, media, packed=self.packed)
+        losses = self.network.target_losses(rows)
+        self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])
+        return losses.sum()
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Set the mode; frozen parts stay in inference mode. Called every step, so it returns early if it can."""
@@ -56,16 +91,6 @@ class TrainingModule(nn.Module):
         self._checkpointed = recompute_activations(self.network.llm.model)
 
 
-def enable_gradients(network: AnyMAL, *, adapters: bool) -> list[str]:
-    """Let the projectors, and the LoRA adapters if ``adapters``, take gradients, and nothing else.
-
-    Returns:
-        The names of what is trained.
-    """
-    network.requires_grad_(False)
-    network.projectors.requires_grad_(True)
-    if adapters:
-        for name, value in network.llm.model.named_parameters():
-            if "lora_" in name:
-                value.requires_grad_(True)
-    return [name for name, value in network.named_parameters() if value.requires_grad]
+def kind_of(batch: Batch, keys: Sequence[str]) -> str:
+    """The media of a conversation, by the keys into its batch's features; ``text`` for none."""
+    return "+".join(sorted({batch.kinds[key] for key in keys})) or "text"

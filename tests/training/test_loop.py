@@ -17,10 +17,10 @@ from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.training import run
 from anymal_eval.training.load import LoadedTraining, load_network
+from anymal_eval.training.parts import enable_gradients
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.run import train
 from anymal_eval.training.samples import Sample
-from anymal_eval.training.training_module import enable_gradients
 from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged, losses
 
 

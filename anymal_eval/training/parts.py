@@ -1,0 +1,96 @@
+"""The parts of a network that a training may leave as they are, or train at a rate of their own."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.errors import WrongUse
+
+LORA = "lora"
+
+
+def require_parts(named: Iterable[str], media: Collection[str], *, adapters: bool) -> None:
+    """Refuse parts that the training does not have.
+
+    Args:
+        named: by ``--rate`` or ``--freeze``.
+        media: of the network.
+        adapters: whether LoRA adapters are trained.
+
+    Raises:
+        WrongUse: naming those that there are.
+    """
+    there = sorted([*media, *([LORA] if adapters else [])])
+    for part in named:
+        if part not in there:
+            why = "; train instruct has adapters" if part == LORA else ""
+            raise WrongUse(f"{part}: there is no such part to train; there are {', '.join(there)}{why}")
+
+
+def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str] = ()) -> list[str]:
+    """Let the projectors, and the LoRA adapters if ``adapters``, take gradients, and nothing else.
+
+    Args:
+        network: as it was loaded.
+        adapters: whether its adapters are trained.
+        frozen: parts that are not.
+
+    Returns:
+        The names of what is trained.
+
+    Raises:
+        WrongUse: nothing is.
+    """
+    network.requires_grad_(False)
+    for medium, projector in network.projectors.items():
+        projector.requires_grad_(medium not in frozen)
+    if adapters and LORA not in frozen:
+        for name, value in network.llm.model.named_parameters():
+            if "lora_" in name:
+                value.requires_grad_(True)
+    trained = [name for name, value in network.named_parameters() if value.requires_grad]
+    if not trained:
+        raise WrongUse(f"--freeze {', '.join(sorted(frozen))}: nothing is left to train")
+    return trained
+
+
+def part_of(name: str) -> str:
+    """The part that a weight belongs to.
+
+    >>> part_of("network.projectors.image.proj.weight"), part_of("network.llm.model.0.q_proj.lora_A.default.weight")
+    ('image', 'lora')
+    """
+    if "lora_" in name:
+        return LORA
+    return name.partition("projectors.")[2].partition(".")[0]
+
+
+def parameter_groups(
+    module: nn.Module, decaying: Collection[str], weight_decay: float, rates: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """An optimizer's groups: those of the recipe's own rate first, as transformers orders them, then by part.
+
+    Args:
+        module: with what is trained.
+        decaying: the names of weights that decay.
+        weight_decay: of those.
+        rates: of parts that have their own.
+    """
+    groups: list[dict[str, Any]] = []
+    for part in (None, *rates):
+        for decays in (True, False):
+            weights = [
+                value
+                for name, value in module.named_parameters()
+                if value.requires_grad and (name in decaying) == decays and _own(name, rates) == part
+            ]
+            rate = {} if part is None else {"lr": rates[part]}
+            groups.append({"params": weights, "weight_decay": weight_decay if decays else 0.0, **rate})
+    return groups
+
+
+def _own(name: str, rates: Mapping[str, float]) -> str | None:
+    part = part_of(name)
+    return part if part in rates else None

@@ -1,0 +1,156 @@
+"""Parts of the network with a rate of their own, or left as they are; losses by kind; batches in halves."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from anymal_eval.errors import NeedsExtra, OtherRun, OutOfMemory, WrongUse
+from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training.run import train
+from anymal_eval.training.training_module import TrainingModule
+from tests.training.conftest import (
+    Stopped,
+    align_job,
+    assert_close,
+    every_step,
+    instruct_job,
+    logged,
+    losses,
+    saving,
+    stop_at,
+)
+from tests.training.test_loop import saved_weights
+
+STEPS = 6
+
+
+def test_a_frozen_projector_stays_and_a_rate_is_the_parts_own(folder: Path, tmp_path: Path) -> None:
+    train(every_step(align_job(folder, tmp_path / "a", freeze=("audio",), rate=("image=0.005",))))
+    saved = saved_weights(tmp_path / "a", STEPS)
+    assert saved
+    assert all(name.startswith("projectors.image") for name in saved)
+    # The same rate as the whole recipe's: the same weights, whichever way it is given.
+    train(every_step(align_job(folder, tmp_path / "b", freeze=("audio",), learning_rate=0.005)))
+    other = saved_weights(tmp_path / "b", STEPS)
+    assert all(torch.equal(value, other[name]) for name, value in saved.items())
+    rows = [row for row in logged(tmp_path / "a") if "loss" in row]
+    assert [row["learning_rate_image"] for row in rows] == [row["learning_rate"] / 2 for row in rows]  # of 1e-2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"freeze": ("video",)}, "video: there is no such part to train; there are audio, image"),
+        (
+            {"rate": ("lora=1e-5",)},
+            "lora: there is no such part to train; there are audio, image; train instruct has adapters",
+        ),
+        ({"freeze": ("image", "audio")}, "--freeze audio, image: nothing is left to train"),
+        ({"rate": ("image=fast",)}, "--rate image=fast: write PART=RATE, such as lora=1e-5, once for each part"),
+        ({"rate": ("image=-1",)}, "--rate image=-1: a learning rate must be above 0"),
+    ],
+)
+def test_parts_that_cannot_be(folder: Path, tmp_path: Path, options: dict[str, Any], line: str) -> None:
+    with pytest.raises(WrongUse) as refused:
+        train(align_job(folder, tmp_path, **options))
+    assert str(refused.value) == line
+
+
+def test_losses_by_kind_are_means_over_their_own_targets(folder: Path, whole: Path, tmp_path: Path) -> None:
+    """In stage 2 rows have a picture or none; the loss of all is their mean by the number of targets."""
+    job = every_step(instruct_job(folder, whole / "checkpoint", tmp_path / "a", learning_rate=1e-4))
+    train(job)
+    mixed = [row for row in logged(tmp_path / "a") if "loss_text" in row]
+    assert mixed
+    for row in mixed:
+        low, high = sorted((row["loss_image"], row["loss_text"]))
+        assert low - 1e-6 <= row["loss"] <= high + 1e-6
+    # Logged every third step, a line's losses are over three steps: stopped and resumed, they are the same.
+    train(saving(instruct_job(folder, whole / "checkpoint", tmp_path / "b", learning_rate=1e-4), log_every=3))
+    rows = [row for row in logged(tmp_path / "b") if "loss" in row]
+    assert all("loss_image" in row for row in rows)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_out_of_memory_halves_the_rows_and_keeps_the_batch(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    """A backward pass that fails after its first gradients, for more than two rows."""
+    wanted = align_job(folder, tmp_path / "wanted", accumulate=accumulate)
+    train(every_step(wanted))
+    forward = TrainingModule.forward
+    sizes: list[int] = []
+
+    def scarce(module: TrainingModule, batch: Any) -> Tensor:
+        loss = forward(module, batch)
+        sizes.append(len(batch.ids))
+        if len(batch.ids) > 2:
+            first = next(value for value in module.parameters() if value.requires_grad)
+            first.grad = torch.full_like(first, 7.0)  # what the failed pass had added
+            loss.register_hook(_fail)  # type: ignore[no-untyped-call]
+        return loss
+
+    monkeypatch.setattr(TrainingModule, "forward", scarce)
+    messages: list[str] = []
+    monkeypatch.setattr(SilentConsole, "message", lambda _, line: messages.append(line))
+    train(every_step(align_job(folder, tmp_path / "found", accumulate=accumulate)))
+    assert_close(losses(tmp_path / "found"), losses(tmp_path / "wanted"))
+    assert any("out of memory" in line for line in messages)
+    assert [row["rows_at_once"] for row in logged(tmp_path / "found") if "rows_at_once" in row][-1] <= 2
+    assert max(sizes[max(at for at, size in enumerate(sizes) if size > 2) + 1 :]) == 2  # never tried again
+    assert sum(size > 2 for size in sizes) == 3 - accumulate  # 6, then 3 rows; or 3 rows at once
+    kinds, before = ([by_kind(row) for row in logged(tmp_path / out) if "loss" in row] for out in ("found", "wanted"))
+    for one, other in zip(kinds, before, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def by_kind(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name.startswith("loss_")}
+
+
+def _fail(gradient: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_on_one_row_names_the_remedy(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(module: TrainingModule, batch: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TrainingModule, "forward", never)
+    with pytest.raises(OutOfMemory) as failed:
+        train(align_job(folder, tmp_path))
+    assert str(failed.value) == (
+        "out of memory while training on one row: give --gradient-checkpointing on, or quantize the language model "
+        "(--quantize nf4)"
+    )
+
+
+@pytest.mark.parametrize("optim", ["adamw-8bit", "adamw-paged"])
+def test_other_states_of_adamw_resume(folder: Path, tmp_path: Path, optim: str) -> None:
+    """bitsandbytes keeps projectors of this size in 8 bits: those of 4,096 numbers and more."""
+    train(every_step(align_job(folder, tmp_path / "whole", optim=optim)))
+    assert losses(tmp_path / "whole")[-1] < losses(tmp_path / "whole")[0]
+    stopped = saving(every_step(align_job(folder, tmp_path / "stopped", optim=optim)), eval_every=1)
+    with pytest.raises(Stopped):
+        train(replace(stopped, evaluate=stop_at(3)))
+    train(saving(stopped, eval_every=0))
+    assert_close(losses(tmp_path / "stopped"), losses(tmp_path / "whole"))
+    with pytest.raises(OtherRun, match=r"recipe\.optim was 'adamw-"):
+        train(align_job(folder, tmp_path / "whole"))
+
+
+def test_attention_kernels_give_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    for attn in ("sdpa", "eager"):
+        train(every_step(align_job(folder, tmp_path / attn, attn=attn)))
+    assert_close(losses(tmp_path / "eager"), losses(tmp_path / "sdpa"), within=1e-5)
+    with pytest.raises(NeedsExtra) as refused:
+        align_job(folder, tmp_path / "flash", attn="flash")
+    assert str(refused.value) == (
+        "--attn flash: needs a GPU and the Python package flash-attn; --attn sdpa gives the same numbers"
+    )
