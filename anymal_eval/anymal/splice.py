@@ -153,9 +153,7 @@ def spread(
         embeds = embeds.index_put(where, torch.cat(tokens).to(device=device, dtype=embeds.dtype))
     wanted = torch.tensor(targets)
     predicting = (wanted.flatten() != IGNORED).nonzero().flatten() - 1
-    owners = [
-        number for each in filled for number in each for target in found[number].targets[1:] if target != IGNORED
-    ]
+    owners = [number for each in filled for number in each for target in found[number].targets[1:] if target != IGNORED]
     places_of = None
     if packed:  # the padding is a conversation of its own, which no other attends to
         counted = [

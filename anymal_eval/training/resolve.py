@@ -85,15 +85,17 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     require_parts((*recipe.rates, *recipe.freeze), config.modalities, adapters=adapters is not None)
     data = data_of(plan, config, most)
     _require_order(plan, data)
-    loading = LoadingOptions(
+    options = LoadingOptions(
         checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
     )
+    loading = replace(loading_of(options), attention=attention_of(compute.attn))
+    _require_gpu(recipe, loading.device)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,
         config=config,
         checkpoint=folder,
-        loading=replace(loading_of(loading), attention=attention_of(compute.attn)),
+        loading=loading,
         data=data,
         backbones=backbones,
         adapters=adapters,
@@ -135,6 +137,12 @@ def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
         raise WrongUse(f"--weight {', '.join(map(str, weights))}: {len(data)} data need as many numbers above 0")
     if plan.input.group_by_length and (weights or any(each.samples is None for each in data)):
         raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
+
+
+def _require_gpu(recipe: Recipe, device: str) -> None:
+    if device == "cpu" and "paged" in recipe.optim:
+        other = recipe.optim.replace("-paged", "")
+        raise WrongUse(f"--optim {recipe.optim}: only a GPU's memory is paged; give --optim {other}")
 
 
 def _require_reporters(names: Sequence[str]) -> None:
