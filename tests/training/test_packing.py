@@ -12,7 +12,7 @@ from anymal_eval.evaluation.console import SilentConsole
 from anymal_eval.training.load import load_network
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.run import train
-from tests.training.conftest import align_job, assert_close, every_step, losses
+from tests.training.conftest import align_job, assert_close, every_step, logged, losses
 
 TEXTS = ("a red picture", "yes", "a man riding a wave on top of a surfboard " * 5, "no", "blue")
 
@@ -62,6 +62,10 @@ def test_a_training_has_the_same_losses(folder: Path, tmp_path: Path) -> None:
     for name in ("apart", "packed"):
         train(every_step(align_job(folder, tmp_path / name, steps=3, learning_rate=1e-4, pack=name == "packed")))
     assert_close(losses(tmp_path / "packed"), losses(tmp_path / "apart"), within=1e-5)
+    for kind in ("loss_image", "loss_audio"):
+        packed, apart = ([row.get(kind, 0.0) for row in logged(tmp_path / name)] for name in ("packed", "apart"))
+        assert_close(packed, apart, within=1e-5)
+        assert any(packed)
 
 
 @pytest.mark.parametrize("way", ["positions", "mask"])
