@@ -24,6 +24,7 @@ from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
 from anymal_eval.report.curve import step_of
 from anymal_eval.report.gallery.content import Report, Row, RunPair, RunRecord, Side, TaskPage, outcome, score_of
+from anymal_eval.report.gallery.marks import MOST
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import check
@@ -40,7 +41,6 @@ from anymal_eval.store.shown_prompts import FILE as PROMPTS
 from anymal_eval.store.shown_prompts import read_prompts
 from anymal_eval.store.stored import StoredRun
 
-MOST_RUNS = 64  # the pairs of shape and colour that tell runs apart
 LONGEST_TITLE = 24
 
 
@@ -73,8 +73,8 @@ def read_report(options: ReportOptions) -> Report:
         WrongUse: there are too many runs to tell apart.
     """
     options = _with_base(options)
-    if len(options.runs) + len(options.against) > MOST_RUNS:
-        raise WrongUse(f"a report shows at most {MOST_RUNS} runs")
+    if len(options.runs) + len(options.against) > MOST:
+        raise WrongUse(f"a report shows at most {MOST} runs")
     opened = [open_verified(folder) for folder in options.runs]
     bases = [base_runs(each, opened[0].manifest, options.accepted) for each in options.against]
     stored = [*(dict.fromkeys(run.manifest.tasks, run) for run in opened), *bases]
@@ -229,6 +229,8 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
         requests=requests,
         sides=sides,
         base=len(options.runs) if options.against else 0,
+        reference_lengths=[len(text.split()) for example in dataset.examples if example.kind == "caption"
+                           for text in example.references or ()],
         checks=[next((item for item in pair.check.tasks
                       if item.task == task and task in runs[pair.base].runs and task in runs[pair.run].runs), None)
                 for pair in pairs],
@@ -294,11 +296,9 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
     )
 
 
-def _without_copies(row: dict[str, Any]) -> dict[str, Any]:
-    """What the example holds too; half of a row's memory, which counts with hundreds of thousands of them."""
-    row.pop("groups", None)
-    row.pop("cluster", None)
-    return row
+def _without_copies(row: Row) -> Row:
+    """A row without what the example holds too: half of its memory, which counts with hundreds of thousands of them."""
+    return {name: value for name, value in row.items() if name not in ("groups", "cluster")}
 
 
 def _wordings(model: str, length_normalise: bool) -> list[Wording]:

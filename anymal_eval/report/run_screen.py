@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anymal_eval import metrics
 from anymal_eval.errors import NotInCatalog
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 WIDEST = 80
 DETAILS = ("metric", "value", "interval", "method", "n")
 BELOW = "Values and intervals x100. bootstrap: cluster bootstrap of 2,000 draws."
+
+
+class MetricName(Protocol):
+    """What names a metric: a measurement, or what a check keeps of one."""
+
+    @property
+    def rule(self) -> str:
+        """``metric@version``."""
+        ...
+
+    @property
+    def output(self) -> str:
+        """The metric's output."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """``metric@version``, and the output where the metric has several."""
+        ...
 
 
 def run_screen(root: Path, width: int, *, details: bool = False) -> RenderableType:
@@ -68,7 +87,7 @@ def summaries(results: Results, blind: Results | None = None, samples: Sequence[
     )
 
 
-def usual_name(item: Measurement) -> str:
+def usual_name(item: MetricName) -> str:
     """The metric as people call it: ``VQA accuracy``, ``CIDEr``."""
     try:
         outputs = metrics.get(item.rule).outputs

@@ -57,6 +57,7 @@ class TaskPage:
     Attributes:
         title: the benchmark's own name, such as ``AudioCaps``.
         reported: the split that papers report, where it is known.
+        reference_lengths: the words of each reference of captions, over all examples.
         examples: the examples shown, in the order of the data.
         total: the number of examples in the run.
         requests: the exact prompts by example id; empty where the model's templates are unknown.
@@ -84,6 +85,7 @@ class TaskPage:
     title: str = ""
     reported: str = ""
     base: int = 0
+    reference_lengths: Sequence[int] = ()
 
     @property
     def headline(self) -> Measurement | None:

@@ -1,238 +1,246 @@
-"""The figures of a report: forest plots, groups, ROC and calibration, caption lengths and CIDEr."""
+"""What the plots of rows show: scores and changes by unit, and groups by dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
 
-from anymal_eval.report.gallery.content import TaskPage
-from anymal_eval.report.gallery.drawing import CHANCE, INK, LINE, MUTED, SIDES, Plot, Words, canvas, save
-from anymal_eval.report.run_table import SCALE
-from anymal_eval.visible import visible_line
+from anymal_eval.report.gallery.content import Report, Side, TaskPage
+from anymal_eval.report.gallery.marks import mark_of, short_names
+from anymal_eval.report.gallery.rows import Dot, Row, Rows, unlike
+from anymal_eval.report.gallery.sentences import guessing, metric_name, signed, titles
+from anymal_eval.report.run_screen import usual_name
+from anymal_eval.report.run_table import SCALE, interval_text
+from anymal_eval.store.results import Measurement
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from anymal_eval.store.results import Measurement
-
-MOST_GROUPS = 24
-LONGEST_LABEL = 34
-FOREST_WIDTH = 5.8  # inches: two fit side by side on a laptop
-CALIBRATION_BINS = 10
+UNITS = {"fraction": "x100", "cider": "CIDEr x100"}
+FEWEST = 20  # examples of a group that is drawn
+SHOWN_GROUPS = 12
+Kind = tuple[str, str]  # unit and direction: what may share an axis
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A value with its interval, x100; ``side`` selects the colour."""
-
-    label: str
-    value: float
-    low: float | None
-    high: float | None
-    side: int = 0
-    chance: float | None = None
-
-
-def forest(folder: Path, name: str, rows: Sequence[Sequence[Bar]], words: Words, zero: str = "") -> Plot:
-    """A forest plot: values with intervals, one label per row.
-
-    Args:
-        folder: the report's folder.
-        name: the file's name.
-        rows: the bars of each label, the run's first.
-        words: caption and alternative text.
-        zero: for differences, the label of the x axis, with a line at 0; empty: no line.
-    """
-    figure, axes = canvas(FOREST_WIDTH, 0.75 + 0.36 * len(rows))
-    for at, bars in enumerate(rows):
-        for number, bar in enumerate(bars):
-            offset = (number - (len(bars) - 1) / 2) * 0.26
-            _bar(axes, bar, at + offset)
-    axes.set_yticks(range(len(rows)), [_short(bars[0].label) for bars in rows], color=INK)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines["left"].set_visible(False)
-    if zero:
-        axes.axvline(0, color=MUTED, linewidth=1)
-        axes.set_xlabel(zero)
-    else:
-        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-        axes.set_xlabel("x100, with 95 % intervals")
-    return save(folder, name, figure, words)
+def scores(report: Report) -> list[Rows]:
+    """Every run's headlines, an axis for each unit."""
+    names = titles(report)
+    found: dict[Kind, list[Row]] = {}
+    for page in report.pages:
+        if page.headline is None:
+            continue
+        guess = guessing(page, page.sides.index(next(side for side in page.sides if side.headline is page.headline)))
+        row = Row(
+            label=names[page.name],
+            dots=_dots(report, page, lambda side: side.headline),
+            remark=" · ".join(
+                filter(None, [capital(usual_name(page.headline)), _guess_text(guess), _few(page.headline)])
+            ),
+            tip=page.headline.label,
+            reference=None if guess is None else SCALE * guess,
+            href=f"tasks/{page.name}.html#overview",
+        )
+        found.setdefault(_kind(page.headline), []).append(row)
+    return [
+        Rows(id=f"scores-{kind[0]}-{kind[1]}", title="Scores", what=_axis(kind), rows=rows,
+             notes=_notes(rows, "Lines: 95 % intervals."))
+        for kind, rows in found.items()
+    ]  # fmt: skip
 
 
-def _bar(axes: Axes, bar: Bar, at: float) -> None:
-    colour = SIDES[bar.side % len(SIDES)]
-    if bar.chance is not None:
-        axes.plot([bar.chance] * 2, [at - 0.28, at + 0.28], color=CHANCE, linewidth=1.6, linestyle=(0, (2, 1.4)))
-    if bar.low is not None and bar.high is not None:
-        axes.plot([bar.low, bar.high], [at, at], color=colour, linewidth=2.2, solid_capstyle="round")
-    axes.plot([bar.value], [at], marker="o" if bar.side == 0 else "s", markersize=6.5, color=colour)
-
-
-def legend(page: TaskPage) -> str:
-    """The marker of each run, where there are several."""
-    run, *bases = (side.label for side in page.sides)
-    return "; ".join([f"Circle: {run}", *(f"square: {base}" for base in bases)]) + "." if bases else ""
-
-
-def bar_of(item: Measurement, label: str, side: int = 0, chance: float | None = None) -> Bar:
-    """A measurement as a bar."""
-    low, high = (None if edge is None else SCALE * edge for edge in (item.ci_low, item.ci_high))
-    return Bar(label=label, value=SCALE * item.value, low=low, high=high, side=side,
-               chance=None if chance is None else SCALE * chance)  # fmt: skip
-
-
-def by_group(folder: Path, page: TaskPage) -> Plot | None:
-    """The headline in its largest groups; None without groups."""
-    headline = page.headline
-    if headline is None:
-        return None
-    # A group of all examples would repeat the headline.
-    groups = [item for item in page.sides[0].groups if item.requested < page.total]
-    largest = sorted(groups, key=lambda item: -item.n)[:MOST_GROUPS]
-    shown = [item for item in groups if item in largest]
-    if not shown:
-        return None
-    rows = []
-    for item in shown:
-        bars = [bar_of(item, f"{_group(item)}  (n {item.n:,})")]
-        bars += [bar_of(other, "", at) for at, side in enumerate(page.sides) if at
-                 for other in side.groups if other.group == item.group]  # fmt: skip
-        rows.append(bars)
-    number = f"The {len(shown)} largest of {len(groups)} groups" if len(shown) < len(groups) else "All groups"
-    values = "; ".join(f"{_group(item)} {SCALE * item.value:.1f}" for item in shown)
-    words = Words(
-        alt=f"{headline.label} by group: {values}.", caption=f"{headline.label} by group. {number}. {legend(page)}"
-    )
-    return forest(folder, f"{page.name}-groups", rows, words)
-
-
-def yes_no(folder: Path, page: TaskPage) -> list[Plot]:
-    """ROC and calibration of every run with probabilities; empty without such a run."""
-    found = [(side.label, *_probabilities(page, at)) for at, side in enumerate(page.sides)]
-    curves = [(label, truth, p) for label, truth, p in found if len(set(truth)) == 2]
-    if not curves:
-        return []
-    return [_roc(folder, page, curves), _calibration(folder, page, curves)]
-
-
-def _probabilities(page: TaskPage, side: int) -> tuple[list[int], list[float]]:
-    rows = page.sides[side].rows
-    pairs = [(int(example.label), float(row["p_yes"])) for example in page.examples
-             if (row := rows.get(example.id)) is not None and example.label is not None
-             and row["state"] != "error" and row.get("p_yes") is not None]  # fmt: skip
-    return [label for label, _ in pairs], [p for _, p in pairs]
-
-
-def _roc(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[int], list[float]]]) -> Plot:
-    import numpy as np
-
-    figure, axes = canvas(3.9, 3.7)
-    axes.plot([0, 1], [0, 1], color=CHANCE, linewidth=1.2, linestyle=(0, (3, 2)))
-    areas = []
-    for at, (label, truth, scores) in enumerate(curves):
-        # One step for all examples of equal score: their order is arbitrary.
-        values, place = np.unique(-np.asarray(scores), return_inverse=True)
-        hits = np.bincount(place, weights=np.asarray(truth), minlength=len(values)).cumsum()
-        false = np.bincount(place, weights=1 - np.asarray(truth), minlength=len(values)).cumsum()
-        x, y = np.r_[0, false / false[-1]], np.r_[0, hits / hits[-1]]
-        area = float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
-        areas.append(f"{label} {area:.3f}")
-        axes.plot(x, y, color=SIDES[at % len(SIDES)], linewidth=2, label=f"{_short(label, 24)}  {area:.3f}")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(loc="lower right", fontsize=9)
-    axes.set_aspect("equal")
-    words = Words(alt=f"ROC curves; area under the curve: {'; '.join(areas)}.",
-                  caption="ROC, area under the curve. Dashed: chance.")  # fmt: skip
-    return save(folder, f"{page.name}-roc", figure, words)
-
-
-def _calibration(folder: Path, page: TaskPage, curves: Sequence[tuple[str, list[int], list[float]]]) -> Plot:
-    import numpy as np
-
-    figure, axes = canvas(3.9, 3.7)
-    axes.plot([0, 1], [0, 1], color=CHANCE, linewidth=1.2, linestyle=(0, (3, 2)))
-    gaps = []
-    for at, (label, truth, scores) in enumerate(curves):
-        bins = np.minimum((np.asarray(scores) * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        count = np.bincount(bins, minlength=CALIBRATION_BINS)
-        full = count > 0
-        mean = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)[full] / count[full]
-        share = np.bincount(bins, weights=truth, minlength=CALIBRATION_BINS)[full] / count[full]
-        gap = float(np.sum(count[full] * np.abs(mean - share)) / count.sum())
-        gaps.append(f"{label} {gap:.3f}")
-        colour = SIDES[at % len(SIDES)]
-        axes.plot(mean, share, color=colour, linewidth=1.4, label=f"{_short(label, 22)}  gap {gap:.3f}")
-        axes.scatter(mean, share, s=14 + 120 * count[full] / count.max(), color=colour, alpha=0.75, linewidths=0)
-    axes.set(xlabel="P(yes) given", ylabel="share that is yes", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(loc="upper left", fontsize=9)
-    axes.set_aspect("equal")
-    words = Words(alt=f"Calibration; mean gap between probability and share: {'; '.join(gaps)}.",
-                  caption="Calibration in ten bins, a dot's area its examples; gap: their mean distance "
-                          "from the diagonal.")  # fmt: skip
-    return save(folder, f"{page.name}-calibration", figure, words)
-
-
-def captions(folder: Path, page: TaskPage) -> list[Plot]:
-    """Lengths of captions and references, and CIDEr by example; empty for other kinds of answers."""
-    examples = [example for example in page.examples if example.kind == "caption"]
-    if not examples:
-        return []
-    references = [len(text.split()) for example in examples for text in example.references or ()]
-    lengths: list[tuple[str, Any]] = [("references", references)] if references else []
-    scores = []
-    for side in page.sides:
-        rows = [row for example in examples if (row := side.rows.get(example.id)) and row["state"] != "error"]
-        if rows:
-            lengths.append((side.label, [len(str(row["answer"]).split()) for row in rows]))
-        cider = [SCALE * row["scores"]["cider@1"] for row in rows if "cider@1" in row["scores"]]
-        if cider:
-            scores.append((side.label, cider))
+def changes(report: Report) -> list[Rows]:
+    """Every run's difference to each baseline, over the examples of both: a plot for each baseline and unit."""
+    names, short = titles(report), short_names(report.names)
     made = []
-    if lengths:
-        made.append(_histogram(folder, f"{page.name}-lengths", lengths, "words in a caption", whole=True))
-    if scores:
-        made.append(_histogram(folder, f"{page.name}-cider", scores, "CIDEr of an example x100"))
+    for base in range(report.reported, len(report.runs)):
+        found: dict[Kind, list[Row]] = {}
+        for page in report.pages:
+            pairs = [(pair, check) for pair, check in zip(report.pairs, page.checks, strict=True)
+                     if pair.base == base and check is not None and check.comparison is not None]  # fmt: skip
+            dots = []
+            for pair, check in pairs:
+                one = check.comparison
+                assert one is not None  # noqa: S101  # filtered above
+                low, high = (None, None) if one.low != one.low else (SCALE * one.low, SCALE * one.high)
+                about = f"{report.names[pair.run]}: {check.word}, {SCALE * one.difference:+.2f} " + interval_text(
+                    one.low, one.high, sign="+"
+                )
+                dots.append(
+                    Dot(value=SCALE * one.difference, low=low, high=high, mark=mark_of(pair.run, report.reported),
+                        name=short[pair.run] if report.reported > 1 else "", about=about)
+                )  # fmt: skip
+            if dots:
+                check = pairs[0][1]
+                kind = (check.unit, check.comparison.better if check.comparison is not None else "higher")
+                row = Row(label=names[page.name], dots=dots, remark=capital(metric_name(check)), tip=check.metric,
+                          href=f"tasks/{page.name}.html#overview")  # fmt: skip
+                found.setdefault(kind, []).append(row)
+        title = f"Change against {report.names[base]}"
+        made += [
+            Rows(id=f"change-{base}-{kind[0]}-{kind[1]}", title=title, what=_axis(kind),
+                 rows=unlike(rows), signed=True, notes=["Over the examples of both runs, with 95 % intervals."])
+            for kind, rows in found.items()
+        ]  # fmt: skip
     return made
 
 
-def _histogram(
-    folder: Path, name: str, series: Sequence[tuple[str, Sequence[float]]], what: str, *, whole: bool = False
-) -> Plot:
-    import numpy as np
+def measured(report: Report, page: TaskPage) -> list[Rows]:
+    """All metrics of a task over all its examples, and the headline: an axis for each unit."""
+    keys = {
+        (item.label, _group(item)): item
+        for side in page.sides
+        for item in side.measurements
+        if item.group is None or item.headline
+    }
+    names = metric_names(list(keys.values()))
+    found: dict[Kind, list[Row]] = {}
+    for key, item in sorted(keys.items(), key=lambda each: not each[1].headline):
+        guess = guessing(page) if item.headline else None
+        row = Row(
+            label=capital(names[key]),
+            dots=_dots(report, page, lambda side, key=key: _find(side, key)),  # type: ignore[misc]
+            remark=" · ".join(filter(None, ["headline" if item.headline else "", _guess_text(guess), _few(item)])),
+            tip=f"{item.label}: {item.signature}",
+            reference=None if guess is None else SCALE * guess,
+        )
+        found.setdefault(_kind(item), []).append(row)
+    return [
+        Rows(id=f"{page.name}-{kind[0]}-{kind[1]}", title="Scores", what=_axis(kind), rows=unlike(rows),
+             notes=_notes(rows, "Lines: 95 % intervals."))
+        for kind, rows in found.items()
+    ]  # fmt: skip
 
-    figure, axes = canvas(3.9, 3.0)
-    everything = np.concatenate([np.asarray(values, dtype=float) for _, values in series])
-    top = max(float(np.percentile(everything, 99.5)), 1.0)
-    edges = (np.arange(0, top + 2) - 0.5 if whole and top <= 40 else np.linspace(0, top, 31)).tolist()
-    averages = []
-    for label, values in series:
-        at = [label for label, _ in series if label != "references"].index(label) if label != "references" else -1
-        colour = CHANCE if at < 0 else SIDES[at % len(SIDES)]
-        weights = np.full(len(values), 100 / len(values))
-        clipped = np.clip(np.asarray(values, dtype=float), edges[0], edges[-1])
-        axes.hist(clipped, bins=edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.22)
-        axes.hist(clipped, bins=edges, weights=weights, histtype="step", color=colour, linewidth=1.6,
-                  label=f"{_short(label, 20)}, mean {np.mean(values):.1f}")  # fmt: skip
-        averages.append(f"{label} mean {np.mean(values):.1f}, median {np.median(values):.1f}")
-    axes.set(xlabel=what, ylabel="% of them")
-    axes.grid(axis="y", linewidth=0.6, color=LINE)
-    axes.set_axisbelow(True)
-    # Above the axes, where the legend covers no bar.
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
-    return save(folder, name, figure, Words(alt=f"Distribution of {what}: {'; '.join(averages)}.",
-                                            caption=f"Distribution of {what}."))  # fmt: skip
+
+def groups(report: Report, page: TaskPage) -> list[Rows]:
+    """The headline in the task's groups: a plot for each dimension, the largest fall first.
+
+    Groups of few examples are folded, and those of all examples are left out: they repeat the headline.
+    """
+    if page.headline is None:
+        return []
+    found: dict[tuple[str, ...], dict[str, Measurement]] = {}
+    for side in page.sides:
+        whole = sum(side.counts.values())
+        for item in side.groups:
+            if item.group and item.requested < whole:
+                found.setdefault(tuple(item.group), {}).setdefault(_group(item), item)
+    # A dimension of one value is no comparison: these share a plot.
+    lone = {key: items for key, items in found.items() if len(items) == 1}
+    plots = [(", ".join(key).replace("_", " "), items) for key, items in found.items() if key not in lone]
+    if lone:
+        plots.append(("others", {text: item for items in lone.values() for text, item in items.items()}))
+    return [_facet(report, page, title, items) for title, items in plots]
+
+
+def capital(words: str) -> str:
+    """The words with a capital letter."""
+    return words[:1].upper() + words[1:]
+
+
+def metric_names(items: Sequence[Measurement]) -> Mapping[tuple[str, str], str]:
+    """The usual name of each metric; with its version, and its group, where two have the same."""
+    usual = [usual_name(item) for item in items]
+    versions = [item.rule.partition("@")[2] for item in items]
+    named = [
+        f"{name} {version}" if usual.count(name) > 1 and versions.count(version) < len(versions) and
+        len({one for one, own in zip(versions, usual, strict=True) if own == name}) > 1 else name
+        for name, version in zip(usual, versions, strict=True)
+    ]  # fmt: skip
+    with_group = [
+        f"{name}, {_group(item) or 'all'}" if named.count(name) > 1 else name
+        for name, item in zip(named, items, strict=True)
+    ]
+    return {
+        (item.label, _group(item)): name if with_group.count(name) == 1 else f"{name} ({item.label})"
+        for item, name in zip(items, with_group, strict=True)
+    }
+
+
+def is_drawn(item: Measurement) -> bool:
+    """Whether a value is drawn: that of one example is no result."""
+    return item.n > 1
+
+
+def provisional(page: TaskPage, item: Measurement) -> str:
+    """Why a value is drawn hollow: it is over another split than papers report; empty where it is a result."""
+    return f"{item.split} split, papers report {page.reported}" if page.reported not in ("", item.split) else ""
+
+
+def _dots(report: Report, page: TaskPage, of: Callable[[Side], Measurement | None]) -> list[Dot]:
+    short = short_names(report.names)
+    made = []
+    for at, side in enumerate(page.sides):
+        item = of(side)
+        if item is None or not is_drawn(item):
+            continue
+        low, high = (None if end is None else SCALE * end for end in (item.ci_low, item.ci_high))
+        why = provisional(page, item)
+        ends = interval_text(item.ci_low, item.ci_high)
+        about = f"{report.names[at]}: {SCALE * item.value:.2f} {ends}, {item.n:,} examples"
+        made.append(
+            Dot(value=SCALE * item.value, low=low, high=high, mark=mark_of(at, report.reported), hollow=bool(why),
+                name=short[at] if len(report.runs) > 1 else "", about="; ".join(filter(None, [about, why])))
+        )  # fmt: skip
+    return made
+
+
+def _facet(report: Report, page: TaskPage, title: str, items: Mapping[str, Measurement]) -> Rows:
+    base = page.base
+    run = next((at for at, side in enumerate(page.sides[: report.reported]) if side.groups), 0)
+    rows: list[tuple[float, Row, int]] = []
+    for text, item in items.items():
+        both = [_find(page.sides[at], (item.label, text)) for at in (run, base)]
+        change = None if not base or None in both else SCALE * (both[0].value - both[1].value)  # type: ignore[union-attr]
+        order = item.value if change is None else change
+        row = Row(
+            label=_value(item) if title != "others" else text,
+            dots=_dots(report, page, lambda side, key=(item.label, text): _find(side, key)),  # type: ignore[misc]
+            remark=f"{item.n:,} examples" if item.n != 1 else "one example: no result",
+            end="" if change is None or item.n < 2 else signed(change, 1),
+        )
+        rows.append((order if item.better == "higher" else -order, row, item.n))
+    rows.sort(key=lambda each: each[0])
+    drawn = [row for _, row, n in rows if n >= FEWEST]
+    few = [row for _, row, n in rows if n < FEWEST]
+    shown = unlike([*drawn, *few])
+    headline = page.headline
+    assert headline is not None  # noqa: S101  # there are no groups without one
+    order = f"Sorted by the change from {report.names[base]} to {report.names[run]}" if base else "The lowest first"
+    return Rows(
+        id=f"{page.name}-by-{title}",
+        title=f"{capital(usual_name(headline))} {f'by {title}' if title != 'others' else 'in other groups'}",
+        what=_axis(_kind(headline)),
+        rows=shown[: min(len(drawn), SHOWN_GROUPS)],
+        folded=shown[min(len(drawn), SHOWN_GROUPS) :],
+        notes=[f"{order}.", *([f"{len(few)} of under {FEWEST} examples are folded."] if few else [])],
+    )
+
+
+def _find(side: Side, key: tuple[str, str]) -> Measurement | None:
+    return next((item for item in side.measurements if (item.label, _group(item)) == key), None)
+
+
+def _few(item: Measurement) -> str:
+    return "" if is_drawn(item) else "one example: no result" if item.n else "no example"
+
+
+def _notes(rows: Sequence[Row], *notes: str) -> list[str]:
+    guess = ["Dashed: the best score of guessing."] if any(row.reference is not None for row in rows) else []
+    hollow = ["Hollow: over another split than papers report."] if any(d.hollow for r in rows for d in r.dots) else []
+    return [*notes, *guess, *hollow]
+
+
+def _guess_text(guess: float | None) -> str:
+    return "" if guess is None else f"guessing {SCALE * guess:.1f}"
+
+
+def _kind(item: Measurement) -> Kind:
+    return item.unit, item.better
+
+
+def _axis(kind: Kind) -> str:
+    return UNITS[kind[0]] + (", lower is better" if kind[1] == "lower" else "")
 
 
 def _group(item: Measurement) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (item.group or {}).items())
+    return ", ".join(f"{name.replace('_', ' ')} = {value}" for name, value in (item.group or {}).items())
 
 
-def _short(text: str, most: int = LONGEST_LABEL) -> str:
-    plain = visible_line(text)
-    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+def _value(item: Measurement) -> str:
+    return ", ".join((item.group or {}).values())

@@ -15,7 +15,6 @@ from anymal_eval.media.reader import MediaReader
 from anymal_eval.paths import inside
 from anymal_eval.report.gallery.content import Report
 from anymal_eval.report.gallery.data_files import write_data
-from anymal_eval.report.gallery.drawing import styled
 from anymal_eval.report.gallery.media_files import Key, MediaFiles, key
 from anymal_eval.report.gallery.pages import ASSETS, write_pages
 from anymal_eval.sources.hub_media import open_media
@@ -100,5 +99,4 @@ def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], N
         tags = files.write(references if media.copied else (), advance)
     for page in report.pages:
         write_data(inside(folder, "data", page.name), page, tags)
-    with styled():
-        write_pages(folder, report)
+    write_pages(folder, report)

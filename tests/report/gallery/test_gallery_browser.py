@@ -19,10 +19,12 @@ def ids(page: Page) -> list[str]:
 
 def test_it_opens_and_leads_to_every_task(tab: Tab) -> None:
     page = tab.open("index.html")
-    assert "constant (chance)" in page.inner_text("h1")
+    assert page.inner_text("h1") == "No task is worse or better: 4 the same; 1 undecided"
+    assert page.inner_text(".eyebrow") == "after against before"
+    assert "constant (chance)" in page.inner_text(".run-keys")
     assert "demo data" in page.inner_text("header")
     names = page.locator("tbody th a").all_inner_texts()
-    assert names == ["vqav2", "hateful_memes", "nextqa", "audiocaps", "imu_caption"]
+    assert names == ["VQAv2", "Hateful Memes", "NExT-QA", "AudioCaps", "IMU captions"]
     for name in names:
         page = tab.open("index.html")
         page.click(f"tbody th a:text-is('{name}')")
@@ -161,6 +163,27 @@ def test_the_keyboard_is_enough(tab: Tab) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     tab.until("document.activeElement.matches('#list a')")
+
+
+def test_the_matrix_by_pointer_and_by_keyboard(tab: Tab) -> None:
+    page = tab.open("index.html")
+    page.hover(".matrix tr:nth-child(4) .cell.worse .cell-link, .matrix tr:nth-child(4) td:nth-child(3) .cell-link")
+    assert page.locator(".tip:visible").count() == 1
+    assert "cider@1" in page.inner_text(".tip:visible")
+    assert "against before" in page.inner_text(".tip:visible")
+    page.mouse.move(1, 1)
+    assert page.locator(".tip:visible").count() == 0
+    page.focus(".matrix tbody tr:first-child td .cell-link")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    tip = page.locator(".tip:visible")
+    assert tip.get_attribute("id") == page.evaluate("document.activeElement.getAttribute('aria-describedby')")
+    assert "ROC AUC" in page.inner_text(f".matrix tr:has(#{tip.get_attribute('id')}) th")
+    page.keyboard.press("Escape")
+    assert tip.count() == 0
+    page.keyboard.press("Enter")
+    page.wait_for_selector("html[data-ready]")
+    assert page.url.endswith("tasks/hateful_memes.html#overview")
 
 
 LOOKS: dict[str, dict[str, Any]] = {

@@ -68,7 +68,8 @@ def test_an_answer_shows_as_text(tab: Tab, hostile: tuple[Path, dict[str, str]],
 
 def test_names_of_folders_are_text_too(tab: Tab) -> None:
     page = tab.open("index.html")
-    assert page.inner_text("h1").startswith(FOLDER)
+    assert page.inner_text(".eyebrow").startswith(FOLDER)
+    assert FOLDER in page.inner_text(".run-keys")
     page = tab.open("tasks/vqav2.html")
     assert FOLDER in page.inner_text("header")
     page.keyboard.press("j")
