@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.models import Model, Showing
 from anymal_eval.protocols.prompting import way_of
-from anymal_eval.protocols.reading import Reading
+from anymal_eval.protocols.reading import Reading, reading_text
 from anymal_eval.records import Example, Media, Request
 
 
@@ -30,7 +31,7 @@ def prompt_lines(task: str, example: Example, request: Request, reading: Reading
     yield f"{way:<12} {' | '.join(request.candidates)} ({how})" if request.candidates else f"{way:<12} {how}"
     if any(part.kind == "video" for part in request.media):
         yield f"frames       {request.frames}"
-    yield f"read         unwrap {reading.unwrap}, clean {reading.clean}, extract {reading.extract}"
+    yield f"read         {reading_text(asdict(reading))}"
     if example.label is not None:
         yield f"label        {example.label}: {example.options[example.label]}"
     if example.references is not None:

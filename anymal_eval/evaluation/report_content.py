@@ -218,7 +218,7 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
     examples = select_examples(dataset.examples, sides, options.examples)
     total, shown = len(dataset.examples), {example.id for example in examples}
     requests = rebuild_requests(dataset, run, shown)
-    sides = [_of_examples(side, shown) for side in sides]
+    sides = [_of_examples(side, each.runs.get(task), task, shown) for side, each in zip(sides, runs, strict=True)]
     return TaskPage(
         name=task,
         title=_title(task),
@@ -239,7 +239,6 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
         not_computed=[item for item in results.not_computed if item.task == task],
         problems=[item for item in results.problems if item.task == task],
         ablate=str(run.manifest.identity.get("ablate", "none")),
-        sent=read_prompts(inside(run.root, task, PROMPTS)),
     )  # fmt: skip
 
 
@@ -263,12 +262,17 @@ def _reported_split(dataset: TaskDataset, entry: TaskEntry) -> str:
     return dataset.task.splits[0].name if dataset.task.splits else ""
 
 
-def _of_examples(side: Side, shown: Collection[str]) -> Side:
-    """The answers to the examples that the report shows."""
+def _of_examples(side: Side, run: StoredRun | None, task: str, shown: Collection[str]) -> Side:
+    """The answers to the examples that the report shows, with what is recorded beside them."""
+    if run is None:
+        return side
+    responses = read_responses(inside(run.root, task, "responses.jsonl"))
+    sent = read_prompts(inside(run.root, task, PROMPTS))
     return replace(
         side,
         rows={name: row for name, row in side.rows.items() if name in shown},
-        responses={name: response for name, response in side.responses.items() if name in shown},
+        responses={name: response for name, response in responses.items() if name in shown},
+        sent={name: prompt for name, prompt in sent.items() if name in shown},
     )
 
 
@@ -285,7 +289,6 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
         rows=rows,
         counts=dict(Counter(row["state"] for row in rows.values())),
         headline=headline,
-        responses=read_responses(inside(run.root, task, "responses.jsonl")),
         groups=[item for item in measured if headline and item.group and item.label == headline.label],
         same_prompts=own.prompts == entry.prompts,
         measurements=measured,

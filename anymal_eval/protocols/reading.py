@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from anymal_eval.errors import BadDefinition
 from anymal_eval.generation.thinking import split
@@ -33,6 +34,15 @@ class Reading:
             raise BadDefinition(f"no cleaning named {self.clean!r}; there are {', '.join(CLEANING)}")
         if self.extract not in EXTRACTION:
             raise BadDefinition(f"no extraction named {self.extract!r}; there are {', '.join(EXTRACTION)}")
+
+
+def reading_text(reading: Mapping[str, Any]) -> str:
+    """How answers are read, in words, from the fields of a ``Reading``.
+
+    >>> reading_text({"clean": "none", "extract": "letter", "unwrap": "none"})
+    'unwrap none, clean none, extract letter'
+    """
+    return ", ".join(f"{name} {reading[name]}" for name in ("unwrap", "clean", "extract") if name in reading)
 
 
 def reading_for(task: Task, wording: Wording, protocol: Protocol) -> Reading:

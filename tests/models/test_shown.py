@@ -87,8 +87,8 @@ def test_a_run_keeps_them_for_the_gallery_and_a_second_session_adds_what_is_miss
     )
     (page,) = read_report(options).pages
     details = [detail(page, example, {}) for example in page.examples]
-    assert ["".join(piece for piece, _ in each["sent"]["parts"]) for each in details] == [
+    assert ["".join(piece for piece, _ in each["sent"][0]["parts"]) for each in details] == [
         kept[example.id].text for example in page.examples
     ]
     file.write_bytes(b"{damaged\n")
-    assert read_report(options).pages[0].sent == {}
+    assert read_report(options).pages[0].sides[0].sent == {}

@@ -31,6 +31,7 @@ class Side:
         groups: the headline metric in the task's groups.
         counts: how many answers are in each state, over all examples of the run.
         responses: as the model gave them, by example id; empty where the folder holds none (an accepted run).
+        sent: the prompts after the model's chat template, by example id, of those for which the run has them.
         same_prompts: whether its prompts equal those of the reported run.
         measurements, chance, not_computed, problems: of the run's results, those of the task.
         spread: what the plots of single answers show, over all examples of the run.
@@ -42,6 +43,7 @@ class Side:
     groups: Sequence[Measurement] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     responses: Mapping[str, Response] = field(default_factory=dict)
+    sent: Mapping[str, SentPrompt] = field(default_factory=dict)
     same_prompts: bool = True
     measurements: Sequence[Measurement] = ()
     chance: Sequence[Chance] = ()
@@ -61,7 +63,6 @@ class TaskPage:
         examples: the examples shown, in the order of the data.
         total: the number of examples in the run.
         requests: the exact prompts by example id; empty where the model's templates are unknown.
-        sent: the same after the model's chat template, of the examples for which the run has them.
         sides: a side for each of the report's runs, in their order; without rows where a run does not have the task.
         base: the number of the side that the others are compared with first; 0 without one.
         checks: by pair of the report; None where one of the two does not have the task.
@@ -81,7 +82,6 @@ class TaskPage:
     not_computed: Sequence[NotComputed]
     ablate: str
     problems: Sequence[AnswerProblem] = ()
-    sent: Mapping[str, SentPrompt] = field(default_factory=dict)
     title: str = ""
     reported: str = ""
     base: int = 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anymal_eval.protocols.reading import reading_text
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.content import Row, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.details import answer_text, detail, gold, metric_facts, rounded
@@ -77,6 +78,7 @@ def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
         "sameWords": [side.same_prompts for side in page.sides],
         "kind": examples[0].kind,
         "metrics": metric_facts(page),
+        "reading": reading_text(page.entry.reading),
         "metric": usual_name(headline) if headline is not None else "",
         "version": headline.label if headline is not None else "",
         "unit": headline.unit if headline is not None else "fraction",

@@ -38,10 +38,18 @@ def detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> d
     }  # fmt: skip
     if request is not None:
         found["prompt"] = _prompt(request)
-    if example.id in page.sent:
-        sent = page.sent[example.id]
-        found["sent"] = {"parts": list(sent_parts(sent)), "tokens": sent.tokens, "special": sent.special}
+    found["sent"] = _sent(page, example)
     return found
+
+
+def _sent(page: TaskPage, example: Example) -> list[dict[str, Any]]:
+    """The prompts after the chat templates, each with the numbers of the runs that it was given to."""
+    found: dict[SentPrompt, list[int]] = {}
+    for at, side in enumerate(page.sides):
+        if example.id in side.sent:
+            found.setdefault(side.sent[example.id], []).append(at)
+    return [{"runs": runs, "parts": list(sent_parts(sent)), "tokens": sent.tokens, "special": sent.special}
+            for sent, runs in found.items()]  # fmt: skip
 
 
 def metric_facts(page: TaskPage) -> dict[str, dict[str, Any]]:

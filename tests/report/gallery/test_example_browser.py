@@ -25,7 +25,7 @@ def example(*sides: dict[str, Any], **more: Any) -> dict[str, Any]:
     defaults = {"scores": {"cider@1": 0.5}, "score": 0.5, "outcome": None, "state": "ok", "raw": ""}
     return {
         "id": "7", "kind": "caption", "groups": {}, "question": "", "context": {}, "options": [], "label": None,
-        "references": [], "media": [], "sides": [defaults | each for each in sides],
+        "references": [], "media": [], "sent": [], "sides": [defaults | each for each in sides],
     } | more  # fmt: skip
 
 
@@ -144,11 +144,14 @@ def test_cut_thinking_errors_and_a_missing_template_are_stated(opened: Tab) -> N
     assert "<b>no answer</b> in 60 s" in cards.nth(1).inner_text()
     assert "timeout" in cards.nth(1).inner_text()
     assert cards.nth(2).locator(".badge").inner_text() == "empty answer"
-    assert "is not recorded" in (page.locator(".prompt").text_content() or "")
-    sent = {"parts": [["‹s›", True], ["<b>Is</b> ‹s›", False]], "tokens": 4, "special": 1}
-    show(page, example(thought, sent=sent))
+    assert "Not recorded for new, old, third:" in (page.locator(".prompt").text_content() or "")
+    sent = [{"runs": [0], "parts": [["‹s›", True], ["<b>Is</b> ‹s›", False]], "tokens": 4, "special": 1}]
+    show(page, example(thought, {"answer": "x"}, sent=sent))
     assert page.locator(".sent .token").all_text_contents() == ["‹s›"]
-    assert "4 tokens, 1 of them special" in (page.locator(".prompt").text_content() or "")
+    assert page.locator(".readers").all_text_contents() == [
+        "new4 tokens, 1 of them special or of media, which are marked"
+    ]
+    assert "Not recorded for old:" in (page.locator(".prompt").text_content() or "")
 
 
 def test_pictures_are_numbered_and_enlarged_by_mouse_and_keyboard(opened: Tab, report: Path) -> None:

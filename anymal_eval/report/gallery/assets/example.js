@@ -41,15 +41,15 @@ const AnyMALExample = (() => {
     const box = make("div", "asked");
     if (example.question) box.append(said("p", "question", example.question));
     for (const [name, value] of Object.entries(example.context)) {
-      if (value) box.append(make("h5", "", name), block(value, name));
+      if (value) box.append(make("h4", "minor", name), block(value, name));
     }
     const options = example.options.length && !AnyMALAnswers.GRADED.includes(example.kind);
-    box.append(make("h5", "", options ? "Options" : "References"), references(example, order, index));
+    box.append(make("h4", "minor", options ? "Options" : "References"), references(example, order, index));
     return box;
   }
 
   function turn(message) {
-    const box = make("div", "turn", make("h5", "", message.role));
+    const box = make("div", "turn", make("h4", "minor", message.role));
     const words = make("pre", "words");
     words.dir = "auto";
     for (const part of message.parts) {
@@ -59,21 +59,22 @@ const AnyMALExample = (() => {
     return box;
   }
 
-  // The prompt after the chat template: what the model reads, special tokens and media marked.
+  // The prompts after the chat templates: what the models read, special tokens and media marked.
   function sent(example, index) {
-    if (!example.sent) {
-      return make("p", "quiet", "The prompt after a chat template is not recorded: a server or a Ray worker does not give it, and some models have no template.");
-    }
-    const { parts, tokens, special } = example.sent;
-    const reader = Math.max(0, example.sides.findIndex((side) => side !== null)); // the first run that has the example
-    const words = make("pre", "words sent");
-    words.dir = "auto";
-    for (const [piece, marked] of parts) words.append(make("span", marked ? "token" : "", piece));
-    words.tabIndex = 0;
-    words.setAttribute("role", "region");
-    words.setAttribute("aria-label", "Prompt after the chat template");
-    const label = `${tokens.toLocaleString("en")} tokens, ${special.toLocaleString("en")} of them special or of media`;
-    return make("div", "turn", make("h5", "", "After the chat template"), make("p", "quiet", AnyMALAnswers.run(index.runs[reader], reader), ` read ${label}; these are marked.`), words);
+    const silent = index.runs.filter((_, at) => example.sides[at] && !example.sent.some(({ runs }) => runs.includes(at)));
+    const boxes = example.sent.map(({ runs, parts, tokens, special }) => {
+      const words = make("pre", "words sent");
+      words.dir = "auto";
+      for (const [piece, marked] of parts) words.append(make("span", marked ? "token" : "", piece));
+      words.tabIndex = 0;
+      words.setAttribute("role", "region");
+      words.setAttribute("aria-label", "Prompt after the chat template, " + runs.map((at) => index.runs[at]).join(", "));
+      const names = runs.map((at) => AnyMALAnswers.run(index.runs[at], at));
+      const count = `${tokens.toLocaleString("en")} tokens, ${special.toLocaleString("en")} of them special or of media, which are marked`;
+      return make("div", "turn", make("p", "quiet readers", ...names, make("span", "", count)), words);
+    });
+    const why = silent.length ? `Not recorded for ${silent.join(", ")}: a server or a Ray worker does not give it, and some models have no template.` : "";
+    return make("div", "", make("h4", "minor", "After the chat template"), ...boxes, why ? make("p", "quiet", why) : null);
   }
 
   function prompt(example, index) {
@@ -83,9 +84,10 @@ const AnyMALExample = (() => {
     if (example.prompt) {
       const { messages, prefix, candidates, how, frames } = example.prompt;
       box.append(...messages.map(turn));
-      if (prefix) box.append(make("h5", "", "the answer begins"), block(prefix, "Beginning of the answer"));
-      if (candidates.length) box.append(make("h5", "", "candidates"), block(candidates.join(" | "), "Candidates"));
-      box.append(make("p", "quiet", how + (frames ? `; ${frames} frames of each clip` : "")));
+      if (prefix) box.append(make("h4", "minor", "the answer begins"), block(prefix, "Beginning of the answer"));
+      if (candidates.length) box.append(make("h4", "minor", "candidates"), block(candidates.join(" | "), "Candidates"));
+      const read = index.reading ? `Read: ${index.reading}.` : "";
+      box.append(make("p", "quiet", `${how[0].toUpperCase()}${how.slice(1)}${frames ? `; ${frames} frames of each clip` : ""}. ${read}`));
     } else {
       box.append(make("p", "note", "The words of this model are not known without loading it; the run's manifest holds their hash."));
     }

@@ -67,7 +67,8 @@ const AnyMALMedia = (() => {
     player.preload = "metadata";
     player.src = ROOT + medium.file;
     player.setAttribute("aria-label", "Sound " + medium.name);
-    const loud = `loudness ${medium.rmsDb} dBFS (RMS), peak ${medium.peakDb} dBFS`;
+    const decibels = (level) => `${level.toFixed(1).replace("-", "−")} dBFS`;
+    const loud = `loudness ${decibels(medium.rmsDb)} (RMS), peak ${decibels(medium.peakDb)}`;
     const drawing = wave(medium.peaks, "wave", `Waveform of ${medium.seconds} seconds, ${loud}`, medium.rms);
     const picture = make("img", "spectrogram");
     picture.src = ROOT + medium.spectrogram;
@@ -125,7 +126,7 @@ const AnyMALMedia = (() => {
       list.append(make("li", "", button));
     });
     const how = `${count} frames as the request samples them, at the middles of ${count} equal parts. A model with a video processor of its own takes others.`;
-    return make("div", "", make("h5", "", "What the model sees"), list, make("p", "quiet", how));
+    return make("div", "", make("h4", "minor", "What the model sees"), list, make("p", "quiet", how));
   }
 
   function picture(medium, place, all) {
@@ -215,7 +216,7 @@ const AnyMALMedia = (() => {
       const line = svg("svg", { viewBox: "0 0 18 8", class: "key-line", "aria-hidden": "true" }, svg("line", { x1: 0, x2: 18, y1: 4, y2: 4, class: `channel-${at}` }));
       return make("span", "key", line, name);
     });
-    return make("div", "channels", make("div", "channels-head", make("h5", "", unit ? `${title}, ${unit}` : title), ...key), make("div", "signal", levels, drawing, timeAxis(seconds)));
+    return make("div", "channels", make("div", "channels-head", make("h4", "minor", unit ? `${title}, ${unit}` : title), ...key), make("div", "signal", levels, drawing, timeAxis(seconds)));
   }
 
   function motion(medium) {
