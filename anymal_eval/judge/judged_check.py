@@ -59,7 +59,7 @@ def _named(study: Study, run: StoredRun, folder: Path) -> str:
 
 def _tests(study: Study, given: Judgements, systems: tuple[str, str], base: str) -> list[Further]:
     made = []
-    for what, (before, after) in _values(given, *systems).items():
+    for what, (before, after) in paired_values(given, *systems).items():
         shared = [item for item in before if item in after]
         if not shared:
             continue
@@ -75,8 +75,8 @@ def _tests(study: Study, given: Judgements, systems: tuple[str, str], base: str)
     return made
 
 
-def _values(given: Judgements, before: str, after: str) -> dict[str, tuple[Values, Values]]:
-    """What -> the values of both systems by item."""
+def paired_values(given: Judgements, before: str, after: str) -> dict[str, tuple[Values, Values]]:
+    """What -> the values of two systems by item, as the first lines of this file say."""
     scores = [(one.item, one.first, one.second, one.score) for one in given.comparisons]
     scores += [(item, second, first, 1 - score) for item, first, second, score in scores]
 

@@ -77,7 +77,7 @@ def _strengths(title: str, comparisons: Sequence[Comparison]) -> Table:
             for one in strengths(comparisons)
         )  # fmt: skip
         notes = (
-            "Bradley and Terry's strengths (log-odds, sum 0; points as Elo's), intervals by bootstrap over items.",
+            "Bradley and Terry's strengths (log-odds, sum 0; points as Elo's), 95 % intervals by bootstrap over items.",
         )
     except CannotTell as error:
         rows, notes = ((Cell("not computed"), Cell(""), Cell(""), Cell("")),), (f"{error}.",)

@@ -14,7 +14,10 @@ from anymal_eval.errors import CannotTell, NotInCatalog, OtherRun, ScoreRegressi
 from anymal_eval.judge import study as studies
 from anymal_eval.judge.creation import Options, create
 from anymal_eval.judge.design import trials
-from anymal_eval.judge.judged_results import judged_results, studies_in
+from anymal_eval.judge.judged_check import paired_values
+from anymal_eval.judge.judged_results import Judgements, judged_results, studies_in
+from anymal_eval.judge.outcomes import Comparison
+from anymal_eval.judge.ratings import Rating
 from anymal_eval.judge.votes import Vote, Votes
 from anymal_eval.store.results import read_results
 from tests.judge.scripted_judge import judging
@@ -167,3 +170,36 @@ def policy(folder: Path, *watched: str) -> Path:
     file = folder / "policy.toml"
     file.write_text(f"[watched]\ntasks = {json.dumps(list(watched))}\n")
     return file
+
+
+def compared(item: str, first: str, second: str, score: float, annotator: str = "ana") -> Comparison:
+    return Comparison(item=item, annotator=annotator, first=first, second=second, score=score)
+
+
+def test_two_runs_are_paired_over_what_both_were_compared_with() -> None:
+    votes = [
+        compared("1", "old", "human", 0.0), compared("1", "new", "human", 1.0),
+        compared("2", "human", "old", 1.0), compared("2", "human", "new", 0.5),
+        compared("2", "human", "new", 0.0, "ben"),
+        compared("3", "new", "human", 1.0),
+    ]  # fmt: skip
+    given = Judgements(by="people", signature="", comparisons=votes, ratings=[])
+    assert paired_values(given, "old", "new") == {
+        "win rate over human": ({"1": 0.0, "2": 0.0}, {"1": 1.0, "2": 0.75, "3": 1.0})
+    }
+    direct = [*votes, compared("1", "old", "new", 0.5), compared("2", "new", "old", 1.0)]
+    given = Judgements(by="people", signature="", comparisons=direct, ratings=[])
+    assert paired_values(given, "old", "new") == {"win rate": ({"1": 0.5, "2": 0.0}, {"1": 0.5, "2": 1.0})}
+
+
+def test_ratings_are_paired_by_scale() -> None:
+    ratings = [
+        Rating(item=item, annotator=who, system=system, scale=scale, value=value)
+        for item, who, system, scale, value in (
+            ("1", "ana", "old", "integrity", 1.0), ("1", "ben", "old", "integrity", 0.0),
+            ("1", "ana", "new", "integrity", 1.0), ("2", "ana", "new", "accuracy", 0.5),
+            ("2", "ana", "third", "accuracy", 0.5),
+        )
+    ]  # fmt: skip
+    given = Judgements(by="people", signature="", comparisons=[], ratings=ratings)
+    assert paired_values(given, "old", "new") == {"integrity": ({"1": 0.5}, {"1": 1.0}), "accuracy": ({}, {"2": 0.5})}

@@ -1,7 +1,11 @@
 """A model as the judge, over real HTTP: both orders, strict reading, failures, resuming, the cache, agreement."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from anymal_eval.judge.model_results import agreement, among_people, model_judge
 from anymal_eval.judge.outcomes import position_bias, win_rates
 from anymal_eval.judge.results import judged
 from anymal_eval.judge.study import Item, Study, System
+from tests.conftest import ROOT
 from tests.judge.scripted_judge import JudgeServer, judging, text_of
 from tests.judge.test_results import make, preferring
 
@@ -82,7 +87,7 @@ def test_both_orders_are_judged_and_a_consistent_judge_is_believed(tmp_path: Pat
     folder = make(tmp_path / "study", study_of(), [])
     with judging(by_rank) as server:
         judge(folder, server)
-        shown = [answers_in(body["messages"][-1]["content"]) for body in server.bodies]
+        shown = [answers_in(text_of(body)) for body in server.bodies]
     assert len(shown) == len(set(shown)) == 2 * 3 * ITEMS
     assert {pair[::-1] for pair in shown} == set(shown)
     (found,) = model_judged(folder)
@@ -99,18 +104,47 @@ def test_one_that_fails_midway_resumes_without_asking_again(tmp_path: Path) -> N
             IncompleteRun, match=r"failed 20 times in a row \(the server answered 503.*requests the rest"
         ):
             judge(folder, server, "-o", "concurrency=1")
-        answered = [answers_in(body["messages"][-1]["content"]) for body in server.bodies[:10]]
+        answered = [answers_in(text_of(body)) for body in server.bodies[:10]]
     (found,) = model_judged(folder)
     assert found.states == {"ok": 10, "unreadable": 0, "error": 20, "missing": 6}
     with judging(by_rank) as server:
         judge(folder, server)
-        again = [answers_in(body["messages"][-1]["content"]) for body in server.bodies]
+        again = [answers_in(text_of(body)) for body in server.bodies]
         assert len(again) == 36 - 10
         assert not set(again) & set(answered)
         judge(folder, server)
         assert server.count == 26, "nothing is missing"
     (found,) = model_judged(folder)
     assert found.states == {"ok": 36, "unreadable": 0, "error": 0, "missing": 0}
+
+
+def test_what_was_answered_before_a_kill_is_not_requested_again(tmp_path: Path) -> None:
+    folder = make(tmp_path / "study", study_of(), [])
+    reached, done = threading.Event(), threading.Event()
+
+    def script(text: str, number: int) -> str:
+        if number == 10:  # with one request in flight, ten answers are on disk by now
+            reached.set()
+            done.wait(60)
+        return by_rank(text, number)
+
+    with judging(script) as server:
+        command = [sys.executable, "-m", "anymal_eval", "judge", str(folder), "--judge", f"openai:judge@{server.url}"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "ANYMAL_EVAL_CACHE": str(tmp_path / "other cache")}
+        process = subprocess.Popen([*command, "-o", "concurrency=1"], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            assert reached.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+            done.set()
+        answered = {answers_in(text_of(body)) for body in server.bodies[:10]}
+    with judging(by_rank) as server:
+        judge(folder, server)
+        again = [answers_in(text_of(body)) for body in server.bodies]
+    assert len(again) == 36 - 10
+    assert not set(again) & answered
+    assert model_judged(folder)[0].states["ok"] == 36
 
 
 def test_another_study_gets_the_same_answers_from_the_cache(tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ def test_two_annotators_vote_a_whole_study_by_keyboard(runs: list[Path], chromiu
 def test_the_page_opens_itself(runs: list[Path], tmp_path: Path) -> None:
     program, opened = tmp_path / "browser", tmp_path / "opened"
     # Like a browser, it does not end before it is closed.
-    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\nexec sleep 5 >/dev/null 2>&1\n')
+    program.write_text(
+        f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\nexec sleep 5 >/dev/null 2>&1\n'
+    )
     program.chmod(0o700)
     with Served(*runs, "--out", tmp_path / "study", "--limit", 4, browser=f"{program} %s") as served:
         status, state, _ = served.request("GET", f"{served.token}state?annotator=one")

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from anymal_eval.errors import CannotTell
+from anymal_eval.judge import bradley_terry
 from anymal_eval.judge.agreement import Label, Level, alpha, consistency
 from anymal_eval.judge.bradley_terry import fit, strengths
 from anymal_eval.judge.outcomes import Comparison, further_items, position_bias, win_rates
@@ -123,6 +124,32 @@ def test_strengths_are_those_of_an_independent_implementation() -> None:
         assert found[name].strength == pytest.approx(value, abs=1e-6)
         assert found[name].low < found[name].strength < found[name].high
     assert [one.system for one in strengths(votes)] == ["strong", "middle", "weak"]
+
+
+def test_intervals_of_strengths_cover_with_effects_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bradley_terry, "DRAWS", 200)
+    drawing, names, true = np.random.default_rng(2), "abc", np.array([-0.6, 0.1, 0.5])
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    # The truth is what votes on all items would give: of each pair, the mean over the effects of items.
+    grid = np.linspace(-8, 8, 2001)
+    weight = np.exp(-(grid**2) / 2) / np.exp(-(grid**2) / 2).sum()
+    table = np.zeros((3, 3))
+    for one, two in pairs:
+        table[one, two] = (weight / (1 + np.exp(true[two] - true[one] - grid))).sum()
+        table[two, one] = 1 - table[one, two]
+    truth, hits, rounds, items, people = fit(table), 0, 200, 50, ("ana", "ben")
+    for _ in range(rounds):
+        votes = []
+        for item in range(items):
+            for one, two in pairs:
+                odds = np.exp(true[one] - true[two] + drawing.normal())  # shared by those who judge the item
+                votes += [
+                    vote(item, float(drawing.random() < odds / (1 + odds)), names[one], names[two], annotator=who)
+                    for who in people
+                ]
+        found = {one.system: one for one in strengths(votes)}
+        hits += sum(found[name].low <= truth[at] <= found[name].high for at, name in enumerate(names))
+    assert 0.93 <= hits / (3 * rounds) <= 0.97
 
 
 def test_with_ties_the_equations_of_the_maximum_hold() -> None:

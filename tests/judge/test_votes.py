@@ -1,11 +1,12 @@
 """Votes on disk: acknowledged ones stay, a torn one goes, none is there twice."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
-from anymal_eval.errors import BadData, OtherRun
+from anymal_eval.errors import BadData, OtherRun, StorageFull
 from anymal_eval.judge.votes import NAME, Vote, Votes, read, standing
 
 
@@ -62,3 +63,24 @@ def test_a_changed_line_is_refused_and_says_how_to_go_on(tmp_path: Path) -> None
     file.write_bytes(lines[0] + lines[0])
     with pytest.raises(BadData, match="line 2: vote 0 of ana is there already"):
         list(read(tmp_path))
+
+
+def test_a_vote_that_does_not_fit_on_the_disk_is_not_there(small_disk: Path) -> None:
+    with Votes(small_disk) as votes:
+        votes.append(vote(0, "a"))
+        fill(small_disk / "more")
+        with pytest.raises(StorageFull):
+            for n in range(1, 200):  # the file's own last block has room for some
+                votes.append(vote(n, "b" * 24))
+        (small_disk / "filler").unlink()
+        kept = votes.next("ana")
+        votes.append(vote(kept, "c"))
+    found = list(read(small_disk))
+    assert [one.n for one in found] == list(range(kept + 1))
+    assert found[-1].trial == "c"
+
+
+def fill(file: Path) -> None:
+    with file.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(b"x" * 4096)
