@@ -130,6 +130,6 @@ def _bootstrap(won: NDArray[np.float64]) -> NDArray[np.float64]:
     drawn = np.tensordot(counts, won, axes=1)
     # Where each won over each other the search for groups, which is slow, has one answer.
     others = ~np.eye(won.shape[1], dtype=np.bool_)
-    each_won = (drawn[:, others] > 0).all(axis=1)
+    each_won: NDArray[np.bool_] = np.all(drawn[:, others] > 0, axis=1)
     finite = [at for at in range(DRAWS) if each_won[at] or len(groups(drawn[at])) == 1]
     return fit(drawn[finite]) if finite else np.empty((0, won.shape[1]))

@@ -70,14 +70,18 @@ def test_a_vote_that_does_not_fit_on_the_disk_is_not_there(small_disk: Path) -> 
         votes.append(vote(0, "a"))
         fill(small_disk / "more")
         with pytest.raises(StorageFull):
-            for n in range(1, 200):  # the file's own last block has room for some
-                votes.append(vote(n, "b" * 24))
+            give(votes, range(1, 200))  # the file's own last block has room for some
         (small_disk / "filler").unlink()
         kept = votes.next("ana")
         votes.append(vote(kept, "c"))
     found = list(read(small_disk))
     assert [one.n for one in found] == list(range(kept + 1))
     assert found[-1].trial == "c"
+
+
+def give(votes: Votes, numbers: range) -> None:
+    for n in numbers:
+        votes.append(vote(n, "b" * 24))
 
 
 def fill(file: Path) -> None:
