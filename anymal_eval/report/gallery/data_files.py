@@ -46,7 +46,8 @@ def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> N
     for number, start in enumerate(range(0, len(examples), ROWS)):
         rows = [_row(page, example, media) for example in examples[start : start + ROWS]]
         _write(folder / f"rows-{number}.js", f"rows-{number}", json.dumps(rows, separators=(",", ":")))
-    index = _index(page, examples) | {"at": order, "chunks": starts, "rows": ROWS}
+    thumbs = any(_thumb(example, media) is not None for example in examples)
+    index = _index(page, examples) | {"at": order, "chunks": starts, "rows": ROWS, "thumbs": thumbs}
     _write(folder / "index.js", "index", json.dumps(index, separators=(",", ":")))
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page
 
+from anymal_eval.report.gallery import data_files
 from tests.report.gallery.conftest import Tab, call, demo_run, scores, watched
 
 RULE = "vqa_accuracy@2021"
@@ -233,6 +234,30 @@ def test_captions_have_a_score_and_a_change_but_no_right_and_wrong(tab: Tab, rep
     assert "worse than before" in offered
     assert not any(word in offered for word in ("right", "wrong"))
     assert not any(word in page.inner_text("#list") for word in ("right", "wrong"))
+
+
+def test_a_list_of_many_files(tab: Tab, compared: Compared, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of examples are in many files; here one holds seven rows, or three examples."""
+    monkeypatch.setattr(data_files, "ROWS", 7)
+    monkeypatch.setattr(data_files, "CHUNK_EXAMPLES", 3)
+    call("report", world / "second", "--against", world / "first", "--media", "none", "--examples", "all",
+         "--out", world / "many")  # fmt: skip
+    folder = world / "many" / "data" / "vqav2"
+    assert {file.name for file in folder.iterdir()} == {
+        "index.js", *(f"rows-{at}.js" for at in range(4)), *(f"chunk-{at}.js" for at in range(8))
+    }  # fmt: skip
+    page = opened(tab, report=world / "many")
+    assert sorted(listed(page)) == sorted(compared.after)
+    page.select_option("#sort", "data")
+    tab.until("(id) => document.querySelector('#list a').hash === '#' + id", next(iter(compared.after)))
+    assert listed(page) == list(compared.after)
+    page.fill("#search", "no idea")
+    tab.until("document.querySelector('#count').innerText.includes(' of ')")
+    answered = [rows[name] for rows in (compared.before, compared.after) for name in rows]
+    assert set(listed(page)) == {row["id"] for row in answered if row.get("answer") == "no idea"}
+    last = listed(page)[-1]
+    page.locator("#list a").last.click()
+    tab.until("(id) => document.querySelector('#example-title')?.innerText === id", last)
 
 
 SMALL = """() => {

@@ -373,6 +373,7 @@ const AnyMALGallery = (() => {
     places = new Map(index.ids.map((id, at) => [id, at]));
     expected("rows-0"); // the page itself names this file
     AnyMALRows.use(index);
+    byId("list").classList.toggle("plain", !index.thumbs);
     AnyMALTabs.start((name, options) => {
       state.tab = name;
       if (name !== "examples") document.body.classList.remove("opened");
