@@ -283,7 +283,7 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
     results, own = run.results, run.manifest.tasks[task]
     measured = [item for item in results.measurements if item.task == task]
     headline = results.headline(task)
-    rows = {row["id"]: _without_copies(row) for row in run.scores(task)}
+    rows = _short_rows(run, task, chosen=dataset.examples[0].kind in ("choice", "yes_no"))
     return Side(
         label=reported.label,
         rows=rows,
@@ -299,9 +299,20 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
     )
 
 
-def _without_copies(row: Row) -> Row:
-    """A row without what the example holds too: half of its memory, which counts with hundreds of thousands of them."""
-    return {name: value for name, value in row.items() if name not in ("groups", "cluster")}
+def _short_rows(run: StoredRun, task: str, *, chosen: bool) -> dict[str, Row]:
+    """Of every row what selecting examples needs, by example id: with hundreds of thousands of rows memory counts."""
+    rows = run.score_rows(task)
+    names = ["state", "answer", "raw", "scores", *(("choice", "p_yes") if chosen else ())]
+    values = zip(*map(rows.column, names), strict=True)
+    return {name: dict(zip(names, row, strict=True)) for name, row in zip(rows.column("id"), values, strict=True)}
+
+
+def _whole_rows(reported: _ReportedRun, task: str, shown: Collection[str]) -> dict[str, Row]:
+    run = reported.runs.get(task)
+    if run is None:
+        return {}
+    rows = run.score_rows(task)
+    return {name: rows[at] for at, name in enumerate(rows.column("id")) if name in shown}
 
 
 def _wordings(model: str, length_normalise: bool) -> list[Wording]:
