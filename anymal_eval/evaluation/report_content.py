@@ -13,7 +13,7 @@ from typing import Any
 
 from anymal_eval import catalog, fingerprint, protocols
 from anymal_eval.codec import decode
-from anymal_eval.errors import BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
+from anymal_eval.errors import BadData, BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.models import PLAIN_WORDING
@@ -117,7 +117,7 @@ def _record(reported: _ReportedRun) -> RunRecord:
         step=next((step for step in steps if step is not None), None),
         model=first.results.run.label,
         manifests=[run.manifest for run in stored],
-        sessions=[session for run in stored for session in sessions.read(run.root / sessions.FILE)],
+        sessions=[session for run in stored for session in _sessions(run)],
         digests={name: digest for run in stored for name, digest in _digests(run).items()},
     )
 
@@ -200,6 +200,14 @@ def _keeping(
         if wanted is None or request.id in wanted:
             kept[request.id] = request
         yield request
+
+
+def _sessions(run: StoredRun) -> Sequence[Mapping[str, Any]]:
+    """The commands that worked on a run; no number depends on them, so a damaged list of them is only named."""
+    try:
+        return sessions.read(run.root / sessions.FILE)
+    except BadData:
+        return ({sessions.FILE: "damaged"},)
 
 
 def _digests(run: StoredRun) -> Mapping[str, str]:

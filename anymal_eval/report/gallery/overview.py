@@ -125,7 +125,7 @@ def _cell(report: Report, page: TaskPage, at: int, key: RunKey) -> MatrixCell:
     checks = [(pair.base, check) for pair, check in zip(report.pairs, page.checks, strict=True)
               if pair.run == at and check is not None]  # fmt: skip
     first = next((check for _, check in checks), None)
-    tip = [] if item is None else _about(page, item)
+    tip = [] if item is None else _about(page, item, guessing(page, at))
     for base, check in checks:
         tip += _compared(report.names[base], check)
     drawn = item is not None and is_drawn(item)
@@ -153,10 +153,11 @@ def _missing(side: Side) -> str:
     return f"not computed: {next((each.why for each in side.not_computed), '')}"
 
 
-def _about(page: TaskPage, item: Measurement) -> list[tuple[str, str]]:
+def _about(page: TaskPage, item: Measurement, guess: float | None) -> list[tuple[str, str]]:
     ends = interval_text(item.ci_low, item.ci_high)
     counted = f"{item.n:,} of {item.requested:,} examples" if item.n != item.requested else f"{item.n:,} examples"
     found = [(item.label, f"{SCALE * item.value:.2f} {ends}".strip()), ("over", f"{counted}, {item.split}")]
+    found += [("guessing", f"{SCALE * guess:.2f}")] if guess is not None else []
     why = provisional(page, item)
     return [*found, ("no result", why)] if why else found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,23 @@ def _index(report: Report) -> Mapping[str, Any]:
 
 
 def _task(report: Report, page: TaskPage) -> Mapping[str, Any]:
-    states = list(dict.fromkeys(state for side in page.sides for state in side.counts))
+    measured, answers = plots.measured(report, page), answer_plots.answers(report, page)
+    # A long plot beside a short one has a narrow one below the short one.
+    tall = len(measured) == 2 and len(measured[1].rows) >= 2 * len(measured[0].rows)
+    narrow = [replace(each, wide=each.wide and not (tall and each.id == "lengths")) for each in answers]
+    groups = plots.groups(report, page)
+    halves = len(measured) + tall + len(groups) + sum(not each.wide for each in narrow)
+    missing: dict[tuple[str, str], list[str]] = {}
+    for side in page.sides:
+        for item in side.not_computed:
+            missing.setdefault((item.metric, item.why), []).append(side.label)
     return {
-        "measured": plots.measured(report, page),
-        "groups": plots.groups(report, page),
-        "answers": answer_plots.answers(report, page),
-        "states": states,
+        "measured": measured,
+        "tall": tall,
+        "groups": groups,
+        "answers": narrow,
+        "odd": halves % 2 == 1,
+        "missing": [(metric, why, labels) for (metric, why), labels in missing.items()],
         "rows": metric_rows(page),
     }
 

@@ -173,8 +173,7 @@ def test_a_run_of_errors_and_nothing_else(world: Path, tmp_path: Path) -> None:
     run = demo_run(tmp_path / "run", f"replay:{tmp_path / 'silent.jsonl'}", tasks="imu_caption")
     call("report", run)
     assert "not computed: every answer is an error" in (run / "report" / "index.html").read_text(encoding="utf-8")
-    page = (run / "report" / "tasks" / "imu_caption.html").read_text(encoding="utf-8")
-    assert re.search(r'class="number">error</th>.*<td class="number">24</td>', page, re.DOTALL)
+    assert "error 24" in (run / "report" / "tasks" / "imu_caption.html").read_text(encoding="utf-8")
 
 
 def test_a_split_without_answers_and_without_its_pictures(tmp_path: Path) -> None:
