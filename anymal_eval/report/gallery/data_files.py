@@ -15,6 +15,7 @@ from anymal_eval.protocols.reading import reading_text
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.content import Row, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.details import answer_text, detail, gold, metric_facts, rounded
+from anymal_eval.report.gallery.marks import SHAPES, mark_of
 from anymal_eval.report.gallery.media_files import Key, MediaTag, key
 from anymal_eval.report.run_screen import usual_name
 
@@ -73,9 +74,11 @@ def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
     rows = [[side.rows.get(example.id) for example in examples] for side in page.sides]
     pairs = [list(zip(column, examples, strict=True)) for column in rows]
     headline = page.headline
+    marks = [mark_of(at, page.base or len(page.sides)) for at in range(len(page.sides))]
     return {
         "runs": [side.label for side in page.sides],
         "base": page.base,
+        "marks": [(SHAPES[shape], colour) for shape, colour in marks],
         "sameWords": [side.same_prompts for side in page.sides],
         "kind": examples[0].kind,
         "metrics": metric_facts(page),

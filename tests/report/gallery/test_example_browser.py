@@ -35,7 +35,16 @@ def show(page: Page, shown: dict[str, Any], base: int = 1) -> None:
     runs = ["new", "old", "third"][: len(shown["sides"])]
     page.evaluate(
         SHOW,
-        [shown, {"runs": runs, "base": min(base, len(runs) - 1), "sameWords": [True] * len(runs), "metrics": metrics}],
+        [
+            shown,
+            {
+                "runs": runs,
+                "base": min(base, len(runs) - 1),
+                "marks": [["M0 0H4V4Z", 0]] * 3,
+                "sameWords": [True] * len(runs),
+                "metrics": metrics,
+            },
+        ],
     )
 
 

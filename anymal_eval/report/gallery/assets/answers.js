@@ -2,14 +2,16 @@
 // Every run's answer to one example: its score and change, its words beside the nearest reference, its thinking.
 const AnyMALAnswers = (() => {
   const { make, said, block, number } = AnyMALText;
-  const SHAPES = 6; // of example.css
   const STATES = { error: "error", empty: "empty answer", unparsable: "no option could be read" };
   const SENTENCE = 3; // words from which the parts of an answer are compared, and not the answer alone
   const GRADED = ["caption", "short_answer"];
 
-  // A run by its shape, its colour and its name.
-  function run(name, at) {
-    return make("span", `run run-${at % SHAPES}`, said("bdi", "", name));
+  // A run by its mark, which is that of the plots, and its name.
+  function run(index, at) {
+    const [shape, colour] = index.marks[at];
+    const path = AnyMALMedia.svg("path", { d: shape, transform: "translate(7 7)", class: "mark-shape" });
+    const mark = AnyMALMedia.svg("svg", { width: 14, height: 14, class: "key-mark", "aria-hidden": "true" }, path);
+    return make("span", `run c${colour}`, mark, said("bdi", "", index.runs[at]));
   }
 
   function signed(value) {
@@ -148,7 +150,7 @@ const AnyMALAnswers = (() => {
   function card(example, at, base, index) {
     const [side, name] = [example.sides[at], index.runs[at]];
     const before = base !== at ? (example.sides[base] ?? null) : null;
-    const title = make("h4", "", run(name, at));
+    const title = make("h4", "", run(index, at));
     title.id = "side-" + at;
     const box = make("section", "answer", make("div", "answer-head", title));
     box.setAttribute("aria-labelledby", title.id);
@@ -210,9 +212,9 @@ const AnyMALAnswers = (() => {
       for (const at of order.filter((each) => weighed.has(each) || takers.includes(each))) {
         const share = weighed.get(at)?.[place];
         const word = gold ? "right" : example.label === null ? "" : "wrong";
-        const who = make("div", "option-who", run(index.runs[at], at), takers.includes(at) ? make("span", "chosen " + word, "chosen") : null);
+        const who = make("div", "option-who", run(index, at), takers.includes(at) ? make("span", "chosen " + word, "chosen") : null);
         const cell = make("div", "option-run", who);
-        if (share !== undefined) cell.append(meter(share, `of-run run-${at % SHAPES}`), make("span", "share", `${(100 * share).toFixed(0)} %`), make("span", "log", logarithm(example.sides[at].raw[place])));
+        if (share !== undefined) cell.append(meter(share, `of-run c${index.marks[at][1]}`), make("span", "share", `${(100 * share).toFixed(0)} %`), make("span", "log", logarithm(example.sides[at].raw[place])));
         runs.append(cell);
       }
       list.append(make("li", "option" + (gold ? " gold" : ""), head, runs.childElementCount ? runs : null));

@@ -29,7 +29,7 @@ const AnyMALExample = (() => {
       const found = answer ? AnyMALWords.nearest(answer, unique) : null;
       const short = found && Math.min(found.from.length, found.to.length) < AnyMALAnswers.SENTENCE;
       if (!found || (short && found.edits)) continue;
-      const mark = AnyMALAnswers.run(index.runs[at], at);
+      const mark = AnyMALAnswers.run(index, at);
       mark.classList.add("near");
       mark.title = `nearest to the answer of ${index.runs[at]}`;
       near.set(found.text, [...(near.get(found.text) ?? []), mark]);
@@ -39,7 +39,6 @@ const AnyMALExample = (() => {
 
   function asked(example, order, index) {
     const box = make("div", "asked");
-    if (example.question) box.append(said("p", "question", example.question));
     for (const [name, value] of Object.entries(example.context)) {
       if (value) box.append(make("h4", "minor", name), block(value, name));
     }
@@ -69,7 +68,7 @@ const AnyMALExample = (() => {
       words.tabIndex = 0;
       words.setAttribute("role", "region");
       words.setAttribute("aria-label", "Prompt after the chat template, " + runs.map((at) => index.runs[at]).join(", "));
-      const names = runs.map((at) => AnyMALAnswers.run(index.runs[at], at));
+      const names = runs.map((at) => AnyMALAnswers.run(index, at));
       const count = `${tokens.toLocaleString("en")} tokens, ${special.toLocaleString("en")} of them special or of media, which are marked`;
       return make("div", "turn", make("p", "quiet readers", ...names, make("span", "", count)), words);
     });
@@ -117,6 +116,7 @@ const AnyMALExample = (() => {
     const rule = make("p", "quiet marking", "Marked: ", make("span", "extra", "words that the nearest reference lacks"), " and ", make("span", "missing", "words that the answer lacks"), ". The nearest reference needs the fewest words added, removed or replaced, in lower case and without punctuation; of equal ones it is the first.");
     element.replaceChildren(
       make("div", "example-head", title, groups),
+      ...(example.question ? [said("p", "question", example.question)] : []),
       make("div", "example-top " + (narrow ? "narrow" : media ? "wide" : ""), media, asked(example, order, index)),
       make("div", "answers", ...cards),
       ...(compared ? [rule] : []),

@@ -240,5 +240,5 @@ const AnyMALMedia = (() => {
     return figure;
   }
 
-  return { show, wave };
+  return { show, svg, wave };
 })();
