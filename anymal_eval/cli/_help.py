@@ -10,7 +10,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "data", "data_root", "allow_links", "hub_id", "hub_config", "hub_revision", "split", "limit", "demo_examples",
         "skip_missing_media", "media_timeout", "media_budget", "tasks_dir", "max_unreadable", "media", "picture_side",
-        "examples", "threads", "prefetch", "weights", "pack", "group_by_length",
+        "examples", "threads", "decode", "prefetch", "weights", "pack", "group_by_length",
     ),
     "Network": ("preset", "backbones", "precision", "quantize", "device", "prompt_order", "prompt", "lora_rank",
                 "lora_alpha", "lora_dropout", "lora_targets", "no_lora"),

@@ -70,6 +70,12 @@ OPTIONS = (
     click.option("--new-tokens", type=COUNT, help="For --estimate: of its answers.  [default: of the data]"),
     click.option("--features", type=FOLDER, help="Cache the frozen encoders' outputs in this folder."),
     click.option("--threads", type=COUNT, default=2, help="Media decoded in parallel."),
+    click.option(
+        "--decode",
+        type=click.Choice(["exact", "reduced"]),
+        default="exact",
+        help="Large JPEG files whole, or at a fraction of their size.",
+    ),
     click.option("--prefetch", type=COUNT, default=4, help="Micro-batches read ahead of the step."),
     click.option("--media-timeout", type=SECONDS, default=60.0, help="Seconds to decode one clip or sound."),
     click.option(

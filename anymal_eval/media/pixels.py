@@ -107,13 +107,15 @@ def read_header(content: bytes, budget: MediaBudget, formats: tuple[str, ...] = 
         return Header(width=width, height=height, cost=cost, shape=shape)
 
 
-def decode(content: bytes, shape: jpeg.Layout | None, verify: Verify) -> Pixels:
+def decode(content: bytes, shape: jpeg.Layout | None, verify: Verify, least: int = 0) -> Pixels:
     """Decode a picture whose header was read: uint8 (height, width, 3); see ``load_image`` for the rules.
 
     Args:
         content: of the file.
         shape: from its header.
         verify: called with a JPEG file that shows signs of damage.
+        least: pixels of the shorter side that a JPEG file keeps when it is decoded at a half, a quarter or an eighth;
+            0 decodes it whole.
 
     Raises:
         Broken: it is damaged; Truncated: a part is missing.
@@ -129,15 +131,25 @@ def decode(content: bytes, shape: jpeg.Layout | None, verify: Verify) -> Pixels:
     suspect = [shape.zeros or shape.progressive]
     file = HeldBack(content)
     with _open(file) as image:
+        row = max(1, shape.row // _reduce(image, least))
         if not shape.progressive:
             file.stops.append((shape.end - SURPLUS, lambda: None))
-        file.stops.append((shape.end, lambda: suspect.append(_rows_missing(image, shape.row))))
+        file.stops.append((shape.end, lambda: suspect.append(_rows_missing(image, row))))
         image.load()
         if file.stops and file.stops[0][0] == shape.end - SURPLUS > shape.begin:
             raise Truncated("its picture is complete before its data are: a part was overwritten")
         if shape.verifiable and (any(suspect) or len(suspect) < 2):
             verify(content[: shape.end + 2])
         return _pixels(image)
+
+
+def _reduce(image: Image.Image, least: int) -> int:
+    """Let libjpeg scale while it decodes: 2, 4 or 8 times smaller, or 1."""
+    width, height = image.size
+    scale = next((each for each in (8, 4, 2) if min(width, height) >= least * each), 1) if least else 1
+    if scale > 1:
+        image.draft(None, (width // scale, height // scale))  # None keeps the mode
+    return scale
 
 
 def _rows_missing(image: Image.Image, row: int) -> bool:

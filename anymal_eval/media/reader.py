@@ -47,9 +47,9 @@ class MediaReader:
         """The limits of one medium."""
         return self._pool.budget
 
-    def image(self, media: Media) -> NDArray[np.uint8]:
+    def image(self, media: Media, least: int = 0) -> NDArray[np.uint8]:
         """uint8 (height, width, 3) RGB; see ``load_image``."""
-        return load_image(media, self._pool, self._opener)
+        return load_image(media, self._pool, self._opener, least)
 
     def audio(self, media: Media, sample_rate: int) -> NDArray[np.float32]:
         """float32 (samples,) in [-1, 1], mono at ``sample_rate`` Hz; see ``load_audio``."""

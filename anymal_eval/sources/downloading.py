@@ -28,7 +28,7 @@ PIECE = 1 << 18
 MOST_REDIRECTS = 5
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_CUT = (OSError, http.client.HTTPException, urllib.error.URLError)
+CUT = (OSError, http.client.HTTPException, urllib.error.URLError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,8 @@ def _connect(partial: _Partial, patience: Patience) -> None:
     if partial.size:
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": partial.validator}
     try:
-        response = _opened(partial.url, headers, patience.timeout_s)
-    except _CUT as error:
+        response = opened(partial.url, headers, patience.timeout_s)
+    except CUT as error:
         raise Cut(f"the server cannot be reached ({reason(error)})") from error
     with response:
         if response.status == 416:  # less is there than before, or nothing is left
@@ -202,9 +202,14 @@ def _connect(partial: _Partial, patience: Patience) -> None:
         _receive(partial, response, patience)
 
 
-def _opened(url: str, headers: dict[str, str], timeout: float) -> Any:
+def opened(url: str, headers: dict[str, str], timeout: float) -> Any:
     """The response to a request, after redirects, each of which is looked at before it is followed. No cookie and no
     token is sent to any host.
+
+    Raises:
+        Cut: the server is busy for the moment.
+        BadData: it has no such file, or redirects to where nobody should be led.
+        OSError, http.client.HTTPException: it cannot be reached.
     """
     opener = urllib.request.build_opener(_NoRedirect)
     at = url

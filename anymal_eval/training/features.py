@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from anymal_eval.anymal.shard_files import is_view
 from anymal_eval.errors import RequestFailed
 from anymal_eval.media.broken import failures_of
-from anymal_eval.media.budget import DEFAULT, MediaBudget
+from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import media_key
 from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, ModalityTokens, open_cache
 from anymal_eval.records import Media
 from anymal_eval.sources.hub_media import open_media
+from anymal_eval.training.plan import ComputeOptions
 from anymal_eval.training.samples import Sample
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
     from anymal_eval.media.location import Opener
 
+DEFAULTS = ComputeOptions()
 FRAMES = 8  # of a clip, as Request.frames
 ENCODED_TOGETHER = 16  # media
 MEMORY_BYTES = 4 << 30
@@ -72,20 +74,14 @@ class FeatureEncoder:
     """
 
     def __init__(
-        self,
-        network: AnyMAL,
-        openers: Openers,
-        *,
-        folder: str = "",
-        threads: int = 2,
-        timeout_s: float = 60.0,
-        budget: MediaBudget = DEFAULT,
+        self, network: AnyMAL, openers: Openers, compute: ComputeOptions = DEFAULTS, *, reduced: bool = False
     ) -> None:
-        """``folder``: the feature cache; empty for memory only."""
-        self._reader = MediaReader(openers, timeout_s=timeout_s, budget=budget, processes=threads)
+        """``compute``: the feature cache, and how media are decoded; ``reduced``: see :class:`MediaInputs`."""
+        threads, budget = compute.threads, MediaBudget.times(compute.media_budget)
+        self._reader = MediaReader(openers, timeout_s=compute.media_timeout, budget=budget, processes=threads)
         self._pinned = network.llm.device.type == "cuda"
-        self._cache = open_cache(folder, mapped=True)
-        self._inputs = MediaInputs(network, self._reader, self._cache)
+        self._cache = open_cache(str(compute.features or ""), mapped=True)
+        self._inputs = MediaInputs(network, self._reader, self._cache, reduced=reduced)
         self._tokens = ModalityTokens(network, self._cache)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="media")
         self._memory: OrderedDict[str, Tensor] = OrderedDict()

@@ -237,6 +237,7 @@ def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str
         **({"processes": partition.processes, "accumulate": partition.accumulate} if streamed else {}),
         **({"weights": list(options.weights)} if options.weights else {}),
         **({"group_by_length": True} if options.group_by_length else {}),
+        **({"decode": options.decode} if options.decode != "exact" else {}),
     }
 
 

@@ -13,7 +13,6 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.evaluation.console import Advance, Console, SilentConsole
 from anymal_eval.locks import Lock, hold
-from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
@@ -98,14 +97,8 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     """The batches, with the features of the next steps in the cache."""
     resolved, compute, openers = loaded.resolved, loaded.resolved.plan.compute, Openers()
     order = _sample_order(loaded, openers)
-    encoder = FeatureEncoder(
-        loaded.network,
-        openers,
-        folder=str(compute.features or ""),
-        threads=compute.threads,
-        timeout_s=compute.media_timeout,
-        budget=MediaBudget.times(compute.media_budget),
-    )
+    reduced = resolved.plan.input.decode == "reduced"
+    encoder = FeatureEncoder(loaded.network, openers, compute, reduced=reduced)
     with closing(encoder):
         if not isinstance(order, Streamed):
             samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))

@@ -3,14 +3,18 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs
+from anymal_eval.errors import MediaTruncated, OtherRun
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, media_digest
 from anymal_eval.records import Media
 from anymal_eval.training.ahead import Ahead
 from anymal_eval.training.batches import Batches, Collator, Planned, UnreadableSamples
@@ -132,3 +136,30 @@ def test_what_crashes_in_a_worker_names_its_sample(
     assert where == f"{folder / 'data' / 'pairs.jsonl'}: line 6"
     assert "5.png" in reason
     assert "a processor broke" in reason
+
+
+def test_large_pictures_decoded_at_a_fraction_of_their_size(folder: Path, tmp_path: Path) -> None:
+    """Close to the whole picture scaled down, damage is still found, and their features are others in the cache."""
+    rng = np.random.default_rng(0)
+    pixels = np.asarray(
+        Image.fromarray(rng.integers(0, 255, (9, 12, 3), np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+    )
+    file = tmp_path / "large.jpg"
+    Image.fromarray(pixels).save(file, quality=90)
+    media = Media(kind="image", uri=str(file))
+    with MediaReader() as reader:
+        whole, small = reader.image(media), reader.image(media, 100)
+        assert (whole.shape, small.shape) == ((480, 640, 3), (120, 160, 3))
+        assert reader.image(media, 300).shape == whole.shape
+        scaled = np.asarray(Image.fromarray(whole).resize((160, 120), Image.Resampling.BOX))
+        assert np.abs(scaled.astype(int) - small).mean() < 1
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(MediaTruncated):
+            reader.image(media, 100)
+    assert media_digest(media, 0, "content", 64) != media_digest(media, 0, "content")
+    sound = replace(media, kind="audio")
+    assert media_digest(sound, 0, "content", 64) == media_digest(sound, 0, "content")
+    train(align_job(folder, tmp_path / "out", steps=1, warmup=0))
+    with pytest.raises(OtherRun, match="decode was None, now 'reduced'"):
+        train(align_job(folder, tmp_path / "out", steps=1, warmup=0, decode="reduced"))

@@ -53,8 +53,13 @@ class MediaInput:
 class MediaInputs:
     """Decodes and preprocesses media, in any thread; a medium of several requests is opened once."""
 
-    def __init__(self, network: AnyMAL, reader: MediaReader, cache: FeatureCache | None) -> None:
+    def __init__(
+        self, network: AnyMAL, reader: MediaReader, cache: FeatureCache | None, *, reduced: bool = False
+    ) -> None:
+        """``reduced``: decode large JPEG files at a fraction of their size, at least twice the encoder's."""
         self._network, self._reader, self._cache = network, reader, cache
+        side = max(network.encoder("image").window_shape[-2:]) if reduced and "image" in network.accepts else 0
+        self._least = 2 * side
         self._digests = MediaDigests(reader, cache.folder if cache is not None else None)
         self._counts = {medium: _window_tokens(network, medium) for medium in network.accepts}
         # Encoders are frozen: a fingerprint holds the processor's settings, which take longer to copy than a feature.
@@ -111,7 +116,7 @@ class MediaInputs:
 
         if self._cache is None:
             return None
-        digest = media_digest(media, self._frames(media, frames), self._digests.of(media))
+        digest = media_digest(media, self._frames(media, frames), self._digests.of(media), self._least)
         return feature_key(self._encoders[media.kind], digest)
 
     def _frames(self, media: Media, frames: int) -> int:
@@ -124,7 +129,7 @@ class MediaInputs:
         with failures_of(media):
             match media.kind:
                 case "image":
-                    return network.preprocess("image", self._held(media, [reader.image(media)])[0])
+                    return network.preprocess("image", self._held(media, [reader.image(media, self._least)])[0])
                 case "audio":
                     return network.preprocess("audio", reader.audio(media, SAMPLE_RATE), SAMPLE_RATE)
                 case "video":
@@ -186,15 +191,18 @@ def open_cache(folder: str, *, warns: bool = True, mapped: bool = False) -> Feat
     return FeatureCache(Path(folder), warns=warns, mapped=mapped) if folder else None
 
 
-def media_digest(media: Media, frames: int, content: str) -> str:
+def media_digest(media: Media, frames: int, content: str, least: int = 0) -> str:
     """A digest of all that a medium's features depend on besides the encoder.
 
     Args:
         media: its kind and the part of it.
         frames: of a clip.
         content: the SHA-256 of its bytes.
+        least: pixels that a picture keeps when it is decoded at a fraction of its size; 0 decodes it whole.
     """
     decoded: object = {"video": frames, "audio": SAMPLE_RATE}.get(media.kind)
+    if media.kind == "image" and least:
+        decoded = f"reduced, at least {least}"
     if media.kind == "imu" and not media.uri.lower().endswith(".npy"):
         decoded = ORDER  # features of tables that earlier versions read in the order of their columns are not these
     return fingerprint.of([content, media.kind, media.start_s, media.end_s, decoded])

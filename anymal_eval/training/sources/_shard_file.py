@@ -1,7 +1,7 @@
 """The bytes of a tar shard, plain or compressed as WebDataset writes them, at any place and from any thread.
 
-A compressed shard is inflated once, into a temporary file without a name. Each process keeps the last five: a training
-draws from four at once, and a batch may hold media of one more.
+A compressed shard is inflated once, into a temporary file without a name, and one at an address is fetched into one.
+Each process keeps the last five: a training draws from four at once, and a batch may hold media of one more.
 """
 
 import bz2
@@ -13,15 +13,16 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anymal_eval.errors import BadData
+from anymal_eval.training.sources._remote_shard import fetch, is_address, without_secrets
 
 KEPT = 5
 # Media are compressed already, and texts shrink by less; what inflates to more is no shard.
 LARGEST_RATIO, SPARE_BYTES = 50, 1 << 30
 _BLOCK = 1 << 20
-_FORMATS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_FORMATS: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
@@ -68,41 +69,66 @@ class ShardFile:
         return self._position
 
 
-def open_shard(path: Path) -> ShardFile:
-    """The bytes of a shard.
+def open_shard(path: Path | str) -> ShardFile:
+    """The bytes of a shard: of a file, or of an address that is fetched into a temporary file without a name.
 
     Raises:
         BadData: it is compressed, and damaged or cut off, or inflates to far more than media do.
-        OSError: it cannot be read, or there is no space to inflate it.
+        MissingData: an address cannot be fetched.
+        OSError: it cannot be read, or there is no space to fetch or inflate it.
     """
+    if isinstance(path, str) and is_address(path):
+        return _fetched(path).reopened()
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     plain = ShardFile(handle)
-    start = plain.at(0, 6)
-    kind = next((magic for magic in _FORMATS if start.startswith(magic)), None)
+    kind = _format(plain)
     if kind is None:
         return plain
     facts = os.fstat(handle)
-    return _inflated(path, kind, facts.st_size, facts.st_mtime_ns).reopened()
+    return _inflated(Path(path), kind, facts.st_size, facts.st_mtime_ns).reopened()
+
+
+def _format(shard: ShardFile) -> bytes | None:
+    start = shard.at(0, 6)
+    return next((magic for magic in _FORMATS if start.startswith(magic)), None)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _fetched(address: str) -> ShardFile:
+    with tempfile.TemporaryFile() as target:
+        fetch(address, target)
+        target.flush()
+        plain = ShardFile(os.dup(target.fileno()))
+        kind = _format(plain)
+        if kind is None:
+            return plain
+        target.seek(0)
+        return _inflate(without_secrets(address), target, kind, plain.size)
 
 
 @functools.lru_cache(maxsize=KEPT)
 def _inflated(path: Path, kind: bytes, size: int, changed: int) -> ShardFile:
     del changed  # another file under the same name is inflated again
+    with path.open("rb") as stream:
+        return _inflate(str(path), stream, kind, size)
+
+
+def _inflate(name: str, compressed: IO[bytes], kind: bytes, size: int) -> ShardFile:
     largest = size * LARGEST_RATIO + SPARE_BYTES
     total = 0
     try:
-        with tempfile.TemporaryFile() as target, _FORMATS[kind](path) as stream:
+        with tempfile.TemporaryFile() as target, _FORMATS[kind](compressed) as stream:
             while block := stream.read(_BLOCK):
                 total += len(block)
                 if total > largest:
-                    raise BadData(f"{path}: {size:,} bytes inflate to more than {largest:,}; it is no shard of media")
+                    raise BadData(f"{name}: {size:,} bytes inflate to more than {largest:,}; it is no shard of media")
                 target.write(block)
             target.flush()
             return ShardFile(os.dup(target.fileno()))
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-        raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
+        raise BadData(f"{name}: it cannot be inflated: {error}; was it cut off?") from None
     except OSError as error:
         # bz2 reports damaged bytes as an OSError without a number.
         if error.errno is not None:
             raise
-        raise BadData(f"{path}: it cannot be inflated: {error}; was it cut off?") from None
+        raise BadData(f"{name}: it cannot be inflated: {error}; was it cut off?") from None

@@ -22,8 +22,8 @@ class Member:
     content: bytes
 
 
-def members(shard: Path, report: Report) -> Iterator[Member]:
-    """The files of a shard in their order, one in memory at a time.
+def members(path: Path | str, report: Report, name: str = "") -> Iterator[Member]:
+    """The files of a shard in their order, one in memory at a time. ``name`` is its name in messages.
 
     A damaged header is reported and the next intact one searched for; ``tarfile`` alone would end there silently. A
     truncated end is reported too.
@@ -31,8 +31,9 @@ def members(shard: Path, report: Report) -> Iterator[Member]:
     Raises:
         MissingData: the shard cannot be opened.
     """
+    shard = name or str(path)
     try:
-        opened = open_shard(shard)
+        opened = open_shard(path)
         with tarfile.open(fileobj=cast(BinaryIO, opened), mode="r:", ignore_zeros=True) as archive:
             yield from _walk(archive, opened, shard, report)
     except (tarfile.TarError, ValueError, OverflowError) as error:
@@ -43,7 +44,7 @@ def members(shard: Path, report: Report) -> Iterator[Member]:
         raise MissingData(f"{shard}: {reason(error)}") from error
 
 
-def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: Path, report: Report) -> Iterator[Member]:
+def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: str, report: Report) -> Iterator[Member]:
     end, name = 0, ""
     while (member := _next(archive, opened.size)) is not None:
         archive.members = []  # type: ignore[attr-defined]  # else it keeps the headers of the whole shard

@@ -62,7 +62,7 @@ def _samples(file: Path, folder: Path, bad: BadRows) -> Iterator[Sample]:
 
     def make(row: Fields) -> tuple[Sample]:
         name = row.name("id")
-        turns, media = conversation(row, _messages(row, file), media_of(row, folder), order=None)
+        turns, media = conversation(row, messages_of(row, file), media_of(row, folder), order=None)
         number = int(row.place.removeprefix("row ")) - 1
         own = name if names[name] == 1 else f"{name}@{number}"
         return (Sample(id=own, where=row.where, media=media, turns=turns),)
@@ -70,7 +70,12 @@ def _samples(file: Path, folder: Path, bad: BadRows) -> Iterator[Sample]:
     yield from bad.samples(rows, make)
 
 
-def _messages(row: Fields, file: Path) -> list[RoleAndText]:
+def messages_of(row: Fields, file: Path | str) -> list[RoleAndText]:
+    """The role and text of each message of ``conversations``; ``file`` is for errors.
+
+    Raises:
+        BadData: another speaker, one who speaks twice in a row, or no answer to a human.
+    """
     messages: list[RoleAndText] = []
     for item in row.items("conversations"):
         message = Fields(item, file, f"{row.place}: conversations")

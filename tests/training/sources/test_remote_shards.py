@@ -1,0 +1,181 @@
+"""Shards with sounds, clips, motions and conversations; shards behind an address or a command."""
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+
+from anymal_eval.anymal.conversation import Slot, Turn
+from anymal_eval.errors import BadData, MissingData
+from anymal_eval.media import MediaReader
+from anymal_eval.training.sources import TrainingData, _remote_shard, open_data
+
+
+def shard(path: Path, *samples: Mapping[str, object]) -> Path:
+    with webdataset.TarWriter(str(path)) as writer:
+        for sample in samples:
+            writer.write(sample)
+    return path
+
+
+def captioned(key: str) -> dict[str, object]:
+    return {"__key__": key, "wav": b"sound " + key.encode(), "txt": f"caption {key}"}
+
+
+def ids(source: TrainingData) -> list[str]:
+    return [sample.id for number in range(source.shards) for sample in source.read_shard(number)]
+
+
+def test_motions_and_conversations_with_any_number_of_media(tmp_path: Path) -> None:
+    motion = io.BytesIO()
+    np.save(motion, np.arange(6 * 400, dtype=np.float32).reshape(6, 400))
+    talk = [
+        {"from": "human", "value": "<image>\nand <image>: which is red?"},
+        {"from": "gpt", "value": "The first."},
+        {"from": "human", "value": "And what is heard?\n<audio>"},
+        {"from": "gpt", "value": "Rain."},
+    ]
+    path = shard(
+        tmp_path / "a.tar",
+        {"__key__": "1", "imu.npy": motion.getvalue(), "txt": "a person walks"},
+        {"__key__": "2", "npy": motion.getvalue(), "json": {"caption": "a person runs"}},
+        {"__key__": "3", "jpg": b"picture", "npy": b"an embedding", "seg.png": b"a mask", "txt": "a kite"},
+        {"__key__": "4", "0.jpg": b"one", "1.jpg": b"two", "wav": b"rain", "json": {"conversations": talk}},
+        {"__key__": "5", "mp4": b"clip", "json": {"instruction": "What?", "response": "A dog.", "system": "Be brief."}},
+        {"__key__": "6", "json": {"instruction": "Say yes.", "response": "Yes."}},
+        {"__key__": "7", "jpg": b"one", "json": {"conversations": talk}},
+    )  # fmt: skip
+    source = open_data(f"webdataset:{path}")
+    found = list(source.read_shard(0))
+    assert [[one.kind for one in sample.media] for sample in found] == [
+        ["imu"], ["imu"], ["image"], ["image", "image", "audio"], ["video"], [],
+    ]  # fmt: skip
+    assert found[3].turns == (
+        Turn(role="user", parts=(Slot(medium="image"), "and ", Slot(medium="image"), ": which is red?")),
+        Turn(role="assistant", parts=("The first.",)),
+        Turn(role="user", parts=("And what is heard?", Slot(medium="audio"))),
+        Turn(role="assistant", parts=("Rain.",)),
+    )
+    assert found[4].turns[0] == Turn(role="system", parts=("Be brief.",))
+    assert source.opener is not None
+    assert [source.opener(one.uri) for one in found[3].media] == [b"one", b"two", b"rain"]
+    assert source.unreadable == [f"{path}: 7: <audio> stands at the edge of what the user says, and the row has none"]
+    with MediaReader(source.opener) as reader:
+        assert reader.imu(found[0].media[0]).shape == (6, 400)
+        assert np.array_equal(reader.imu(found[1].media[0]), reader.imu(found[0].media[0]))
+
+
+def test_a_command_that_writes_shards(tmp_path: Path) -> None:
+    for number in range(2):
+        shard(tmp_path / f"{number}.tar", captioned(f"{number}-a"), captioned(f"{number}-b"))
+    marker = tmp_path / "started"
+    source = open_data(f"webdataset:pipe:touch {marker}; cat {tmp_path}/{{0..1}}.tar")
+    assert source.shards == 2
+    assert not marker.exists()  # nothing runs before training
+    assert ids(source) == ["0/0-a", "0/0-b", "1/1-a", "1/1-b"]
+    assert source.opener is not None
+    assert [source.opener(one.media[0].uri) for one in source.read_shard(1)] == [b"sound 1-a", b"sound 1-b"]
+    packed = open_data(f"webdataset:pipe:gzip -c {tmp_path}/0.tar")
+    assert len(ids(packed)) == 2
+    failing = open_data(f"webdataset:pipe:cat {tmp_path}/0.tar; exit 3")
+    with pytest.raises(MissingData, match=r"^pipe:cat .*/0.tar; exit 3: the command ended with status 3"):
+        ids(failing)
+
+
+def test_no_file_and_no_member_is_run_as_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "pipe:touch stolen; cat .tar"
+    shard(tmp_path / name, {"__key__": "pipe:touch stolen", "wav": b"x", "txt": "a"})
+    assert len(ids(open_data("webdataset:*.tar"))) == 1
+    assert len(ids(open_data(f"webdataset:./{name}"))) == 1
+    (tmp_path / "pairs.jsonl").write_text('{"id": "1", "audio": "pipe:touch stolen", "caption": "a"}\n')
+    with pytest.raises((MissingData, BadData)):
+        open_data("pairs:pairs.jsonl")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["pairs.jsonl", name]
+
+
+class Server(SimpleHTTPRequestHandler):
+    """The files of a folder; ``cut.tar`` ends early, as often as ``cuts`` says."""
+
+    cuts = 0
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on standard error."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.path.startswith("/cut.tar") and type(self).cuts:
+            type(self).cuts -= 1
+            outputfile.write(source.read(100))
+            self.close_connection = True
+            return
+        super().copyfile(source, outputfile)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(_remote_shard, "PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_shards_at_an_address(tmp_path: Path, host: str) -> None:
+    for name in ("0", "1", "cut"):
+        shard(tmp_path / f"{name}.tar", captioned(name))
+    source = open_data(f"webdataset:http://{host}/{{0..1}}.tar?signature=7")
+    assert ids(source) == ["0/0", "1/1"]
+    assert "signature" not in source.name + source.fingerprint
+    assert source.opener is not None
+    [sample] = source.read_shard(1)
+    assert "signature" not in sample.media[0].uri
+    assert source.opener(sample.media[0].uri) == b"sound 1"
+    Server.cuts = 2
+    assert ids(open_data(f"webdataset:http://{host}/cut.tar")) == ["cut/cut"]
+    Server.cuts = 3
+    size = (tmp_path / "cut.tar").stat().st_size
+    with pytest.raises(MissingData, match=rf"cut.tar: the shard cannot be fetched \(100 of {size:,} bytes came\)"):
+        ids(open_data(f"webdataset:http://{host}/cut.tar?again=1"))
+    with pytest.raises(MissingData, match=rf"^http://{host}/9.tar: the server answered 404"):
+        ids(open_data(f"webdataset:http://{host}/9.tar?signature=7"))
+    with pytest.raises(BadData, match="shards must be files"):
+        open_data(f"webdataset:http://{host}/list.html")
+    with pytest.raises(BadData, match="differ in their query alone"):
+        open_data(f"webdataset:http://{host}/0.tar?part={{0..1}}")
+
+
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_remote_shard, "PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    expected = r"^http://127.0.0.1:1/0.tar: the shard cannot be fetched \(Connection refused\); the same command"
+    with pytest.raises(MissingData, match=expected) as raised:
+        ids(open_data("webdataset:http://127.0.0.1:1/0.tar?signature=7"))
+    assert "\n" not in str(raised.value)
+    assert "signature" not in str(raised.value)
+    with pytest.raises(BadData, match=r"^https://host/0.tar: no user or password is sent") as refused:
+        open_data("webdataset:https://me:word@host/0.tar")
+    assert "word@" not in str(refused.value)
+
+
+def test_a_compressed_shard_at_an_address_that_is_cut_off(tmp_path: Path) -> None:
+    path = shard(tmp_path / "0.tar", captioned("a"))
+    packed = tmp_path / "0.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(path, "0.wav")
+    content = packed.read_bytes()
+    packed.write_bytes(content[: len(content) // 2])
+    source = open_data(f"webdataset:pipe:cat {packed}")
+    assert ids(source) == []
+    assert "it cannot be inflated" in source.unreadable[0]
