@@ -38,7 +38,7 @@ def answers(report: Report, page: TaskPage) -> list[Panels]:
     binary = [run for run in runs("truth", "p_yes") if len(set(run.truth)) == 2]
     if binary:
         about = "All thresholds; the mark is where the run answers yes from a probability of 0.5 on. Dashed: guessing."
-        kinds.append(Panels(id="roc", title="ROC", about=about, panels=[panels.roc(binary)], wide=False))
+        kinds.append(Panels(id="roc", title="ROC", about=about, panels=[panels.roc(binary)]))
         made = [panels.reliability(run, "probability of yes", "share that is yes") for run in binary]
         kinds.append(Panels(id="reliability", title="Reliability", about=_RELIABILITY, panels=made))
     chosen = runs("right", "confidence")
