@@ -126,6 +126,10 @@ def test_options_show_the_label_each_choice_and_their_probabilities(opened: Tab)
     show(page, example(ranked, written, prompt=prompt, **options))
     assert page.locator(".share").all_inner_texts() == ["35 %", "65 %"]  # log p a token: -1 and -0.3662
     assert page.locator(".answer .badge").all_inner_texts() == ["right", "wrong"]
+    broken = {"raw": [None, None], "state": "error", "answer": "option scores are not finite"}
+    show(page, example(broken, {"raw": "neither", "answer": "", "state": "unparsable"}, **options))
+    assert page.locator(".answer .badge").all_inner_texts() == ["no option could be read", "error"]
+    assert page.locator(".answer .words").all_inner_texts() == ["neither", "option scores are not finite"]
 
 
 def test_cut_thinking_errors_and_a_missing_template_are_stated(opened: Tab) -> None:

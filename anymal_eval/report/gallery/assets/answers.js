@@ -11,7 +11,9 @@ const AnyMALAnswers = (() => {
     const [shape, colour] = index.marks[at];
     const path = AnyMALMedia.svg("path", { d: shape, transform: "translate(7 7)", class: "mark-shape" });
     const mark = AnyMALMedia.svg("svg", { width: 14, height: 14, class: "key-mark", "aria-hidden": "true" }, path);
-    return make("span", `run c${colour}`, mark, said("bdi", "", index.runs[at]));
+    const found = make("span", `run c${colour}`, mark, said("bdi", "", index.runs[at]));
+    found.title = index.runs[at];
+    return found;
   }
 
   function signed(value) {
@@ -125,8 +127,13 @@ const AnyMALAnswers = (() => {
     return table;
   }
 
+  // What is shown as the answer: as it was read, or what the model wrote where no option could be read from it.
+  function shownText(side) {
+    return side.answer || (side.state === "unparsable" && typeof side.raw === "string" ? side.raw : "");
+  }
+
   function answered(example, side, name) {
-    const text = side.answer ?? "";
+    const text = shownText(side);
     const unique = [...new Set(example.references ?? [])];
     const near = GRADED.includes(example.kind) && text ? AnyMALWords.nearest(text, unique) : null;
     const shown = block(text, "Answer of " + name, near ? unkept(near.from, "extra") : []);
@@ -174,9 +181,9 @@ const AnyMALAnswers = (() => {
       put(graded && before && before.state !== "error" && side.answer && before.answer ? differences(before.answer, side.answer, index.runs[base]) : null);
     }
     put(
-      Array.isArray(raw) && raw.length !== example.options.length ? ranked(example, side) : null,
+      side.state !== "error" && Array.isArray(raw) && raw.length !== example.options.length ? ranked(example, side) : null,
       side.thinking ? folded("Thinking", side.thinking) : null,
-      side.state !== "error" && !Array.isArray(raw) && raw !== side.answer ? folded("Raw output", raw) : null,
+      side.state !== "error" && !Array.isArray(raw) && raw !== shownText(side) ? folded("Raw output", raw) : null,
     );
     put(...more(side, before, index));
     return box;
@@ -184,6 +191,7 @@ const AnyMALAnswers = (() => {
 
   // The probability of each option among all, from the log-probabilities that the run ranked.
   function shares(example, side) {
+    if (example.kind === "yes_no" && side.p_yes !== undefined) return [1 - side.p_yes, side.p_yes];
     const divided = example.prompt?.perToken && side.option_tokens ? side.raw.map((value, at) => value / Math.max(1, side.option_tokens[at])) : side.raw;
     const top = Math.max(...divided);
     const odds = divided.map((value) => Math.exp(value - top));
@@ -201,7 +209,7 @@ const AnyMALAnswers = (() => {
     const weighed = new Map();
     for (const at of order) {
       const side = example.sides[at];
-      if (Array.isArray(side?.raw) && side.raw.length === example.options.length) weighed.set(at, shares(example, side));
+      if (side && side.state !== "error" && Array.isArray(side.raw) && side.raw.length === example.options.length) weighed.set(at, shares(example, side));
     }
     example.options.forEach((option, place) => {
       const takers = order.filter((at) => example.sides[at]?.state === "ok" && example.sides[at].choice === place);
@@ -219,7 +227,7 @@ const AnyMALAnswers = (() => {
       }
       list.append(make("li", "option" + (gold ? " gold" : ""), head, runs.childElementCount ? runs : null));
     });
-    return make("div", "", list, weighed.size ? make("p", "quiet legend", `Bars: each option's share of the probability of all${example.prompt?.perToken ? ", by its log p a token" : ""}. The last number is its log p.`) : null);
+    return make("div", "", list, weighed.size ? make("p", "quiet legend", `Bars: each option's share of the probability of all${example.prompt?.perToken && [...weighed.keys()].every((at) => example.sides[at].option_tokens) ? ", by its log p a token" : ""}. The last number is its log p.`) : null);
   }
 
   return { card, options, meter, run, GRADED, SENTENCE };
