@@ -72,12 +72,28 @@ def open_(
         raise WrongUse("--judge-protocol and -o are of --judge")
     from anymal_eval.judge.study import FILE
 
+    is_there = len(runs) == 1 and (runs[0] / FILE).is_file()
+    if is_there:
+        _require_none(("out", *given))
     protocol = _protocol(model, judge_protocol, given)
-    folder = runs[0] if len(runs) == 1 and (runs[0] / FILE).is_file() else _create(runs, out, given)
+    folder = runs[0] if is_there else _create(runs, out, given)
     if model is not None:
         _by_model(folder, model, protocol, options)
     else:
         _by_people(folder, port, no_browser)
+
+
+def _require_none(names: tuple[str, ...]) -> None:
+    """Refuse options of a new study for one that is there, whose votes are on what it is."""
+    from click.core import ParameterSource
+
+    from anymal_eval.errors import WrongUse
+
+    context = click.get_current_context()
+    given = [each for each in names if context.get_parameter_source(each) is ParameterSource.COMMANDLINE]
+    if given:
+        option = next(each.opts[0] for each in context.command.params if each.name == given[0])
+        raise WrongUse(f"{option} is of a new study: leave it out, or give RUN RUN and another --out")
 
 
 def _protocol(model: str | None, named: str | None, given: dict[str, Any]) -> "JudgeProtocol | None":

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anymal_eval.judge import study as studies
-from anymal_eval.judge.model_results import agreement, model_judged
+from anymal_eval.judge.model_results import Agreement, agreement, model_judged
+from anymal_eval.judge.model_tables import agreement_text
 from anymal_eval.judge.outcomes import Comparison, win_rates
 from anymal_eval.judge.ratings import Rating, means
 from anymal_eval.judge.results import judged
@@ -30,7 +31,9 @@ class JudgedResult:
         system: the run's name in the study; against: what it is compared with, empty for a rating.
         what: ``win rate`` (a tie is half a win), or the scale of a rating.
         judgements, items: how many, and on how many items.
-        agreement: of a model, the share of people's votes that it gives too; None where people did not vote.
+        agreement: of a model, the share of people's votes that it gives too, with its interval; None where people did
+            not vote.
+        flip_rate: of a model, how often its verdict changed with the order of the answers; None for a rating.
     """
 
     study: str
@@ -46,7 +49,8 @@ class JudgedResult:
     high: float
     judgements: int
     items: int
-    agreement: float | None = None
+    agreement: Agreement | None = None
+    flip_rate: float | None = None
     is_demo: bool
 
 
@@ -58,7 +62,8 @@ class Judgements:
     signature: str
     comparisons: Sequence[Comparison]
     ratings: Sequence[Rating]
-    agreement: float | None = None
+    agreement: Agreement | None = None
+    flip_rate: float | None = None
 
 
 def studies_in(folder: Path) -> list[Path]:
@@ -75,14 +80,15 @@ def judgements(folder: Path) -> list[Judgements]:
     people = judged(folder)
     found = [Judgements(by=PEOPLE, signature="", comparisons=people.comparisons, ratings=people.ratings)]
     for one in model_judged(folder):
-        beside = agreement(one, people)
+        flips, pairs = one.flips
         found.append(
             Judgements(
                 by=one.judge.label,
                 signature=one.judge.signature,
                 comparisons=one.comparisons,
                 ratings=one.ratings,
-                agreement=None if beside is None else beside.share,
+                agreement=agreement(one, people),
+                flip_rate=flips / pairs if pairs else None,
             )
         )
     return [one for one in found if one.comparisons or one.ratings]
@@ -127,7 +133,7 @@ def judged_table(runs: Sequence[Results], folders: Sequence[Path]) -> Table | No
         for one in results:
             demo = demo or one.is_demo
             value = f"{SCALE * one.value:.1f} {interval_text(one.low, one.high, 1)}"
-            agreed = "" if one.agreement is None else f"{SCALE * one.agreement:.0f} %"
+            agreed = "" if one.agreement is None else agreement_text(one.agreement)
             what = f"{one.what} against {one.against}" if one.against else one.what
             texts = (
                 name, ", ".join(one.tasks), one.study, one.by, what, value, f"{one.judgements:,}", f"{one.items:,}",
@@ -136,8 +142,17 @@ def judged_table(runs: Sequence[Results], folders: Sequence[Path]) -> Table | No
             rows.append(tuple(Cell(text, bold=at == 5) for at, text in enumerate(texts)))
     if not rows:
         return None
+    flips = {
+        f"{one.study}, {one.by}: flip rate {one.flip_rate:.2f}."
+        for results in by_run.values()
+        for one in results
+        if one.flip_rate is not None
+    }
     columns = ("run", "tasks", "study", "by", "what", "x100", "judgements", "items", "with people")
-    notes = ("Judgements of people or of a model: x100, with 95 % intervals clustered by item; a tie is half a win.",)
+    notes = (
+        "Judgements of people or of a model: x100, with 95 % intervals clustered by item; a tie is half a win.",
+        *sorted(flips),
+    )
     return Table(title=f"Judged{', demo data' * demo}", columns=columns, rows=tuple(rows), notes=notes)
 
 
@@ -155,7 +170,7 @@ def _about(study: Study, folder: Path, system: str, one: Judgements) -> Iterator
         yield JudgedResult(
             study=study.name, folder=str(folder), tasks=study.tasks, by=one.by, signature=one.signature, system=system,
             against=against, what=what, value=value, low=low, high=high, judgements=count, items=items,
-            agreement=one.agreement, is_demo=study.is_demo,
+            agreement=one.agreement, flip_rate=one.flip_rate, is_demo=study.is_demo,
         )  # fmt: skip
 
 

@@ -56,8 +56,11 @@ def _judges(title: str, judged: Sequence[ModelJudged], people: Judged) -> Table:
 
 
 def _agreed(found: Agreement | None) -> str:
-    if found is None:
-        return ""
+    return "" if found is None else agreement_text(found)
+
+
+def agreement_text(found: Agreement) -> str:
+    """``83.3 [52.1, 99.0] of 12``: x100, the interval, and over how many votes."""
     return f"{SCALE * found.share:.1f} {interval_text(found.low, found.high, 1)} of {found.votes:,}"
 
 

@@ -51,7 +51,9 @@ def judging(script: Script, name: str = "judge") -> Iterator[JudgeServer]:
                 found.bodies.append(body)
             said = found.script(text_of(body), number)
             if isinstance(said, int):
-                self.reply(said, {"error": {"message": "overloaded"}})
+                # As proxies do: the client is told what it sent, the key too.
+                sent = self.headers.get("authorization", "nothing")
+                self.reply(said, {"error": {"message": f"overloaded; you sent {sent}"}})
             else:
                 self.reply(200, {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]})
 

@@ -73,7 +73,7 @@ def test_records_say_what_a_study_holds_of_a_run(place: Path) -> None:
     assert one.signature.startswith("judge openai:")
     assert "|pairwise|prompts " in one.signature
     assert one.is_demo
-    assert one.agreement is None
+    assert (one.agreement, one.flip_rate) == (None, 0.0)
 
 
 def test_tables_show_judged_results_beside_the_metrics(
@@ -84,7 +84,8 @@ def test_tables_show_judged_results_beside_the_metrics(
     call("table", place / "first", place / "second")
     text = capsys.readouterr().out
     assert "Judged, demo data" in text
-    assert text.count("openai:judge (pairwise)") == 2
+    assert text.count("| openai:judge (pairwise)") == 2
+    assert "one, openai:judge (pairwise): flip rate 0.00." in text
     call("table", place / "third")
     assert "Judged" not in capsys.readouterr().out
     call("table", place / "first", "--format", "csv")
@@ -138,7 +139,9 @@ def test_people_and_a_model_are_checked_apart(place: Path, tmp_path: Path, capsy
         assert "one: win rate by openai:judge (pairwise): better" in text
         (people, model) = judged_results(read_results(place / "first"), [study_at(place)])
         assert (people.by, people.value) == ("people", 0.0)
-        assert model.agreement == 1 / ITEMS
+        assert model.agreement is not None
+        assert (model.agreement.share, model.agreement.votes) == (1 / ITEMS, ITEMS)
+        assert model.agreement.low < model.agreement.share < model.agreement.high
     finally:
         (study_at(place) / "votes.jsonl").unlink()
 

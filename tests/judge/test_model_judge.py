@@ -264,9 +264,30 @@ def test_scores_of_llava_bench_are_relative(tmp_path: Path, capsys: pytest.Captu
     assert win_rates(found.comparisons)[0].rate == 0
 
 
+def test_the_key_of_the_judge_is_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "sk-proj-0123456789abcdefghij"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    folder = make(tmp_path / "study", study_of(NAMES[:2]), [])
+    with judging(lambda text, number: f"Verdict: A {key}" if number % 2 else 400) as server:
+        with pytest.raises(IncompleteRun, match="12 answers failed") as failed:
+            judge(folder, server, "-o", "concurrency=1")
+        assert server.count == 12
+    out = capsys.readouterr()
+    (found,) = model_judged(folder)
+    assert found.states["error"] == 12
+    files = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any("you sent" in text for text in files)
+    for text in (*files, out.out, out.err, str(failed.value)):
+        assert key not in text
+        assert key[8:20] not in text
+
+
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     folder = make(tmp_path / "study", study_of(NAMES[:2]), [])
     for given, said in (
+        (("--limit", 3), "--limit is of a new study"),
         (("--judge", "constant:x"), "--judge takes openai:MODEL@URL"),
         (("--judge-protocol", "pairwise"), "are of --judge"),
         (
