@@ -51,6 +51,8 @@ OPTIONS = (
     click.option("--seed", type=SEED, help="Seed of fresh weights, sample order and dropout.  [default: 0]"),
     click.option("--save-every", type=COUNT, default=500, help="Steps between saved states to resume from."),
     click.option("--keep", type=COUNT, default=2, help="How many saved states are kept."),
+    click.option("--keep-best", metavar="TASK", help="Keep the network that is best at this evaluated task: OUT/best."),
+    click.option("--with-changes", is_flag=True, help="Resume with other --steps, --batch-size or --data."),
     click.option("--log-every", type=COUNT, default=10, help="Steps between lines of log.jsonl."),
     click.option("--eval-every", type=COUNT, help="Steps between evaluations of the network."),
     click.option("--eval-tasks", help="Tasks to evaluate on, separated by commas."),

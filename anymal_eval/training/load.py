@@ -18,8 +18,9 @@ from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
-from anymal_eval.training import record, state_digests
-from anymal_eval.training.memory import ASSUMED, longest, step, step_memory
+from anymal_eval.training import record, state_digests, states
+from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of, starts_data, with_change
+from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.parts import enable_gradients
 from anymal_eval.training.plan import SavingOptions
@@ -31,6 +32,7 @@ CHECKPOINT, STEPS = "checkpoint", "steps"
 ORDERS = "trained_orders"  # in the record: of the prompts
 NETWORK = "network"  # in the record: the network, with its frozen parts as a checkpoint in CHECKPOINT names them
 DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
+_EVALUATION_S = 24 * 3600  # the other processes wait while the first one evaluates
 _LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
 _OPTIMIZERS = {
     "adamw": "adamw_torch",
@@ -38,7 +40,6 @@ _OPTIMIZERS = {
     "adamw-paged": "paged_adamw_32bit",
     "adamw-paged-8bit": "paged_adamw_8bit",
 }
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class LoadedTraining:
         state: the last saved state that is whole, to resume from; None at the start.
         messages: what the user must know about it.
         recompute: whether activations are recomputed (gradient checkpointing).
+        new_data: whether the state's place in the data is that of other data.
         record: the content of ``training.json``; its ``finished`` is 0 until training has finished.
     """
 
@@ -64,6 +66,7 @@ class LoadedTraining:
     messages: Sequence[str]
     record: Mapping[str, Any]
     recompute: bool = False
+    new_data: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -93,13 +96,14 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     )
     checkpoint.require_replaceable(out / CHECKPOINT)
     before, identity = record.read(out), _identity(resolved, partition)
-    record.require_same(out, before, identity, unknown="start")
+    changes = resolved.plan.saving.with_changes
+    record.require_same(out, before, identity, unknown="start", changes=changes)
     with quiet():
         network = load_network(resolved)
     identity["start"] = _start(resolved, network)
-    record.require_same(out, before, identity)
+    changed = record.require_same(out, before, identity, changes=changes)
     names = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
-    is_finished = before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
+    is_finished = not changed and before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {
         "stage": resolved.plan.stage,
@@ -113,6 +117,10 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         "finished": 0,
     }
     choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
+    step = states.step_of(choice.state)
+    content[CHANGES] = with_change(before, changed, step, recipe)
+    partition = replace(partition, shift=shift_of(content[CHANGES]))
+    messages += described(changed, step, recipe)
     if choice.damaged or before.get(DAMAGED):
         content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
     loaded = LoadedTraining(
@@ -123,6 +131,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         state=choice.state,
         messages=[*messages, *choice.messages],
         recompute=recompute,
+        new_data=starts_data(content[CHANGES], step),
         record=before if is_finished else content,
     )
     if loaded.is_main and not is_finished:
@@ -168,7 +177,7 @@ def _recompute(resolved: ResolvedTraining, partition: BatchPartition, network: A
         return compute.gradient_checkpointing == "on", []
     text = longest(resolved.data, network.chat, network.llm.ends) or ASSUMED[resolved.plan.stage]
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
-    found = step_memory(config, resolved.loading, step(partition, text, resolved.recipe.optim), compute)
+    found = step_memory(config, resolved.loading, step_workload(partition, text, resolved.recipe.optim), compute)
     return found.recompute, [line for line in (found.line * found.recompute, found.warning) if line]
 
 
@@ -188,7 +197,7 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
         per_device_train_batch_size=1,  # unused: ``Batches`` makes the batches, but transformers needs a number
         gradient_accumulation_steps=recipe.accumulate,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type=_SCHEDULES[recipe.schedule],
+        lr_scheduler_type=SCHEDULES[recipe.schedule],
         warmup_steps=recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
@@ -204,6 +213,7 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
         ignore_data_skip=True,
         ddp_find_unused_parameters=True,  # a step may hold no sample of some medium
         ddp_broadcast_buffers=False,
+        ddp_timeout=_EVALUATION_S if saving.eval_every else 1800,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )

@@ -66,7 +66,7 @@ def forecast_training(
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"
     options = LoadingOptions(checkpoint="", device="cpu", precision=precision, quantize=compute.quantize)
-    work = step(partition, text, recipe.optim)
+    work = step_workload(partition, text, recipe.optim)
     memory = step_memory(config, replace(loading_of(options), device=device), work, compute)
     source = "of the data" if found else "assumed"
     source = "given" if text_tokens and new_tokens else source
@@ -75,7 +75,7 @@ def forecast_training(
     return f"{plan.network}, train {plan.stage}, {weights}, {rows}, on {device}", memory, device
 
 
-def step(partition: BatchPartition, text: Text, optim: Optim = "adamw") -> Workload:
+def step_workload(partition: BatchPartition, text: Text, optim: Optim = "adamw") -> Workload:
     """One micro-batch of this process, all of whose rows are as long as the longest."""
     rows = max(len(partition.positions(number)) for number in range(partition.accumulate))
     return Workload(

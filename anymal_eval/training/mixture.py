@@ -64,7 +64,7 @@ class Mixed:
         """The samples of one of this process's micro-batches."""
         positions = self._partition.positions(micro_batch)
         if not self._streams:
-            return [self._at(step * self._partition.batch_size + position) for position in positions]
+            return [self._at(self._partition.first(step) + position) for position in positions]
         first, self._drawn = self._drawn, self._drawn + len(positions)
         return [self._at(number) for number in range(first, self._drawn)]
 

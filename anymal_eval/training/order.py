@@ -23,6 +23,8 @@ MEDIUM_CHARACTERS = 256
 class BatchPartition:
     """One process's part of every batch, in ``accumulate`` micro-batches.
 
+    ``shift`` is added to the number of a batch's first sample: the batches before may have had another size.
+
     Raises:
         WrongUse: there are more micro-batches than samples.
     """
@@ -31,6 +33,7 @@ class BatchPartition:
     accumulate: int = 1
     rank: int = 0
     processes: int = 1
+    shift: int = 0
 
     def __post_init__(self) -> None:
         """Refuse empty micro-batches."""
@@ -44,6 +47,14 @@ class BatchPartition:
     def micro_batches(self) -> int:
         """Of a step, over all processes."""
         return self.accumulate * self.processes
+
+    def first(self, step: int) -> int:
+        """The number of the first sample of a step, counted through the whole training.
+
+        >>> BatchPartition(batch_size=4, shift=6).first(3)
+        18
+        """
+        return step * self.batch_size + self.shift
 
     def positions(self, micro_batch: int) -> range:
         """The positions within a batch of one of this process's micro-batches.
@@ -106,7 +117,7 @@ class Shuffled:
         """Nothing to do."""
 
     def _indices(self, step: int, micro_batch: int) -> list[int]:
-        first = step * self._partition.batch_size
+        first = self._partition.first(step)
         return [self._index(first + position) for position in self._partition.positions(micro_batch)]
 
     def _index(self, number: int) -> int:

@@ -65,12 +65,16 @@ class SavingOptions:
     """What is written during training, each so many steps; no result depends on it.
 
     ``keep`` is the number of saved states that are kept, 0 for all; ``eval_every`` is 0 for no evaluation.
+    ``keep_best`` names the headline by which the best network is kept. ``with_changes`` lets a training be resumed with
+    other steps, batches or data.
     """
 
     save_every: int = 500
     keep: int = 2
     log_every: int = 10
     eval_every: int = 0
+    keep_best: str = ""
+    with_changes: bool = False
     report_to: tuple[str, ...] = ()
 
 

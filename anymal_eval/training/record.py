@@ -14,6 +14,7 @@ from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FORMAT = 1
 NAME, LOG = "training.json", "log.jsonl"
+CHANGEABLE = ("recipe.steps", "recipe.batch_size", "data")  # of the identity, with --with-changes
 PACKAGES = ("anymal_eval", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
 
 
@@ -37,7 +38,14 @@ def read(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def require_same(folder: Path, record: Mapping[str, Any], identity: Mapping[str, Any], *, unknown: str = "") -> None:
+def require_same(
+    folder: Path,
+    record: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    *,
+    unknown: str = "",
+    changes: bool = False,
+) -> dict[str, tuple[Any, Any]]:
     """Make sure that a record, if there is one, is of this training.
 
     Args:
@@ -45,22 +53,29 @@ def require_same(folder: Path, record: Mapping[str, Any], identity: Mapping[str,
         record: from :func:`read`.
         identity: all that the result depends on.
         unknown: a key of ``identity`` that is not known yet.
+        changes: whether ``CHANGEABLE`` may differ.
+
+    Returns:
+        What differs, by name: the value before, and that now.
 
     Raises:
         OtherRun: it is of another training; the message names what differs.
     """
     if not record:
-        return
+        return {}
     before, now = (
         _flat({key: value for key, value in each.items() if key != unknown})
         for each in (record.get("identity", {}), json.loads(json.dumps(identity)))
     )
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if differing:
+    others = [key for key in differing if key not in CHANGEABLE]
+    if others or (differing and not changes):
         values = ", ".join(f"{key} was {_short(before.get(key))}, now {_short(now.get(key))}" for key in differing[:5])
+        resumed = "" if others else ", or give --with-changes to resume it with them"
         raise OtherRun(
-            f"{folder}: the training there differs in {', '.join(differing)}: {values}; choose another --out"
+            f"{folder}: the training there differs in {', '.join(differing)}: {values}; choose another --out{resumed}"
         )
+    return {key: (before.get(key), now.get(key)) for key in differing}
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:

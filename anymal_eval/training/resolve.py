@@ -20,6 +20,7 @@ from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEv
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
+from anymal_eval.training.best import require_evaluated
 from anymal_eval.training.parts import require_parts
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
@@ -195,6 +196,7 @@ def _evaluator(plan: TrainingPlan, config: AnyMALConfig) -> HeadlineEvaluator | 
     options = plan.evaluation
     if bool(plan.saving.eval_every) != bool(options.eval_tasks):
         raise WrongUse("--eval-every and --eval-tasks go together")
+    require_evaluated(plan.saving.keep_best, options.eval_tasks)
     if not options.eval_tasks:
         return None
     evaluation = TrainingEvaluation(

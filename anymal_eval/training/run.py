@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 
 from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.evaluation.console import Advance, Console, SilentConsole
+from anymal_eval.evaluation.during_training import HeadlineEvaluator
 from anymal_eval.locks import Lock, hold
 from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
+from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
@@ -24,6 +27,7 @@ from anymal_eval.training.order import Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
+from anymal_eval.training.stopping import SaveAndStop, StopSignal
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep, StepPlan
 from anymal_eval.training.training_module import TrainingModule
 
@@ -56,7 +60,8 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         IncompleteRun: too many samples cannot be read.
     """
     seen: Console = console if console is not None and _is_first() else SilentConsole()
-    with _exclusive(resolved.plan.out) as lock:
+    stop = StopSignal()
+    with stop.handled(), _exclusive(resolved.plan.out) as lock:
         seen.keep_log(resolved.plan.out)
         with seen.phase("loading the network"):
             loaded = load(resolved)
@@ -68,7 +73,7 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         for line in loaded.messages:
             shown.message(line)
         with quiet(), _encode(loaded, shown) as batches:
-            _fit(loaded, batches, shown, lock)
+            _fit(loaded, batches, _Guards(shown, lock, stop))
         return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
 
 
@@ -139,9 +144,22 @@ def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:
     return Shuffled(samples, partition, seed, grouped=options.group_by_length)
 
 
-def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock | None) -> None:
-    """All steps after the last saved state."""
-    plan = loaded.resolved.plan
+@dataclass(frozen=True)
+class _Guards:
+    """What steps report to, and what may end them."""
+
+    console: Console
+    lock: Lock | None
+    stop: StopSignal
+
+
+def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
+    """All steps after the last saved state.
+
+    Raises:
+        KeyboardInterrupt: a signal came; the state after its step is saved.
+    """
+    plan, console, lock = loaded.resolved.plan, guards.console, guards.lock
     module = TrainingModule(loaded.network)
     if plan.input.pack:
         module.packed = can_pack(loaded.network)
@@ -151,14 +169,32 @@ def _fit(loaded: LoadedTraining, batches: Batches, console: Console, lock: Lock 
         module.checkpoint_activations()
     recipe = loaded.resolved.recipe
     log = record.TrainingLog(plan.out, _StepMessages(console, recipe.steps), console.message)
-    step_plan = StepPlan(saving=plan.saving, rates=recipe.rates)
-    trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, loaded.resolved.evaluate)
+    step_plan = StepPlan(saving=plan.saving, rates=recipe.rates, new_data=loaded.new_data)
+    trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, _evaluator(loaded))
+    saves = SaveAndStop(guards.stop)
+    trainer.add_callback(saves)
     if lock is not None:
         trainer.add_callback(CallEachStep(lock.require))
     if loaded.is_main:
         log.truncate(states.step_of(loaded.state))
-    trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
+    with guards.stop.stepping():
+        trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
     module.train(False)
+    step = trainer.state.global_step
+    if saves.stopped and step < recipe.steps:
+        console.message(f"stopped by {guards.stop.name or 'a signal'} after step {step} of {recipe.steps}, saved")
+        raise KeyboardInterrupt
+
+
+def _evaluator(loaded: LoadedTraining) -> HeadlineEvaluator | None:
+    plan, evaluate = loaded.resolved.plan, loaded.resolved.evaluate
+    if evaluate is None or not plan.saving.keep_best:
+        return evaluate
+
+    def save(network: AnyMAL, folder: Path) -> None:
+        checkpoint.save(network, folder, plan.note, trained_orders(loaded.resolved))
+
+    return BestNetwork(plan.out, plan.saving.keep_best, evaluate, save)
 
 
 def _save(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:

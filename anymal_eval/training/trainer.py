@@ -35,10 +35,14 @@ _NOT_LOGGED = ("epoch", "total_flos")  # transformers adds them
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """How the trainer saves, and the learning rates of parts that have their own."""
+    """How the trainer saves, and the learning rates of parts that have their own.
+
+    ``new_data``: the saved place in the data is one in others, and the present ones begin.
+    """
 
     saving: SavingOptions
     rates: Mapping[str, float] = field(default_factory=dict)
+    new_data: bool = False
 
 
 class AnyMALTrainer(_Trainer):  # type: ignore[misc]
@@ -56,6 +60,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         """``evaluate`` is called every ``plan.saving.eval_every`` steps."""
         super().__init__(model=module, args=args, callbacks=[_Callbacks(self)])
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
+        leave_frozen_alone(module)
         self._module, self._batches, self._plan, self._log, self._evaluator = module, batches, plan, log, evaluate
         self._step_ids: tuple[str, ...] = ()
         self._halving = HalvedBatches(module, self.args.world_size)
@@ -219,19 +224,41 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             states.publish(draft, self.state.global_step, self._plan.saving.keep)
         self.accelerator.wait_for_everyone()
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Then take the rate from the schedule: of another number of steps the saved one is another schedule's."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        scheduler = self.lr_scheduler
+        scheduler._last_lr = [
+            base * factor(scheduler.last_epoch)
+            for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
+        for group, rate in zip(self.optimizer.param_groups, scheduler._last_lr, strict=True):
+            group["lr"] = rate
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
         folder = Path(resume_from_checkpoint)
         states.read_trained(folder / states.TRAINED, self._module)
         for rank, position in enumerate(states.read_positions(folder)):
             if rank == self.args.process_index:
-                self._batches.order.load_state_dict(position["order"])
+                if not self._plan.new_data:
+                    self._batches.order.load_state_dict(position["order"])
                 self._saved_loss = (float(position["loss"]), int(position["logged"]))
                 # Version 0.2.0 and before saved none.
                 self._module.kinds.sums = {kind: tuple(each) for kind, each in position.get("kinds", {}).items()}
             if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
                 self._batches.unreadable.add_state_dict(position["unreadable"])
         self._batches.start = states.step_of(folder)
+
+
+def leave_frozen_alone(module: nn.Module) -> None:
+    """Several processes do not send each other frozen weights, which each has read from the same files."""
+    trained = {name for name, value in module.named_parameters() if value.requires_grad}
+    whole = [name for name, _ in itertools.chain(module.named_parameters(), module.named_buffers())]
+    ddp: Any = nn.parallel.DistributedDataParallel
+    ddp._set_params_and_buffers_to_ignore_for_model(module, [name for name in whole if name not in trained])
 
 
 class _Callbacks(_Callback):  # type: ignore[misc]

@@ -1,0 +1,77 @@
+"""A training that is resumed with other steps, another batch size or other data than it had before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from anymal_eval.errors import WrongUse
+from anymal_eval.training.recipe import Recipe
+
+CHANGES = "changes"  # in the record: at which step, and what was before and since
+STEPS, BATCH, DATA = "recipe.steps", "recipe.batch_size", "data"
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+def with_change(
+    before: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]], step: int, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """The changes of a training so far, with those of this resume.
+
+    Args:
+        before: its record.
+        changed: the values before and now, by name.
+        step: the last that was saved.
+        recipe: the present one.
+
+    Raises:
+        WrongUse: it is further than its new number of steps.
+    """
+    if step > recipe.steps:
+        raise WrongUse(f"--steps {recipe.steps}: the training is at step {step} already")
+    made: list[dict[str, Any]] = list(before.get(CHANGES, []))
+    if changed:
+        size = changed.get(BATCH, (recipe.batch_size,))[0]
+        seen = step * size + shift_of(made)
+        shift = (0 if DATA in changed else seen) - step * recipe.batch_size
+        values = {name: list(pair) for name, pair in changed.items()}
+        made.append({"step": step, "changed": values, "shift": shift})
+    return made
+
+
+def shift_of(changes: Sequence[Mapping[str, Any]]) -> int:
+    """What is added to a step's number of samples; see :class:`~anymal_eval.training.order.BatchPartition`."""
+    return int(changes[-1]["shift"]) if changes else 0
+
+
+def starts_data(changes: Sequence[Mapping[str, Any]], step: int) -> bool:
+    """Whether the data at a step are new, so that a saved place in those before says nothing."""
+    return bool(changes) and changes[-1]["step"] == step and DATA in changes[-1]["changed"]
+
+
+def described(changed: Mapping[str, tuple[Any, Any]], step: int, recipe: Recipe) -> list[str]:
+    """What the user must know about a change, with the learning rate that follows from it."""
+    if not changed:
+        return []
+    said = []
+    if STEPS in changed:
+        old, new = changed[STEPS]
+        rate, before = rate_at(step, recipe.steps, recipe), rate_at(step, old, recipe)
+        said.append(
+            f"{new} steps instead of {old}: the {recipe.schedule} schedule is that of {new} steps, so the rate goes "
+            f"from {before:.3g} to {rate:.3g}"
+        )
+    if BATCH in changed:
+        said.append(f"batches of {changed[BATCH][1]} samples instead of {changed[BATCH][0]}, from the next sample on")
+    if DATA in changed:
+        said.append("other data, from their start")
+    return [f"resumed at step {step} with changes: {'; '.join(said)}"]
+
+
+def rate_at(step: int, steps: int, recipe: Recipe) -> float:
+    """The learning rate of a recipe at a step, if it had so many steps."""
+    optimizer = torch.optim.SGD([torch.zeros(())], lr=recipe.learning_rate)
+    warmup = int(recipe.warmup * steps if recipe.warmup < 1 else recipe.warmup)
+    schedule: Any = transformers.get_scheduler(SCHEDULES[recipe.schedule], optimizer, warmup, steps)
+    return float(recipe.learning_rate * schedule.lr_lambdas[0](step))

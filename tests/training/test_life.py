@@ -1,0 +1,225 @@
+"""Signals that save and stop, a training resumed with changes, and the best network of a training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anymal_eval.anymal import checkpoint
+from anymal_eval.errors import OtherRun, WrongUse
+from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training.batches import Batch, Collator
+from anymal_eval.training.resolve import ResolvedTraining
+from anymal_eval.training.run import train
+from anymal_eval.training.training_module import TrainingModule
+from tests.conftest import ROOT
+from tests.training.conftest import align_job, assert_close, every_step, logged, losses, saving
+from tests.training.test_loop import at, saved_weights
+
+
+def signalled(number: int, step: int) -> Callable[[object, int], dict[str, float]]:
+    """An ``evaluate`` during which a signal comes."""
+
+    def evaluate(network: object, now: int) -> dict[str, float]:
+        del network
+        if now == step:
+            os.kill(os.getpid(), number)
+        return {}
+
+    return evaluate
+
+
+def constant(folder: Path, out: Path, **changed: Any) -> ResolvedTraining:
+    return every_step(align_job(folder, out, **{"schedule": "constant", "warmup": 0, "learning_rate": 1e-3, **changed}))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_after_its_step(number: int, folder: Path, whole: Path, tmp_path: Path) -> None:
+    job = saving(align_job(folder, tmp_path), save_every=500, log_every=1, eval_every=1)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(job, evaluate=signalled(number, 3)))
+    assert signal.getsignal(number) is before
+    assert [each.name for each in (tmp_path / "steps").iterdir()] == ["checkpoint-3"]
+    train(job)
+    assert_close(losses(tmp_path), losses(whole))
+
+
+def test_a_signal_in_the_last_step_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    job = saving(align_job(folder, tmp_path, steps=2), eval_every=1)
+    assert (train(replace(job, evaluate=signalled(signal.SIGUSR1, 2))).checkpoint / checkpoint.CONFIG).exists()
+
+
+SIGNALLED = """
+import os, signal, sys
+from anymal_eval.cli import main
+from anymal_eval.training import load, training_module
+
+def forward(module, batch):
+    forward.calls += 1
+    if forward.calls == 2:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return real(module, batch)
+
+def load_network(resolved):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return real_load(resolved)
+
+forward.calls = 0
+real, training_module.TrainingModule.forward = training_module.TrainingModule.forward, forward
+real_load = load.load_network
+if sys.argv.pop(1) == "loading":
+    load.load_network = load_network
+main.main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["loading", "stepping"])
+def test_the_command_ends_with_130(moment: str, folder: Path, tmp_path: Path) -> None:
+    command = [
+        "train", "align", str(folder / "network.toml"), "--data", f"pairs:{folder / 'data' / 'pairs.jsonl'}",
+        "--steps", "6", "--batch-size", "6", "--learning-rate", "0.01", "--device", "cpu", "--out", str(tmp_path),
+    ]  # fmt: skip
+    here = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, moment, *command], cwd=ROOT, env=here, capture_output=True, text=True
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert f"interrupted: the same command resumes from the last state in {tmp_path}" in ended.stderr
+    saved = [each.name for each in tmp_path.glob("steps/*")]
+    assert saved == ([] if moment == "loading" else ["checkpoint-2"])
+    if saved:
+        assert "stopped by SIGUSR1 after step 2 of 6, saved" in ended.stderr
+
+
+def test_more_steps_go_on_where_the_training_ended(folder: Path, tmp_path: Path) -> None:
+    train(constant(folder, tmp_path / "whole", steps=5))
+    train(constant(folder, tmp_path / "more", steps=3))
+    with pytest.raises(OtherRun) as refused:
+        train(constant(folder, tmp_path / "more", steps=5))
+    assert str(refused.value) == (
+        f"{tmp_path / 'more'}: the training there differs in recipe.steps: recipe.steps was 3, now 5; choose another "
+        "--out, or give --with-changes to resume it with them"
+    )
+    train(saving(constant(folder, tmp_path / "more", steps=5), with_changes=True))
+    assert_close(losses(tmp_path / "more"), losses(tmp_path / "whole"))
+    assert content(tmp_path / "more")["changes"] == [{"step": 3, "changed": {"recipe.steps": [3, 5]}, "shift": 0}]
+    with pytest.raises(WrongUse) as less:
+        train(saving(constant(folder, tmp_path / "more", steps=4), with_changes=True))
+    assert str(less.value) == "--steps 4: the training is at step 5 already"
+    with pytest.raises(OtherRun) as other:
+        train(saving(constant(folder, tmp_path / "more", steps=6, seed=1), with_changes=True))
+    assert "--with-changes" not in str(other.value)
+
+
+def test_the_rate_follows_the_new_schedule(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[str] = []
+    monkeypatch.setattr(SilentConsole, "message", lambda _, line: messages.append(line))
+    shared = {"schedule": "linear", "warmup": 0, "learning_rate": 8e-3}
+    train(every_step(align_job(folder, tmp_path, steps=2, **shared)))
+    train(saving(every_step(align_job(folder, tmp_path, steps=4, **shared)), with_changes=True))
+    assert [line for line in messages if "changes" in line] == [
+        "resumed at step 2 with changes: 4 steps instead of 2: the linear schedule is that of 4 steps, so the rate "
+        "goes from 0 to 0.004"
+    ]
+    rates = [row["learning_rate"] for row in logged(tmp_path) if "loss" in row]
+    assert rates == pytest.approx([8e-3, 4e-3, 4e-3, 2e-3])  # 8e-3 (1 - step / steps)
+
+
+def test_another_batch_size_takes_the_next_samples_and_other_data_start(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[str, ...]] = []
+    finish = Collator.finish
+
+    def noted(collator: Collator, planned: Any) -> Batch:
+        batch = finish(collator, planned)
+        taken.append(batch.ids)
+        return batch
+
+    monkeypatch.setattr(Collator, "finish", noted)
+    train(constant(folder, tmp_path, steps=3))
+    job = saving(constant(folder, tmp_path, steps=5, batch_size=4), with_changes=True)
+    train(job)
+    samples = [sample for data in job.data for sample in data.samples or ()]
+    order = [at(samples, place, job.recipe.seed).id for place in range(26)]
+    assert [name for batch in taken for name in batch] == order
+    assert [len(batch) for batch in taken] == [6, 6, 6, 4, 4]
+    other = folder / "data" / "other.jsonl"
+    lines = (folder / "data" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    other.write_text("\n".join(lines[:7]) + "\n", encoding="utf-8")
+    taken.clear()
+    options = {"steps": 7, "batch_size": 4, "data": (f"pairs:{other}",)}
+    # Stopped and resumed once more, the place in the new data is kept.
+    monkeypatch.setattr(TrainingModule, "forward", interrupted(TrainingModule.forward, at=2))
+    with pytest.raises(KeyboardInterrupt):
+        train(saving(constant(folder, tmp_path, **options), with_changes=True))
+    train(constant(folder, tmp_path, **options))
+    few = [sample for data in constant(folder, tmp_path, **options).data for sample in data.samples or ()]
+    wanted = [at(few, place, job.recipe.seed).id for place in range(8)]
+    assert [name for batch in (taken[0], taken[-1]) for name in batch] == wanted
+
+
+def interrupted(forward: Callable[..., Any], at: int) -> Callable[..., Any]:
+    calls = [0]
+
+    def failing(module: TrainingModule, batch: Batch) -> Any:
+        calls[0] += 1
+        if calls[0] == at:
+            raise KeyboardInterrupt
+        return forward(module, batch)
+
+    return failing
+
+
+def test_the_best_network_is_kept(folder: Path, tmp_path: Path) -> None:
+    values = {1: 10.0, 2: 30.0, 3: 20.0, 4: 30.0}
+
+    def evaluate(network: object, step: int) -> dict[str, float]:
+        del network
+        return {"vqav2/accuracy": values[step], "vqav2/errors": 90.0}
+
+    job = saving(every_step(align_job(folder, tmp_path, steps=4)), eval_every=1, keep_best="vqav2")
+    train(replace(job, evaluate=evaluate))
+    assert content(tmp_path, "best.json")["step"] == 2
+    best = checkpoint.load(tmp_path / "best", job.loading)
+    for name, value in saved_weights(tmp_path, 2).items():
+        assert torch.equal(best.get_parameter(name), value)
+    with pytest.raises(WrongUse) as refused:
+        align_job(folder, tmp_path, eval_every=1, eval_tasks="vqav2", keep_best="coco")
+    assert str(refused.value) == ("--keep-best coco: it is not evaluated during the training; --eval-tasks are vqav2")
+
+
+def test_processes_do_not_send_each_other_frozen_weights(folder: Path, whole: Path) -> None:
+    """Without these names torch's wrapper broadcasts every weight and buffer of the first process."""
+    from torch._C._distributed_c10d import HashStore
+    from torch.distributed import destroy_process_group, init_process_group
+
+    from anymal_eval.training.load import load_network
+    from anymal_eval.training.parts import enable_gradients
+    from anymal_eval.training.trainer import leave_frozen_alone
+
+    module = TrainingModule(load_network(align_job(folder, whole)))
+    trained = {f"network.{name}" for name in enable_gradients(module.network, adapters=False)}
+    init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        leave_frozen_alone(module)
+        wrapped = torch.nn.parallel.DistributedDataParallel(module)
+        assert {name for name, _ in module.named_parameters()} - wrapped.parameters_to_ignore == trained
+        assert {name for name, _ in module.named_buffers()} <= wrapped.parameters_to_ignore
+    finally:
+        destroy_process_group()
+
+
+def content(out: Path, name: str = "training.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
+    return found
