@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from anymal_eval import catalog, fingerprint
 from anymal_eval.models import PLAIN_WORDING, PlainText, Prepared
@@ -26,8 +25,11 @@ from anymal_eval.task import Task
 HERE = Path(__file__).parent
 TASKS = ("vqav2", "hateful_memes", "scienceqa", "nextqa", "coco", "audiocaps", "imu_caption")
 EXAMPLES = 120
-# How often each system is wrong, in percent.
-SYSTEMS = {"baseline": 44, "retrained": 30}
+# How often each system is wrong, in percent; by task where it is another number.
+SYSTEMS: dict[str, tuple[int, dict[str, int]]] = {
+    "baseline": (44, {}),
+    "retrained": (31, {"audiocaps": 62, "coco": 43, "imu_caption": 43, "scienceqa": 40}),
+}
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
@@ -92,11 +94,12 @@ class Speaker:
 def runs(folder: Path) -> list[Path]:
     """Let both systems answer every task: two run folders."""
     made = []
-    for system, wrong in SYSTEMS.items():
+    for system, (usual, others) in SYSTEMS.items():
         said: dict[str, object] = {}
         for name in TASKS:
             task = catalog.tasks().get(name, "TASK", Task)
             examples = load_examples(task, task.splits[0], "demo", folder, demo_examples=EXAMPLES)
+            wrong = others.get(name, usual)
             said |= {example.id: answer(example, examples, system, wrong) for example in examples}
         file = folder / f"{system}.json"
         file.write_text(json.dumps(said), encoding="utf-8")
@@ -119,14 +122,14 @@ def take(report: Path, images: Path) -> None:
     images.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
-        for name, page_name, shape, scheme, doing in SHOTS:
-            page = browser.new_page(viewport={"width": shape[0], "height": shape[1]}, color_scheme=scheme)
-            page.goto((report / page_name).as_uri())
+        for name, place, shape, scheme in SHOTS:
+            page = browser.new_page(viewport={"width": shape[0], "height": shape[1]}, color_scheme=scheme)  # type: ignore[arg-type]
+            page_name, _, state = place.partition("#")
+            page.goto(f"{(report / page_name).as_uri()}#{state}")
             if page_name != "index.html":
                 page.wait_for_selector("html[data-ready]")
-                doing(page)
-                page.wait_for_load_state("networkidle")
-                page.wait_for_timeout(400)
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(800)
             page.screenshot(path=images / f"{name}.png")
             page.close()
         browser.close()
@@ -142,26 +145,14 @@ def shrink(file: Path) -> None:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
-def _gallery(page: Any) -> None:
-    page.keyboard.press("j")
-    for _ in range(3):
-        page.keyboard.press("j")
-    page.wait_for_selector("#example-title")
-    page.evaluate("document.getElementById('examples').scrollIntoView()")
-
-
-def _fixed(page: Any) -> None:
-    page.select_option("#show", "fixed")
-    _gallery(page)
-
-
-SHOTS: tuple[Any, ...] = (
-    ("summary", "index.html", (1280, 900), "light", None),
-    ("gallery", "tasks/audiocaps.html", (1280, 860), "light", _gallery),
-    ("comparison", "tasks/vqav2.html", (1280, 860), "light", _fixed),
-    ("dark", "tasks/nextqa.html", (1280, 860), "dark", _gallery),
-    ("phone", "tasks/vqav2.html", (390, 844), "light", _gallery),
-    ("task", "tasks/hateful_memes.html", (1280, 900), "light", lambda page: None),
+# Name, page with what its address holds, size, scheme.
+SHOTS = (
+    ("summary", "index.html", (1440, 900), "light"),
+    ("gallery", "tasks/audiocaps.html", (1440, 900), "light"),
+    ("comparison", "tasks/vqav2.html#show=rose&sort=rise", (1440, 900), "light"),
+    ("dark", "tasks/nextqa.html", (1440, 900), "dark"),
+    ("phone", "tasks/audiocaps.html", (390, 844), "light"),
+    ("task", "tasks/hateful_memes.html#tab=overview", (1440, 900), "light"),
 )
 
 

@@ -365,7 +365,15 @@ const AnyMALGallery = (() => {
     byId("next").addEventListener("click", () => step(1));
     byId("back").addEventListener("click", close);
     document.addEventListener("keydown", pressed);
-    for (const name of ["popstate", "hashchange"]) window.addEventListener(name, () => AnyMALAddress.moved() && apply());
+    for (const name of ["popstate", "hashchange"]) window.addEventListener(name, moved);
+  }
+
+  // A link within the page, such as the one that skips to the examples, names a tab and changes nothing else.
+  function moved() {
+    if (!AnyMALAddress.moved()) return;
+    const { id } = AnyMALAddress.read();
+    if (TABS.includes(id) && !places.has(id)) AnyMALTabs.set(id);
+    else apply();
   }
 
   async function start(received) {
