@@ -47,7 +47,7 @@ def fact_groups(report: Report) -> list[FactGroup]:
         names = dict.fromkeys(name for facts in by_run for name in facts)
         rows = [Fact(name=name, values=[facts.get(name, "") for facts in by_run]) for name in names]
         groups.append(FactGroup(title=title, facts=rows))
-    return groups
+    return [group for group in groups if group.facts]
 
 
 def _of(run: RunRecord) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -106,17 +106,19 @@ def columns(report: Report) -> list[int]:
 
 
 def open_verdicts(report: Report) -> list[tuple[str, str, str]]:
-    """(task, run against baseline, why) of each verdict that is open or refused."""
+    """(tasks, run against baseline, why) of verdicts that are open or refused; tasks of one reason stand together."""
     names = titles(report)
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}
     for at, pair in enumerate(report.pairs):
         against = f"{report.names[pair.run]} against {report.names[pair.base]}"
         for page in report.pages:
             check = page.checks[at]
             if check is not None and check.word in ("cannot tell", "refused"):
-                found.append((names[page.name], against, check.why))
-        found += [(item.task, against, item.why) for item in pair.check.tasks if item.word == "not compared"]
-    return found
+                found.setdefault((against, check.why), []).append(names[page.name])
+        for item in pair.check.tasks:
+            if item.word == "not compared":
+                found.setdefault((against, item.why), []).append(names.get(item.task, item.task))
+    return [(", ".join(tasks), against, why) for (against, why), tasks in found.items()]
 
 
 def _cell(report: Report, page: TaskPage, at: int, key: RunKey) -> MatrixCell:

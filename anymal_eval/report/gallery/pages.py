@@ -128,10 +128,11 @@ def _task(report: Report, page: TaskPage) -> Mapping[str, Any]:
 
 def metric_rows(page: TaskPage) -> list[MetricRow]:
     """Every measurement of every run: the headline, the metrics over all examples, the groups."""
+    by_side = [{(item.label, group_text(item)): item for item in side.measurements} for side in page.sides]
     keys: dict[tuple[str, str], Measurement] = {}
-    for side in page.sides:
-        for item in side.measurements:
-            keys.setdefault((item.label, group_text(item)), item)
+    for found in by_side:
+        for key, item in found.items():
+            keys.setdefault(key, item)
     ordered = sorted(keys.items(), key=lambda each: (not each[1].headline, each[1].group is not None))
     whole = [item for _, item in ordered if item.group is None or item.headline]
     names = {item.label: name for (_, name), item in zip(plots.metric_names(whole).items(), whole, strict=True)}
@@ -139,14 +140,12 @@ def metric_rows(page: TaskPage) -> list[MetricRow]:
         MetricRow(
             name=names.get(item.label, item.label).partition(", ")[0],
             rule=item.label,
-            over=over,
+            over=key[1],
             headline=item.headline,
-            cells=[next((one for one in side.measurements if (one.label, group_text(one)) == key), None)
-                   for side in page.sides],
+            cells=[found.get(key) for found in by_side],
         )
         for key, item in ordered
-        for over in (key[1],)
-    ]  # fmt: skip
+    ]
 
 
 def x100(value: float | None) -> str:

@@ -71,7 +71,7 @@ def roc(runs: Sequence[Answers]) -> Panel:
     for run in runs:
         curve = roc_curve(run.truth, run.p)
         area = sum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in itertools.pairwise(curve))
-        parts.append(f'<polyline class="trace c{run.mark[1]}" points="{frame.points(curve)}"/>')
+        parts.append(f'<polyline class="trace c{run.mark[1]}" points="{frame.points(thinned(curve))}"/>')
         yes, no = sum(run.truth), len(run.truth) - sum(run.truth)
         hits = sum(label for label, p in zip(run.truth, run.p, strict=True) if p >= 0.5)
         alarms = sum(1 - label for label, p in zip(run.truth, run.p, strict=True) if p >= 0.5)
@@ -98,6 +98,24 @@ def roc_curve(truth: Sequence[int], p: Sequence[float]) -> list[tuple[float, flo
         alarms, hits = alarms + counts[value][0], hits + counts[value][1]
         found.append((alarms / no, hits / yes))
     return found
+
+
+def thinned(curve: Sequence[tuple[float, float]], least: float = 1 / 400) -> list[tuple[float, float]]:
+    """A rising curve without points nearer to the last one than eyes can tell; its two ends stay.
+
+    >>> len(thinned([(at / 100_000, at / 100_000) for at in range(100_001)])) < 1_000
+    True
+    >>> thinned([(0.0, 0.0), (0.0, 0.001), (0.0, 1.0), (1.0, 1.0)])
+    [(0.0, 0.0), (0.0, 0.001), (0.0, 1.0), (1.0, 1.0)]
+    """
+    found = [curve[0]]
+    for before, point in itertools.pairwise(curve):
+        if max(point[0] - found[-1][0], point[1] - found[-1][1]) >= least:
+            # The corner of a long step stays where it is.
+            if before != found[-1]:
+                found.append(before)
+            found.append(point)
+    return found if found[-1] == curve[-1] else [*found, curve[-1]]
 
 
 def reliability(run: Answers, x_name: str, y_name: str) -> Panel:

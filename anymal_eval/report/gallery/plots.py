@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from anymal_eval.report.gallery.content import Report, Side, TaskPage
 from anymal_eval.report.gallery.marks import mark_of, short_names
@@ -14,7 +14,7 @@ from anymal_eval.store.results import Measurement
 
 UNITS = {"fraction": "x100", "cider": "CIDEr x100"}
 FEWEST = 20  # examples of a group that is drawn
-SHOWN_GROUPS = 12
+SHOWN_GROUPS, MOST_GROUPS = 12, 100  # of a dimension: at once, and with those that are folded
 Kind = tuple[str, str]  # unit and direction: what may share an axis
 
 
@@ -28,7 +28,7 @@ def scores(report: Report) -> list[Rows]:
         guess = guessing(page, page.sides.index(next(side for side in page.sides if side.headline is page.headline)))
         row = Row(
             label=names[page.name],
-            dots=_dots(report, page, lambda side: side.headline),
+            dots=_dots(report, page, [side.headline for side in page.sides]),
             remark=" · ".join(
                 filter(None, [capital(usual_name(page.headline)), _guess_text(guess), _few(page.headline)])
             ),
@@ -82,19 +82,19 @@ def changes(report: Report) -> list[Rows]:
 
 def measured(report: Report, page: TaskPage) -> list[Rows]:
     """All metrics of a task over all its examples, and the headline: an axis for each unit."""
-    keys = {
-        (item.label, _group(item)): item
-        for side in page.sides
-        for item in side.measurements
-        if item.group is None or item.headline
-    }
+    by_side = [_by_key(side) for side in page.sides]
+    keys: dict[tuple[str, str], Measurement] = {}
+    for own in by_side:
+        for key, item in own.items():
+            if item.group is None or item.headline:
+                keys.setdefault(key, item)
     names = metric_names(list(keys.values()))
     found: dict[Kind, list[Row]] = {}
     for key, item in sorted(keys.items(), key=lambda each: not each[1].headline):
         guess = guessing(page) if item.headline else None
         row = Row(
             label=capital(names[key]),
-            dots=_dots(report, page, lambda side, key=key: _find(side, key)),  # type: ignore[misc]
+            dots=_dots(report, page, [found.get(key) for found in by_side]),
             remark=" · ".join(filter(None, ["headline" if item.headline else "", _guess_text(guess), _few(item)])),
             tip=f"{item.label}: {item.signature}",
             reference=None if guess is None else SCALE * guess,
@@ -162,11 +162,11 @@ def provisional(page: TaskPage, item: Measurement) -> str:
     return f"{item.split} split, papers report {page.reported}" if page.reported not in ("", item.split) else ""
 
 
-def _dots(report: Report, page: TaskPage, of: Callable[[Side], Measurement | None]) -> list[Dot]:
+def _dots(report: Report, page: TaskPage, items: Sequence[Measurement | None]) -> list[Dot]:
+    """A dot for each run that has a value; ``items`` are in the order of the runs."""
     short = short_names(report.names)
     made = []
-    for at, side in enumerate(page.sides):
-        item = of(side)
+    for at, item in enumerate(items):
         if item is None or not is_drawn(item):
             continue
         low, high = (None if end is None else SCALE * end for end in (item.ci_low, item.ci_high))
@@ -183,14 +183,16 @@ def _dots(report: Report, page: TaskPage, of: Callable[[Side], Measurement | Non
 def _facet(report: Report, page: TaskPage, title: str, items: Mapping[str, Measurement]) -> Rows:
     base = page.base
     run = next((at for at, side in enumerate(page.sides[: report.reported]) if side.groups), 0)
+    by_side = [_by_key(side) for side in page.sides]
     rows: list[tuple[float, Row, int]] = []
     for text, item in items.items():
-        both = [_find(page.sides[at], (item.label, text)) for at in (run, base)]
-        change = None if not base or None in both else SCALE * (both[0].value - both[1].value)  # type: ignore[union-attr]
+        each = [found.get((item.label, text)) for found in by_side]
+        own, other = each[run], each[base]
+        change = None if not base or own is None or other is None else SCALE * (own.value - other.value)
         order = item.value if change is None else change
         row = Row(
             label=_value(item) if title != "others" else text,
-            dots=_dots(report, page, lambda side, key=(item.label, text): _find(side, key)),  # type: ignore[misc]
+            dots=_dots(report, page, each),
             remark=f"{item.n:,} examples" if item.n != 1 else "one example: no result",
             end="" if change is None or item.n < 2 else signed(change, 1),
         )
@@ -198,22 +200,28 @@ def _facet(report: Report, page: TaskPage, title: str, items: Mapping[str, Measu
     rows.sort(key=lambda each: each[0])
     drawn = [row for _, row, n in rows if n >= FEWEST]
     few = [row for _, row, n in rows if n < FEWEST]
-    shown = unlike([*drawn, *few])
+    shown = unlike([*drawn, *few][:MOST_GROUPS])
+    count = min(len(drawn), SHOWN_GROUPS)
+    left = len(rows) - len(shown)
     headline = page.headline
     assert headline is not None  # noqa: S101  # there are no groups without one
-    order = f"Sorted by the change from {report.names[base]} to {report.names[run]}" if base else "The lowest first"
+    sorting = f"Sorted by the change from {report.names[base]} to {report.names[run]}" if base else "The lowest first"
     return Rows(
         id=f"{page.name}-by-{title}",
         title=f"{capital(usual_name(headline))} {f'by {title}' if title != 'others' else 'in other groups'}",
         what=_axis(_kind(headline)),
-        rows=shown[: min(len(drawn), SHOWN_GROUPS)],
-        folded=shown[min(len(drawn), SHOWN_GROUPS) :],
-        notes=[f"{order}.", *([f"{len(few)} of under {FEWEST} examples are folded."] if few else [])],
+        rows=shown[:count],
+        folded=shown[count:],
+        notes=[
+            f"{sorting}.",
+            *([f"{len(few)} of under {FEWEST} examples are folded."] if few else []),
+            *([f"{left:,} more are in the table of measurements."] if left else []),
+        ],
     )
 
 
-def _find(side: Side, key: tuple[str, str]) -> Measurement | None:
-    return next((item for item in side.measurements if (item.label, _group(item)) == key), None)
+def _by_key(side: Side) -> dict[tuple[str, str], Measurement]:
+    return {(item.label, _group(item)): item for item in side.measurements}
 
 
 def _few(item: Measurement) -> str:

@@ -40,7 +40,9 @@ def pair_sentence(report: Report, pair: int) -> str:
     left = [f"{count} {words}" for words, count in counts.items() if count]
     named = [part for part in parts if part]
     if not named and len(left) == 1:
-        return _all_alike(report, left[0].partition(" ")[2])
+        whys = {check.why for _, check in compared if check.word == "refused"}
+        why = f": {next(iter(whys))}" if len(whys) == 1 else ""
+        return _all_alike(report, left[0].partition(" ")[2]) + why
     text = "; ".join([*named, *left]) if named else f"No task is worse or better: {'; '.join(left)}"
     return text[0].upper() + text[1:]
 

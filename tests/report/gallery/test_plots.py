@@ -235,3 +235,11 @@ def test_hostile_labels_stay_text_and_apart() -> None:
     (drawing,) = drawn(row_svg(plot, rows[0]))
     assert drawing.findall(".//script") == []
     assert '<script>"x"</script><U+202E>' in "".join(drawing.itertext())
+
+
+def test_thousands_of_groups_make_no_page_of_thousands_of_plots() -> None:
+    many = [measurement(0.5, 30, {"of": f"g{at}"}) for at in range(3_000)]
+    sides = [side_of(name, measurement(0.5, 100, None), *many) for name in ("now", "before")]
+    _, _, (plot,) = two_runs(sides)
+    assert (len(plot.rows), len(plot.folded)) == (12, 88)
+    assert "2,900 more are in the table of measurements." in plot.notes

@@ -81,6 +81,7 @@ def test_the_clearest_three_are_named_worse_before_better() -> None:
     [
         ([SAME, SAME], "The same on all 2 tasks"),
         ([SAME], "The same on Task0"),
+        ([checked("t", "refused"), checked("u", "refused")], "Not comparable on all 2 tasks: a reason"),
         ([OPEN, SAME], "No task is worse or better: 1 the same; 1 undecided"),
         ([checked("t", "refused"), OPEN, None], "No task is worse or better: 1 undecided; 1 not comparable; "
          "1 in one run alone"),
@@ -151,5 +152,5 @@ def test_runs_of_one_name_are_told_apart() -> None:
         "b/step-100",
         "other",
     ]
-    assert run_names([Path("/x/step-100"), "step 100"]) == ["x/step-100", "step 100"]
+    assert run_names([Path("/x/step-100"), "step 100"]) == ["step-100", "step 100"]
     assert run_names([Path("/r"), Path("/r"), "r (2)"]) == ["r", "r (2)", "r (2) (2)"]
