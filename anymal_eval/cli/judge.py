@@ -165,9 +165,12 @@ def report(study: Path, format: str | None) -> None:
     from anymal_eval.judge.tables import tables
     from anymal_eval.report.rendering import Format, render
 
-    people = judged(study)
-    for table in (*tables(people), *model_tables(model_judged(study), people)):
+    people, models = judged(study), model_judged(study)
+    votes = any(one.votes or one.skipped for one in people.annotators)
+    shown = [*(tables(people) if votes or not models else ()), *model_tables(models, people)]
+    for number, table in enumerate(shown):
         if format is None:
+            echo(nl=number > 0)
             print_table(table)
         else:
             echo_raw(render(table, cast(Format, format)) + "\n")

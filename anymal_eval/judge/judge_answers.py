@@ -134,11 +134,14 @@ def judges(study: Path) -> Iterator[tuple[Judge, dict[str, JudgeAnswer]]]:
 
 
 class Cache:
-    """What judges answered before, in any study, by the content of what was sent; in the user's cache folder."""
+    """What a judge answered before, in any study, by the content of what was sent; in the user's cache folder.
+
+    Another address is another judge here, although not in a study: a server can bear any model under a name.
+    """
 
     def __init__(self, judge: Judge) -> None:
         """Read what is there; damaged lines are ignored."""
-        self._file = paths.cache() / "judges" / f"{fingerprint.of(judge.fingerprint)}.jsonl"
+        self._file = paths.cache() / "judges" / f"{fingerprint.of([judge.fingerprint, judge.url])}.jsonl"
         self._known: dict[str, str] = {}
         with contextlib.suppress(OSError, BadData):
             for _, _, row in read_checked_lines(self._file):

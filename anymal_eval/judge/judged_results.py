@@ -95,15 +95,16 @@ def judgements(folder: Path) -> list[Judgements]:
 
 
 def system_of(study: Study, run: Results) -> str | None:
-    """The name of a run in a study; None where the study holds no answers of it, or those of another state of it."""
+    """The name of a run in a study; None where none of its systems is this run, or more than one may be."""
     headlines = {task: run.headline(task) for task in study.tasks}
     signatures = {task: one.signature for task, one in headlines.items() if one is not None}
-    for system in study.systems:
-        if (system.run, system.fingerprint) == (run.run.name, run.run.fingerprint) and all(
-            system.signatures.get(task, signature) == signature for task, signature in signatures.items()
-        ):
-            return system.name
-    return None
+    found = [
+        system.name
+        for system in study.systems
+        if (system.run, system.fingerprint) == (run.run.name, run.run.fingerprint)
+        and all(system.signatures.get(task, signature) == signature for task, signature in signatures.items())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def judged_results(run: Results, folders: Iterable[Path]) -> list[JudgedResult]:
@@ -127,9 +128,9 @@ def judged_results(run: Results, folders: Iterable[Path]) -> list[JudgedResult]:
 
 def judged_table(runs: Sequence[Results], folders: Sequence[Path]) -> Table | None:
     """The judged results of runs as one table; None where there are none."""
-    by_run = {run.run.name: judged_results(run, folders) for run in runs}
+    by_run = [(run.run.name, judged_results(run, folders)) for run in runs]
     rows, demo = [], False
-    for name, results in by_run.items():
+    for name, results in by_run:
         for one in results:
             demo = demo or one.is_demo
             value = f"{SCALE * one.value:.1f} {interval_text(one.low, one.high, 1)}"
@@ -144,7 +145,7 @@ def judged_table(runs: Sequence[Results], folders: Sequence[Path]) -> Table | No
         return None
     flips = {
         f"{one.study}, {one.by}: flip rate {one.flip_rate:.2f}."
-        for results in by_run.values()
+        for _, results in by_run
         for one in results
         if one.flip_rate is not None
     }

@@ -11,7 +11,7 @@ import numpy as np
 from anymal_eval.judge import study as studies
 from anymal_eval.judge.judge_answers import Judge, JudgeAnswer, judges
 from anymal_eval.judge.outcomes import HALF, Comparison, share_interval
-from anymal_eval.judge.questions import Question, Verdict, questions, read
+from anymal_eval.judge.questions import Question, Verdict, is_judged, questions, read
 from anymal_eval.judge.ratings import Rating
 from anymal_eval.judge.results import LEFT_SCORE, Judged
 from anymal_eval.judge.study import Study
@@ -155,7 +155,7 @@ def _compared(
     scored: list[ScoredPair] = []
     flips = pairs = 0
     known: list[bool] = []
-    for item, systems in _units(study):
+    for item, systems in _units(study, judge):
         front, back = (read_as.get(Question(item=item, shown=shown)) for shown in (systems, systems[::-1]))
         if front is None or back is None:
             continue
@@ -189,7 +189,7 @@ def _rated(study: Study, judge: Judge, states: Mapping[str, int], read_as: Mappi
     runs: dict[str, list[list[float]]] = {}
     extraction: dict[str, list[bool]] = {}
     known: list[bool] = []
-    for item, (system,) in _units(study):
+    for item, (system,) in _units(study, judge):
         shown = study.all_items[item]
         rotations = len(shown.options) if judge.protocol.verdict == "option" else 1
         verdicts = [
@@ -222,8 +222,9 @@ def _rated(study: Study, judge: Judge, states: Mapping[str, int], read_as: Mappi
     )  # fmt: skip
 
 
-def _units(study: Study) -> list[tuple[int, tuple[int, ...]]]:
-    return [(item, systems) for item in range(len(study.all_items)) for systems in study.pairs_of(item)]
+def _units(study: Study, judge: Judge) -> list[tuple[int, tuple[int, ...]]]:
+    items = [item for item in range(len(study.all_items)) if is_judged(study, judge.protocol, item)]
+    return [(item, systems) for item in items for systems in study.pairs_of(item)]
 
 
 def _score(verdict: Verdict | None) -> float:

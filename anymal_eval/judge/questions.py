@@ -39,6 +39,8 @@ def questions(study: Study, protocol: JudgeProtocol) -> list[Question]:
     """All questions of a study, in the order of its items."""
     made = []
     for number, item in enumerate(study.all_items):
+        if not is_judged(study, protocol, number):
+            continue
         for systems in study.pairs_of(number):
             orders = [systems, systems[::-1]] if protocol.mode == "pairwise" else [systems]
             rotations = len(item.options) if protocol.verdict == "option" else 1
@@ -47,6 +49,12 @@ def questions(study: Study, protocol: JudgeProtocol) -> list[Question]:
                 for shown, run, rotation in product(orders, range(protocol.runs), range(rotations))
             ]
     return made
+
+
+def is_judged(study: Study, protocol: JudgeProtocol, item: int) -> bool:
+    """Whether a protocol is for an item: a calibration item has no references and no options."""
+    by_references = protocol.verdict in ("grade", "option") or bool(protocol.fields & {"reference", "context"})
+    return not (study.is_calibration(item) and by_references)
 
 
 def request(study: Study, folder: Path, protocol: JudgeProtocol, question: Question) -> Request:

@@ -56,7 +56,7 @@ def _outcomes(title: str, rates: Sequence[WinRate]) -> Table:
         rows.append(tuple(Cell(text, bold=at == 4) for at, text in enumerate(texts)))
     notes = [
         "Win rate x100 of the first, a tie as half a win, with its 95 % interval clustered by item; p after Holm.",
-        "The interval is over other items by the same annotators.",
+        "The interval says what other items would give with the same judges.",
     ]
     if bad := sum(one.both_bad for one in rates):
         notes.append(f"Of the ties, {bad:,} are two bad answers.")
@@ -121,7 +121,7 @@ def _annotators(title: str, found: Judged) -> Table:
         equal, of = again.get(one.code, (0, 0))
         share = position_bias([vote for vote in found.comparisons if vote.annotator == one.code])[0]
         texts = (
-            one.code, f"{one.votes:,} of {one.trials:,}", f"{one.skipped:,}", f"{one.seconds:.1f} s",
+            one.code, f"{one.votes:,} of {one.trials:,}", f"{one.skipped:,}", f"{one.seconds:.1f} s" if one.votes else "",
             f"{equal} of {of}" if of else "", f"{one.known[0]} of {one.known[1]}" if one.known[1] else "",
             "" if math.isnan(share) else f"{SCALE * share:.0f} %",
         )  # fmt: skip

@@ -85,6 +85,21 @@ def test_a_model_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(found.comparisons) == 2
 
 
+def test_a_protocol_by_references_leaves_calibration_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path / "cache"))
+    known = Calibration(
+        item=Item(task="calibration", id="0", prompt="?", media=(), answers=("x",)), ratings={"integrity": 1.0}
+    )
+    study = study_of(["a"], 2, mode="rating", calibration=(known,))
+    items = tuple(replace(item, references=("y",), options=("y", "z"), label=0) for item in study.items)
+    folder = make(tmp_path / "study", replace(study, items=items), [])
+    for name, answer, count in (("mm-vet", "0.5", 10), ("mmbench", "A", 4)):
+        with judging(lambda *_, answer=answer: answer) as server:
+            judge(folder, server, "--judge-protocol", name)
+        (found,) = [one for one in model_judged(folder) if one.judge.protocol.name == name]
+        assert (found.states["ok"], found.known, len(found.ratings)) == (count, (0, 0), 2)
+
+
 def test_ratings_measure_the_scales_that_are_named(tmp_path: Path) -> None:
     known = Calibration(
         item=Item(task="calibration", id="0", prompt="?", media=(), answers=("x",)), ratings={"integrity": 1.0}
