@@ -89,7 +89,7 @@ def read_report(options: ReportOptions) -> Report:
     tasks = dict.fromkeys(task for run in opened for task in run.manifest.tasks)
     model = opened[0].results.run.label
     return Report(
-        title=f"{names[0]}: {model}" if count == 1 else f"{', '.join(names[:count])}",
+        title=f"{names[0]}: {model}" if count == 1 else ", ".join(names[:count]) if count < 4 else f"{count} runs",
         is_demo=any(each.results.is_demo or any(entry.data == "demo" for entry in each.manifest.tasks.values())
                     for each in opened),
         pages=[_page(options, runs, pairs, task) for task in tasks],

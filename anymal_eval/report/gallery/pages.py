@@ -108,7 +108,7 @@ def _task(report: Report, page: TaskPage) -> Mapping[str, Any]:
     measured, answers = plots.measured(report, page), answer_plots.answers(report, page)
     # A long plot beside a short one has a narrow one below the short one.
     tall = len(measured) == 2 and len(measured[1].rows) >= 2 * len(measured[0].rows)
-    narrow = [replace(each, wide=len(each.panels) > 2 and not (tall and each.id == "lengths")) for each in answers]
+    narrow = [replace(each, wide=len(each.panels) > (5 if tall and each.id == "lengths" else 2)) for each in answers]
     groups = plots.groups(report, page)
     halves = len(measured) + tall + len(groups) + sum(not each.wide for each in narrow)
     missing: dict[tuple[str, str], list[str]] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
+from playwright.sync_api import Browser
 
 from anymal_eval.records import Example
 from anymal_eval.report.gallery import panels
@@ -16,7 +17,7 @@ from anymal_eval.report.gallery.plots import FEWEST, groups, measured
 from anymal_eval.report.gallery.rows import Dot, Row, Rows, axis_svg, row_svg, unlike
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.store.results import Measurement
-from tests.report.gallery.conftest import call, scores
+from tests.report.gallery.conftest import call, scores, watched
 from tests.report.gallery.test_sentences import ENTRY, page_of
 
 
@@ -243,3 +244,22 @@ def test_thousands_of_groups_make_no_page_of_thousands_of_plots() -> None:
     _, _, (plot,) = two_runs(sides)
     assert (len(plot.rows), len(plot.folded)) == (12, 88)
     assert "2,900 more are in the table of measurements." in plot.notes
+
+
+SMALL = """[...document.querySelectorAll("main *, .top *")].filter((one) =>
+    [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()) && one.getClientRects().length &&
+    parseFloat(getComputedStyle(one).fontSize) * (one.ownerSVGElement?.viewBox?.baseVal?.width
+        ? one.ownerSVGElement.getBoundingClientRect().width / one.ownerSVGElement.viewBox.baseVal.width : 1) < 10.9
+).map((one) => one.outerHTML)"""
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 768, 390])
+def test_overviews_fit_every_width(chromium: Browser, several: Path, width: int) -> None:
+    for tab in watched(chromium, several, viewport={"width": width, "height": 900}):
+        for name, hash_ in (("index.html", ""), ("tasks/audiocaps.html", "#overview"),
+                            ("tasks/hateful_memes.html", "#measurements")):  # fmt: skip
+            page = tab.open(name, hash_)
+            page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+            assert page.evaluate(SMALL) == []
+        assert page.locator(".numbers-table:visible").count() == 1
