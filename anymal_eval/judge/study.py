@@ -10,6 +10,7 @@ from anymal_eval.checksums import read_checked_json
 from anymal_eval.codec import decode
 from anymal_eval.errors import BadData, MissingData
 from anymal_eval.judge.design import Design
+from anymal_eval.paths import inside
 
 FILE = "study.json"
 HUMAN = "human"  # the name of the references as a system
@@ -190,7 +191,7 @@ def read(folder: Path) -> Study:
     """The study in a folder.
 
     Raises:
-        MissingData: there is none. BadData: it was changed.
+        MissingData: there is none. BadData: it was changed, or names files outside its folder.
     """
     file = folder / FILE
     if not file.is_file():
@@ -205,4 +206,9 @@ def read(folder: Path) -> Study:
         raise BadData(f"{file}: an item has not one answer of each system")
     if any(len(one.item.answers) != SHOWN[found.mode] for one in found.calibration):
         raise BadData(f"{file}: a calibration item has not {SHOWN[found.mode]} answers")
+    for item in found.all_items:
+        for tag in item.media:
+            for name in ("file", "thumb"):
+                # It is served, and sent to judges: a study that someone else made must not name other files.
+                inside(folder, *str(tag.get(name, FILE)).split("/"))
     return found

@@ -121,10 +121,14 @@ def _annotators(title: str, found: Judged) -> Table:
         equal, of = again.get(one.code, (0, 0))
         share = position_bias([vote for vote in found.comparisons if vote.annotator == one.code])[0]
         texts = (
-            one.code, f"{one.votes:,} of {one.trials:,}", f"{one.skipped:,}", f"{one.seconds:.1f} s" if one.votes else "",
-            f"{equal} of {of}" if of else "", f"{one.known[0]} of {one.known[1]}" if one.known[1] else "",
+            one.code,
+            f"{one.votes:,} of {one.trials:,}",
+            f"{one.skipped:,}",
+            f"{one.seconds:.1f} s" if one.votes else "",
+            f"{equal} of {of}" if of else "",
+            f"{one.known[0]} of {one.known[1]}" if one.known[1] else "",
             "" if math.isnan(share) else f"{SCALE * share:.0f} %",
-        )  # fmt: skip
+        )
         rows.append(tuple(map(Cell, texts)))
     level: Level = "nominal" if found.comparisons else "ordinal"
     agreed = alpha(found.labels, level)

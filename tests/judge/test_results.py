@@ -96,6 +96,20 @@ def test_votes_on_nothing_are_refused(tmp_path: Path) -> None:
         judged(folder)
 
 
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "media/../../secret.png", "media/link.png"])
+def test_a_study_names_no_file_outside(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "study"
+    study = study_of(["a", "b"], 1)
+    items = (replace(study.items[0], media=({"kind": "image", "file": name},)),)
+    make(folder, replace(study, items=items), [])
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (folder / "media").mkdir()
+    (folder / "media" / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(BadData) as found:
+        judged(folder)
+    assert "\n" not in str(found.value)
+
+
 def test_an_annotator_is_forgotten(tmp_path: Path) -> None:
     study = study_of(["a", "b"], 6)
     folder = make(tmp_path, study, preferring(study, "ana", 0) + preferring(study, "ben", 1))
