@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _LOOK_S = 0.1  # between two looks at whether it was closed
+_CLOSE_S = 10.0
 
 
 class Ahead(Generic[T]):
@@ -36,9 +37,12 @@ class Ahead(Generic[T]):
         return item  # type: ignore[return-value]  # None comes with an error
 
     def close(self) -> None:
-        """End the thread after the item that it is making. Calling it again does nothing."""
+        """End the thread after the item that it is making, and wait a while for it. Again: does nothing.
+
+        A command or a server may keep it longer; a thread of this kind does not keep the process.
+        """
         self._is_closed.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         try:

@@ -140,7 +140,8 @@ class UnreadableSamples:
         found = dict(self.bad)
         for each, (count, _) in zip(self.data, self.marks or self.marks_now(), strict=True):
             if each.samples is None or not streamed:
-                found.update(itertools.islice(each.bad.reasons.items(), count))
+                # A copy: the thread that reads ahead may add a reason meanwhile.
+                found.update(itertools.islice(each.bad.reasons.copy().items(), count))
         return found
 
     def _lines(self) -> dict[str, str]:

@@ -277,6 +277,8 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "processes": partition.processes,
         "features": str(compute.features or ""),
         "attn": compute.attn,
+        "prefetch": resolved.plan.input.prefetch,
+        "pack": resolved.plan.input.pack,
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),
     }
