@@ -129,7 +129,8 @@ class Shuffled:
             if len(self._grouped) > 1:
                 del self._grouped[min(self._grouped)]
             size = self._partition.batch_size
-            self._grouped[epoch] = grouped(self._lengths, seeds, size, -epoch * len(self._samples) % size)
+            first = (self._partition.shift - epoch * len(self._samples)) % size
+            self._grouped[epoch] = grouped(self._lengths, seeds, size, first)
         return int(self._grouped[epoch][within])
 
 

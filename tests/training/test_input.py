@@ -3,6 +3,8 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from anymal_eval.errors import MediaTruncated, OtherRun
+from anymal_eval.errors import MediaError, MediaTruncated, OtherRun
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, media_digest
 from anymal_eval.records import Media
+from anymal_eval.training import features
 from anymal_eval.training.ahead import Ahead
 from anymal_eval.training.batches import Batches, Collator, Planned, UnreadableSamples
+from anymal_eval.training.features import FeatureEncoder, Openers
+from anymal_eval.training.load import load_network
 from anymal_eval.training.mixture import SampleOrder
 from anymal_eval.training.order import BatchPartition, Streamed
 from anymal_eval.training.run import train
@@ -136,6 +142,33 @@ def test_what_crashes_in_a_worker_names_its_sample(
     assert where == f"{folder / 'data' / 'pairs.jsonl'}: line 6"
     assert "5.png" in reason
     assert "a processor broke" in reason
+
+
+def test_what_is_read_ahead_is_counted_until_it_is_encoded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where two batches wait for one medium, and where one is broken; what has no room waits for it."""
+    network = load_network(align_job(folder, folder))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    names = [*(str(folder / "data" / f"{number}.png") for number in range(3)), str(tmp_path / "bad.png")]
+    media = [Media(kind="image", uri=name) for name in names]
+    with closing(FeatureEncoder(network, Openers())) as encoder:
+        first, second = encoder.prepare(media[:2]), encoder.prepare(media)
+        wait([one for one in second.values() if isinstance(one, Future)])
+        size = 3 * 32 * 32 * 4  # of a preprocessed picture
+        assert encoder._ahead_bytes == 3 * size
+        looks: list[int] = []
+        encoder.wait_for_room(lambda: bool(looks.append(1)))  # type: ignore[func-returns-value]
+        assert not looks  # there is room
+        monkeypatch.setattr(features, "AHEAD_BYTES", 2 * size)
+        encoder.wait_for_room(lambda: bool(looks.append(1)))  # type: ignore[func-returns-value]
+        assert looks  # there is none, and the batch is due
+        one, other = encoder.finish(first), encoder.finish(second)
+        assert [type(found) for found in other.values()].count(MediaError) == 1
+        assert all(torch.equal(one[key], other[key]) for key in one)  # type: ignore[arg-type]
+        assert encoder._ahead_bytes == 0
+        assert not encoder._running
+        assert all(isinstance(found, torch.Tensor | MediaError) for found in encoder.prepare(media).values())
 
 
 def test_large_pictures_decoded_at_a_fraction_of_their_size(folder: Path, tmp_path: Path) -> None:

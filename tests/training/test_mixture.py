@@ -104,6 +104,9 @@ def test_batches_of_one_length_hold_each_sample_once() -> None:
         padding.append((batches.max(1, keepdims=True) - batches).sum())
     assert padding[0] < padding[1] / 4
     assert drawn[0][:203] != drawn[0][203:406]
+    shifted = taken(Shuffled(rows, BatchPartition(batch_size=8, shift=3), 0, grouped=True), range(20))
+    spread = [[lengths[name] for name in batch] for batch in shifted]
+    assert sum(max(batch) * 8 - sum(batch) for batch in spread) < padding[1] / 4 / 4  # of a fourth of the batches
     later = taken(Shuffled(rows, partition, 0, grouped=True), range(41, 80))  # of another process, after a resume
     assert list(itertools.chain.from_iterable(later)) == drawn[0][8 * 41 :]
 
