@@ -5,7 +5,7 @@ What msgspec refuses is left to ``codec.py``, which reads it, or says what is wr
 
 import codecs
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,6 +108,32 @@ def columns_in(content: bytes, needed: Mapping[str, type], others: Mapping[str, 
     except (msgspec.MsgspecError, *UNREADABLE):
         return None
     return found if _is_utf8(content) else None
+
+
+def line_decoder(needed: Mapping[str, Any], others: Mapping[str, Any]) -> Callable[[bytes], Any]:
+    """A reader of lines that have certain keys and no others.
+
+    Args:
+        needed: by key, the type of the values that a line must have; nothing is converted.
+        others: the same of keys that it may have.
+
+    Returns:
+        A function from a line to an object that has the values as attributes, None for those that are not there. It
+        gives None for a line of any other kind.
+    """
+    import msgspec
+
+    fields: list[Any] = [*needed.items(), *((key, of_type, None) for key, of_type in others.items())]
+    line = msgspec.defstruct("Line", fields, gc=False, forbid_unknown_fields=True)
+    decode_line, refused = msgspec.json.Decoder(line).decode, (msgspec.MsgspecError, *UNREADABLE)
+
+    def read(content: bytes) -> Any:
+        try:
+            return decode_line(content)
+        except refused:
+            return None
+
+    return read
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -1,16 +1,17 @@
 """Full-size benchmarks, end to end: VQAv2 val in its official layout at 1 %, 10 % and 100 % of its 214,354 questions.
 
-    python -m benchmarks.scale [--shares 1 10 100] [--folder DIR] [--write]
+    python -m benchmarks.scale [--shares 1 10 100] [--folder DIR] [--only ROW,ROW] [--write]
 
 Every command is a process of its own, started cold, and measured by its resource usage: seconds, CPU seconds and peak
 memory. The official script (transcribed in ``official_vqa.py``: one rule, no intervals) runs beside in the same round.
-The growth is the exponent between the two largest shares: 1 is linear. No pictures are made but empty files where
-``data check`` is to find all of them.
+The growth is the exponent between the two largest shares, of CPU seconds: 1 is linear. Pictures are files of one byte.
+"Resume" is a run with 200,000 of the answers (or that share of them) until its model gets the first request.
 """
 
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import random
 import shutil
@@ -132,8 +133,8 @@ class Usage:
     peak: float  # MB
 
 
-def make(folder: Path, share: float, *, pictures: bool) -> None:
-    """Write the official files, answers of an imaginary system, and perhaps empty pictures."""
+def make(folder: Path, share: float) -> None:
+    """Write the official files, answers of an imaginary system, and the pictures; in ``bare`` the files alone."""
     drawn = random.Random(7)
     data = folder / "data" / "vqav2"
     (data / "val2014").mkdir(parents=True)
@@ -158,9 +159,12 @@ def make(folder: Path, share: float, *, pictures: bool) -> None:
     (data / NAMES["val"]).write_text(json.dumps({**head, "questions": questions}))
     (data / NAMES["labels"]).write_text(json.dumps({**head, "annotations": labels}))
     (folder / "answers.json").write_text(json.dumps(answers))
-    if pictures:
-        for image in range(1, images + 1):
-            (data / "val2014" / f"COCO_val2014_{image:012d}.jpg").write_bytes(b"x")
+    for image in range(1, images + 1):
+        (data / "val2014" / f"COCO_val2014_{image:012d}.jpg").write_bytes(b"x")
+    bare = folder / "bare" / "vqav2"
+    bare.mkdir(parents=True)
+    for name in NAMES.values():
+        os.link(data / name, bare / name)
 
 
 def measure(command: Sequence[str | Path], cwd: Path, allowed: Sequence[int] = (0,)) -> Usage:
@@ -188,36 +192,58 @@ scores = official_vqa.vqa_2021(pairs)
 print(sum(scores) / len(scores))
 """
 
+# Runs the command line until the model of constant answers has given a number of answers, which is the first argument.
+STOPPING = """
+import os, runpy, sys
+from anymal_eval.models import constant
+most, answer = int(sys.argv[1]), constant._Constant.answer
+def stopping(self, batch):
+    global most
+    if most <= 0:
+        os._exit(0)
+    most -= len(batch)
+    return answer(self, batch)
+constant._Constant.answer = stopping
+sys.argv = ["anymal_eval", *sys.argv[2:]]
+runpy.run_module("anymal_eval", run_name="__main__", alter_sys=True)
+"""
+ANSWERED = 200_000
+
 
 def commands(folder: Path) -> dict[str, tuple[list[str | Path], tuple[int, ...]]]:
     """What is measured, in the order in which it needs what came before, with the exit codes that are right."""
     ours: list[str | Path] = [sys.executable, "-m", "anymal_eval"]
-    run, other = folder / "run", folder / "other"
+    run, other, resumed = folder / "run", folder / "other", folder / "resumed"
+    check = ["data", "check", "vqav2", "--split", "val"]
     data: list[str | Path] = ["--data-root", folder / "data"]
     official = OFFICIAL.format(
         benchmarks=str(ROOT / "benchmarks"), labels=str(folder / "data/vqav2" / NAMES["labels"]),
         questions=str(folder / "data/vqav2" / NAMES["val"]), answers=str(folder / "answers.json"),
     )  # fmt: skip
-    replay: list[str | Path] = [
-        "run",
-        "--tasks",
-        "vqav2",
-        "--split",
-        "val",
-        "--model",
-        f"replay:{folder}/answers.json",
-        *data,
-    ]
+    task: list[str | Path] = ["run", "--tasks", "vqav2", "--split", "val", *data]
+    replay: list[str | Path] = [*task, "--model", f"replay:{folder}/answers.json", "--out", run]
     return {
         "official script": ([sys.executable, "-c", official], (0,)),
-        "run (replay)": ([*ours, *replay, "--out", run], (0,)),
-        "run again (nothing is missing)": ([*ours, *replay, "--out", run], (0,)),
+        "run (replay)": ([*ours, *replay], (0,)),
+        "run again (nothing is missing)": ([*ours, *replay], (0,)),
         "score": ([*ours, "score", run, *data], (0,)),
         "check": ([*ours, "check", run, "--against", other], (0, 3, 4)),
         "table": ([*ours, "table", run], (0,)),
         "report": ([*ours, "report", run, *data, "--out", folder / "report"], (0,)),
-        "data check": ([*ours, "data", "check", "vqav2", "--split", "val", *data], (0, 1)),
+        "data check (all pictures there)": ([*ours, *check, *data], (0, 1)),
+        "data check (no picture there)": ([*ours, *check, "--data-root", folder / "bare"], (0, 1)),
+        "resume": ([sys.executable, "-c", STOPPING, "0", *task, "--model", "constant", "--out", resumed], (0,)),
     }
+
+
+def prepare(name: str, folder: Path, command: Sequence[str | Path], share: float) -> None:
+    """Make what a command needs beside what the commands before it made."""
+    if name == "check" and not (folder / "other").exists():
+        shutil.copytree(folder / "run", folder / "other")
+    if name == "report" and (folder / "report").exists():
+        shutil.rmtree(folder / "report")
+    if name == "resume" and not (folder / "resumed").exists():
+        measure([*command[:3], str(round(ANSWERED * share)), *command[4:]], folder)
 
 
 def main() -> None:
@@ -233,14 +259,14 @@ def main() -> None:
     for share in given.shares:
         folder = home / f"{share:g}"
         if not folder.exists():
-            make(folder, share / 100, pictures=True)
+            # In a process of its own: a child's peak is at least what its parent held when it was started.
+            maker = multiprocessing.get_context("spawn").Process(target=make, args=(folder, share / 100))
+            maker.start()
+            maker.join()
         for name, (command, allowed) in commands(folder).items():
             if given.only and name not in given.only.split(","):
                 continue
-            if name == "check" and not (folder / "other").exists():
-                shutil.copytree(folder / "run", folder / "other")
-            if name == "report" and (folder / "report").exists():
-                shutil.rmtree(folder / "report")
+            prepare(name, folder, command, share / 100)
             used = measure(command, folder, allowed)
             found.setdefault(name, {})[share] = used
             print(f"{share:g} %: {name}: {used.seconds:.1f} s, {used.cpu:.1f} s of CPU, {used.peak:.0f} MB", flush=True)
@@ -252,12 +278,17 @@ def main() -> None:
         shutil.rmtree(home)
 
 
+def machine() -> str:
+    """What else ran: the load is of the last quarter of an hour."""
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.0f}"
+
+
 def table(found: dict[str, dict[float, Usage]], shares: Sequence[float]) -> str:
     """The rows as Markdown, of the largest share, with the growth from the one before."""
     last, before = shares[-1], shares[-2] if len(shares) > 1 else None
     lines = [
         f"`python -m benchmarks.scale`, VQAv2 val at {last:g} % ({round(QUESTIONS * last / 100):,} questions); cold, "
-        "whole processes.",
+        f"whole processes. {machine()}.",
         "",
         "| command | seconds | CPU seconds | peak MB | of the official script's CPU | growth |",
         "|---|---|---|---|---|---|",

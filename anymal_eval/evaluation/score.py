@@ -15,6 +15,7 @@ from anymal_eval.scoring.score import Scores
 from anymal_eval.scoring.score import score as score_task
 from anymal_eval.scoring.score_lines import ScoreLines
 from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.store.responses import read_responses
 from anymal_eval.store.results import AnswerProblem
 
@@ -50,7 +51,7 @@ def score(generated: GeneratedRun, console: Console) -> ScoredRun:
     with use_ptb(generated.ptb), java_programs():
         for dataset in generated.datasets:
             name = dataset.task.name
-            with console.phase(f"scoring {name}"):
+            with console.phase(f"scoring {name}"), collector_resting():
                 responses = read_responses(folder.responses(name))
                 scores[name] = score_task(
                     dataset.task,

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from anymal_eval.errors import BadData, MediaError, reason
@@ -19,6 +21,7 @@ Opener = Callable[[str], bytes]
 """Maps a whole ``row:`` uri to bytes. Called from many threads; raises MediaError or OSError."""
 
 
+MANY = 256  # names of one folder that are looked at one by one before it is listed
 ALLOW_LINKS = "ANYMAL_EVAL_ALLOW_LINKS"
 """The environment variable with the folders that ``--allow-links`` names, separated as in ``PATH``."""
 
@@ -56,13 +59,50 @@ def safe_file(root: str, relative: str, layout: str = "") -> str:
     # One look at each name below the root: data have hundreds of thousands of media, and few are links.
     names = [name for name in f"{layout}/{relative}".split("/") if name not in ("", ".")]
     at = "" if root == "/" else root
-    is_plain = True
+    is_plain, is_link = True, _is_link.get()
     for name in names:
         at = f"{at}/{name}"
-        is_plain = is_plain and name != ".." and not os.path.islink(at)
+        is_plain = is_plain and name != ".." and not is_link(at)
     if not is_plain:
         _require_inside(Path(root), Path(at), relative, layout)
     return at
+
+
+_is_link: ContextVar[Callable[[str], bool]] = ContextVar("is_link", default=os.path.islink)
+
+
+@contextmanager
+def listing_folders() -> Iterator[None]:
+    """Inside a ``with``, a folder of many media is listed once: where it holds no link, none of them is looked at."""
+    token = _is_link.set(_Folders().is_link)
+    try:
+        yield
+    finally:
+        _is_link.reset(token)
+
+
+class _Folders:
+    def __init__(self) -> None:
+        self._looks: Counter[str] = Counter()
+        self._linkless: dict[str, bool] = {}
+
+    def is_link(self, path: str) -> bool:
+        folder = path.rpartition("/")[0]
+        linkless = self._linkless.get(folder)
+        if linkless is None:
+            self._looks[folder] += 1
+            if self._looks[folder] == MANY:
+                self._linkless[folder] = _holds_no_link(folder)
+        # Not by the listed names: a file system may take other letters for the same name.
+        return not linkless and os.path.islink(path)
+
+
+def _holds_no_link(folder: str) -> bool:
+    try:
+        with os.scandir(folder or "/") as entries:
+            return not any(entry.is_symlink() for entry in entries)
+    except OSError:
+        return False
 
 
 def _require_inside(root: Path, path: Path, relative: str, layout: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from anymal_eval import fingerprint
 from anymal_eval.codec import json_writer, read_json
 from anymal_eval.errors import FULL, BadData, WrongUse, system_error
-from anymal_eval.media.location import ROW
+from anymal_eval.media.location import ROW, listing_folders
 from anymal_eval.records import Example, Media
 from anymal_eval.sources.folder import refuse_doubles, refuse_links_out
 from anymal_eval.sources.hub import Hub
@@ -49,7 +49,7 @@ def load_examples(
     folder = data_root(task, split, kind, root, (demo_examples, demo_seed))
     if kind != "hub" and own_file(task) is None:
         refuse_links_out(folder, source.files(split))
-    with collector_resting():
+    with collector_resting(), listing_folders():
         examples = [task.to_example(row) for row in source.rows(folder, split)]
     named = _name_of(source, folder, split)
     _require_consistent(examples, named, split)
@@ -69,7 +69,8 @@ def whole_examples(task: Task, split: Split, root: Path) -> tuple[list[Example],
         refuse_links_out(folder, source.files(split))
     table = source.table(split) if isinstance(source, BySplit) else source
     rows = table.rows_past_faults(folder, split, faults) if isinstance(table, Table) else table.rows(folder, split)
-    examples = list(without_faults(map(task.to_example, rows), faults))
+    with listing_folders():
+        examples = list(without_faults(map(task.to_example, rows), faults))
     try:
         _require_consistent(examples, _name_of(source, folder, split), split)
     except BadData as error:

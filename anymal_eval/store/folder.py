@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ WRITTEN = (
     "manifest.json", "results.json", "digests.json", "timings.json", "table.md", "table.csv", "table.tex",
     "responses.jsonl", "scores.jsonl", "statistics.npz",
 )  # fmt: skip
+_AT_ONCE = 1024  # lines that are joined and encoded in one go
 RESULTS_IDENTITY = ("model", "limit", "ablate", "fingerprint")  # of the manifest, in results.json too
 
 
@@ -122,7 +124,10 @@ class RunFolder:
 
     def write_scores(self, task: str, lines: Iterable[str]) -> None:
         """Write one task's scores, a line an example."""
-        write_atomic(self.scores(task), "".join(f"{line}\n" for line in lines))
+        content, rest = io.BytesIO(), iter(lines)
+        while some := list(itertools.islice(rest, _AT_ONCE)):  # never all of them as text
+            content.write("\n".join([*some, ""]).encode())
+        write_atomic(self.scores(task), content.getvalue())
 
     def write_statistics(self, task: str, arrays: Mapping[str, "NDArray[np.float64]"]) -> None:
         """Write statistics by metric id; the same arrays give the same bytes."""

@@ -3,15 +3,16 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.json_rows import columns_in
+from anymal_eval.json_rows import columns_in, line_decoder
 from anymal_eval.locks import deleted
 from anymal_eval.records import Finish, Response
 from anymal_eval.sources.load import collector_resting
@@ -35,30 +36,34 @@ def read_responses(file: Path) -> dict[str, Response]:
     return found
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    return read_checked_lines(file, whole_bytes(file)) if file.is_file() else iter(())
+def _lines(file: Path) -> Iterator[tuple[int, bytes, Any]]:
+    """The whole lines, with an object for each that is plain, and a dict for any other."""
+    return read_checked_lines(file, whole_bytes(file), quick=_plain_lines()) if file.is_file() else iter(())
 
 
-def _response(row: dict[str, Any], file: Path, number: int) -> Response:
-    """The response in a row of a line that :func:`read_checked_lines` gave."""
-    if not _is_plain(row):
+@cache
+def _plain_lines() -> Callable[[bytes], Any]:
+    """Reads the lines that almost all are: an answer, without anything that :func:`decode` has to look at."""
+    others = {"finish": Finish, "thinking": str, "prompt_tokens": int, "new_tokens": int, "crc": str}
+    return line_decoder({"id": str, "answer": str}, others)
+
+
+def _response(row: Any, file: Path, number: int) -> Response:
+    """The response in a row of :func:`_lines`."""
+    if isinstance(row, dict):
         return decode(Response, row, f"{file}: line {number}")
-    row["answer"] = sys.intern(row["answer"])  # short answers come again and again
-    return Response(**row)
+    return Response(
+        id=row.id,
+        answer=sys.intern(row.answer),  # short answers come again and again
+        finish=row.finish,
+        thinking=row.thinking,
+        prompt_tokens=row.prompt_tokens,
+        new_tokens=row.new_tokens,
+    )
 
 
-def _is_plain(row: dict[str, Any]) -> bool:
-    """Whether a row is an answer without anything that :func:`decode` has to look at."""
-    for key, value in row.items():
-        if type(value) is not _PLAIN.get(key):
-            return False
-    return row.keys() >= _ANSWERED and row.get("finish") in _FINISHES
-
-
-# Almost all lines hold these alone, and are read without a look at the record's types.
-_PLAIN = {"id": str, "answer": str, "finish": str, "thinking": str, "prompt_tokens": int, "new_tokens": int}
-_ANSWERED = {"id", "answer"}
-_FINISHES = {None, *get_args(Finish)}
+def _id(row: Any) -> str:
+    return str(row["id"] if isinstance(row, dict) else row.id)
 
 
 def _twice(file: Path, number: int, name: str) -> BadData:
@@ -114,18 +119,16 @@ class ResponseLog:
         failed: set[str] = set()
         with collector_resting():
             for number, _, row in _lines(file):
-                is_plain = _is_plain(row)
-                item = None if is_plain else decode(Response, row, f"{file}: line {number}")
-                name = row["id"] if item is None else item.id
-                if name in answered or name in failed:
-                    raise _twice(file, number, name)
-                (answered if item is None or item.failure is None else failed).add(name)
+                item = _response(row, file, number) if isinstance(row, dict) else row
+                if item.id in answered or item.id in failed:
+                    raise _twice(file, number, item.id)
+                (failed if isinstance(row, dict) and item.failure is not None else answered).add(item.id)
         self.answered = frozenset(answered)
         whole = whole_bytes(file) if file.is_file() else 0
         self.cut = file.is_file() and file.stat().st_size > whole
         if failed:
             # The lines as they are: one of an earlier version gets no checksum, which would vouch for its content.
-            write_atomic(file, b"".join(line for _, line, row in _lines(file) if row["id"] not in failed))
+            write_atomic(file, b"".join(line for _, line, row in _lines(file) if _id(row) not in failed))
         elif self.cut:
             os.truncate(file, whole)
         with storage_errors(file):

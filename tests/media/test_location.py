@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.errors import BadData, MediaError
-from anymal_eval.media.location import safe_path
+from anymal_eval.media.location import MANY, listing_folders, safe_path
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 
@@ -100,3 +100,23 @@ def test_importing_is_light_and_starts_nothing() -> None:
         "assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_a_folder_of_many_files_is_listed_and_its_links_are_found(tmp_path: Path, links: bool) -> None:
+    root = tmp_path / "data"
+    (root / "val").mkdir(parents=True)
+    (tmp_path / "outside.jpg").write_bytes(b"x")
+    names = [f"val/{number}.jpg" for number in range(2 * MANY)]
+    if links:
+        (root / names[-1]).symlink_to(tmp_path / "outside.jpg")
+    with listing_folders():
+        found = [safe_path(root, name) for name in names[:-1]]
+        assert found == [root / name for name in names[:-1]]
+        if links:
+            with pytest.raises(BadData, match="out of the data folder"):
+                safe_path(root, names[-1])
+        else:
+            assert safe_path(root, names[-1]) == root / names[-1]
+        with pytest.raises(BadData, match="out of the data folder"):
+            safe_path(root, f"../{names[0]}")
