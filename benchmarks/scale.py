@@ -248,7 +248,7 @@ def prepare(name: str, folder: Path, command: Sequence[str | Path], share: float
 
 def main() -> None:
     """Measure, print the table, and write it into docs/speed.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shares", type=float, nargs="+", default=[1, 10, 100], help="in per cent")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--write", action="store_true")
