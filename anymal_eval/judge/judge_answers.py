@@ -34,6 +34,8 @@ class Judge:
         model: as typed, without the address.
         fingerprint: of the model, as its server describes it.
         protocol: all of it, so that answers are read as they were requested.
+        texts: the fingerprint of the study's own texts that the prompts hold: guideline and scales; empty where they
+            hold none.
         url: where it was, for the reader.
     """
 
@@ -41,6 +43,7 @@ class Judge:
     model: str
     fingerprint: str
     protocol: JudgeProtocol
+    texts: str = ""
     url: str = ""
 
     @property
@@ -51,7 +54,8 @@ class Judge:
     @property
     def signature(self) -> str:
         """The rule behind its numbers: two are comparable where these are equal."""
-        return f"judge {self.fingerprint}|{self.protocol.name}|prompts {self.protocol.prompt_hash}"
+        hashes = "+".join(filter(None, (self.protocol.prompt_hash, self.texts)))
+        return f"judge {self.fingerprint}|{self.protocol.name}|prompts {hashes}"
 
     @property
     def folder(self) -> str:

@@ -12,7 +12,7 @@ from anymal_eval.errors import IncompleteRun, MediaError, WrongUse
 from anymal_eval.judge.creation import Progress
 from anymal_eval.judge.judge_answers import Cache, Judge, JudgeAnswer, JudgeAnswers, content_key
 from anymal_eval.judge.judge_protocol import JudgeProtocol
-from anymal_eval.judge.questions import Question, kinds, lacking, questions, request
+from anymal_eval.judge.questions import Question, kinds, lacking, questions, request, study_texts
 from anymal_eval.judge.study import Study
 from anymal_eval.models import Streaming, choose_model
 from anymal_eval.models.openai import PreparedBody
@@ -74,7 +74,14 @@ def load(typed: str, options: Mapping[str, str], study: Study, protocol: JudgePr
     if not isinstance(model, Streaming):
         model.close()
         raise WrongUse(NEEDED)
-    return Judge(model=named, fingerprint=model.fingerprint, protocol=protocol, url=given.get("url", "")), model
+    judge = Judge(
+        model=named,
+        fingerprint=model.fingerprint,
+        protocol=protocol,
+        texts=study_texts(study, protocol),
+        url=given.get("url", ""),
+    )
+    return judge, model
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from anymal_eval import fingerprint
 from anymal_eval.judge.judge_protocol import JudgeProtocol
 from anymal_eval.judge.study import HUMAN, Item, Study
 from anymal_eval.judge.verdicts import read_grade, read_levels, read_option, read_scores, read_side
@@ -67,11 +68,7 @@ def request(study: Study, folder: Path, protocol: JudgeProtocol, question: Quest
         "context": item.context or "\n".join(references),
         "reference": (" <OR> " if protocol.verdict == "grade" else "\n").join(references),
         "options": " ".join(f"{chr(ord('A') + at)}. {item.options[at]}" for at in _turned(item, question.rotation)),
-        "guideline": study.guideline,
-        "scales": "\n".join(
-            f"{scale.name}: {scale.question} Levels: {', '.join(label for label, _ in scale.levels)}."
-            for scale in study.scales
-        ),
+        **_texts(study),
         **dict(zip(("first", "second") if protocol.mode == "pairwise" else ("answer",), answers, strict=True)),
     }
     media = _media(item, folder) if protocol.media else ()
@@ -104,6 +101,20 @@ def kinds(study: Study, protocol: JudgeProtocol) -> Sequence[MediaKind]:
     """The kinds of media that the judge gets."""
     found = {tag["kind"] for item in study.all_items for tag in item.media} if protocol.media else set()
     return sorted(found)
+
+
+def study_texts(study: Study, protocol: JudgeProtocol) -> str:
+    """The fingerprint of the study's own texts in the prompts; empty where these hold none."""
+    used = {name: text for name, text in _texts(study).items() if name in protocol.fields}
+    return fingerprint.of(used) if used else ""
+
+
+def _texts(study: Study) -> dict[str, str]:
+    scales = "\n".join(
+        f"{scale.name}: {scale.question} Levels: {', '.join(label for label, _ in scale.levels)}."
+        for scale in study.scales
+    )
+    return {"guideline": study.guideline, "scales": scales}
 
 
 def lacking(study: Study, protocol: JudgeProtocol) -> str:

@@ -125,7 +125,7 @@ def test_what_was_answered_before_a_kill_is_not_requested_again(tmp_path: Path) 
     def script(text: str, number: int) -> str:
         if number == 10:  # with one request in flight, ten answers are on disk by now
             reached.set()
-            done.wait(60)
+            done.wait(240)
         return by_rank(text, number)
 
     with judging(script) as server:
@@ -133,7 +133,7 @@ def test_what_was_answered_before_a_kill_is_not_requested_again(tmp_path: Path) 
         environment = os.environ | {"PYTHONPATH": str(ROOT), "ANYMAL_EVAL_CACHE": str(tmp_path / "other cache")}
         process = subprocess.Popen([*command, "-o", "concurrency=1"], env=environment, stderr=subprocess.DEVNULL)
         try:
-            assert reached.wait(60)
+            assert reached.wait(240)
         finally:
             process.kill()
             process.wait()
@@ -159,6 +159,18 @@ def test_another_study_gets_the_same_answers_from_the_cache(tmp_path: Path) -> N
     (three,) = judges(tmp_path / "three")
     assert two[0].signature != three[0].signature
     assert two[0].fingerprint == three[0].fingerprint
+
+
+def test_the_studys_own_guideline_is_in_the_signature(tmp_path: Path) -> None:
+    with judging(lambda text, _: "8 7" if "[Assistant 1]" in text else "Verdict: A") as server:
+        for at, text in enumerate(("Count what is false.", "Count what is missing.")):
+            folder = make(tmp_path / str(at), study_of(NAMES[:2], guideline=text), [])
+            judge(folder, server)
+            judge(folder, server, "--judge-protocol", "llava-bench")
+            assert sum(text in text_of(body) for body in server.bodies) == 12
+    first, second = ({judge.protocol.name: judge.signature for judge, _ in judges(tmp_path / str(at))} for at in (0, 1))
+    assert first["pairwise"] != second["pairwise"]
+    assert first["llava-bench"] == second["llava-bench"], "it holds no guideline"
 
 
 def test_what_cannot_be_read_is_no_tie(tmp_path: Path) -> None:

@@ -175,9 +175,9 @@ def test_the_page_opens_itself(runs: list[Path], tmp_path: Path) -> None:
     with Served(*runs, "--out", tmp_path / "study", "--limit", 4, browser=f"{program} %s") as served:
         status, state, _ = served.request("GET", f"{served.token}state?annotator=one")
         assert (status, state["done"]) == (200, 0)
-        while not opened.exists():
-            assert served.process.poll() is None
-            time.sleep(0.05)
+        for _ in range(2400):  # two minutes on a machine that does other things
+            if not opened.exists():
+                time.sleep(0.05)
         assert opened.read_text() == served.url
 
 
