@@ -133,8 +133,8 @@ def take(report: Path, images: Path) -> None:
             page.screenshot(path=images / f"{name}.png")
             page.close()
         browser.close()
-    for file in images.glob("*.png"):
-        shrink(file)
+    for name, *_ in SHOTS:
+        shrink(images / f"{name}.png")
 
 
 def shrink(file: Path) -> None:

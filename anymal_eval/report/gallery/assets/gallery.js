@@ -189,6 +189,7 @@ const AnyMALGallery = (() => {
       document.body.classList.add("opened");
       written({ entry });
       if (narrow.matches) window.scrollTo(0, 0);
+      else byId("browser").scrollIntoView({ block: "nearest" }); // in a low window the page scrolls too
     }
     if (focus) (narrow.matches ? byId("example") : marked())?.focus({ preventScroll: true });
     try {
