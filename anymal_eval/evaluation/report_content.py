@@ -22,7 +22,7 @@ from anymal_eval.protocols import Wording
 from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.records import Example, Request
-from anymal_eval.report.curve import step_of
+from anymal_eval.report.curve import EVALUATIONS, step_of
 from anymal_eval.report.gallery.content import Report, Row, RunPair, RunRecord, Side, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.marks import MOST
 from anymal_eval.report.gallery.spread import spread
@@ -115,6 +115,7 @@ def _record(reported: _ReportedRun) -> RunRecord:
     return RunRecord(
         name=reported.label,
         step=next((step for step in steps if step is not None), None),
+        training=_training(first.root),
         model=first.results.run.label,
         manifests=[run.manifest for run in stored],
         sessions=[session for run in stored for session in _sessions(run)],
@@ -135,7 +136,7 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
     """
     if most is None or len(examples) <= most:
         return list(examples)
-    metric = sides[0].headline.rule if sides and sides[0].headline is not None else ""
+    metric = next((side.headline.rule for side in sides if side.headline is not None), "")
     first: list[tuple[float, bytes, str]] = []
     rest: dict[tuple[object, ...], list[tuple[bytes, str]]] = {}
     for example in examples:
@@ -200,6 +201,12 @@ def _keeping(
         if wanted is None or request.id in wanted:
             kept[request.id] = request
         yield request
+
+
+def _training(root: Path) -> str:
+    """The folder of the training that a run is of: the one above it, or above ``evaluations``."""
+    above = root.resolve().parent
+    return (above.parent if above.name == EVALUATIONS else above).name
 
 
 def _sessions(run: StoredRun) -> Sequence[Mapping[str, Any]]:

@@ -7,8 +7,8 @@ from anymal_eval.report.curve_drawing import step_domain
 from anymal_eval.report.gallery import panels
 from anymal_eval.report.gallery.content import Report, TaskPage
 from anymal_eval.report.gallery.marks import mark_of, short_names
-from anymal_eval.report.gallery.panels import Answers, Panels
-from anymal_eval.report.gallery.plots import is_drawn
+from anymal_eval.report.gallery.panels import Answers, Curve, Panels
+from anymal_eval.report.gallery.plots import is_drawn, provisional
 from anymal_eval.report.gallery.sentences import titles
 from anymal_eval.report.gallery.spread import SMALLEST
 from anymal_eval.report.run_screen import usual_name
@@ -50,32 +50,51 @@ def answers(report: Report, page: TaskPage) -> list[Panels]:
 
 
 def curve(report: Report) -> tuple[Panels | None, tuple[Series, ...]]:
-    """The headlines against training steps, and their series; None where fewer than two runs have different steps."""
-    made: list[tuple[Series, list[tuple[int, int]], float | None]] = []
-    names = titles(report)
-    for page in report.pages:
-        with_step = sorted(
-            (run.step, at, side.headline)
-            for at, (run, side) in enumerate(zip(report.runs, page.sides, strict=True))
-            if run.step is not None and side.headline is not None and is_drawn(side.headline)
-        ) if page.headline is not None else []  # fmt: skip
-        # Scores under other conditions are no points of one curve, and two runs of one step no curve.
-        same = [each for each in with_step if each[2].signature == with_step[0][2].signature]
-        if len({step for step, *_ in same}) < max(2, len(same)):
-            continue
-        points = tuple(_point(step, item, report.names[at]) for step, at, item in same)
-        label = f"{names[page.name]}, {usual_name(same[0][2])}"
-        marks = [mark_of(at, report.reported) for _, at, _ in same]
-        made.append((Series(name=label, conditions=same[0][2].signature, points=points), marks, _level(report, page)))
-    series = tuple(one for one, _, _ in made)
-    if not series:
+    """The headlines against training steps, and their series; None where fewer than two runs have different steps.
+
+    Trainings with the same steps have a panel each, on one scale.
+    """
+    made = [one for page in report.pages for one in _curves(report, page)]
+    if not made:
         return None, ()
+    series = tuple(one.series for one in made)
     domain = step_domain(series)
-    drawn = [panels.checkpoints(one, domain, marks, base) for one, marks, base in made]
     about = "Headlines x100 against training steps, with 95 % intervals."
-    if any(base is not None for _, _, base in made):
+    if any(one.level is not None for one in made):
         about += f" Dashed: {report.names[report.reported]}, which has no step."
+    drawn = [panels.checkpoints(one, domain) for one in made]
     return Panels(id="checkpoints", title="Checkpoints", about=about, panels=drawn), series
+
+
+def _curves(report: Report, page: TaskPage) -> list[Curve]:
+    with_step = [
+        (run.step, at, side.headline)
+        for at, (run, side) in enumerate(zip(report.runs, page.sides, strict=True))
+        if run.step is not None and side.headline is not None and is_drawn(side.headline)
+    ]
+    # Scores under other conditions are no points of one curve.
+    same = [each for each in with_step if each[2].signature == with_step[0][2].signature]
+    trainings: dict[str, list[tuple[int, int, Measurement]]] = {}
+    once = len({step for step, _, _ in same}) == len(same)
+    for step, at, item in sorted(same, key=lambda each: each[:2]):
+        trainings.setdefault("" if once else report.runs[at].training, []).append((step, at, item))
+    whole = {name: each for name, each in trainings.items() if 1 < len(each) == len({step for step, _, _ in each})}
+    ends = [end for each in whole.values() for _, at, item in each for point in (_point(0, item, ""),)
+            for end in (point.value, point.low, point.high) if end is not None]  # fmt: skip
+    level = _level(report, page)
+    return [
+        Curve(
+            series=Series(
+                name=f"{titles(report)[page.name]}, {usual_name(each[0][2])}{f', {name}' if len(whole) > 1 else ''}",
+                conditions=each[0][2].signature,
+                points=tuple(_point(step, item, report.names[at]) for step, at, item in each),
+            ),
+            marks=[(mark_of(at, report.reported), bool(provisional(page, item))) for _, at, item in each],
+            level=level,
+            scale=[*ends, *([] if level is None else [level])],
+        )
+        for name, each in whole.items()
+    ]
 
 
 def _distributions(report: Report, page: TaskPage) -> list[Panels]:

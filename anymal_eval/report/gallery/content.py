@@ -114,6 +114,7 @@ class RunRecord:
     Attributes:
         name: on the pages.
         step: of the training, where the run's name or model ends in one.
+        training: the name of the training's folder.
         model: its label in tables.
         manifests: of its folder; of a baseline made of several accepted runs, of each.
         sessions: the commands that worked on it.
@@ -124,6 +125,7 @@ class RunRecord:
     step: int | None
     model: str
     manifests: Sequence[Manifest]
+    training: str = ""
     sessions: Sequence[Mapping[str, Any]] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 

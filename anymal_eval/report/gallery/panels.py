@@ -223,15 +223,30 @@ def distribution_domain(series: Sequence[Sequence[float]]) -> tuple[float, float
     return low, high, max(max(bar_shares(values, low, high)) for values in series)
 
 
-def checkpoints(
-    one: Series, domain: tuple[float, float], marks: Sequence[tuple[int, int]], base: float | None
-) -> Panel:
-    """A score against steps, a mark for each run; a baseline without a step is a dashed line."""
-    more = [] if base is None else [base]
-    frame = frame_of(one, domain, more, width=WIDTH, height=HEIGHT - 40, left=44, top=12)
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A score against training steps.
+
+    Attributes:
+        marks: of each point's run, and whether its value is no result.
+        level: of a baseline without a step.
+        scale: values that its axis holds too.
+    """
+
+    series: Series
+    marks: Sequence[tuple[tuple[int, int], bool]]
+    level: float | None
+    scale: Sequence[float]
+
+
+def checkpoints(curve: Curve, domain: tuple[float, float]) -> Panel:
+    """A curve with a mark for each run; a baseline without a step is a dashed line."""
+    one, base = curve.series, curve.level
+    frame = frame_of(one, domain, curve.scale, width=WIDTH, height=HEIGHT - 40, left=44, top=12)
     drawn = [
-        f"<g><title>{text_of(about(point))}</title>{mark_svg(mark, frame.x(point.step), frame.y(point.value))}</g>"
-        for point, mark in zip(one.points, marks, strict=True)
+        f"<g><title>{text_of(about(point))}</title>"
+        f"{mark_svg(mark, frame.x(point.step), frame.y(point.value), hollow=hollow)}</g>"
+        for point, (mark, hollow) in zip(one.points, curve.marks, strict=True)
     ]
     across = f'x1="{frame.left}" x2="{frame.width - frame.right}"'
     parts = [] if base is None else [f'<line class="guess" {across} y1="{frame.y(base)}" y2="{frame.y(base)}"/>']

@@ -11,13 +11,14 @@ from playwright.sync_api import Browser
 
 from anymal_eval.records import Example
 from anymal_eval.report.gallery import panels
+from anymal_eval.report.gallery.answer_plots import curve
 from anymal_eval.report.gallery.content import Report, RunRecord, Side
 from anymal_eval.report.gallery.panels import Answers
 from anymal_eval.report.gallery.plots import FEWEST, groups, measured
 from anymal_eval.report.gallery.rows import Dot, Row, Rows, axis_svg, row_svg, unlike
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.store.results import Measurement
-from tests.report.gallery.conftest import call, scores, watched
+from tests.report.gallery.conftest import call, demo_run, scores, watched
 from tests.report.gallery.test_sentences import ENTRY, page_of
 
 
@@ -102,8 +103,8 @@ def test_an_axis_has_one_unit(several: Path) -> None:
 
 def test_the_curve_has_the_runs_with_steps(several: Path) -> None:
     text = (several / "index.html").read_text(encoding="utf-8")
-    curve = next(figure for figure in figures(several / "index.html") if "Checkpoints" in figure)
-    panels_ = drawn(curve)
+    found = next(figure for figure in figures(several / "index.html") if "Checkpoints" in figure)
+    panels_ = drawn(found)
     assert len(panels_) == 5
     for panel in panels_:
         assert len(panel.findall(".//polyline")) == 1
@@ -112,6 +113,36 @@ def test_the_curve_has_the_runs_with_steps(several: Path) -> None:
         assert len([line for line in panel.iter("line") if line.get("class") == "guess"]) == 1
     assert '<th scope="row">10</th>' in text
     assert '<th scope="row">20</th>' in text
+
+
+def test_two_trainings_of_the_same_steps_are_two_curves() -> None:
+    values = {("a", 10): 0.1, ("a", 20): 0.2, ("b", 10): 0.5, ("b", 20): 0.4}
+    sides = [side_of(f"{name}/{step}", measurement(value, 100, None)) for (name, step), value in values.items()]
+    page = page_of("t", [], *sides)
+    runs = [RunRecord(name=side.label, step=step, training=name, model="", manifests=())
+            for side, (name, step) in zip(sides, values, strict=True)]  # fmt: skip
+    report = Report(title="", is_demo=False, pages=[page], runs=runs, reported=4, pairs=())
+    plot, series = curve(report)
+    assert plot is not None
+    assert [one.name for one in series] == ["T, accuracy, a", "T, accuracy, b"]
+    assert [[(point.step, point.value) for point in one.points] for one in series] == [
+        [(10, 10.0), (20, 20.0)],
+        [(10, 50.0), (20, 40.0)],
+    ]
+    heights = [[float(mark.get("y") or "") for mark in drawn(each.svg)[0].findall("g/svg")] for each in plot.panels]
+    assert heights[0][0] > heights[0][1] > heights[1][1] > heights[1][0]  # on one scale
+
+
+def test_a_task_that_the_first_run_lacks(chromium: Browser, runs: tuple[Path, Path], world: Path) -> None:
+    lone = demo_run(world / "lone", "constant", tasks="vqav2")
+    call("report", lone, runs[1], "--against", runs[0], "--media", "none", "--out", world / "lacking")
+    for tab in watched(chromium, world / "lacking"):
+        page = tab.open("index.html")
+        assert "this run does not have the task" in page.inner_text(".matrix tbody tr:nth-child(4) td:nth-child(3)")
+        page = tab.open("tasks/audiocaps.html")
+        page.wait_for_selector(".answer")
+        page = tab.open("tasks/audiocaps.html", "#overview")
+        assert "does not have this task" in page.inner_text(".run-keys")
 
 
 def test_every_recorded_fact_is_there(several: Path, runs: tuple[Path, Path]) -> None:
