@@ -186,12 +186,3 @@ def outcome(row: Row, example: Example, metric: str) -> Outcome | None:
     if score is None:
         return None
     return "right" if score >= 1.0 - EXACT else "wrong" if score <= EXACT else "partly"
-
-
-def is_right(row: Row, example: Example, metric: str) -> bool | None:
-    """Whether an answer is right or wrong; None where it is neither.
-
-    >>> is_right({"state": "ok", "scores": {"cider@1": 0.7}}, Example(id="1", cluster="1", kind="caption"), "cider@1")
-    """
-    found = outcome(row, example, metric)
-    return None if found in (None, "partly") else found == "right"

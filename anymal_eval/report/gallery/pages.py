@@ -65,7 +65,8 @@ def write_pages(folder: Path, report: Report) -> None:
         "check_sentence": sentences.check_sentence,
     }  # fmt: skip
     environment.filters |= {
-        "x100": x100, "signed": signed, "interval": interval, "metric": usual_name, "row": row_svg, "axis": axis_svg,
+        "x100": x100, "signed": signed, "interval": interval, "metric": usual_name, "capital": plots.capital,
+        "row": row_svg, "axis": axis_svg,
         "key": _key,
     }  # fmt: skip
     (folder / "tasks").mkdir()

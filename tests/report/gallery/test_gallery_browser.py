@@ -245,6 +245,11 @@ def test_against_two_runs_of_one_name(chromium: Browser, runs: Runs, tmp_path: P
         assert tab.shown()
         page.select_option("#base", label="after (2)")
         assert tab.shown() == 0
+        tab.until("location.hash.includes('against=')")
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        assert page.locator("#base option:checked").inner_text() == "after (2)"
+        assert tab.shown() == 0
         page.select_option("#show", "all")
         page.click("#list a")
         page.wait_for_selector(".answer")

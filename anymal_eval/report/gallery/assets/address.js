@@ -3,7 +3,7 @@
 // A part without "=" is an example's id alone. Whatever stands there is text: it selects among what the page has.
 const AnyMALAddress = (() => {
   const NAMES = ["tab", "show", "group", "sort", "run", "against", "search", "id"];
-  const LONGEST = 400;
+  const LONGEST = 2000;
   let last = location.hash;
 
   function read(hash = location.hash) {
