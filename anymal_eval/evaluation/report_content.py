@@ -119,8 +119,9 @@ def _record(reported: _ReportedRun) -> RunRecord:
         model=first.results.run.label,
         manifests=[run.manifest for run in stored],
         sessions=[session for run in stored for session in _sessions(run)],
-        digests={name: digest for run in stored for name, digest in _digests(run).items()},
-    )
+        digests={f"{run.manifest.run}/{name}" if len(stored) > 1 else name: digest
+                 for run in stored for name, digest in _digests(run).items()},
+    )  # fmt: skip
 
 
 def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int | None) -> list[Example]:

@@ -13,10 +13,12 @@ from anymal_eval.records import Example
 from anymal_eval.report.gallery import panels
 from anymal_eval.report.gallery.answer_plots import curve
 from anymal_eval.report.gallery.content import Report, RunRecord, Side
+from anymal_eval.report.gallery.facts import fact_groups
 from anymal_eval.report.gallery.panels import Answers
 from anymal_eval.report.gallery.plots import FEWEST, groups, measured
 from anymal_eval.report.gallery.rows import Dot, Row, Rows, axis_svg, row_svg, unlike
 from anymal_eval.report.gallery.spread import spread
+from anymal_eval.store.manifest import Manifest
 from anymal_eval.store.results import Measurement
 from tests.report.gallery.conftest import call, demo_run, scores, watched
 from tests.report.gallery.test_sentences import ENTRY, page_of
@@ -294,3 +296,23 @@ def test_overviews_fit_every_width(chromium: Browser, several: Path, width: int)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
             assert page.evaluate(SMALL) == []
         assert page.locator(".numbers-table:visible").count() == 1
+
+
+def test_facts_that_differ_are_marked_and_none_is_lost() -> None:
+    def manifest(run: str, seed: int) -> Manifest:
+        return Manifest(run=run, identity={"model": "m", "o": {"seed": seed}}, environment={"torch": "2"})
+
+    records = [
+        RunRecord(name="one", step=None, model="m", manifests=[manifest("r1", 1)], digests={"a": "11"},
+                  sessions=[{"command": "anymal-eval run", "started": "2026-01-01"}]),
+        RunRecord(name="two", step=7, model="m", manifests=[manifest("r2", 2)], digests={"a": "22"}),
+    ]  # fmt: skip
+    report = Report(title="", is_demo=False, pages=[], runs=records, reported=1, pairs=())
+    found = {(group.title, fact.name): (tuple(fact.values), fact.differs)
+             for group in fact_groups(report) for fact in group.facts}  # fmt: skip
+    assert found["Identity", "model"] == (("m", "m"), False)
+    assert found["Identity", "o.seed"] == (("1", "2"), True)
+    assert found["Environment", "torch"] == (("2", "2"), False)
+    assert found["Commands and times", "command"] == (("anymal-eval run", ""), True)
+    assert found["SHA-256 of the results' files", "a"] == (("11", "22"), True)
+    assert found["Run", "step"] == (("", "7"), True)
