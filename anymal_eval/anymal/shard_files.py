@@ -1,9 +1,9 @@
 """The bytes of a shard's entries: copied by ``pread``, or views of the mapped file."""
 
-import contextlib
 import mmap
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,6 +18,8 @@ DTYPES = {
 class OpenShard:
     """A shard that is open until nothing reads it: a handle that was closed too early could be another file's."""
 
+    _handle = -1  # where it cannot be opened
+
     def __init__(self, file: Path, *, mapped: bool = False) -> None:
         """``mapped``: entries are views, which keep the mapping and not the handle."""
         self._handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -26,9 +28,9 @@ class OpenShard:
             # A private copy on write: torch wants bytes that can be written, and nobody writes them.
             self._whole = torch.frombuffer(mmap.mmap(self._handle, 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
 
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.close(self._handle)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at its end Python has dropped ``os``
+        if self._handle >= 0:
+            close(self._handle)
 
     def read(self, start: int, size: int, dtype: str, shape: tuple[int, ...]) -> Tensor | None:
         """An entry; None where the file ends before.

@@ -23,10 +23,11 @@ from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
-from anymal_eval.training.order import Shuffled, Streamed
+from anymal_eval.training.order import OPEN_SHARDS, Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
+from anymal_eval.training.sources._shard_file import keep
 from anymal_eval.training.stopping import SaveAndStop, StopSignal
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep, StepPlan
 from anymal_eval.training.training_module import TrainingModule
@@ -127,6 +128,7 @@ def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:
             admit(sample, each.opener)
     options, partition = loaded.resolved.plan.input, loaded.partition
     if options.weights:
+        keep(OPEN_SHARDS * (1 + sum(each.samples is None for each in data)))
         return Mixed(
             [
                 Streamed([each], partition, seed, admit)

@@ -1,29 +1,64 @@
 """The bytes of a tar shard, plain or compressed as WebDataset writes them, at any place and from any thread.
 
 A compressed shard is inflated once, into a temporary file without a name, and one at an address is fetched into one.
-Each process keeps the last five: a training draws from four at once, and a batch may hold media of one more.
+Each process keeps the last eight: a training draws from four at once, and media of others are still read ahead. A
+mixture draws from four of each of its data.
 """
 
 import bz2
-import functools
 import gzip
 import lzma
 import os
 import tempfile
+import threading
 import zlib
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import IO, Any
 
 from anymal_eval.errors import BadData
 from anymal_eval.training.sources._remote_shard import fetch, is_address, without_secrets
 
-KEPT = 5
+KEPT = 8
 # Media are compressed already, and texts shrink by less; what inflates to more is no shard.
 LARGEST_RATIO, SPARE_BYTES = 50, 1 << 30
 _BLOCK = 1 << 20
 _FORMATS: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class Kept:
+    """The last files that were made, at most ``KEPT`` or what a mixture needs; each is made by one thread."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[Hashable, ShardFile] = OrderedDict()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self.most, self.made = KEPT, 0
+
+    def get(self, key: Hashable, make: "Callable[[], ShardFile]") -> "ShardFile":
+        """The file of a key; another thread that makes it is waited for."""
+        with self._lock:
+            own = self._locks.setdefault(key, threading.Lock())
+        with own:
+            with self._lock:
+                if key in self._files:
+                    self._files.move_to_end(key)
+                    return self._files[key]
+            made = make()
+            with self._lock:
+                self._files[key] = made
+                self.made += 1
+                while len(self._files) > self.most:
+                    self._locks.pop(self._files.popitem(last=False)[0], None)
+            return made
+
+    def clear(self) -> None:
+        """Drop all files."""
+        with self._lock:
+            self._files.clear()
+            self.made = 0
 
 
 class ShardFile:
@@ -35,9 +70,9 @@ class ShardFile:
         self._position = 0
         self.size = os.fstat(handle).st_size
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at its end Python has dropped ``os``
         """Readers in other threads may still hold it when it is dropped."""
-        os.close(self._handle)
+        close(self._handle)
 
     def reopened(self) -> "ShardFile":
         """The same bytes, read from the start."""
@@ -69,6 +104,11 @@ class ShardFile:
         return self._position
 
 
+def keep(count: int) -> None:
+    """Keep so many files that were fetched or inflated, and at least ``KEPT``."""
+    kept.most = max(KEPT, count)
+
+
 def open_shard(path: Path | str) -> ShardFile:
     """The bytes of a shard: of a file, or of an address that is fetched into a temporary file without a name.
 
@@ -78,14 +118,18 @@ def open_shard(path: Path | str) -> ShardFile:
         OSError: it cannot be read, or there is no space to fetch or inflate it.
     """
     if isinstance(path, str) and is_address(path):
-        return _fetched(path).reopened()
+        return kept.get(path, lambda: _fetched(path)).reopened()
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     plain = ShardFile(handle)
     kind = _format(plain)
     if kind is None:
         return plain
     facts = os.fstat(handle)
-    return _inflated(Path(path), kind, facts.st_size, facts.st_mtime_ns).reopened()
+    # Another file under the same name is inflated again.
+    return kept.get((str(path), facts.st_size, facts.st_mtime_ns), lambda: _inflated(Path(path), kind)).reopened()
+
+
+kept = Kept()
 
 
 def _format(shard: ShardFile) -> bytes | None:
@@ -93,7 +137,6 @@ def _format(shard: ShardFile) -> bytes | None:
     return next((magic for magic in _FORMATS if start.startswith(magic)), None)
 
 
-@functools.lru_cache(maxsize=KEPT)
 def _fetched(address: str) -> ShardFile:
     with tempfile.TemporaryFile() as target:
         fetch(address, target)
@@ -106,11 +149,9 @@ def _fetched(address: str) -> ShardFile:
         return _inflate(without_secrets(address), target, kind, plain.size)
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _inflated(path: Path, kind: bytes, size: int, changed: int) -> ShardFile:
-    del changed  # another file under the same name is inflated again
+def _inflated(path: Path, kind: bytes) -> ShardFile:
     with path.open("rb") as stream:
-        return _inflate(str(path), stream, kind, size)
+        return _inflate(str(path), stream, kind, path.stat().st_size)
 
 
 def _inflate(name: str, compressed: IO[bytes], kind: bytes, size: int) -> ShardFile:
