@@ -15,6 +15,8 @@ const AnyMALGallery = (() => {
   let found = []; // places, as filtered and sorted
   let part = 0;
   let open = null; // id of the example that is shown
+  let searches = 0; // how often the examples were filtered, likewise
+  let typing = 0; // the timer of what is being typed
   let turns = 0; // how often the list was drawn: what is overtaken is not drawn
 
   // A file of data: a script that calls receive() with its name and a string of JSON.
@@ -54,12 +56,12 @@ const AnyMALGallery = (() => {
 
   // The texts that the search covers, in small letters; they are read when there is something to search.
   let haystack = null;
-  async function texts() {
+  async function texts(mine) {
     if (haystack) return haystack;
     const made = [];
     const parts = Math.ceil(index.ids.length / index.rows);
     for (let at = 0; at < parts; at += 1) {
-      if (parts > 4) byId("count").textContent = `reading ${(at * index.rows).toLocaleString("en")} of ${index.ids.length.toLocaleString("en")}`;
+      if (parts > 4 && mine === searches) byId("count").textContent = `reading ${(at * index.rows).toLocaleString("en")} of ${index.ids.length.toLocaleString("en")}`;
       for (const each of await file("rows-" + at)) made.push([index.ids[made.length], each.q, each.r, ...each.a.filter(Boolean)].join("\n").toLowerCase());
     }
     return (haystack = made);
@@ -79,14 +81,13 @@ const AnyMALGallery = (() => {
 
   // Filters, searches and sorts; then the list is drawn anew, with an example beside it: the one that the address names,
   // the one that was chosen and still fits, or the first.
-  let searches = 0;
   async function filter({ id = "", write = true } = {}) {
     const mine = (searches += 1);
     Object.assign(state, fields());
     const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = AnyMALRows.kinds().find(([key]) => key === state.show)[2];
     const group = groups().get(state.group);
-    const text = words.length ? await texts() : null;
+    const text = words.length ? await texts(mine) : null;
     if (mine !== searches) return;
     found = [];
     for (let at = 0; at < index.ids.length; at += 1) {
@@ -128,7 +129,15 @@ const AnyMALGallery = (() => {
   function cleared() {
     for (const name of ["show", "group", "search"]) byId(name).value = DEFAULTS[name];
     filter();
-    byId("search").focus();
+    if (!narrow.matches) byId("search").focus();
+  }
+
+  // What was typed last is searched at once, without waiting for more.
+  async function typed() {
+    if (!typing) return;
+    clearTimeout(typing);
+    typing = 0;
+    await filter();
   }
 
   function place() {
@@ -241,11 +250,11 @@ const AnyMALGallery = (() => {
     const on = event.target;
     const arrow = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") {
-      // Out of a field first, then out of the example.
       close();
+      if (typing) typed().then(() => marked()?.focus({ preventScroll: true }));
     } else if (on.matches("input, textarea")) {
-      if (event.key !== "Enter" || !found.length) return;
-      show(found[0], { chosen: true, focus: true });
+      if (event.key !== "Enter") return;
+      typed().then(() => found.length && show(found[0], { chosen: true, focus: true }));
     } else if (event.key === "/") {
       document.body.classList.remove("opened");
       byId("search").focus();
@@ -342,10 +351,9 @@ const AnyMALGallery = (() => {
         filter().then(() => open !== null && show(places.get(open)));
       });
     }
-    let waiting = 0;
     byId("search").addEventListener("input", () => {
-      clearTimeout(waiting);
-      waiting = setTimeout(() => filter(), 120);
+      clearTimeout(typing);
+      typing = setTimeout(typed, 120);
     });
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     for (const name of ["clear", "clear-all"]) byId(name).addEventListener("click", cleared);
