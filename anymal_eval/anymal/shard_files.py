@@ -1,6 +1,6 @@
 """The bytes of a shard's entries: copied by ``pread``, or views of the mapped file."""
 
-import mmap
+import contextlib
 import os
 import zlib
 from collections.abc import Callable
@@ -24,9 +24,13 @@ class OpenShard:
         """``mapped``: entries are views, which keep the mapping and not the handle."""
         self._handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._whole: Tensor | None = None
-        if mapped and os.fstat(self._handle).st_size:
-            # A private copy on write: torch wants bytes that can be written, and nobody writes them.
-            self._whole = torch.frombuffer(mmap.mmap(self._handle, 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
+        size = os.fstat(self._handle).st_size
+        if mapped and size:
+            # By torch, whose mapping keeps no handle: views of thousands of shards would use them up. A system that
+            # cannot map it leaves copies.
+            with contextlib.suppress(RuntimeError):
+                name = f"/dev/fd/{self._handle}"
+                self._whole = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at its end Python has dropped ``os``
         if self._handle >= 0:
