@@ -18,12 +18,22 @@ def ordered(requests: Sequence[Request]) -> list[Request]:
     Lengths are compared in classes of half a power of two. Within a class the order of the data stays, because that
     order reads rows of a data set fastest.
     """
+    # A request without media is a unit by itself, and no list: there may be a million.
+    units: list[Request | list[Request]] = []
     groups: dict[Hashable, list[Request]] = {}
-    for place, request in enumerate(requests):
-        groups.setdefault(media_of(request) or place, []).append(request)
+    for request in requests:
+        key = media_of(request)
+        if not key:
+            units.append(request)
+        elif key in groups:
+            groups[key].append(request)
+        else:
+            groups[key] = [request]
+            units.append(groups[key])
     for own in groups.values():
         own.sort(key=length, reverse=True)
-    return [request for own in sorted(groups.values(), key=lambda own: -_class(length(own[0]))) for request in own]
+    units.sort(key=lambda unit: _class(length(unit[0] if isinstance(unit, list) else unit)), reverse=True)
+    return [request for unit in units for request in (unit if isinstance(unit, list) else (unit,))]
 
 
 def media_of(request: Request) -> tuple[Hashable, ...]:

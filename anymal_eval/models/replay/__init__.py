@@ -33,7 +33,10 @@ def load(options: Options) -> Model:
         BadData: it is truncated, of no known layout, or has an id twice.
         NeedsExtra: it is xlsx, and openpyxl is not installed.
     """
-    return _Replay(read(expanded(options.checkpoint), options), options)
+    from anymal_eval.sources.load import collector_resting
+
+    with collector_resting():
+        return _Replay(read(expanded(options.checkpoint), options), options)
 
 
 def read(file: Path, options: Options) -> Layout:
@@ -77,7 +80,10 @@ class _Replay:
 
     def expect(self, ids: Collection[str]) -> Collection[str]:
         """Find the rows of these ids; refuse a file that belongs to another benchmark, split or release."""
-        matched = match(self._layout, ids, self._questions)
+        from anymal_eval.sources.load import collector_resting
+
+        with collector_resting():
+            matched = match(self._layout, ids, self._questions)
         self._answers = matched.answers
         self.notes = tuple(f"{self._where}: {note}" for note in matched.notes)
         return self._answers.keys() if self._subset == "answered" else ids
