@@ -199,3 +199,31 @@ def _estimate(text_tokens: int | None, new_tokens: int | None, *, out: Path | No
     title, found, device = forecast_training(plan, text_tokens, new_tokens)
     for line in lines(title, found, device=device, train=True):
         echo(line)
+
+
+@train.group()
+def data() -> None:
+    """Data of stage 1 before they are trained on."""
+
+
+@data.command(context_settings=DEFAULTS)
+@click.argument("shards")
+@click.option("--out", type=FOLDER, required=True, help="The folder of the new shards; the same command resumes.")
+@click.option("--cat", is_flag=True, help="Keep captions with relations and an action that are not in the picture.")
+@click.option("--blur-faces", is_flag=True, help="Blur every face that is found.")
+@click.option("--spacy", default="en_core_web_sm", help="The spaCy pipeline that parses, or its folder.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Ray workers; 0: this process.")
+@click.option("--address", metavar="HOST:PORT", help="A running Ray cluster.")
+def clean(**options: Any) -> None:
+    """Clean WebDataset shards of pictures and captions, as AnyMAL's subset of LAION-2B was.
+
+    SHARDS is a path with ranges, '{00000..00331}.tar', or a pattern. OUT gets the new shards, a report and a manifest.
+    """
+    from anymal_eval.cli._progress import Terminal
+    from anymal_eval.training.cleaning import run
+
+    with Terminal().opened() as console:
+        found = run.clean(run.CleaningPlan(**options), console)
+    dropped = "".join(f", {count} dropped for {rule}" for rule, count in found.dropped.most_common())
+    echo(f"{found.kept} samples kept in {found.shards} shards{dropped}; {found.faces} faces blurred")
+    echo(str(options["out"] / run.REPORT))

@@ -287,9 +287,13 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
 def _data(resolved: ResolvedTraining) -> list[dict[str, Any]]:
     weights = [{"weight": weight} for weight in resolved.plan.input.weights] or [{} for _ in resolved.data]
     return [
-        {"name": each.name, "fingerprint": each.fingerprint, **_size(each), **weight}
+        {"name": each.name, "fingerprint": each.fingerprint, **_size(each), **weight, **_cleaned(each)}
         for each, weight in zip(resolved.data, weights, strict=True)
     ]
+
+
+def _cleaned(data: TrainingData) -> dict[str, Any]:
+    return {} if data.cleaned is None else {"cleaned": dict(data.cleaned)}
 
 
 def _size(data: TrainingData) -> dict[str, int]:

@@ -4,7 +4,7 @@ A file defines ``load(address: DataAddress) -> TrainingData``. Importing this pa
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,7 @@ class TrainingData:
         opener: opens media inside rows or shards; None if all are files.
         unreadable: a line for each sample or shard that was skipped; grows while shards are read.
         bad: the rows that hold no sample; grows while shards are read.
+        cleaned: how their cleaning describes itself, where shards were cleaned.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TrainingData:
     opener: Opener | None = field(default=None, repr=False)
     unreadable: list[str] = field(default_factory=list, repr=False)
     bad: BadRows = field(default_factory=BadRows, repr=False)
+    cleaned: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def read_shard(self, number: int) -> "Iterator[Sample]":
         """The samples of one shard, in its order.

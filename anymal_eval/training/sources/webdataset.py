@@ -18,7 +18,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import NO_SAMPLE, DataAddress, TrainingData
 from anymal_eval.training.sources._bad_rows import BadRows
+from anymal_eval.training.sources._cleaning import cleaning_of
 from anymal_eval.training.sources._remote_shard import PIPE, is_address, without_secrets
 from anymal_eval.training.sources._shard_file import ENDINGS, open_shard
 from anymal_eval.training.sources._shard_sample import shard_samples, split_name
@@ -96,7 +97,8 @@ def load(address: DataAddress) -> TrainingData:
     for shard in shards:
         safe_path(shard.parent, shard.name)
     sizes = [[path.name, path.stat().st_size] for path in shards]
-    return _data(address, {str(path): str(path) for path in shards}, sizes, missing)
+    data = _data(address, {str(path): str(path) for path in shards}, sizes, missing)
+    return replace(data, cleaned=cleaning_of(shards))
 
 
 def _data(address: DataAddress, shards: Mapping[str, str], content: object, missing: list[str]) -> TrainingData:

@@ -1,0 +1,81 @@
+"""Captions by their parse: the complexity and the actions of the CAT filter (Radenovic et al. 2023, arXiv:2301.02280).
+
+Complexity is the largest number of relations of one object. An object is a noun; its relations are its attributes
+(adjectives, numbers, participles), the verbs of which it is subject or object, and the prepositions that join it to
+another noun: "a black cat chases a small brown bird" has complexity 3, of the bird. A caption must have complexity 1 at
+least, and one action: a verb that is not an attribute.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from anymal_eval.errors import NeedsExtra, WrongUse
+
+PIPELINE = "en_core_web_sm"
+LEAST = 1
+NOUNS = ("NOUN", "PROPN", "PRON")
+ATTRIBUTES = ("amod", "nummod", "acomp", "acl")
+ARGUMENTS = ("nsubj", "nsubjpass", "nsubj:pass", "dobj", "obj", "iobj", "dative", "agent", "obl")
+PREPOSED = ("pobj", "pcomp")
+_SENTENCE = "a dog runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parse:
+    """What the filter needs of a caption: its complexity, and its actions by their words."""
+
+    complexity: int
+    actions: tuple[str, ...]
+
+
+class CaptionParser:
+    """A named spaCy pipeline with a tagger and a dependency parser.
+
+    Attributes:
+        description: the pipeline's name and version, for the record.
+    """
+
+    def __init__(self, pipeline: str = PIPELINE) -> None:
+        """``pipeline``: an installed package, or the folder of one.
+
+        Raises:
+            NeedsExtra: spaCy is not installed.
+            WrongUse: there is no such pipeline, or it does not parse.
+        """
+        try:
+            import spacy
+        except ImportError:
+            raise NeedsExtra("--cat needs spaCy: pip install 'anymal_eval[clean]'") from None
+        try:
+            self._nlp: Any = spacy.load(pipeline)
+        except (OSError, ValueError) as error:
+            raise WrongUse(
+                f"--spacy {pipeline}: {str(error).splitlines()[0].rstrip('.')}; install one (python -m spacy download "
+                f"{PIPELINE}), or give its folder"
+            ) from None
+        doc = self._nlp(_SENTENCE)
+        if not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
+            raise WrongUse(f"--spacy {pipeline}: it has no parser and tagger; they find relations and actions")
+        meta = self._nlp.meta
+        self.description = f"{meta['lang']}_{meta['name']} {meta['version']}, spaCy {spacy.__version__}"
+
+    def __call__(self, caption: str) -> Parse:
+        """Parse one caption."""
+        doc = self._nlp(caption)
+        counts = [len(_relations(token)) for token in doc if token.pos_ in NOUNS]
+        actions = tuple(token.text for token in doc if token.pos_ == "VERB" and token.dep_ != "amod")
+        return Parse(complexity=max(counts, default=0), actions=actions)
+
+
+def _relations(noun: Any) -> set[int]:
+    """The tokens by which a noun is related: attributes, verbs, and prepositions."""
+    found = {child.i for child in noun.children if child.dep_ in ATTRIBUTES}
+    found |= {child.i for child in noun.children if child.dep_ in ("prep", "nmod")}
+    if noun.dep_ in ARGUMENTS or noun.dep_ == "conj":
+        verb = noun.head if noun.dep_ != "conj" else noun.head.head
+        if verb.pos_ in ("VERB", "AUX"):
+            found.add(verb.i)
+            found |= {child.i for child in verb.children if child.dep_ == "acomp"}  # the cat is black
+    if noun.dep_ in PREPOSED:
+        found.add(noun.head.i)
+    return found

@@ -1,0 +1,250 @@
+"""All shards cleaned into a folder, which can be resumed, on this machine or on Ray; with a report and a manifest."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anymal_eval.checksums import read_checked_json, write_checked_json
+from anymal_eval.errors import BadData, IncompleteRun, MissingData, OtherRun, WrongUse
+from anymal_eval.evaluation.console import Console
+from anymal_eval.locks import hold
+from anymal_eval.store.atomic import storage_errors, write_atomic
+from anymal_eval.training.cleaning.captions import LEAST, PIPELINE, CaptionParser
+from anymal_eval.training.cleaning.faces import FaceBlur
+from anymal_eval.training.cleaning.shard import EXAMPLES, ShardCleaner, ShardReport
+from anymal_eval.training.cleaning.text_spotting import LETTERS, TextSpotter
+from anymal_eval.training.sources._cleaning import MANIFEST
+from anymal_eval.training.sources._shard_file import ENDINGS
+from anymal_eval.training.sources.webdataset import expand
+
+REPORT, REPORTS = "cleaning.md", "reports"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningPlan:
+    """What is cleaned, and how.
+
+    Attributes:
+        shards: a path with ranges, or a pattern, as ``webdataset:`` takes.
+        out: the folder of the new shards.
+        cat: whether captions and texts in pictures are filtered.
+        blur_faces: whether faces are blurred.
+        spacy: the pipeline for ``cat``.
+        workers: Ray workers; 0 for this process.
+        address: of a running Ray cluster.
+    """
+
+    shards: str
+    out: Path
+    cat: bool = False
+    blur_faces: bool = False
+    spacy: str = PIPELINE
+    workers: int = 0
+    address: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What a cleaning made, over all its shards.
+
+    Attributes:
+        kept: samples.
+        dropped: samples by rule.
+        blurred: pictures with faces, and ``faces`` in them.
+        shards: how many there are.
+    """
+
+    kept: int
+    dropped: Counter[str]
+    blurred: int
+    faces: int
+    shards: int
+
+
+def clean(plan: CleaningPlan, console: Console) -> Cleaned:
+    """Clean all shards that are not cleaned yet.
+
+    Raises:
+        WrongUse: no filter, or two shards of one name.
+        NeedsExtra: a package is not installed.
+        MissingData: there are no shards.
+        OtherRun: the folder holds shards that were cleaned in another way.
+    """
+    if not (plan.cat or plan.blur_faces):
+        raise WrongUse("nothing to do: give --cat, --blur-faces or both")
+    jobs = _jobs(plan)
+    busy = f"{plan.out}: another cleaning is writing there; wait for it, or choose another --out"
+    with ExitStack() as stack:
+        with storage_errors(plan.out):
+            (plan.out / REPORTS).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(plan.out / ".lock", busy))
+        cleaner = stack.enter_context(closing(make_cleaner(plan)))
+        identity = _identity(plan, cleaner)
+        _require_same(plan.out, identity)
+        write_atomic(
+            plan.out / MANIFEST, write_checked_json({"format": FORMAT, "cleaning": identity, "finished": False})
+        )
+        todo = [job for job in jobs if not _is_done(job[1])]
+        advance = stack.enter_context(console.progress("cleaning shards", len(jobs), 0))
+        advance(len(jobs) - len(todo))
+        for target, report in _local(cleaner, todo) if not plan.workers else _on_ray(plan, todo):
+            write_atomic(_report_file(target), write_checked_json(dataclasses.asdict(report)))
+            advance(1)
+    return _summarise(plan.out, identity, [target for _, target in jobs])
+
+
+def make_cleaner(plan: CleaningPlan) -> "DescribedCleaner":
+    """The filters of a plan, loaded."""
+    return DescribedCleaner(
+        CaptionParser(plan.spacy) if plan.cat else None,
+        TextSpotter() if plan.cat else None,
+        FaceBlur() if plan.blur_faces else None,
+    )
+
+
+class DescribedCleaner(ShardCleaner):
+    """A cleaner that can say what it does."""
+
+    def __init__(self, parser: CaptionParser | None, spotter: TextSpotter | None, blur: FaceBlur | None) -> None:
+        super().__init__(parser, spotter, blur)
+        self.rules: dict[str, str] = {}
+        if parser is not None and spotter is not None:
+            self.rules["captions"] = f"complexity of at least {LEAST}, at least one action; {parser.description}"
+            self.rules["text"] = f"no word of {LETTERS} letters and more in both; {spotter.description}"
+        if blur is not None:
+            self.rules["faces"] = f"blurred; {blur.description}"
+
+
+def _jobs(plan: CleaningPlan) -> list[tuple[Path, Path]]:
+    """Each shard, and the one that is made of it."""
+    sources = [Path(each).absolute() for each in expand(plan.shards)]
+    missing = [each for each in sources if not each.is_file()]
+    if missing or not sources:
+        raise MissingData(f"no shard {missing[0] if missing else plan.shards}")
+    jobs: dict[Path, Path] = {}
+    for source in sources:
+        ending = next((each for each in ENDINGS if source.name.endswith(each)), None)
+        if ending is None:
+            raise BadData(f"{source}: shards must be files {', '.join(ENDINGS)}; no other format is read")
+        target = plan.out / f"{source.name.removesuffix(ending)}.tar"
+        if target in jobs.values():
+            raise WrongUse(f"{source}: two shards have this name; clean them into folders of their own")
+        if target.absolute() == source:
+            raise WrongUse(f"--out {plan.out}: the shards are there; choose another folder")
+        jobs[source] = target
+    return list(jobs.items())
+
+
+def _identity(plan: CleaningPlan, cleaner: DescribedCleaner) -> dict[str, Any]:
+    return {"cat": plan.cat, "blur_faces": plan.blur_faces, "rules": cleaner.rules}
+
+
+def _require_same(out: Path, identity: dict[str, Any]) -> None:
+    file = out / MANIFEST
+    if not file.exists():
+        return
+    found, matches = read_checked_json(file)
+    if not isinstance(found, dict) or matches is False:
+        raise BadData(f"{file}: it is damaged; choose another --out")
+    if found.get("cleaning") != identity:
+        raise OtherRun(f"{out}: its shards were cleaned in another way: {found.get('cleaning')}; choose another --out")
+
+
+def _report_file(target: Path) -> Path:
+    return target.parent / REPORTS / f"{target.name}.json"
+
+
+def _is_done(target: Path) -> bool:
+    """Whether a shard is whole: its report, which is written last, has its size."""
+    file = _report_file(target)
+    if not (file.is_file() and target.is_file()):
+        return False
+    found, matches = read_checked_json(file)
+    return isinstance(found, dict) and matches is not False and found.get("size") == target.stat().st_size
+
+
+def _local(cleaner: ShardCleaner, todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+    for source, target in todo:
+        with storage_errors(target):
+            yield target, cleaner.clean(source, target)
+
+
+class CleaningWorker:
+    """What a Ray worker runs: the filters, loaded once."""
+
+    def __init__(self, plan: CleaningPlan) -> None:
+        self._cleaner = make_cleaner(plan)
+
+    def clean(self, jobs: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+        """The reports of some shards, as they are made."""
+        yield from _local(self._cleaner, jobs)
+
+
+def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+    from anymal_eval.engine.ray_pool import Cluster, Pool, Unit
+
+    absolute = [(source, target.absolute()) for source, target in todo]
+    own = dataclasses.replace(plan, out=plan.out.absolute())
+    with closing(Pool(CleaningWorker, own, Cluster(workers=plan.workers, address=plan.address))) as pool:
+        call: Callable[[Any, Any], Any] = lambda actor, jobs: actor.clean.remote(jobs)  # noqa: E731
+        for unit, part in pool.run([Unit(content=[job]) for job in absolute], call):
+            if part is None:
+                raise IncompleteRun(f"{unit.content[0][0]}: three workers died while they cleaned it")
+            unit.content = []
+            yield part
+
+
+def _summarise(out: Path, identity: dict[str, Any], targets: Sequence[Path]) -> Cleaned:
+    """The manifest, from which a training records what its data went through, and the report."""
+    reports: list[dict[str, Any]] = [dict(read_checked_json(_report_file(target))[0]) for target in targets]
+    dropped: Counter[str] = Counter()
+    for report in reports:
+        dropped.update(report["dropped"])
+    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "blurred", "faces")}
+    examples: dict[str, list[list[str]]] = {}
+    for report in reports:
+        for rule, rows in report["examples"].items():
+            examples.setdefault(rule, []).extend([report["shard"], *row] for row in rows)
+    content = {
+        "format": FORMAT,
+        "cleaning": identity,
+        **sums,
+        "dropped": dict(dropped),
+        "shards": {report["shard"]: report["digest"] for report in reports},
+        "unread": [line for report in reports for line in report["lines"]],
+        "finished": True,
+    }
+    write_atomic(out / MANIFEST, write_checked_json(content))
+    write_atomic(out / REPORT, _markdown(content, {rule: rows[:EXAMPLES] for rule, rows in examples.items()}))
+    return Cleaned(dropped=dropped, shards=len(reports), **sums)
+
+
+def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> str:
+    total = content["kept"] + sum(content["dropped"].values())
+    rows = {"kept": content["kept"], **dict(sorted(content["dropped"].items(), key=lambda item: -item[1]))}
+    lines = [f"# Cleaned: {content['kept']} of {total} samples kept", ""]
+    lines += [f"- {name}: {rule}" for name, rule in content["cleaning"]["rules"].items()]
+    lines += [
+        "",
+        f"Faces blurred: {content['faces']}, in {content['blurred']} pictures.",
+        "",
+        "| | samples | |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {name} | {count} | {count / max(total, 1):.1%} |" for name, count in rows.items()]
+    for rule, found in examples.items():
+        lines += ["", f"## {rule}", "", *(_example(*row) for row in found)]
+    return "\n".join(lines) + "\n"
+
+
+def _example(shard: str, key: str, caption: str, why: str) -> str:
+    # As JSON in code: a caption is anyone's text.
+    text = json.dumps(caption, ensure_ascii=True).replace("`", "\\u0060")
+    reason = json.dumps(why, ensure_ascii=True).replace("`", "\\u0060")
+    return f"- `{json.dumps(f'{shard} {key}')}`: `{text}`" + (f" ({reason})" if why else "")

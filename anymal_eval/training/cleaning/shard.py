@@ -1,0 +1,179 @@
+"""One shard cleaned: the samples that stay, in their order, in a new shard; and what became of each."""
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anymal_eval.errors import RequestFailed
+from anymal_eval.media.reader import MediaReader
+from anymal_eval.records import Media
+from anymal_eval.training.cleaning.captions import LEAST, CaptionParser
+from anymal_eval.training.cleaning.faces import FaceBlur
+from anymal_eval.training.cleaning.text_spotting import TextSpotter, repeated
+from anymal_eval.training.sources._tar import Member, members
+from anymal_eval.training.sources.webdataset import split_name
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+EXAMPLES = 5  # of each rule, in a shard's report
+NO_PICTURE, UNREADABLE = "no captioned picture", "unreadable picture"
+COMPLEXITY, ACTION, TEXT = "complexity", "action", "text in the picture"
+
+
+@dataclass(kw_only=True)
+class ShardReport:
+    """What became of the samples of a shard.
+
+    Attributes:
+        shard: the name of the shard that was made.
+        kept: samples in it.
+        dropped: samples that are not, by the rule that dropped them.
+        faces: that were blurred, and ``blurred`` the pictures with any.
+        examples: of kept samples and of those dropped by each rule: the sample, its caption, and why.
+        lines: what of the source could not be read.
+        size: bytes of the new shard, and ``digest`` their SHA-256.
+    """
+
+    shard: str
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    faces: int = 0
+    blurred: int = 0
+    examples: dict[str, list[list[str]]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    size: int = 0
+    digest: str = ""
+
+    def note(self, rule: str, key: str, caption: str, why: str) -> None:
+        """Keep an example, while there are few."""
+        found = self.examples.setdefault(rule, [])
+        if len(found) < EXAMPLES:
+            found.append([key, caption[:200], why])
+
+
+class ShardCleaner:
+    """Cleans shards by the filters that are given; None leaves one out."""
+
+    def __init__(self, parser: CaptionParser | None, spotter: TextSpotter | None, blur: FaceBlur | None) -> None:
+        self._parser, self._spotter, self._blur = parser, spotter, blur
+        self._content = b""
+        self._reader = MediaReader(lambda uri: self._content)
+
+    def close(self) -> None:
+        """End the reader's processes."""
+        self._reader.close()
+
+    def clean(self, source: Path, target: Path) -> ShardReport:
+        """Write a cleaned shard; it takes its name when it is whole.
+
+        Raises:
+            MissingData: the source cannot be read.
+        """
+        report = ShardReport(shard=target.name)
+        draft = target.with_name(f".{target.name}.draft")
+        with draft.open("wb") as stream:
+            hashed = _Hashed(stream)
+            with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+                found = members(source, report.lines.append)
+                for key, parts in itertools.groupby(found, lambda member: split_name(member.name)[0]):
+                    for name, content in self._sample(key, list(parts), report):
+                        entry = tarfile.TarInfo(name)
+                        entry.size = len(content)
+                        archive.addfile(entry, io.BytesIO(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(target)
+        report.size, report.digest = hashed.size, hashed.digest.hexdigest()
+        return report
+
+    def _sample(self, key: str, parts: Sequence[Member], report: ShardReport) -> list[tuple[str, bytes]]:
+        """The members of a sample that stays; none of one that is dropped."""
+        pictures = [part for part in parts if split_name(part.name)[1] in PICTURES]
+        captions = _captions(parts)
+        whole = [(part.name, part.content) for part in parts]
+        if len(pictures) != 1 or not captions:
+            return self._drop(report, NO_PICTURE, key, "", f"{len(pictures)} pictures, {len(captions)} captions")
+        text = " | ".join(captions)
+        for rule, why in self._rules(captions):
+            return self._drop(report, rule, key, text, why)
+        faces: list[Any] = []
+        if self._spotter is not None or self._blur is not None:
+            try:
+                picture = self._picture(pictures[0])
+            except RequestFailed as error:
+                return self._drop(report, UNREADABLE, key, text, str(error))
+            words = repeated(self._spotter(picture), text) if self._spotter is not None else []
+            if words:
+                return self._drop(report, TEXT, key, text, ", ".join(words))
+            faces = self._blur.find(picture) if self._blur is not None else []
+            if faces and self._blur is not None:
+                whole = [
+                    (f"{split_name(name)[0]}.png", self._blur.blur(picture, faces))
+                    if name == pictures[0].name
+                    else (name, content)
+                    for name, content in whole
+                ]
+        report.kept += 1
+        report.faces += len(faces)
+        report.blurred += bool(faces)
+        report.note("kept", key, text, f"{len(faces)} faces blurred" if faces else "")
+        return whole
+
+    def _rules(self, captions: Sequence[str]) -> list[tuple[str, str]]:
+        """The first rule that no caption keeps; a sample of several captions stays for any of them."""
+        if self._parser is None:
+            return []
+        parses = [self._parser(caption) for caption in captions]
+        complex_ones = [parse for parse in parses if parse.complexity >= LEAST]
+        if not complex_ones:
+            return [(COMPLEXITY, f"at most {max(parse.complexity for parse in parses)} relations of one object")]
+        if not any(parse.actions for parse in complex_ones):
+            return [(ACTION, "no verb but those that are attributes")]
+        return []
+
+    def _picture(self, part: Member) -> NDArray[np.uint8]:
+        self._content = part.content
+        digest = hashlib.sha256(part.content).hexdigest()
+        return self._reader.image(Media(kind="image", uri=f"row:{part.name}", digest=digest))
+
+    def _drop(self, report: ShardReport, rule: str, key: str, caption: str, why: str) -> list[tuple[str, bytes]]:
+        report.dropped[rule] = report.dropped.get(rule, 0) + 1
+        report.note(rule, key, caption, why)
+        return []
+
+
+class _Hashed:
+    """A stream that is hashed and counted while it is written."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.digest, self.size = stream, hashlib.sha256(), 0
+
+    def write(self, content: bytes) -> int:
+        """Write all of it."""
+        self.digest.update(content)
+        self.size += len(content)
+        return int(self._stream.write(content))
+
+
+def _captions(parts: Sequence[Member]) -> list[str]:
+    """The captions of a sample, from its txt, or from ``caption`` of its json."""
+    contents = {split_name(part.name)[1]: part.content for part in parts}
+    if "txt" in contents:
+        texts: Any = [contents["txt"].decode("utf-8", "replace")]
+    else:
+        try:
+            table = json.loads(contents.get("json", b"null"))
+        except (ValueError, RecursionError):
+            return []
+        texts = table.get("caption") if isinstance(table, dict) else None
+        texts = [texts] if isinstance(texts, str) else texts
+    return [text.strip() for text in texts or () if isinstance(text, str) and text.strip()]
