@@ -6,6 +6,7 @@ another noun: "a black cat chases a small brown bird" has complexity 3, of the b
 least, and one action: a verb that is not an attribute.
 """
 
+import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,9 @@ class CaptionParser:
         if not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
             raise WrongUse(f"--spacy {pipeline}: it has no parser and tagger; they find relations and actions")
         meta = self._nlp.meta
-        self.description = f"{meta['lang']}_{meta['name']} {meta['version']}, spaCy {spacy.__version__}"
+        self.description = (
+            f"{meta['lang']}_{meta['name']} {meta['version']}, spaCy {importlib.metadata.version('spacy')}"
+        )
 
     def __call__(self, caption: str) -> Parse:
         """Parse one caption."""

@@ -73,7 +73,8 @@ class FaceBlur:
 
     def _detect(self, cascade: Any, grey: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
         least = max(_SMALLEST, min(grey.shape) // 30)
-        return [tuple(map(int, box)) for box in cascade.detectMultiScale(grey, 1.1, 5, minSize=(least, least))]
+        found = cascade.detectMultiScale(grey, 1.1, 5, minSize=(least, least))
+        return [(int(left), int(top), int(wide), int(high)) for left, top, wide, high in found]
 
 
 def _grown(box: tuple[int, int, int, int], width: int, height: int) -> Box:

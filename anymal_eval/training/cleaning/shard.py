@@ -20,8 +20,8 @@ from anymal_eval.records import Media
 from anymal_eval.training.cleaning.captions import LEAST, CaptionParser
 from anymal_eval.training.cleaning.faces import FaceBlur
 from anymal_eval.training.cleaning.text_spotting import TextSpotter, repeated
+from anymal_eval.training.sources._shard_sample import split_name
 from anymal_eval.training.sources._tar import Member, members
-from anymal_eval.training.sources.webdataset import split_name
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 EXAMPLES = 5  # of each rule, in a shard's report
