@@ -92,6 +92,12 @@ def named(text: str) -> Iterator[tuple[str, list[str]]]:
         yield found[1], re.findall(r"(?<![\w-])--[a-z][a-z-]*", found[2])
 
 
+def within(command: click.Command) -> list[click.Command]:
+    """A command, and all that it groups."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [command, *(found for each in below for found in within(each))]
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
 def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
     known = cli.list_commands(click.Context(cli))
@@ -99,7 +105,7 @@ def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
         assert name in known, name
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
-        parts = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+        parts = within(command)
         there = {option for part in parts for parameter in part.params for option in parameter.opts} | {"--help"}
         assert set(options) <= there, (name, set(options) - there)
 
