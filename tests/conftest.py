@@ -1,16 +1,19 @@
-"""What all tests share: the real answers beside the checkout, and the command line in a process of its own."""
+"""What all tests share: the real answers, the command line in a process of its own and in this one, one METEOR."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anymal_eval import catalog, demo
+from anymal_eval.cli.main import main
+from anymal_eval.metrics import _java, java_programs
 
 ROOT = Path(__file__).parents[1]
 TASKS = catalog.tasks().names()
@@ -55,6 +58,40 @@ def command() -> Command:
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture
+def command_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """As ``command``, in this process, where torch is imported once and METEOR runs: ten seconds of CPU less a run."""
+
+    def call(*arguments: object, cwd: Path = ROOT, **more: str) -> "subprocess.CompletedProcess[str]":
+        given = ["anymal-eval", *map(str, arguments)]
+        capsys.readouterr()
+        with monkeypatch.context() as changed:
+            changed.chdir(cwd)
+            changed.setattr(sys, "argv", given)
+            for name, value in more.items():
+                changed.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(given, ended.value.code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_meteor() -> Iterator[None]:
+    """METEOR's jar needs ten seconds of CPU to start: it starts with the first test that needs it, and serves all."""
+    with java_programs():
+        yield
+
+
+@pytest.fixture
+def own_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Java program of other tests: for a test with another ``java``, or of how such programs start and end."""
+    monkeypatch.setattr(_java, "_PROGRAMS", ContextVar[_java.Programs | None]("java_programs", default=None))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ with open(os.environ["JAVA_LOG"], "a") as log:
 
 
 @pytest.fixture
-def java_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def java_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_java: None) -> Path:
     """Where a stand-in for Java notes that it was started, and every line that it reads."""
     program = tmp_path / "bin" / "java"
     program.parent.mkdir()

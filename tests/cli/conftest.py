@@ -157,5 +157,5 @@ class Lab:
 
 
 @pytest.fixture
-def lab(golden: Path, tmp_path: Path, command: Command) -> Lab:
-    return Lab(golden, tmp_path, command)
+def lab(golden: Path, tmp_path: Path, command_here: Command) -> Lab:
+    return Lab(golden, tmp_path, command_here)

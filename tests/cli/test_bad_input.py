@@ -43,8 +43,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, command: Command) -> Bench:
-    return Bench(tmp_path, command)
+def bench(tmp_path: Path, command_here: Command) -> Bench:
+    return Bench(tmp_path, command_here)
 
 
 def change(file: Path, how: Callable[[Any], None]) -> None:
@@ -150,12 +150,12 @@ def test_a_real_model_without_its_pictures_is_told_before_it_loads(bench: Bench)
     assert "COCO_val2014_000000000001.jpg" in done.stdout + done.stderr
 
 
-def test_a_label_outside_the_options(tmp_path: Path, command: Command) -> None:
+def test_a_label_outside_the_options(tmp_path: Path, command_here: Command) -> None:
     folder = tmp_path / "data/how2qa"
     row = {"vid_name": "1", "ts": "1.0-2.0", "qid": 5, "q": "who?", "a0": "a", "a1": "b", "a2": "c", "a3": "d"}
     write(folder / "how2qa_val_release.jsonl", [row | {"answer_idx": 4}])
     write(folder / "how2_vid_mapping.json", {"1": "abc"})
-    done = command(
+    done = command_here(
         "run", "--tasks", "how2qa", "--model", "constant", "--data-root", tmp_path / "data", "--out", tmp_path / "run"
     )
     assert done.returncode == 1
@@ -205,14 +205,14 @@ def test_a_task_may_be_added_to_a_run(lab: Lab) -> None:
     assert {row["task"] for row in lab.measurements()} == {"nextqa", "how2qa"}
 
 
-def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command: Command) -> None:
-    done = command("run", "--tasks", "vqav2", "--demo-examples", "20", "--out", tmp_path / "run")
+def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command_here: Command) -> None:
+    done = command_here("run", "--tasks", "vqav2", "--demo-examples", "20", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "no model named: the demo model" in done.stderr
     assert "demo" in done.stdout
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["identity"]["model"], manifest["identity"]["protocol"]) == ("anymal:demo", "demo")
-    official = command("run", "--tasks", "vqav2", "--data", "official")
+    official = command_here("run", "--tasks", "vqav2", "--data", "official")
     assert official.returncode == 1
     assert "--model is needed" in official.stderr
 

@@ -177,9 +177,9 @@ def failures(run: Path, task: str) -> dict[str, tuple[str, str]]:
     return {row["id"]: (row["failure"]["kind"], row["failure"]["message"]) for row in rows if row.get("failure")}
 
 
-def test_bad_media_are_errors_that_name_their_file(lab: Path, checkpoint: Path, command: Command) -> None:
+def test_bad_media_are_errors_that_name_their_file(lab: Path, checkpoint: Path, command_here: Command) -> None:
     run = lab / "run"
-    done = command(
+    done = command_here(
         "run", "--tasks", "vqav2,audiocaps,nextqa", "--model", f"anymal:{checkpoint}", "--data-root", lab / "data",
         "--out", run, "--media-timeout", TIMEOUT_S, "--batch-size", 4,
         PYTHONPATH=f"{lab / 'site'}:{ROOT}", OMP_NUM_THREADS="1",

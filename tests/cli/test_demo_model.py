@@ -39,18 +39,18 @@ def test_its_card_says_what_it_scores() -> None:
         assert len(text[1]) > 100, mark
 
 
-def test_it_scores_what_its_accepted_baseline_says(tmp_path: Path, command: Command) -> None:
-    done = command("run", "--tasks", "audiocaps,nextqa", "--out", tmp_path / "run")
+def test_it_scores_what_its_accepted_baseline_says(tmp_path: Path, command_here: Command) -> None:
+    done = command_here("run", "--tasks", "audiocaps,nextqa", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     accepted = ROOT / "results" / "accepted"
-    done = command("check", tmp_path / "run", "--against", "anymal:demo", "--accepted", accepted)
+    done = command_here("check", tmp_path / "run", "--against", "anymal:demo", "--accepted", accepted)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "same: audiocaps, nextqa" in done.stdout
     assert "error: the run lacks what anymal:demo has: coco, " in done.stderr
 
 
-def test_asked_without_a_name_it_answers_by_looking(tmp_path: Path, command: Command) -> None:
-    done = command(
+def test_asked_without_a_name_it_answers_by_looking(tmp_path: Path, command_here: Command) -> None:
+    done = command_here(
         *("run", "--tasks", "vqav2,audiocaps", "--demo-examples", "60", "--with-blind", "--out", tmp_path / "run")
     )
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.conftest import EXAMPLES, Command
 
 
-def test_it_shows_what_a_run_would_do_and_keeps_nothing(tmp_path: Path, command: Command) -> None:
-    done = command(
+def test_it_shows_what_a_run_would_do_and_keeps_nothing(tmp_path: Path, command_here: Command) -> None:
+    done = command_here(
         "run", "--tasks", "vqav2", "--demo-examples", 12, "--limit", 10, "--with-blind", "--dry-run",
         "--out", tmp_path / "run", cwd=tmp_path, ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
     )  # fmt: skip

@@ -37,8 +37,8 @@ class Clips:
 
 
 @pytest.fixture
-def clips(tmp_path: Path, command: Command) -> Clips:
-    return Clips(tmp_path, command)
+def clips(tmp_path: Path, command_here: Command) -> Clips:
+    return Clips(tmp_path, command_here)
 
 
 def test_one_odd_answer_does_not_change_how_the_others_are_read(clips: Clips) -> None:
@@ -99,32 +99,32 @@ def test_places_that_cannot_be_written_are_said_in_one_line(clips: Clips) -> Non
     assert clips.run(clips.right, "--max-errors", "inf%").stderr.startswith("error: --max-errors inf%: write")
 
 
-def test_a_headline_without_examples_is_told(tmp_path: Path, command: Command) -> None:
+def test_a_headline_without_examples_is_told(tmp_path: Path, command_here: Command) -> None:
     problem = {"question": "?", "choices": ["x", "y"], "answer": 1, "hint": "", "image": None, "grade": "grade4",
                "subject": "natural science"}  # fmt: skip
     write(tmp_path / "data/scienceqa/problems.json", {"7": problem, "8": problem})
     write(tmp_path / "data/scienceqa/pid_splits.json", {"test": ["7", "8"]})
     answers = write(tmp_path / "answers.json", {"outputs": {"7": "B", "8": "The answer is A."}})
     base = ("run", "--tasks", "scienceqa", "--model", f"replay:{answers}", "--data-root", tmp_path / "data")
-    done = command(*base, "-o", "field=outputs", "--out", tmp_path / "run")
+    done = command_here(*base, "-o", "field=outputs", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "the headline, of image yes, has none here" in done.stdout
     found = json.loads((tmp_path / "run/results.json").read_text())
     assert [row["value"] for row in found["measurements"] if row["group"] is None] == [0.5]
     (tmp_path / "data/scienceqa/problems.json").write_text('{"7": {}, "8": {}, "7": {}}')
-    done = command(*base, "-o", "field=outputs", "--out", tmp_path / "other")
+    done = command_here(*base, "-o", "field=outputs", "--out", tmp_path / "other")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "problems.json: 1 keys are in one object more than once: 7" in done.stderr
 
 
-def test_half_a_character_in_the_data_is_refused_by_row(tmp_path: Path, command: Command) -> None:
+def test_half_a_character_in_the_data_is_refused_by_row(tmp_path: Path, command_here: Command) -> None:
     images = [{"id": 1}, {"id": 2}]
     for name, notes in {
         "caption": [{"image_id": 1, "caption": "a cat"}, {"image_id": 2, "caption": "half \ud83d"}],
         "image_id": [{"image_id": 1, "caption": "a cat"}, {"image_id": "\ud83d", "caption": "a dog"}],
     }.items():
         write(tmp_path / "data/coco/coco_karpathy_test_gt.json", {"images": images, "annotations": notes})
-        done = command(
+        done = command_here(
             "run", "--tasks", "coco", "--model", "constant", "--data-root", tmp_path / "data", "--out", tmp_path / "run"
         )
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr

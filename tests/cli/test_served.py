@@ -58,10 +58,10 @@ def nowhere(folder: Path, secret: str) -> None:
     assert not [file for file in files if secret.encode() in file.read_bytes()]
 
 
-def test_failures_are_states_and_asked_again(tmp_path: Path, command: Command) -> None:
+def test_failures_are_states_and_asked_again(tmp_path: Path, command_here: Command) -> None:
     data, out = textvqa(tmp_path, 40, FAULTS), tmp_path / "run"
     with serving(key=KEY) as address:
-        first = command(*arguments(address, data, out), OPENAI_API_KEY=KEY)
+        first = command_here(*arguments(address, data, out), OPENAI_API_KEY=KEY)
         assert first.returncode == 2, first.stderr
         assert f"{len(LASTING)} of 40 answers are errors" in first.stderr
         found = states(out)
@@ -80,7 +80,7 @@ def test_failures_are_states_and_asked_again(tmp_path: Path, command: Command) -
     # The server has come back on another port, and well: it is the same model.
     with serving(key=KEY) as address:
         address.heal()
-        second = command(*arguments(address, data, out), OPENAI_API_KEY=KEY)
+        second = command_here(*arguments(address, data, out), OPENAI_API_KEY=KEY)
         assert second.returncode == 0, second.stderr
         assert address.stats()["tries"] == dict.fromkeys(LASTING, 1)
     assert read(out / "manifest.json")["model"]["options"]["checkpoint"] == "tiny"
@@ -95,7 +95,7 @@ def slow() -> Iterator[Address]:
         yield address
 
 
-def test_an_interrupted_run_asks_only_what_is_missing(tmp_path: Path, slow: Address, command: Command) -> None:
+def test_an_interrupted_run_asks_only_what_is_missing(tmp_path: Path, slow: Address, command_here: Command) -> None:
     count = 140
     data, out = textvqa(tmp_path, count, {}), tmp_path / "run"
     given = arguments(slow, data, out, concurrency=4, timeout=10)
@@ -118,7 +118,7 @@ def test_an_interrupted_run_asks_only_what_is_missing(tmp_path: Path, slow: Addr
         assert "Traceback" not in said
         stored.append((answered(out), slow.stats()["tries"]))
     assert len(stored[0][0]) < len(stored[1][0]) < len(stored[2][0]) < count
-    assert command(*given).returncode == 0
+    assert command_here(*given).returncode == 0
     tries = slow.stats()["tries"]
     for names, then in stored:
         assert all(tries[name] == then[name] for name in names), "asked again although its answer was stored"
@@ -134,8 +134,8 @@ def answered(out: Path) -> set[str]:
     return {json.loads(line)["id"] for line in content[: content.rfind(b"\n") + 1].splitlines()}
 
 
-def memes(tmp_path: Path, command: Command, address: Address) -> Any:
-    done = command(
+def memes(tmp_path: Path, command_here: Command, address: Address) -> Any:
+    done = command_here(
         "run", "--tasks", "hateful_memes", "--model", "openai:tiny", "-o", f"url={address.url}", "--data", "demo",
         "--demo-examples", "20", "--out", tmp_path / "run", ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
     )  # fmt: skip
@@ -143,29 +143,29 @@ def memes(tmp_path: Path, command: Command, address: Address) -> Any:
     return read(tmp_path / "run" / "results.json")
 
 
-def test_auc_where_the_server_gives_probabilities(tmp_path: Path, command: Command) -> None:
+def test_auc_where_the_server_gives_probabilities(tmp_path: Path, command_here: Command) -> None:
     with serving(logprobs="given") as address:
-        found = memes(tmp_path, command, address)
+        found = memes(tmp_path, command_here, address)
     assert "roc_auc" in {row["metric"] for row in found["measurements"]}
 
 
-def test_no_auc_without_probabilities_and_why(tmp_path: Path, command: Command) -> None:
+def test_no_auc_without_probabilities_and_why(tmp_path: Path, command_here: Command) -> None:
     with serving() as address:
-        found = memes(tmp_path, command, address)
+        found = memes(tmp_path, command_here, address)
     assert "roc_auc" not in {row["metric"] for row in found["measurements"]}
     (lacking,) = [row for row in found["not_computed"] if row["metric"] == "roc_auc@1"]
     assert "20 answers hold no probability of yes" in lacking["why"]
 
 
-def test_choices_are_read_from_words(tmp_path: Path, command: Command) -> None:
+def test_choices_are_read_from_words(tmp_path: Path, command_here: Command) -> None:
     with serving() as address:
-        done = command(
+        done = command_here(
             "run", "--tasks", "nextqa", "--model", "openai:tiny", "-o", f"url={address.url}",
             "-o", "media=video", "--data", "demo", "--demo-examples", "8", "--out", tmp_path / "run",
             ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        refused = command(
+        refused = command_here(
             "run", "--tasks", "vqav2", "--model", "openai:tiny", "-o", f"url={address.url}", "-o", "media=audio",
             "--data", "demo", "--out", tmp_path / "other",
         )  # fmt: skip
@@ -175,10 +175,10 @@ def test_choices_are_read_from_words(tmp_path: Path, command: Command) -> None:
     assert {(row["state"], row["choice"]) for row in chosen} == {("ok", 1)}
 
 
-def test_a_protocol_that_ranks_texts_is_refused_before_anything_is_asked(tmp_path: Path, command: Command) -> None:
+def test_a_protocol_that_ranks_texts_is_refused_before_anything_is_asked(tmp_path: Path, command_here: Command) -> None:
     with serving() as address:
         for protocol, why in (("instructblip-2023", "cannot rank whole texts"), ("blip2-2023", "no beam search")):
-            done = command(
+            done = command_here(
                 "run", "--tasks", "nextqa" if why.startswith("cannot") else "vqav2", "--model", "openai:tiny",
                 "-o", f"url={address.url}", "-o", "media=image,video", "--protocol", protocol, "--data", "demo",
                 "--demo-examples", "8", "--out", tmp_path / protocol, ANYMAL_EVAL_CACHE=str(tmp_path / "cache"),

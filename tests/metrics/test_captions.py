@@ -219,6 +219,7 @@ def test_missing_references_are_named(name: str) -> None:
         get(name).statistics([one], [Answer(state="ok", text="x")])
 
 
+@pytest.mark.usefixtures("own_java")
 def test_without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("meteor", "spice", "spider"):
@@ -229,7 +230,7 @@ def test_without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def fake_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_java: None) -> Iterator[Path]:
     """A ``java`` that writes what SPICE's jar writes, without its 400 MB of models."""
     program = tmp_path / "bin" / "java"
     program.parent.mkdir()
@@ -270,6 +271,7 @@ def test_spice_reads_what_the_jar_writes(fake_java: Path, monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.usefixtures("own_java")
 def test_a_jar_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "java"
     program.write_text("#!/bin/sh\necho 'Error: no memory' >&2\nexit 3\n")

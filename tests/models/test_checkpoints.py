@@ -171,9 +171,9 @@ def test_what_it_takes_is_known_without_torch(tiny: Tiny) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_command_line(tiny: Tiny, command: Command, tmp_path: Path) -> None:
+def test_the_command_line(tiny: Tiny, command_here: Command, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = command(
+    done = command_here(
         "run", "--model", f"blip2:{tiny('blip2-opt')}", "--protocol", "blip2-2023", "--data", "demo", "--limit", 6,
         "--tasks", "vqav2,coco", "--device", "cpu", "--out", out, OMP_NUM_THREADS="1",
     )  # fmt: skip
@@ -183,6 +183,6 @@ def test_the_command_line(tiny: Tiny, command: Command, tmp_path: Path) -> None:
     assert all(row["states"]["error"] == 0 for row in found)
     answers = [json.loads(line)["answer"] for line in (out / "vqav2/responses.jsonl").read_text().splitlines()]
     assert len(set(answers)) > 1
-    refused = command("run", "--model", f"instructblip:{tiny('blip2-opt')}", "--data", "demo", "--tasks", "vqav2")
+    refused = command_here("run", "--model", f"instructblip:{tiny('blip2-opt')}", "--data", "demo", "--tasks", "vqav2")
     assert refused.returncode == 1
     assert "use --model blip2:" in refused.stderr

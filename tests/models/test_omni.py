@@ -111,8 +111,8 @@ def test_pictures_clips_and_sounds_are_those_of_the_class(
 
 
 @needs_torchvision
-def test_tasks_of_three_kinds_in_one_command(tiny: Tiny, tmp_path: Path, command: Command) -> None:
-    done = command(
+def test_tasks_of_three_kinds_in_one_command(tiny: Tiny, tmp_path: Path, command_here: Command) -> None:
+    done = command_here(
         "run", "--tasks", "vqav2,audiocaps,nextqa", "--data", "demo", "--demo-examples", 2, "--model",
         f"hf:{tiny('qwen2.5-omni')}", "--max-new-tokens", 4, "--out", tmp_path / "run", ANYMAL_EVAL_CACHE=str(tmp_path),
     )  # fmt: skip
@@ -189,8 +189,8 @@ def respond_or_fail(model: Any, example: Request) -> str:
 
 
 @needs_torchvision
-def test_a_task_that_cannot_be_taken_names_the_remedy(tiny: Tiny, command: Command, tmp_path: Path) -> None:
-    done = command("run", "--tasks", "imu_caption", "--data", "demo", "--model", f"hf:{tiny('qwen2.5-omni')}",
+def test_a_task_that_cannot_be_taken_names_the_remedy(tiny: Tiny, command_here: Command, tmp_path: Path) -> None:
+    done = command_here("run", "--tasks", "imu_caption", "--data", "demo", "--model", f"hf:{tiny('qwen2.5-omni')}",
                    ANYMAL_EVAL_CACHE=str(tmp_path))  # fmt: skip
     assert done.returncode == 1
     wanted = "imu_caption needs imu: name a model that takes it (anymal:), or leave this task out"

@@ -221,20 +221,20 @@ def test_clips_lie_beside_the_rows(archive: bool, tmp_path: Path) -> None:
     assert found.notes == (f"the hub copy {copy} has no split val; its test is read",)
 
 
-def test_nextqa_runs_by_default_on_a_local_copy(tmp_path: Path, command: Command) -> None:
+def test_nextqa_runs_by_default_on_a_local_copy(tmp_path: Path, command_here: Command) -> None:
     copy = nextqa_copy(tmp_path / "copy", True)
     out = tmp_path / "run"
     run = ("run", "--tasks", "nextqa", "--data", "hub", "--hub-id", copy, "--model", "constant", "-o", "says=C",
            "--out", out, "--protocol", "anymal-2023")  # fmt: skip
-    done = command(*run)
+    done = command_here(*run)
     assert done.returncode == 0, done.stderr
     note = f"nextqa: the hub copy {copy} has no split val; its test is read"
     assert note in done.stderr
     assert f"{note}." in (out / "table.md").read_text()
     entry = json.loads((out / "manifest.json").read_text())["tasks"]["nextqa"]
     assert (entry["split"], entry["source"]["notes"]) == ("test", [note.removeprefix("nextqa: ")])
-    assert command(*run).returncode == 0
-    assert command("score", out).returncode == 0
+    assert command_here(*run).returncode == 0
+    assert command_here("score", out).returncode == 0
 
 
 def test_clips_that_a_copy_lacks_are_named_beside_the_number(tmp_path: Path, command: Command) -> None:

@@ -184,7 +184,7 @@ def test_a_name_of_a_benchmark_is_not_taken(tmp_path: Path) -> None:
     assert dataset(written(tmp_path, [CHOICE], "my data (2).jsonl")).task.name == "my_data_2"
 
 
-def test_a_run_is_resumed_scored_checked_and_reported(tmp_path: Path, command: Command) -> None:
+def test_a_run_is_resumed_scored_checked_and_reported(tmp_path: Path, command_here: Command) -> None:
     from PIL import Image
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
@@ -194,25 +194,25 @@ def test_a_run_is_resumed_scored_checked_and_reported(tmp_path: Path, command: C
     )
     out = tmp_path / "run"
     run = ("run", "--tasks", file, "--model", "constant", "--out", out)
-    done = command(*run)
+    done = command_here(*run)
     assert done.returncode == 0, done.stderr
     rows = json.loads((out / "results.json").read_text())["measurements"]
     assert [(row["value"], row["data"], row["group"]) for row in rows] == [
         (0.5, "own", None), (0.5, "own", {"group": "pets"}), (0.5, "own", {"group": "rest"}),
     ]  # fmt: skip
     results = (out / "results.json").read_bytes()
-    again = command(*run)
+    again = command_here(*run)
     assert "4 of 4 were answered before" in again.stderr
     moved = tmp_path / "moved"
     moved.mkdir()
     for name in (file, tmp_path / "a.png"):
         shutil.move(name, moved)
-    assert command("score", out, "--data-root", moved).returncode == 0
+    assert command_here("score", out, "--data-root", moved).returncode == 0
     assert (out / "results.json").read_bytes() == results
-    assert command("report", out, "--data-root", moved, "--out", tmp_path / "pages").returncode == 0
+    assert command_here("report", out, "--data-root", moved, "--out", tmp_path / "pages").returncode == 0
     loaded = anymal_eval.load_run(out, data_root=moved)
     assert anymal_eval.compare(loaded, against=str(out)).verdicts == {"my": "same"}
     written(moved, [CHOICE])
-    refused = command("score", out, "--data-root", moved)
+    refused = command_here("score", out, "--data-root", moved)
     assert refused.returncode == 1
     assert "the rows of" in refused.stderr

@@ -29,8 +29,8 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def resume(command: Command, run: Path) -> Any:
-    return command(
+def resume(command_here: Command, run: Path) -> Any:
+    return command_here(
         "run", "--tasks", "vqav2,scienceqa", "--model", "constant", "-o", "says=red", "--data", "demo",
         "--demo-examples", 12, "--out", run, ANYMAL_EVAL_CACHE=str(run.parent / "cache"),
     )  # fmt: skip
@@ -40,43 +40,43 @@ def version_of(run: Path) -> str:
     return str(json.loads((run / "manifest.json").read_text())["environment"]["anymal_eval"])
 
 
-def test_it_is_resumed_and_says_so(run: Path, command: Command) -> None:
-    done = resume(command, run)
+def test_it_is_resumed_and_says_so(run: Path, command_here: Command) -> None:
+    done = resume(command_here, run)
     assert done.returncode == 0, done.stderr
     assert f"{run}: made by anymal_eval 0.1.0, resumed by {__version__}" in done.stderr
     assert "5 of 12 were answered before" in done.stderr
     for name in SCORED:
         assert (run / name).read_bytes() == (STORED / name).read_bytes(), name
     assert version_of(run) == f"0.1.0, {__version__}"
-    assert resume(command, run).returncode == 0
+    assert resume(command_here, run).returncode == 0
     assert version_of(run) == f"0.1.0, {__version__}"
 
 
-def test_another_package_is_still_refused(run: Path, command: Command) -> None:
+def test_another_package_is_still_refused(run: Path, command_here: Command) -> None:
     file = run / "manifest.json"
     manifest = json.loads(file.read_text())
     manifest["environment"]["numpy"] = "1.0"
     file.write_text(json.dumps(manifest))
-    done = resume(command, run)
+    done = resume(command_here, run)
     assert done.returncode == 1
     assert "started with another numpy:" in done.stderr
     assert "anymal_eval was" not in done.stderr
 
 
-def test_it_is_scored_checked_and_reported(tmp_path: Path, command: Command) -> None:
+def test_it_is_scored_checked_and_reported(tmp_path: Path, command_here: Command) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     shutil.copytree(STORED, old)
     cache = {"ANYMAL_EVAL_CACHE": str(tmp_path / "cache")}
-    assert command("score", old, **cache).returncode == 0
+    assert command_here("score", old, **cache).returncode == 0
     for name in SCORED:
         assert (old / name).read_bytes() == (STORED / name).read_bytes(), name
     assert version_of(old) == "0.1.0"
-    assert resume(command, new).returncode == 0
+    assert resume(command_here, new).returncode == 0
     assert version_of(new) == __version__
-    checked = command("check", new, "--against", old)
+    checked = command_here("check", new, "--against", old)
     assert checked.returncode == 0, checked.stderr
     assert f"anymal_eval: 0.1.0 -> {__version__}" in checked.stdout
-    reported = command("report", new, "--against", old, "--out", tmp_path / "report", **cache)
+    reported = command_here("report", new, "--against", old, "--out", tmp_path / "report", **cache)
     assert reported.returncode == 0, reported.stderr
     assert (tmp_path / "report" / "index.html").is_file()
 
