@@ -1,15 +1,17 @@
 """Writes and opens a report of 5,000 answers about 5,000 synthetic photographs of 640 x 480.
 
-    python -m benchmarks.gallery [--examples 5000] [--keep DIR]
+    python -m benchmarks.gallery [--examples 5000] [--media copy|none] [--keep DIR]
 
-The limits on two cores: written in under 120 s, decoding included; the first page ready in under 2 s in Chromium, from
-the file system; the folder under 200 MB. The images are fields of colour with grain, saved at quality 92, and have as
-many bytes as COCO's photographs (about 160 kB).
+The limits on two cores, for 5,000: written in under 120 s, decoding included, and in under 30 s without media; the
+first page ready in under 2 s in a Chromium that has just started, from the file system; without media the list ready in
+under 0.5 s after the overview; the folder under 200 MB. The images are fields of colour with grain, saved at
+quality 92, and have as many bytes as COCO's photographs (about 160 kB).
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-LIMITS = {"written, s": 120.0, "first page ready, s": 2.0, "folder, MB": 200.0}
+LIMITS = {
+    "copy": {"written, s": 120.0, "first page ready, s": 2.0, "folder, MB": 200.0},
+    "none": {"written, s": 30.0, "first page ready, s": 2.0, "first list, s": 0.5, "folder, MB": 200.0},
+}
 COLOURS = ("red", "green", "blue", "yes", "no", "two", "a dog", "left")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
@@ -84,6 +89,14 @@ def opened(page_file: Path) -> dict[str, float]:
         page.goto(page_file.as_uri(), wait_until="commit")
         page.wait_for_selector("html[data-ready] #list li")
         took = {"first page ready, s": time.perf_counter() - start}
+        waits = []
+        for _ in range(3):
+            page.goto((page_file.parent.parent / "index.html").as_uri(), wait_until="load")
+            start = time.perf_counter()
+            page.goto(page_file.as_uri(), wait_until="commit")
+            page.wait_for_selector("html[data-ready] #list li")
+            waits.append(time.perf_counter() - start)
+        took["first list, s"] = min(waits)
         start = time.perf_counter()
         page.keyboard.press("j")
         page.wait_for_selector("#example-title")
@@ -100,8 +113,8 @@ def opened(page_file: Path) -> dict[str, float]:
     return took
 
 
-def measure(root: Path, examples: int) -> dict[str, float]:
-    """Everything, by name."""
+def measure(root: Path, examples: int, media: str) -> dict[str, float]:
+    """Everything, by name. CPU seconds are those of the report's processes, which others on the machine change less."""
     start = time.perf_counter()
     lay(root / "data", examples)
     size = sum(file.stat().st_size for file in (root / "data" / "vqav2" / "val2014").iterdir())
@@ -109,27 +122,32 @@ def measure(root: Path, examples: int) -> dict[str, float]:
     data = ("--data", "official", "--data-root", root / "data", "--tasks", "vqav2")
     for name, says in (("before", "red"), ("after", "yes")):
         call("run", *data, "--model", "constant", "-o", f"says={says}", "--out", root / name)
+    out = root / f"report-{media}"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = {
         "written, s": call("report", root / "after", "--against", root / "before", "--data-root", root / "data",
-                           "--out", root / "report")
+                           "--examples", "all", "--media", media, "--out", out)
     }  # fmt: skip
-    files = [file for file in (root / "report").rglob("*") if file.is_file()]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took["written, CPU s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    files = [file for file in out.rglob("*") if file.is_file()]
     took["folder, MB"] = sum(file.stat().st_size for file in files) / 1e6
     took["files"] = len(files)
-    return took | opened(root / "report" / "tasks" / "vqav2.html")
+    return took | opened(out / "tasks" / "vqav2.html")
 
 
 def main() -> int:
     """Measure, print, and compare with the limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=5000)
+    parser.add_argument("--media", choices=sorted(LIMITS), default="copy")
     parser.add_argument("--keep", type=Path, help="Use this folder and leave it.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(given.keep or Path(temporary), given.examples)
+        found = measure(given.keep or Path(temporary), given.examples, given.media)
     failed = 0
     for name, value in found.items():
-        limit = LIMITS.get(name)
+        limit = LIMITS[given.media].get(name)
         failed += limit is not None and value >= limit
         note = "" if limit is None else f"   limit {limit:g}{'' if value < limit else '  EXCEEDED'}"
         print(f"{name:<22} {value:10.2f}{note}")

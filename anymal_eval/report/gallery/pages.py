@@ -46,6 +46,11 @@ class MetricRow:
         return next((item.ci_method for item in self.cells if item is not None), "")
 
     @property
+    def few(self) -> bool:
+        """Whether a run has too few examples here for a result."""
+        return any(item is not None and item.n < plots.FEWEST for item in self.cells)
+
+    @property
     def signature(self) -> str:
         """Of the first run that has it."""
         return next((item.signature for item in self.cells if item is not None), "")
@@ -124,6 +129,7 @@ def _task(report: Report, page: TaskPage) -> Mapping[str, Any]:
         "odd": halves % 2 == 1,
         "missing": [(metric, why, labels) for (metric, why), labels in missing.items()],
         "rows": metric_rows(page),
+        "fewest": plots.FEWEST,
     }
 
 

@@ -238,6 +238,14 @@ def test_groups_are_facets_the_largest_fall_first_and_small_ones_folded() -> Non
     assert all(len(row.dots) == 2 for row in size.rows)
 
 
+def test_numbers_over_few_examples_are_grey(report: Path) -> None:
+    text = (report / "tasks" / "vqav2.html").read_text(encoding="utf-8")
+    found = re.findall(r'<td class="number( few)?">.*? n (\d+)</span></td>', text)
+    assert {bool(few) for few, _ in found} == {True, False}
+    assert all(bool(few) == (int(count) < FEWEST) for few, count in found)
+    assert f"fewer than {FEWEST} examples" in text
+
+
 def test_a_score_over_another_split_than_papers_report_is_hollow() -> None:
     sides = [side_of("now", measurement(0.5, 100, None, "val")), side_of("before", measurement(0.4, 100, None))]
     _, (plot,), _ = two_runs(sides, reported_split="test")

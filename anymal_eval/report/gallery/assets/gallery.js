@@ -315,7 +315,7 @@ const AnyMALGallery = (() => {
       for (const value of of) if (value >= 0) counts[value] += 1;
       values.forEach((value, at) => {
         known.set(`${name}: ${value}`, { of, value: at });
-        options.push([`${name}: ${value}`, `${name}: ${value} (${counts[at].toLocaleString("en")})`]);
+        options.push([`${name}: ${value}`, `${name.replaceAll("_", " ")}: ${value} (${counts[at].toLocaleString("en")})`]);
       });
     }
     fill("group", options, "");
