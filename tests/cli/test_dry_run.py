@@ -19,7 +19,7 @@ def test_it_shows_what_a_run_would_do_and_keeps_nothing(tmp_path: Path, command_
     assert re.search(r"^memory: about 0\.0\d GiB for one row .*checkpoints estimate anymal:demo$", done.stdout, re.M)
     (file,) = tmp_path.rglob("v2_OpenEnded_mscoco_val2014_questions.json")
     questions = {row["question_id"]: row["question"] for row in json.loads(file.read_text())["questions"]}
-    ((example, prompt),) = re.findall(r"^=== vqav2 (\d+) .*\n((?:.*\n)*?)generated", done.stdout, re.M)
+    ((example, prompt),) = re.findall(r"^=== vqav2 (\d+)\n((?:.*\n)*?)generated", done.stdout, re.M)
     assert questions[int(example)] in prompt
     assert re.search(r"^vqav2: 8 answers in [\d.]+ s; all in [\d.]+ (s|min|h)$", done.stdout, re.M)
     assert re.search(r"^time: about [\d.]+ (s|min|h) for all answers, 2 times, ", done.stdout, re.M)
