@@ -176,7 +176,7 @@ def _compared(base: str, check: TaskCheck) -> list[tuple[str, str]]:
 
 def _change(check: TaskCheck) -> str:
     one = check.comparison
-    if one is None:
+    if one is None or one.n == 1:
         return ""
     number = SCALE * one.difference
     return signed(number, digits_for([number]))

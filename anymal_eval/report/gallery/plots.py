@@ -45,14 +45,18 @@ def scores(report: Report) -> list[Rows]:
 
 
 def changes(report: Report) -> list[Rows]:
-    """Every run's difference to each baseline, over the examples of both: a plot for each baseline and unit."""
+    """Every run's difference to each baseline, over the examples of both: a plot for each baseline and unit.
+
+    That over one example is not drawn.
+    """
     names, short = titles(report), short_names(report.names)
     made = []
     for base in range(report.reported, len(report.runs)):
         found: dict[Kind, list[Row]] = {}
         for page in report.pages:
             pairs = [(pair, check) for pair, check in zip(report.pairs, page.checks, strict=True)
-                     if pair.base == base and check is not None and check.comparison is not None]  # fmt: skip
+                     if pair.base == base and check is not None and check.comparison is not None
+                     and check.comparison.n > 1]  # fmt: skip
             dots = []
             for pair, check in pairs:
                 one = check.comparison

@@ -238,6 +238,18 @@ def test_groups_are_facets_the_largest_fall_first_and_small_ones_folded() -> Non
     assert all(len(row.dots) == 2 for row in size.rows)
 
 
+def test_one_example_is_no_result(world: Path) -> None:
+    for name in ("one", "other"):
+        call("run", "--tasks", "audiocaps", "--data", "demo", "--demo-examples", 1, "--model", "constant",
+             "-o", f"says={name}", "--out", world / name)  # fmt: skip
+    call("report", world / "one", "--against", world / "other", "--media", "none", "--out", world / "single")
+    assert "Change against" not in (world / "single" / "index.html").read_text(encoding="utf-8")
+    text = (world / "single" / "tasks" / "audiocaps.html").read_text(encoding="utf-8")
+    head = text[text.index('class="headlines"') : text.index('id="tabs"')]
+    assert head.count("one example: no result") == 2
+    assert "0.00" not in head
+
+
 def test_numbers_over_few_examples_are_grey(report: Path) -> None:
     text = (report / "tasks" / "vqav2.html").read_text(encoding="utf-8")
     found = re.findall(r'<td class="number( few)?">.*? n (\d+)</span></td>', text)

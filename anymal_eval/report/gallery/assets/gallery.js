@@ -98,7 +98,7 @@ const AnyMALGallery = (() => {
     const exact = places.get(state.search);
     if (exact !== undefined && found.includes(exact)) found = [exact, ...found.filter((at) => at !== exact)];
     const all = index.ids.length;
-    byId("count").textContent = found.length === all ? `${all.toLocaleString("en")} examples` : `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} examples`;
+    byId("count").textContent = found.length === all ? `${all.toLocaleString("en")} example${all === 1 ? "" : "s"}` : `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} examples`;
     marks();
     const follow = !state.id || place() < 0 || exact !== undefined;
     if (follow) state.id = "";
