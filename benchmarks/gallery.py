@@ -4,8 +4,8 @@
 
 The limits on two cores, for 5,000: written in under 120 s, decoding included, and in under 30 s without media; the
 first page ready in under 2 s in a Chromium that has just started, from the file system; without media the list ready in
-under 0.5 s after the overview; the folder under 200 MB. The images are fields of colour with grain, saved at
-quality 92, and have as many bytes as COCO's photographs (about 160 kB).
+under 0.5 s after the overview, the best of three; the folder under 200 MB. The images are fields of
+colour with grain, saved at quality 92, and have as many bytes as COCO's photographs (about 160 kB).
 """
 
 import argparse
