@@ -64,6 +64,11 @@ class CheckpointOptions(LoadingOptions):
     allow_new_weights: bool = False
     allow_pickle: bool = False
 
+    @property
+    def named(self) -> str:
+        """The checkpoint with its revision."""
+        return f"{self.checkpoint}@{self.revision}" if self.revision else self.checkpoint
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenOptions(CheckpointOptions):

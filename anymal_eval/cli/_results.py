@@ -63,32 +63,17 @@ def send(trackers: tuple[str, ...], records: "Sequence[Record]", folder: Path) -
 
 
 def print_judged(runs: "Sequence[Results]", studies: tuple[Path, ...] = ()) -> None:
-    """Print what studies say of runs, as a table of its own; nothing where there are none.
-
-    Args:
-        runs: their results.
-        studies: the studies that were named; else those in the default folder, where one that cannot be read is one
-            line.
-    """
+    """Print what ``studies``, by default those in results/studies, say of runs, as tables of their own."""
     from anymal_eval import paths
 
     if not studies and not paths.studies().is_dir():
         return
     from anymal_eval.cli._printing import echo_line, print_table
-    from anymal_eval.errors import BadData
-    from anymal_eval.judge.judged_results import judged_table, studies_in
+    from anymal_eval.judge.judged_results import judged_tables
 
-    for study in [studies] if studies else [(each,) for each in studies_in(paths.studies())]:
-        try:
-            table = judged_table(runs, study)
-        except BadData as error:
-            if studies:
-                raise
-            echo_line(f"not shown: {error}")
-            continue
-        if table is not None:
-            echo()
-            print_table(table)
+    for table in judged_tables(runs, studies, echo_line):
+        echo()
+        print_table(table)
 
 
 def print_results(finished: "FinishedRun", details: bool) -> None:

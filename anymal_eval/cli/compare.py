@@ -6,6 +6,7 @@ import click
 
 from anymal_eval.cli._help import Command
 from anymal_eval.cli._printing import echo, echo_json, print_table
+from anymal_eval.cli._results import print_judged
 from anymal_eval.paths import accepted as accepted_runs
 
 ACCEPTED = accepted_runs()
@@ -52,6 +53,7 @@ def compare(runs: tuple[Path, ...], against: str | None, accepted: Path, as_json
         echo_json(matrix_data(matrix))
     else:
         print_table(table)
+        print_judged([run.results for run in opened])
     if markdown is not None:
         write_user_file(markdown, render(table, "md"))
         echo(f"written to {markdown}", err=True)

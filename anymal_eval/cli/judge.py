@@ -129,27 +129,15 @@ def _by_people(folder: Path, port: int, no_browser: bool) -> None:
 
 def _by_model(folder: Path, model: str, protocol: "JudgeProtocol | None", options: tuple[str, ...]) -> None:
     from anymal_eval.cli._progress import progress
-    from anymal_eval.errors import IncompleteRun
     from anymal_eval.evaluation.plan import parse_options
-    from anymal_eval.judge.judge_protocol import default
-    from anymal_eval.judge.model_judge import judge_study, load
-    from anymal_eval.judge.model_results import model_judged
-    from anymal_eval.judge.model_tables import flip_text, state_text
-    from anymal_eval.judge.study import read
+    from anymal_eval.judge.model_judge import judge_by
+    from anymal_eval.judge.model_tables import summary
 
-    study = read(folder)
-    judge, served = load(model, parse_options(options), study, protocol or default(study.mode))
-    try:
-        done = judge_study(study, folder, judge, served, progress)
-    finally:
-        served.close()
+    judge, done = judge_by(folder, model, parse_options(options), protocol, progress)
     echo(f"{folder}: {done.text}", err=True)
-    found = next(one for one in model_judged(folder) if one.judge.signature == judge.signature)
-    echo("; ".join(filter(None, (f"{judge.label}: {state_text(found)}", flip_text(found)))))
+    echo(summary(folder, judge))
     echo(f"anymal-eval judge report {folder} says what that means", err=True)
-    if done.failed:
-        failed, why = sum(done.failed.values()), max(done.failed, key=lambda each: done.failed[each])
-        raise IncompleteRun(f"{failed:,} answers failed ({why}); the same command requests only these")
+    done.require_all()
 
 
 @judge.command()

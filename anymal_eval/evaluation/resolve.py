@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,13 +55,20 @@ class ResolvedEvaluation:
             model.close()
 
 
-def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> ResolvedEvaluation:
+def resolve(
+    plan: EvaluationPlan,
+    console: Console,
+    *,
+    media: bool = True,
+    chosen: Callable[[ModelSpec], None] | None = None,
+) -> ResolvedEvaluation:
     """Look up the model, the tasks and the protocol, and read the data.
 
     Args:
         plan: what the user wants.
         console: where skipped tasks are named.
         media: whether the media must be there.
+        chosen: takes the model when all but the data has been looked up.
 
     Raises:
         NotInCatalog, WrongUse: a name or a combination that cannot be.
@@ -84,6 +91,8 @@ def resolve(plan: EvaluationPlan, console: Console, *, media: bool = True) -> Re
         raise WrongUse(f"--samples {plan.samples}: several samples need --temperature above 0, and one is the least")
     protocol = protocols.with_extract(protocols.get(plan.protocol or protocols.DEFAULT), plan.extract)
     protocol = replace(protocol, overrides=plan.overrides)
+    if chosen is not None:
+        chosen(spec)
     datasets = [load_dataset(task, reported_split(task, plan.data, protocol)) for task in tasks]
     if plan.ablate != "no-media":
         for dataset in datasets:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.evaluation import default_folder
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.generate import GeneratedRun, generate, new_manifest, session
@@ -25,6 +27,7 @@ from anymal_eval.store.folder import BLIND, SAMPLES, RunFolder
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
+    from anymal_eval.models import ModelSpec
 
 
 def run(plan: EvaluationPlan, console: Console, *, is_whole_process: bool = False) -> FinishedRun:
@@ -39,9 +42,9 @@ def run(plan: EvaluationPlan, console: Console, *, is_whole_process: bool = Fals
         AnyMALEvalError: as the error tree says; what was answered is on disk, and the same plan resumes it.
     """
     steps = Steps(process_seconds() if is_whole_process else 0.0)
-    with recorded(steps, console.phase):
+    with recorded(steps, console.phase), ExitStack() as until_loaded:
         with console.phase("reading the data"), step("data"):
-            resolved = resolve(plan, console)
+            resolved = resolve(plan, console, chosen=lambda spec: _read_ahead(spec, until_loaded))
         loaded = load(resolved, console)
     try:
         finished = _run(loaded, plan.out, console, steps=steps)
@@ -109,6 +112,18 @@ def rescore(
                 finished = write(scored)
                 errors += finished.errors
     return replace(finished, errors=errors)
+
+
+def _read_ahead(spec: ModelSpec, until: ExitStack) -> None:
+    """Have the weights' files read while the data are; none is loaded before the data are known to be whole."""
+    try:
+        named = spec.weights_at
+    except AnyMALEvalError:  # loading says so, after what the data have to say
+        return
+    if named:
+        from anymal_eval.checkpoints.reading_ahead import ReadingAhead
+
+        until.enter_context(ReadingAhead()).start(named)
 
 
 def _run(

@@ -1,9 +1,11 @@
 """What studies say of a run, as plain records: for tables, reports and other programs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from anymal_eval import paths
+from anymal_eval.errors import BadData
 from anymal_eval.judge import study as studies
 from anymal_eval.judge.model_results import Agreement, agreement, model_judged
 from anymal_eval.judge.model_tables import agreement_text
@@ -124,6 +126,28 @@ def judged_results(run: Results, folders: Iterable[Path]) -> list[JudgedResult]:
         if system is not None:
             found += [each for one in judgements(folder) for each in _about(study, folder, system, one)]
     return found
+
+
+def judged_tables(runs: Sequence[Results], named: Sequence[Path], tell: Callable[[str], None]) -> list[Table]:
+    """The judged results of runs, for a terminal.
+
+    Args:
+        runs: their results.
+        named: folders of studies, in one table; else those in the default folder, a table each.
+        tell: takes a line about one of the default folder that cannot be read.
+
+    Raises:
+        MissingData, BadData: a study that was named is none, or was changed.
+    """
+    if named:
+        return list(filter(None, [judged_table(runs, named)]))
+    found = []
+    for study in studies_in(paths.studies()):
+        try:
+            found.append(judged_table(runs, [study]))
+        except BadData as error:
+            tell(f"not shown: {error}")
+    return list(filter(None, found))
 
 
 def judged_table(runs: Sequence[Results], folders: Sequence[Path]) -> Table | None:

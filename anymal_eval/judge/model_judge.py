@@ -11,9 +11,9 @@ from typing import Any
 from anymal_eval.errors import IncompleteRun, MediaError, WrongUse
 from anymal_eval.judge.creation import Progress
 from anymal_eval.judge.judge_answers import Cache, Judge, JudgeAnswer, JudgeAnswers, content_key
-from anymal_eval.judge.judge_protocol import JudgeProtocol
+from anymal_eval.judge.judge_protocol import JudgeProtocol, default
 from anymal_eval.judge.questions import Question, kinds, lacking, questions, request, study_texts
-from anymal_eval.judge.study import Study
+from anymal_eval.judge.study import Study, read
 from anymal_eval.models import Streaming, choose_model
 from anymal_eval.models.openai import PreparedBody
 from anymal_eval.records import Response
@@ -40,6 +40,29 @@ class Judging:
             "failed": sum(self.failed.values()),
         }  # fmt: skip
         return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count) or "nothing to judge"
+
+    def require_all(self) -> None:
+        """Raise where some failed.
+
+        Raises:
+            IncompleteRun: says how many, and the commonest reason.
+        """
+        if self.failed:
+            why = max(self.failed, key=lambda each: self.failed[each])
+            count = sum(self.failed.values())
+            raise IncompleteRun(f"{count:,} answers failed ({why}); the same command requests only these")
+
+
+def judge_by(
+    folder: Path, typed: str, options: Mapping[str, str], protocol: JudgeProtocol | None, progress: Progress
+) -> tuple[Judge, Judging]:
+    """Put a study to a model, by a protocol or by the one that its mode has; see ``load`` and ``judge_study``."""
+    study = read(folder)
+    judge, model = load(typed, options, study, protocol or default(study.mode))
+    try:
+        return judge, judge_study(study, folder, judge, model, progress)
+    finally:
+        model.close()
 
 
 def load(typed: str, options: Mapping[str, str], study: Study, protocol: JudgeProtocol) -> tuple[Judge, Streaming]:

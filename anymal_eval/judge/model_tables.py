@@ -2,8 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
-from anymal_eval.judge.model_results import Agreement, ModelJudged, agreement, among_people, relative_scores
+from anymal_eval.judge.judge_answers import Judge
+from anymal_eval.judge.model_results import (
+    Agreement,
+    ModelJudged,
+    agreement,
+    among_people,
+    model_judged,
+    relative_scores,
+)
 from anymal_eval.judge.outcomes import position_bias
 from anymal_eval.judge.results import Judged
 from anymal_eval.judge.tables import judgement_tables, title_of
@@ -22,6 +31,12 @@ def model_tables(judged: Sequence[ModelJudged], people: Judged) -> list[Table]:
         extra = [table for table in (_relative(title, one), _runs(title, one), _extraction(title, one)) if table.rows]
         made += [*tables, *extra]
     return [*made, _judges(title_of(people.study), judged, people)] if judged else []
+
+
+def summary(folder: Path, judge: Judge) -> str:
+    """One line: what a judge answered to a study."""
+    found = next(one for one in model_judged(folder) if one.judge.signature == judge.signature)
+    return "; ".join(filter(None, (f"{judge.label}: {state_text(found)}", flip_text(found))))
 
 
 def flip_text(found: ModelJudged) -> str:

@@ -98,6 +98,12 @@ class ModelSpec:
         """Whether it opens the files of media: True unless its module or class has ``opens_media = False``."""
         return bool(getattr(self.module, "opens_media", True))
 
+    @property
+    def weights_at(self) -> list[str]:
+        """The checkpoints whose weights it loads; of a module that has ``weights_at(options)``, else empty."""
+        named = getattr(self.module, "weights_at", None)
+        return list(named(self.options)) if callable(named) else []
+
     def load(self, report: Callable[[str], None] | None = None) -> Model:
         """Load the model; this may take minutes.
 

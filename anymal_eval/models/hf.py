@@ -33,6 +33,11 @@ def accepts(options: Options) -> frozenset[MediaKind]:
     return _limits(options).kinds
 
 
+def weights_at(options: Options) -> list[str]:
+    """The checkpoint."""
+    return [options.named]
+
+
 def load(options: Options) -> Model:
     """Load the network.
 

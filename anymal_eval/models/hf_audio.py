@@ -30,6 +30,11 @@ def accepts(options: Options) -> frozenset[MediaKind]:
     return AUDIO
 
 
+def weights_at(options: Options) -> list[str]:
+    """The checkpoint."""
+    return [options.named]
+
+
 def load(options: Options) -> Model:
     """Load the network.
 

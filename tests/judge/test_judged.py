@@ -86,6 +86,8 @@ def test_tables_show_judged_results_beside_the_metrics(
     assert "Judged, demo data" in text
     assert text.count("| openai:judge (pairwise)") == 2
     assert "one, openai:judge (pairwise): flip rate 0.00." in text
+    call("compare", place / "first", place / "second")
+    assert capsys.readouterr().out.count("| openai:judge (pairwise)") == 2
     call("table", place / "third")
     assert "Judged" not in capsys.readouterr().out
     call("table", place / "first", "--format", "csv")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anymal_eval.anymal.checkpoint_facts import CheckpointFacts
     from anymal_eval.anymal.model import AnyMAL
 
-__all__ = ["Options", "accepts", "fingerprint_of", "in_memory", "load", "load_reporting"]
+__all__ = ["Options", "accepts", "fingerprint_of", "in_memory", "load", "load_reporting", "weights_at"]
 
 
 def accepts(options: Options) -> frozenset[MediaKind]:
@@ -28,6 +28,19 @@ def accepts(options: Options) -> frozenset[MediaKind]:
     folder = folder_of(options)
     importers.refuse(folder)
     return frozenset(read(folder).config.modalities)
+
+
+def weights_at(options: Options) -> list[str]:
+    """The frozen parts, where they lie on this machine: what the checkpoint itself holds is small.
+
+    Raises:
+        BadCheckpoint, BadDefinition: as loading it does.
+    """
+    from anymal_eval.anymal.backbones import placed
+    from anymal_eval.anymal.checkpoint_facts import read
+    from anymal_eval.anymal.config import paths_of
+
+    return [path for path in paths_of(placed(read(folder_of(options)), options.frozen_parts)).values() if path]
 
 
 def load(options: Options) -> Model:
