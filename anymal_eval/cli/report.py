@@ -1,11 +1,12 @@
 """``anymal-eval report``: writes a static gallery of a run that opens offline."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from anymal_eval.cli._help import Command
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._printing import echo, echo_line
 from anymal_eval.paths import accepted as accepted_runs
 
 ACCEPTED = accepted_runs()
@@ -63,8 +64,10 @@ def report(
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import WrongUse
     from anymal_eval.evaluation.report_content import ReportOptions, read_report
+    from anymal_eval.judge.judged_results import judged_tables
     from anymal_eval.report.gallery.media_files import key
     from anymal_eval.report.gallery.write import Media, write_report
+    from anymal_eval.store.results import FILE, read_results
 
     if out is None and any(runs[0].glob("*/scores.jsonl.gz")):
         raise WrongUse(f"{runs[0]} is an accepted run, which is tracked: give --out, so that no media get into it")
@@ -72,6 +75,8 @@ def report(
         runs=runs, against=against, data_root=data_root, examples=examples, tasks_dir=tasks_dir, accepted=accepted
     )
     found = read_report(options)
+    judged = [read_results(each) for each in (*runs, *map(Path, against)) if (each / FILE).is_file()]
+    found = replace(found, judged=judged_tables(judged, (), echo_line))
     folder = out if out is not None else runs[0] / "report"
     copied = media == "copy"
     unique = {key(one) for page in found.pages for example in page.examples for one in example.media}

@@ -15,7 +15,7 @@ from anymal_eval.evaluation.console import SilentConsole
 from anymal_eval.evaluation.plan import make_plan
 from anymal_eval.evaluation.run import run
 from anymal_eval.models import ModelSpec, choose_model
-from anymal_eval.sources.dataset import TaskDataset
+from anymal_eval.sources.dataset import TaskDataset, load_dataset
 from tests.conftest import Command
 
 LONG_S = 120.0  # by then an event that comes at all has come
@@ -36,7 +36,7 @@ def test_the_weights_are_read_while_the_data_are(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: list[ReadingAhead] = []
-    begin, load_dataset, load = ReadingAhead.start, resolve.load_dataset, ModelSpec.load
+    begin, load = ReadingAhead.start, ModelSpec.load
     read: list[Path] = []
     loaded: list[bool] = []
 

@@ -88,6 +88,11 @@ def test_tables_show_judged_results_beside_the_metrics(
     assert "one, openai:judge (pairwise): flip rate 0.00." in text
     call("compare", place / "first", place / "second")
     assert capsys.readouterr().out.count("| openai:judge (pairwise)") == 2
+    call("report", place / "first", "--against", place / "second", "--out", place / "page", "--media", "none")
+    page = (place / "page" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<td>openai:judge (pairwise)</td>") == 2
+    assert "flip rate 0.00" in page
+    capsys.readouterr()
     call("table", place / "third")
     assert "Judged" not in capsys.readouterr().out
     call("table", place / "first", "--format", "csv")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from anymal_eval.records import Example, Request, Response
 from anymal_eval.report.gallery.spread import Spread
 from anymal_eval.report.regression import Check, TaskCheck
+from anymal_eval.report.rendering import Table
 from anymal_eval.store.manifest import Manifest, TaskEntry
 from anymal_eval.store.results import AnswerProblem, Chance, Measurement, NotComputed
 from anymal_eval.store.shown_prompts import SentPrompt
@@ -138,6 +139,7 @@ class Report:
         runs: those reported first, then the baselines.
         reported: how many of them are no baselines.
         pairs: each run with each baseline.
+        judged: what studies say of the runs, by people and by models.
     """
 
     title: str
@@ -146,6 +148,7 @@ class Report:
     runs: Sequence[RunRecord]
     reported: int
     pairs: Sequence[RunPair]
+    judged: Sequence[Table] = ()
 
     @property
     def names(self) -> Sequence[str]:
