@@ -1,5 +1,6 @@
 """``anymal-eval train``: aligns a network's projectors with its frozen language model, then tunes on instructions."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,11 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
         named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
         echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
     if finished.is_main:
+        if sys.stdout.isatty():
+            from anymal_eval.training.loss_plot import plot
+
+            for line in plot(options["out"]):
+                echo(line)
         echo(str(finished.checkpoint))
 
 

@@ -33,6 +33,7 @@ from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep, StepPlan
 from anymal_eval.training.training_module import TrainingModule
 
 MESSAGE_EVERY_S = 5.0
+_LOGGED_ALONE = ("tokens_per_s", "memory_gib")  # not in the messages, which stay short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +248,7 @@ class _StepMessages:
         if now - self._last < MESSAGE_EVERY_S and step < self._steps and not has_scores:
             return
         self._last = now
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name not in _LOGGED_ALONE)
         self._console.message(f"step {step} of {self._steps}: {shown}")
 
 

@@ -24,6 +24,7 @@ from anymal_eval.training.halving import HalvedBatches
 from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.record import TrainingLog
+from anymal_eval.training.speed import Speed
 from anymal_eval.training.training_module import TrainingModule
 
 # As Any: the types of Trainer require a batch to be a dict, and some methods of TrainerCallback have no types.
@@ -63,6 +64,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         leave_frozen_alone(module)
         self._module, self._batches, self._plan, self._log, self._evaluator = module, batches, plan, log, evaluate
         self._step_ids: tuple[str, ...] = ()
+        self._speed = Speed()
         self._halving = HalvedBatches(module, self.args.world_size)
         self._saved_loss: tuple[float, int] | None = None  # the sum since the last line of the log, and its step
 
@@ -75,6 +77,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         parts = list(itertools.islice(epoch_iterator, num_batches))
         self._halving.start_step()
         self._step_ids = tuple(name for part in parts for name in part.ids)
+        self._speed.samples += len(self._step_ids)
         count = torch.tensor(sum(part.targets for part in parts), device=device)
         return parts, self.accelerator.gather(count).sum().clamp(min=1)
 
@@ -147,6 +150,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             return
         values = {name: value for name, value in logs.items() if name not in _NOT_LOGGED}
         if "loss" in values:
+            values |= self._speed.since_last(self._module.tokens, self.accelerator.num_processes)
             values["input_wait"] = round(self._batches.input_wait(), 4)
             values |= self._losses_by_kind() | self._rates_of_parts(values.get("learning_rate", 0.0))
         if self.is_world_process_zero():

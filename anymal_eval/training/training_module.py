@@ -49,6 +49,7 @@ class TrainingModule(nn.Module):
     Attributes:
         accepts_loss_kwargs: tells transformers that the loss is divided by the targets of the whole step.
         packed: whether short conversations share a row.
+        tokens: of text and media that were computed so far, without padding.
     """
 
     accepts_loss_kwargs = True
@@ -58,6 +59,7 @@ class TrainingModule(nn.Module):
         self.network = network
         self.packed = False
         self.kinds = LossesByKind()
+        self.tokens = 0
         self._checkpointed: list[nn.Module] = []
         self.training = False  # as the network is; torch starts with True
 
@@ -72,6 +74,8 @@ class TrainingModule(nn.Module):
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
         media = [[tokens[key] for key in keys] for keys in batch.media]
+        self.tokens += sum(one.prompt.text_tokens for one in batch.conversations)
+        self.tokens += sum(len(medium) for row in media for medium in row)
         rows = spread(self.network.llm, batch.conversations, media, packed=self.packed)
         losses = self.network.target_losses(rows)
         self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])

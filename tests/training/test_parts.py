@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from anymal_eval.errors import NeedsExtra, OtherRun, OutOfMemory, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training.loss_plot import plot
 from anymal_eval.training.run import train
 from anymal_eval.training.training_module import TrainingModule
 from tests.training.conftest import (
@@ -166,3 +167,18 @@ def test_attention_kernels_give_the_same_losses(folder: Path, tmp_path: Path) ->
     assert str(refused.value) == (
         "--attn flash: needs a GPU and the Python package flash-attn; --attn sdpa gives the same numbers"
     )
+
+
+def test_speed_and_memory_are_logged_and_the_losses_drawn(folder: Path, tmp_path: Path) -> None:
+    train(every_step(align_job(folder, tmp_path)))
+    rows = [row for row in logged(tmp_path) if "loss" in row]
+    for row in rows:
+        # Each of the six samples has eight tokens of its medium, and text besides.
+        assert row["tokens_per_s"] > 8 * row["samples_per_s"] > 0
+        assert row["memory_gib"] > 0.1
+    lines = plot(tmp_path)
+    assert [line.split()[0] for line in lines] == ["loss", "loss_audio", "loss_image"]
+    first, course, last = lines[0].split()[1:]
+    assert (float(first), float(last)) == (float(f"{rows[0]['loss']:.4g}"), float(f"{rows[-1]['loss']:.4g}"))
+    assert len(course) == 6
+    assert course[[row["loss"] for row in rows].index(max(row["loss"] for row in rows))] == "█"
