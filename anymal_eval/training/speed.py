@@ -37,7 +37,7 @@ class Speed:
 
 def peak_memory() -> int:
     """The most bytes so far: those allocated on a GPU, else the resident size of this process."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kib if sys.platform == "darwin" else 1024 * kib
