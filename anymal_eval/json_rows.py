@@ -5,8 +5,9 @@ What msgspec refuses is left to ``codec.py``, which reads it, or says what is wr
 
 import codecs
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import attrgetter, is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
+_LINES = 1 << 13  # that are decoded at once: what is read past does not pile up
 
 
 class JsonList:
@@ -80,11 +82,18 @@ def list_in(content: bytes, key: str, file: Path) -> JsonList | None:
     return JsonList(items, file) if _is_utf8(content) else None
 
 
-def columns_in(content: bytes, needed: Mapping[str, type], others: Mapping[str, Any]) -> dict[str, list[Any]] | None:
-    """Some keys of JSON lines, a list each; what else a row holds is read past. Empty lines are skipped.
+def lines_in(content: bytes) -> list[bytes]:
+    """The lines of a file without the empty ones."""
+    return [line for line in content.split(b"\n") if line]
+
+
+def columns_in(
+    lines: Sequence[bytes], needed: Mapping[str, type], others: Mapping[str, Any]
+) -> dict[str, list[Any]] | None:
+    """Some keys of JSON lines, a list each; what else a row holds is read past.
 
     Args:
-        content: the lines.
+        lines: each a row; :func:`lines_in` has those of a file.
         needed: by key, the type of the values that every row has; nothing is converted.
         others: keys of any values, with what stands for one that a row lacks. Equal values are decoded once, and are
             one object.
@@ -94,20 +103,30 @@ def columns_in(content: bytes, needed: Mapping[str, type], others: Mapping[str, 
     """
     import msgspec
 
-    fields: list[Any] = [*needed.items(), *((key, msgspec.Raw, msgspec.Raw()) for key in others)]
+    absent = msgspec.Raw()
+    fields: list[Any] = [*needed.items(), *((key, msgspec.Raw, absent) for key in others)]
     decode_line = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False)).decode
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[Any]] = {key: [] for key in (*needed, *others)}
+    known: dict[str, dict[bytes, Any]] = {key: {b"": lacking} for key, lacking in others.items()}
     try:
-        rows = [decode_line(line) for line in content.split(b"\n") if line]
-        for key in needed:
-            found[key] = list(map(attrgetter(key), rows))
-        for key, lacking in others.items():
-            texts = list(map(bytes, map(attrgetter(key), rows)))
-            known = {text: parse(text) if text else lacking for text in set(texts)}
-            found[key] = list(map(known.__getitem__, texts))
+        for start in range(0, len(lines), _LINES):
+            rows = list(map(decode_line, lines[start : start + _LINES]))
+            for key in needed:
+                found[key] += map(attrgetter(key), rows)
+            for key, values in known.items():
+                raw = list(map(attrgetter(key), rows))
+                if all(map(is_, raw, repeat(absent))):
+                    found[key] += repeat(others[key], len(raw))
+                    continue
+                texts = list(map(bytes, raw))
+                values.update({text: parse(text) for text in set(texts).difference(values)})
+                found[key] += map(values.__getitem__, texts)
+        for line in lines:
+            if not line.isascii():
+                line.decode()  # what msgspec only reads past is not decoded by it
     except (msgspec.MsgspecError, *UNREADABLE):
         return None
-    return found if _is_utf8(content) else None
+    return found
 
 
 def line_decoder(needed: Mapping[str, Any], others: Mapping[str, Any]) -> Callable[[bytes], Any]:

@@ -167,7 +167,8 @@ def test_json_lines_are_read_as_columns() -> None:
         {"id": "3", "scores": {}, "raw": [1.5, -2]},
     ]
     content = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode() + b"\n"
-    found = json_rows.columns_in(content, {"id": str}, {"scores": None, "groups": {}, "raw": 7, "key": None})
+    lines = json_rows.lines_in(content)
+    found = json_rows.columns_in(lines, {"id": str}, {"scores": None, "groups": {}, "raw": 7, "key": None})
     assert found is not None
     assert found.pop("key") == [None] * 3
     assert found.pop("groups") == [row.get("groups", {}) for row in rows]
@@ -179,4 +180,5 @@ def test_json_lines_are_read_as_columns() -> None:
              b'{"id": "1", "x": "\xff"}', b'{"id": "1",\n"x": 1}', b'{"id": "1", "more": ' + b"9" * 5000 + b"}"],
 )  # fmt: skip
 def test_lines_of_another_kind_are_no_columns(line: bytes) -> None:
-    assert json_rows.columns_in(b'{"id": "0"}\n' + line + b"\n", {"id": str}, {"more": None}) is None
+    lines = json_rows.lines_in(b'{"id": "0"}\n' + line + b"\n")
+    assert json_rows.columns_in(lines, {"id": str}, {"more": None}) is None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,24 @@ from anymal_eval.codec import decode
 from anymal_eval.errors import BadData, BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.load import prompt_text
+from anymal_eval.evaluation.report_selection import RowsById, select_examples
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.paths import inside
 from anymal_eval.protocols import Wording
 from anymal_eval.protocols.overrides import Overrides
-from anymal_eval.protocols.prompting import build_request
-from anymal_eval.records import Example, Request
+from anymal_eval.protocols.prompting import RequestBuilder
+from anymal_eval.records import Request
 from anymal_eval.report.curve import EVALUATIONS, step_of
-from anymal_eval.report.gallery.content import Report, Row, RunPair, RunRecord, Side, TaskPage, outcome, score_of
+from anymal_eval.report.gallery.content import Report, RunPair, RunRecord, Side, TaskPage
 from anymal_eval.report.gallery.marks import MOST
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.report.policy import Policy
 from anymal_eval.report.regression import check
 from anymal_eval.report.run_names import run_names
-from anymal_eval.scoring.verification import open_verified
+from anymal_eval.scoring.verification import verify_run
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import OWN, TaskDataset
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.store import digests, sessions
 from anymal_eval.store.accepted import base_runs
 from anymal_eval.store.folder import RunFolder
@@ -39,7 +39,7 @@ from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.responses import read_responses
 from anymal_eval.store.shown_prompts import FILE as PROMPTS
 from anymal_eval.store.shown_prompts import read_prompts
-from anymal_eval.store.stored import StoredRun
+from anymal_eval.store.stored import StoredRun, open_run
 
 LONGEST_TITLE = 24
 
@@ -58,12 +58,14 @@ class ReportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _ReportedRun:
-    """A run: its name on the pages, and its folder by task."""
+    """A run: its name on the pages, its folder by task, and the rows of the tasks that the report shows."""
 
     label: str
     runs: Mapping[str, StoredRun]
+    rows: Mapping[str, RowsById] = field(default_factory=dict)
 
 
+@collector_resting()
 def read_report(options: ReportOptions) -> Report:
     """Read everything that a report shows; nothing is written.
 
@@ -75,8 +77,13 @@ def read_report(options: ReportOptions) -> Report:
     options = _with_base(options)
     if len(options.runs) + len(options.against) > MOST:
         raise WrongUse(f"a report shows at most {MOST} runs")
-    opened = [open_verified(folder) for folder in options.runs]
+    opened = [open_run(folder) for folder in options.runs]
+    for run in opened:
+        run.hold_rows()
+        verify_run(run)
     bases = [base_runs(each, opened[0].manifest, options.accepted) for each in options.against]
+    for run in (run for each in bases for run in each.values()):
+        run.hold_rows()
     stored = [*(dict.fromkeys(run.manifest.tasks, run) for run in opened), *bases]
     names = run_names([*options.runs, *(Path(each) if Path(each).exists() else each for each in options.against)])
     runs = [_ReportedRun(label=name, runs=each) for name, each in zip(names, stored, strict=True)]
@@ -87,6 +94,7 @@ def read_report(options: ReportOptions) -> Report:
         for at, run in enumerate(opened)
     ]
     tasks = dict.fromkeys(task for run in opened for task in run.manifest.tasks)
+    runs = [replace(one, rows=_rows(one, tasks)) for one in runs]
     model = opened[0].results.run.label
     return Report(
         title=f"{names[0]}: {model}" if count == 1 else ", ".join(names[:count]) if count < 4 else f"{count} runs",
@@ -124,53 +132,6 @@ def _record(reported: _ReportedRun) -> RunRecord:
     )  # fmt: skip
 
 
-def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: int | None) -> list[Example]:
-    """At most so many examples, in the order of the data; None selects all.
-
-    All errors first, then all answers that differ between the runs (where these are too many, those whose scores differ
-    most, then by hash of the id), then a stratified sample of the rest: every so many of them, sorted by right or wrong
-    (captions: by score), by groups and by hash of the id. The pages state this rule.
-
-    >>> examples = [Example(id=str(n), cluster="1", kind="caption") for n in range(100)]
-    >>> len(select_examples(examples, [], 7))
-    7
-    """
-    if most is None or len(examples) <= most:
-        return list(examples)
-    metric = next((side.headline.rule for side in sides if side.headline is not None), "")
-    first: list[tuple[float, bytes, str]] = []
-    rest: dict[tuple[object, ...], list[tuple[bytes, str]]] = {}
-    for example in examples:
-        rows = [row for side in sides if (row := side.rows.get(example.id)) is not None]
-        by_hash = hashlib.sha256(example.id.encode()).digest()
-        if any(row["state"] == "error" for row in rows):
-            first.append((-math.inf, by_hash, example.id))
-        elif len(rows) > 1 and len({(row["answer"], row.get("choice")) for row in rows}) > 1:
-            first.append((-_change(rows, example, metric), by_hash, example.id))
-        else:
-            stratum = (_stratum(rows, example, metric), *example.groups.items())
-            rest.setdefault(stratum, []).append((by_hash, example.id))
-    selected = {name for _, _, name in sorted(first)[:most]}
-    left = most - len(selected)
-    ordered = [name for stratum in sorted(rest) for _, name in sorted(rest[stratum])]
-    selected |= {ordered[(2 * at + 1) * len(ordered) // (2 * left)] for at in range(left)}
-    return [example for example in examples if example.id in selected]
-
-
-def _change(rows: Sequence[Row], example: Example, metric: str) -> float:
-    """The difference of the runs' scores."""
-    scores = [score for row in rows if (score := score_of(row, example, metric)) is not None]
-    return round(max(scores) - min(scores), 4) if scores else 0.0
-
-
-def _stratum(rows: Sequence[Row], example: Example, metric: str) -> str:
-    """Right or wrong; for graded answers the quarter of the metric's unit that the score lies in."""
-    if not rows:
-        return ""
-    found, score = outcome(rows[0], example, metric), score_of(rows[0], example, metric)
-    return found or ("" if score is None else f"{int(4 * score):03d}")
-
-
 def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[str] | None = None) -> dict[str, Request]:
     """The prompts as they were sent, by example id; empty where they cannot be built again without the model.
 
@@ -188,8 +149,8 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[st
         return {}
     for wording in _wordings(str(identity["model"]), bool(entry.reading.get("length_normalise", False))):
         kept: dict[str, Request] = {}
-        requests = (build_request(example, dataset.task, wording, protocol) for example in examples)
         with suppress(BadDefinition):
+            requests = map(RequestBuilder(dataset.task, wording, protocol).build, examples)
             if fingerprint.of_lines(map(prompt_text, _keeping(requests, wanted, kept))) == entry.prompts:
                 return kept
     return {}
@@ -222,6 +183,14 @@ def _digests(run: StoredRun) -> Mapping[str, str]:
     with suppress(MissingData):
         return digests.read(run.root)
     return {}
+
+
+def _rows(reported: _ReportedRun, tasks: Iterable[str]) -> Mapping[str, RowsById]:
+    """What the report needs of each row; the rest, which comparing needed, is held no longer."""
+    found = {task: RowsById(reported.runs[task].score_rows(task)) for task in tasks if task in reported.runs}
+    for run in reported.runs.values():
+        run.release_rows()
+    return found
 
 
 def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[RunPair], task: str) -> TaskPage:
@@ -282,12 +251,12 @@ def _of_examples(side: Side, run: StoredRun | None, task: str, shown: Collection
     """The answers to the examples that the report shows, with what is recorded beside them."""
     if run is None:
         return side
-    responses = read_responses(inside(run.root, task, "responses.jsonl"))
+    responses = read_responses(inside(run.root, task, "responses.jsonl"), shown)
     sent = read_prompts(inside(run.root, task, PROMPTS))
     return replace(
         side,
-        rows={name: row for name, row in side.rows.items() if name in shown},
-        responses={name: response for name, response in responses.items() if name in shown},
+        rows={name: side.rows[name] for name in side.rows if name in shown},
+        responses=responses,
         sent={name: prompt for name, prompt in sent.items() if name in shown},
     )
 
@@ -299,11 +268,11 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
     results, own = run.results, run.manifest.tasks[task]
     measured = [item for item in results.measurements if item.task == task]
     headline = results.headline(task)
-    rows = _short_rows(run, task, chosen=dataset.examples[0].kind in ("choice", "yes_no"))
+    rows = reported.rows[task]
     return Side(
         label=reported.label,
         rows=rows,
-        counts=dict(Counter(row["state"] for row in rows.values())),
+        counts=dict(Counter(rows.states)),
         headline=headline,
         groups=[item for item in measured if headline and item.group and item.label == headline.label],
         same_prompts=own.prompts == entry.prompts,
@@ -313,22 +282,6 @@ def _side(reported: _ReportedRun, task: str, dataset: TaskDataset, entry: TaskEn
         problems=[item for item in results.problems if item.task == task],
         spread=spread(dataset.examples, rows, by_token=bool(own.reading.get("length_normalise", False))),
     )
-
-
-def _short_rows(run: StoredRun, task: str, *, chosen: bool) -> dict[str, Row]:
-    """Of every row what selecting examples needs, by example id: with hundreds of thousands of rows memory counts."""
-    rows = run.score_rows(task)
-    names = ["state", "answer", "raw", "scores", *(("choice", "p_yes") if chosen else ())]
-    values = zip(*map(rows.column, names), strict=True)
-    return {name: dict(zip(names, row, strict=True)) for name, row in zip(rows.column("id"), values, strict=True)}
-
-
-def _whole_rows(reported: _ReportedRun, task: str, shown: Collection[str]) -> dict[str, Row]:
-    run = reported.runs.get(task)
-    if run is None:
-        return {}
-    rows = run.score_rows(task)
-    return {name: rows[at] for at, name in enumerate(rows.column("id")) if name in shown}
 
 
 def _wordings(model: str, length_normalise: bool) -> list[Wording]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from anymal_eval.report.pairing import Pairs
+from anymal_eval.store.score_rows import ScoreRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +37,29 @@ def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
     """
     found = []
     both = zip(*(rows.column("scores") for rows in pairs.rows), strict=True)
+    answers = [_answers(rows) for rows in pairs.rows]
+    names, clusters = (pairs.rows[0].column(key) for key in ("id", "cluster"))
     for at, scores in enumerate(both):
         old, new = (own.get(metric) for own in scores)
         if old is not None and new is not None and (old == new or abs(new - old) <= 1e-12):
             continue
-        before, after = (rows[at] for rows in pairs.rows)
-        if (old is None or new is None) and _answer(before) == _answer(after):
+        before, after = (answer(at) for answer in answers)
+        if (old is None or new is None) and before == after:
             continue
         found.append(
-            Flip(
-                id=before["id"],
-                cluster=before["cluster"],
-                answer_before=_answer(before),
-                answer_after=_answer(after),
-                before=old,
-                after=new,
-            )
+            Flip(id=names[at], cluster=clusters[at], answer_before=before, answer_after=after, before=old, after=new)
         )
     return tuple(sorted(found, key=lambda flip: flip.change))
 
 
-def _answer(row: Mapping[str, Any]) -> str:
-    if row["state"] != "ok":
-        return f"({row['state']}) {row['raw'] if isinstance(row['raw'], str) else row['answer']}".strip()
-    text = str(row["answer"])
-    return f"{text} (P(yes) {row['p_yes']:.3f})".strip() if "p_yes" in row else text
+def _answers(rows: ScoreRows) -> Callable[[int], str]:
+    """The answer of a row as text, by its place."""
+    states, answers, raw, p_yes = (rows.column(key) for key in ("state", "answer", "raw", "p_yes"))
+
+    def answer(at: int) -> str:
+        if states[at] != "ok":
+            return f"({states[at]}) {raw[at] if isinstance(raw[at], str) else answers[at]}".strip()
+        text = str(answers[at])
+        return text if p_yes[at] is None else f"{text} (P(yes) {p_yes[at]:.3f})".strip()
+
+    return answer

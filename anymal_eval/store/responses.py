@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Self
 from anymal_eval.checksums import read_checked_lines, write_checked_line
 from anymal_eval.codec import decode, encode
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.json_rows import columns_in, line_decoder
+from anymal_eval.json_rows import columns_in, line_decoder, lines_in
 from anymal_eval.locks import deleted
 from anymal_eval.records import Finish, Response
 from anymal_eval.sources.load import collector_resting
@@ -21,18 +21,31 @@ from anymal_eval.store.atomic import storage_errors, write_atomic
 SYNC_EVERY_S = 1.0  # a crash of the process loses nothing; a crash of the machine loses at most this
 
 
-def read_responses(file: Path) -> dict[str, Response]:
+def read_responses(file: Path, wanted: Collection[str] | None = None) -> dict[str, Response]:
     """All complete responses by id. A last line without a newline was cut off by a kill and is skipped.
+
+    Args:
+        file: of a task; an empty result without one.
+        wanted: the ids to return, or all; the other lines are verified too.
 
     Raises:
         BadData: lines are damaged or no response, or an id occurs twice; the message says what to do.
     """
     found: dict[str, Response] = {}
+    others: set[str] = set()
     with collector_resting():
         for number, _, row in _lines(file):
-            response = _response(row, file, number)
-            if found.setdefault(response.id, response) is not response:
-                raise _twice(file, number, response.id)
+            if wanted is not None and not isinstance(row, dict) and row.id not in wanted:
+                name, kept = row.id, False
+            else:
+                response = _response(row, file, number)
+                name, kept = response.id, wanted is None or response.id in wanted
+            if name in found or name in others:
+                raise _twice(file, number, name)
+            if kept:
+                found[name] = response
+            else:
+                others.add(name)
     return found
 
 
@@ -79,7 +92,7 @@ def read_raw(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     content = file.read_bytes()[: whole_bytes(file)]
-    found = columns_in(content, {"id": str}, {"answer": None, "option_scores": None})
+    found = columns_in(lines_in(content), {"id": str}, {"answer": None, "option_scores": None})
     if found is not None:
         both = zip(found["answer"], found["option_scores"], strict=True)
         return dict(zip(found["id"], [text if scores is None else scores for text, scores in both], strict=True))

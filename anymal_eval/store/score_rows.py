@@ -9,11 +9,13 @@ from typing import Any, Self, overload
 
 from anymal_eval.codec import UNREADABLE, parse
 from anymal_eval.errors import BadData
-from anymal_eval.json_rows import columns_in
+from anymal_eval.json_rows import columns_in, lines_in
 
 # What every row has as text; then the other keys, with what stands for one that a row lacks.
 _TEXTS = dict.fromkeys(("id", "cluster", "state", "answer"), str)
-_OTHERS: Mapping[str, Any] = {"scores": None, "raw": None, "groups": {}, "key": None}
+_OTHERS: Mapping[str, Any] = {"scores": None, "raw": None, "groups": {}, "key": None, "choice": None, "p_yes": None}
+# Of these, few are different: rows share them, because their memory counts.
+_FEW = ("cluster", "state", "answer")
 
 
 class ScoreRows(Sequence[Mapping[str, Any]]):
@@ -31,13 +33,16 @@ class ScoreRows(Sequence[Mapping[str, Any]]):
         Raises:
             BadData: a line is no JSON.
         """
-        columns = columns_in(content, _TEXTS, _OTHERS)
-        lines = content.split(b"\n")
+        lines = lines_in(content)
+        columns = columns_in(lines, _TEXTS, _OTHERS)
         if columns is not None:
-            return cls([line for line in lines if line], columns)
+            for key in _FEW:
+                known: dict[str, str] = {}
+                columns[key] = list(map(known.setdefault, columns[key], columns[key]))
+            return cls(lines, columns)
         # Rows of another kind: what is wrong with them is found where they are verified.
         try:
-            return cls(json.loads(b"[%s]" % b",".join(line for line in lines if line)), {})
+            return cls(json.loads(b"[%s]" % b",".join(lines)), {})
         except UNREADABLE as error:
             raise BadData(f"{file}: {error}; is the file whole?") from None
 

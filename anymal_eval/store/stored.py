@@ -28,10 +28,12 @@ class StoredRun:
     Attributes:
         root: its folder.
         verified: the tasks whose files were found to belong together, which ``scoring.verification`` adds.
+        held: by task, the rows that :meth:`hold_rows` holds once they are read.
     """
 
     root: Path
     verified: set[str] = field(default_factory=set, compare=False, repr=False)
+    held: dict[str, ScoreRows | None] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -77,8 +79,23 @@ class StoredRun:
         Raises:
             BadData: a line is not JSON.
         """
-        name = f"{task}/scores.jsonl"
-        return ScoreRows.read(digests.content(self.root, name, digests.limit(self.sizes, name)), self.root / name)
+        found = self.held.get(task)
+        if found is None:
+            name = f"{task}/scores.jsonl"
+            content = digests.content(self.root, name, digests.limit(self.sizes, name))
+            found = ScoreRows.read(content, self.root / name)
+        if task in self.held:
+            self.held[task] = found
+        return found
+
+    def hold_rows(self) -> None:
+        """Read the rows of each task once, for who needs them several times; :meth:`release_rows` frees them."""
+        for task in self.manifest.tasks:
+            self.held.setdefault(task)
+
+    def release_rows(self) -> None:
+        """Hold no rows any longer."""
+        self.held.clear()
 
     def statistics(self, task: str) -> dict[str, Floats]:
         """One task's statistics by metric id, loaded without pickle.

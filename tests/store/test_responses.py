@@ -68,6 +68,7 @@ def test_an_interrupt_after_a_write_does_not_lose_its_count(tmp_path: Path, monk
         monkeypatch.undo()
         assert log.appended == 2
     assert len(read_responses(file)) == 3
+    assert read_responses(file, {"2", "9"}) == {name: one for name, one in read_responses(file).items() if name == "2"}
 
 
 def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:

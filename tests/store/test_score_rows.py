@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from anymal_eval.errors import BadData
+from anymal_eval.evaluation.report_selection import RowsById
 from anymal_eval.store.score_rows import ScoreRows
+from anymal_eval.store.stored import StoredRun
 
 REGULAR: list[dict[str, Any]] = [
     {"id": "1", "cluster": "a", "state": "ok", "raw": "No.", "answer": "no", "scores": {"m": 1.0}, "p_yes": 0.25},
@@ -26,7 +29,7 @@ def test_columns_are_those_of_the_rows(extra: list[Any]) -> None:
     found = _read(rows)
     assert list(found) == rows
     assert len(found) == len(rows)
-    for key in ("id", "cluster", "state", "answer", "scores", "raw", "key", "p_yes"):
+    for key in ("id", "cluster", "state", "answer", "scores", "raw", "key", "p_yes", "choice"):
         assert found.column(key) == [row.get(key) for row in rows], key
     assert found.column("groups") == [row.get("groups", {}) for row in rows]
     some = found.take([2, 0])
@@ -38,3 +41,29 @@ def test_columns_are_those_of_the_rows(extra: list[Any]) -> None:
 def test_a_line_that_is_no_json_is_named() -> None:
     with pytest.raises(BadData, match=r"scores\.jsonl"):
         ScoreRows.read(b'{"id": "1"}\n{"id": \n', Path("scores.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "extra", [[], [{"id": "4", "cluster": "b", "state": "ok", "answer": "", "scores": {}, "x": 1}]]
+)
+def test_rows_by_id_are_the_rows(extra: list[Any]) -> None:
+    rows = REGULAR + extra
+    found = RowsById(_read(rows))
+    keys = ("state", "answer", "raw", "scores", "choice", "p_yes")
+    assert dict(found) == {row["id"]: {key: row.get(key) for key in keys} for row in rows}
+    assert "5" not in found
+    assert found.get("5") is None
+
+
+def test_held_rows_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "vqav2").mkdir()
+    file = tmp_path / "vqav2" / "scores.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in REGULAR))
+    run = StoredRun(tmp_path)
+    vars(run)["manifest"] = SimpleNamespace(tasks={"vqav2": SimpleNamespace(n=3)})
+    run.hold_rows()
+    first = run.score_rows("vqav2")
+    file.write_text("")
+    assert run.score_rows("vqav2") is first
+    run.release_rows()
+    assert list(run.score_rows("vqav2")) == []

@@ -46,6 +46,8 @@ def spread(examples: Iterable[Example], rows: Mapping[str, Mapping[str, Any]], *
     lengths: list[int] = []
     scores: list[float] = []
     for example in examples:
+        if example.kind != "caption" and example.label is None:
+            continue
         row = rows.get(example.id)
         if row is None or row["state"] == "error":
             continue

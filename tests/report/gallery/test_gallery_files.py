@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anymal_eval.errors import BadData, MissingData, OtherRun, WrongUse
-from anymal_eval.evaluation.report_content import select_examples
+from anymal_eval.evaluation.report_selection import select_examples
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.clips import clip_ending, picture_ending, preview_frames, sound_ending
 from anymal_eval.report.gallery.content import Side
