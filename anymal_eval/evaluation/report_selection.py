@@ -9,9 +9,10 @@ from typing import Any
 
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.content import Row, Side, outcome, score_of
+from anymal_eval.report.gallery.details import NOTES
 from anymal_eval.store.score_rows import ScoreRows
 
-_SHOWN = ("state", "answer", "raw", "scores", "choice", "p_yes")
+_SHOWN = ("state", "answer", "raw", "scores", "choice", "p_yes", *NOTES)
 
 
 class RowsById(Mapping[str, Row]):

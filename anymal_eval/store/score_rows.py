@@ -13,7 +13,10 @@ from anymal_eval.json_rows import columns_in, lines_in
 
 # What every row has as text; then the other keys, with what stands for one that a row lacks.
 _TEXTS = dict.fromkeys(("id", "cluster", "state", "answer"), str)
-_OTHERS: Mapping[str, Any] = {"scores": None, "raw": None, "groups": {}, "key": None, "choice": None, "p_yes": None}
+_OTHERS: Mapping[str, Any] = {
+    **dict.fromkeys(("scores", "raw", "key", "choice", "p_yes", "cut", "thinking", "template")),
+    "groups": {},
+}
 # Of these, few are different: rows share them, because their memory counts.
 _FEW = ("cluster", "state", "answer")
 

@@ -49,7 +49,7 @@ def test_a_line_that_is_no_json_is_named() -> None:
 def test_rows_by_id_are_the_rows(extra: list[Any]) -> None:
     rows = REGULAR + extra
     found = RowsById(_read(rows))
-    keys = ("state", "answer", "raw", "scores", "choice", "p_yes")
+    keys = ("state", "answer", "raw", "scores", "choice", "p_yes", "cut", "thinking", "template")
     assert dict(found) == {row["id"]: {key: row.get(key) for key in keys} for row in rows}
     assert "5" not in found
     assert found.get("5") is None
