@@ -27,7 +27,8 @@ def test_features_batches_and_timings(tmp_path: Path, command: Command) -> None:
         done = command(*given, "--features", tmp_path / "features", "--batch-size", size, "--out", out)
         assert done.returncode == 0, done.stderr
         assert "20 answers in " in done.stderr
-        assert "s scoring" in done.stderr
+        # The line names what took at least 0.05 s; scoring 20 answers can be quicker, so the file is looked at for it.
+        assert " s decoding" in done.stderr
         (session,) = json.loads((out / "timings.json").read_text())["sessions"]
         sessions.append(session)
         assert session["answered"] == 20
