@@ -154,6 +154,8 @@ def fetch(
     was not fetched; with HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
     """
     of_hub = (hub_id, hub_config, hub_revision)
+    if source == "official" and any(of_hub):
+        raise click.UsageError("--hub-id, --hub-config and --hub-revision go with --data hub, not with official data")
     if source == "hub" or (source is None and any(of_hub)):
         _fetch_copy(task, split, of_hub, tasks_dir)
         return 0

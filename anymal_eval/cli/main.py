@@ -205,7 +205,10 @@ def _report(error: Exception) -> int:
         error.show()
         return WRONG_USE
     if isinstance(error, click.ClickException):
-        echo_line(f"error: {error.format_message()}")
+        more = ""
+        if isinstance(error, click.MissingParameter) and error.ctx is not None:
+            more = f" {error.ctx.command_path} --help says what it takes."
+        echo_line(f"error: {error.format_message()}{more}")
         return WRONG_USE
     if isinstance(error, ImportError) and (line := lacking(error)):
         echo_line(f"error: {line}")

@@ -92,7 +92,8 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         WrongUse: it cannot answer such requests.
     """
     plan = resolved.plan
-    named = plan.model.model if isinstance(plan.model.model, str) else resolved.spec.name
+    # Without the address of a server, which may hold a password until it is refused.
+    named = plan.model.model.partition("@http")[0] if isinstance(plan.model.model, str) else resolved.spec.name
     with console.phase(f"loading {named}"), step("weights"):
         model = load_model(resolved, console)
     try:

@@ -14,7 +14,7 @@ from anymal_eval.evaluation.plan import EvaluationPlan
 from anymal_eval.models import Model, ModelSpec, choose_model, given_model
 from anymal_eval.protocols import Protocol
 from anymal_eval.scoring.computing import refuse_unknown
-from anymal_eval.sources.dataset import TaskDataset, load_dataset, require_media
+from anymal_eval.sources.dataset import DataOptions, TaskDataset, load_dataset, require_media
 from anymal_eval.sources.load import Kind, unavailable
 from anymal_eval.sources.own import is_own, own_file, task_named
 from anymal_eval.task import Task
@@ -83,8 +83,7 @@ def resolve(
     wanted = named_tasks(plan.tasks, plan.tasks_dir, plan.metrics)
     tasks, skipped = choose_tasks(wanted, spec.accepts, plan.tasks_dir, f"model {spec.name}", plan.data.kind)
     refuse_unknown(tasks, plan.metrics)
-    of_hub = (plan.data.hub_id, plan.data.hub_config, plan.data.hub_revision)
-    if any(each is not None for each in of_hub) and len(tasks) > 1:
+    if plan.data.names_hub and len(tasks) > 1:
         raise WrongUse("--hub-id, --hub-config and --hub-revision go with one task")
     plan.overrides.check()
     if plan.samples < 1 or (plan.samples > 1 and not plan.overrides.temperature):
@@ -182,8 +181,12 @@ def _with_demo_model(plan: EvaluationPlan) -> EvaluationPlan:
         own = [name for name in plan.tasks if isinstance(name, str) and is_own(name)]
         if own:
             raise WrongUse(f"--model is needed for {own[0]}: the demo model knows the demo world alone")
-        if plan.data.data not in (None, "demo"):
-            raise WrongUse("--model is needed: anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models")
+        known = "anymal:CHECKPOINT, replay:FILE, or another of anymal-eval models"
+        if plan.data.data not in (None, "demo") or plan.data.kind == "hub":
+            raise WrongUse(f"--model is needed: {known}")
+        if plan.data.data is None and plan.data.data_root != DataOptions.data_root:
+            where = plan.data.data_root
+            raise WrongUse(f"--data-root {where}: the demo model reads no files; give --model with it: {known}")
         plan = replace(plan, model=replace(plan.model, model=DEMO_MODEL), data=replace(plan.data, data="demo"))
     if plan.protocol is None and plan.model.model == DEMO_MODEL:
         plan = replace(plan, protocol=DEMO_PROTOCOL)

@@ -8,6 +8,7 @@ or class with ``Options``, ``accepts(options)`` and ``load(options)``; or to a c
 import dataclasses
 import difflib
 import importlib
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -121,7 +122,7 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
     """Find a model and resolve its options; nothing is loaded.
 
     Args:
-        typed: ``blip2:Salesforce/blip2-opt-2.7b`` or ``package.module:Class``.
+        typed: ``blip2:Salesforce/blip2-opt-2.7b``, ``openai:NAME@http://HOST:PORT/v1`` or ``package.module:Class``.
         options: from ``-o key=value``; every key must be an option of the model.
         common: from the command line's own options (device, precision ...); every key must be an option of the model.
 
@@ -137,7 +138,7 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
     module = wrapper(f"--model {typed}", catalog.models().module(name) if "." not in name else _imported(typed))
     values: dict[str, str] = {**(common or {}), **options}
     if checkpoint and "." not in name:
-        values["checkpoint"] = checkpoint
+        values.update(_checkpoint_and_url(typed, checkpoint, module, values))
     options_of_it = _resolve(name, module, values)
     folder = paths.expanded(values["checkpoint"]) if values.get("checkpoint") else None
     in_layout = getattr(options_of_it, "allow_pickle", None) is not None  # of transformers
@@ -176,6 +177,17 @@ def wrapper(what: str, found: Any) -> Wrapper:
         kinds = ", ".join(sorted(ALL_MEDIA))
         raise BadDefinition(f"{what}: class {found.__name__} must have accepts = frozenset({{...}}) out of {kinds}")
     return _OfClass(found)
+
+
+def _checkpoint_and_url(typed: str, checkpoint: str, module: Wrapper, values: Mapping[str, str]) -> dict[str, str]:
+    """What stands behind ``NAME:``; a model on a server may have its address there, as in ``judge --judge``."""
+    found = re.search(r"@(?=https?://)", checkpoint)
+    if found is None or "url" not in {item.name for item in dataclasses.fields(module.Options)}:
+        return {"checkpoint": checkpoint}
+    if "url" in values:
+        name = typed.partition(":")[0]
+        raise WrongUse(f"model {name}: the server's address is given twice, behind @ and as option url; leave one out")
+    return {"checkpoint": checkpoint[: found.start()], "url": checkpoint[found.end() :]}
 
 
 def _imported(typed: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anymal_eval import fingerprint
-from anymal_eval.errors import MissingData, listed
+from anymal_eval.errors import MissingData, WrongUse, listed
 from anymal_eval.records import Example
 from anymal_eval.sources.hub import Hub
 from anymal_eval.sources.limit import limit
@@ -46,8 +46,17 @@ class DataOptions:
 
     @property
     def kind(self) -> Kind:
-        """The source; official files where none is named."""
-        return self.data or "official"
+        """The source; where none is named, the hub if something of it is, and official files otherwise."""
+        return self.data or ("hub" if self.names_hub else "official")
+
+    @property
+    def names_hub(self) -> bool:
+        """Whether there are options of the hub.
+
+        >>> DataOptions(hub_revision="main").kind
+        'hub'
+        """
+        return any(each is not None for each in (self.hub_id, self.hub_config, self.hub_revision))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +106,13 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
 
     Raises:
         MissingData, BadData: one line that names the file and the row.
+        WrongUse: options of the hub, and other data.
     """
-    if options.hub_id is not None or options.hub_config is not None or options.hub_revision is not None:
-        task = with_hub_id(task, options.hub_id, options.hub_config, options.hub_revision)
     kind = options.kind
+    if options.names_hub:
+        if kind != "hub":
+            raise WrongUse(f"--hub-id, --hub-config and --hub-revision go with --data hub, not with {kind} data")
+        task = with_hub_id(task, options.hub_id, options.hub_config, options.hub_revision)
     split, notes = (task.split(options.split), []) if kind != "hub" else hub_split(task, options)
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])

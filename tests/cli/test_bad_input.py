@@ -217,6 +217,23 @@ def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command_here: C
     assert "--model is needed" in official.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (("--data-root", "elsewhere"), "--data-root elsewhere: the demo model reads no files; give --model with it"),
+        (("--hub-id", "a/b"), "--model is needed: "),
+        (("--hub-revision", "main"), "--model is needed: "),
+        (("--data", "demo", "--hub-id", "a/b"), "--hub-revision go with --data hub, not with demo data"),
+        (("--model", "constant", "--data", "official", "--hub-config", "a"), "--data hub, not with official data"),
+    ],
+)
+def test_no_option_about_data_is_passed_over(given: tuple[str, ...], line: str, command_here: Command) -> None:
+    done = command_here("run", "--tasks", "vqav2", *given)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_manifest_holds_what_was_resolved(bench: Bench) -> None:
     assert bench.run().returncode == 0
     manifest = json.loads((bench.folder / "run/manifest.json").read_text())

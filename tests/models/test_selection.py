@@ -22,6 +22,16 @@ def test_options_are_typed_and_unknown_ones_refused() -> None:
         choose_model("blip", {})
 
 
+def test_the_address_of_a_server_may_stand_behind_the_name() -> None:
+    options = choose_model("openai:a/b@c@http://127.0.0.1:1/v1", {"dialect": "vllm"}).options
+    assert (options.checkpoint, options.url, options.dialect) == ("a/b@c", "http://127.0.0.1:1/v1", "vllm")
+    assert choose_model("openai:a@main", {}).options.checkpoint == "a@main"
+    assert choose_model("replay:a@http://b.json", {}).options.checkpoint == "a@http://b.json"
+    with pytest.raises(WrongUse, match="address is given twice, behind @ and as option url") as refused:
+        choose_model("openai:a@http://me:secret@127.0.0.1:1/v1", {"url": "http://me:secret@x"})
+    assert "secret" not in str(refused.value)
+
+
 def test_a_model_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_models.py").write_text(
         """
