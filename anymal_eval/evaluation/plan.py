@@ -67,8 +67,14 @@ class ExecutionOptions:
         """The engine's settings for a task of so many examples.
 
         Raises:
-            WrongUse: ``batch_size`` is neither auto nor a number, or ``max_errors`` neither a number nor a percentage.
+            WrongUse: ``batch_size`` is neither auto nor a number, ``max_errors`` neither a number nor a percentage, or
+                an option is Ray's and the engine is not.
         """
+        of_ray = [item for item in dataclasses.fields(self) if item.name in ("workers", "gpus_per_worker", "address")]
+        for item in of_ray if self.engine == "local" else ():
+            if (value := getattr(self, item.name)) != item.default:
+                option = item.name.replace("_", "-")
+                raise WrongUse(f"--{option} {value} has no effect without --engine ray: one process answers")
         size = str(self.batch_size)
         if size != "auto" and not (size.isdecimal() and int(size) > 0):
             raise WrongUse(f"--batch-size {size}: write auto or a number of requests")
@@ -81,9 +87,12 @@ class ExecutionOptions:
             return None
         text = str(self.max_errors)
         try:
-            return int(float(text[:-1]) / 100 * examples) if text.endswith("%") else int(text)
+            number = float(text[:-1]) / 100 if text.endswith("%") else int(text)
+            if number < 0 or (text.endswith("%") and number > 1):
+                raise ValueError(text)
+            return int(number * examples) if text.endswith("%") else int(number)
         except (ValueError, OverflowError):
-            raise WrongUse(f"--max-errors {text}: write a number or a percentage, such as 1%") from None
+            raise WrongUse(f"--max-errors {text}: write a number or a percentage up to 100, such as 1%") from None
 
 
 @dataclass(frozen=True, kw_only=True)

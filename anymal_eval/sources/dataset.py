@@ -106,13 +106,15 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
 
     Raises:
         MissingData, BadData: one line that names the file and the row.
-        WrongUse: options of the hub, and other data.
+        WrongUse: options of the hub or of the demo world, and other data.
     """
     kind = options.kind
     if options.names_hub:
         if kind != "hub":
             raise WrongUse(f"--hub-id, --hub-config and --hub-revision go with --data hub, not with {kind} data")
         task = with_hub_id(task, options.hub_id, options.hub_config, options.hub_revision)
+    if kind != "demo" and options.demo_examples != DataOptions.demo_examples:
+        raise WrongUse(f"--demo-examples {options.demo_examples} goes with --data demo, not with {kind} data")
     split, notes = (task.split(options.split), []) if kind != "hub" else hub_split(task, options)
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])

@@ -225,9 +225,15 @@ def test_without_a_model_the_demo_world_is_meant(tmp_path: Path, command_here: C
         (("--hub-revision", "main"), "--model is needed: "),
         (("--data", "demo", "--hub-id", "a/b"), "--hub-revision go with --data hub, not with demo data"),
         (("--model", "constant", "--data", "official", "--hub-config", "a"), "--data hub, not with official data"),
+        (("--model", "constant", "--demo-examples", "5"), "--demo-examples 5 goes with --data demo, not with official"),
+        (("--workers", "3"), "--workers 3 has no effect without --engine ray"),
+        (("--gpus-per-worker", "1"), "--gpus-per-worker 1.0 has no effect without --engine ray"),
+        (("--address", "10.0.0.1"), "--address 10.0.0.1 has no effect without --engine ray"),
+        (("--max-errors", "101%"), "--max-errors 101%: write a number or a percentage up to 100, such as 1%"),
+        (("--max-errors", "-1"), "--max-errors -1: write a number or a percentage up to 100, such as 1%"),
     ],
 )
-def test_no_option_about_data_is_passed_over(given: tuple[str, ...], line: str, command_here: Command) -> None:
+def test_no_option_is_passed_over(given: tuple[str, ...], line: str, command_here: Command) -> None:
     done = command_here("run", "--tasks", "vqav2", *given)
     assert (done.returncode, done.stdout) == (1, "")
     assert line in done.stderr
