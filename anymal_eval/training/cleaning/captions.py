@@ -18,6 +18,7 @@ NOUNS = ("NOUN", "PROPN", "PRON")
 ATTRIBUTES = ("amod", "nummod", "acomp", "acl")
 ARGUMENTS = ("nsubj", "nsubjpass", "nsubj:pass", "dobj", "obj", "iobj", "dative", "agent", "obl")
 PREPOSED = ("pobj", "pcomp")
+MOST_CHARACTERS = 10_000  # that are parsed; spaCy refuses a million, and takes 1 GB for a tenth of that
 _SENTENCE = "a dog runs"
 
 
@@ -50,9 +51,9 @@ class CaptionParser:
         try:
             self._nlp: Any = spacy.load(pipeline)
         except (OSError, ValueError) as error:
+            why = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
             raise WrongUse(
-                f"--spacy {pipeline}: {str(error).splitlines()[0].rstrip('.')}; install one (python -m spacy download "
-                f"{PIPELINE}), or give its folder"
+                f"--spacy {pipeline}: {why}; install one (python -m spacy download {PIPELINE}), or give its folder"
             ) from None
         doc = self._nlp(_SENTENCE)
         if not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
@@ -63,8 +64,8 @@ class CaptionParser:
         )
 
     def __call__(self, caption: str) -> Parse:
-        """Parse one caption."""
-        doc = self._nlp(caption)
+        """Parse one caption, of which ``MOST_CHARACTERS`` count."""
+        doc = self._nlp(caption[:MOST_CHARACTERS])
         counts = [len(_relations(token)) for token in doc if token.pos_ in NOUNS]
         actions = tuple(token.text for token in doc if token.pos_ == "VERB" and token.dep_ != "amod")
         return Parse(complexity=max(counts, default=0), actions=actions)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -16,9 +17,10 @@ from anymal_eval.locks import hold
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.training.cleaning.captions import LEAST, PIPELINE, CaptionParser
 from anymal_eval.training.cleaning.faces import FaceBlur
-from anymal_eval.training.cleaning.shard import EXAMPLES, ShardCleaner, ShardReport
+from anymal_eval.training.cleaning.shard import EXAMPLES, ShardCleaner, ShardReport, stamp
 from anymal_eval.training.cleaning.text_spotting import LETTERS, TextSpotter
 from anymal_eval.training.sources._cleaning import MANIFEST
+from anymal_eval.training.sources._remote_shard import is_address, without_secrets
 from anymal_eval.training.sources._shard_file import ENDINGS
 from anymal_eval.training.sources.webdataset import expand
 
@@ -71,13 +73,15 @@ def clean(plan: CleaningPlan, console: Console) -> Cleaned:
     """Clean all shards that are not cleaned yet.
 
     Raises:
-        WrongUse: no filter, or two shards of one name.
+        WrongUse: no filter, two shards of one name, or ``out`` holds files that no cleaning made.
         NeedsExtra: a package is not installed.
         MissingData: there are no shards.
         OtherRun: the folder holds shards that were cleaned in another way.
     """
     if not (plan.cat or plan.blur_faces):
         raise WrongUse("nothing to do: give --cat, --blur-faces or both")
+    if plan.address and not plan.workers:
+        raise WrongUse(f"--address {plan.address}: give the number of Ray workers, too (--workers)")
     jobs = _jobs(plan)
     busy = f"{plan.out}: another cleaning is writing there; wait for it, or choose another --out"
     with ExitStack() as stack:
@@ -86,17 +90,17 @@ def clean(plan: CleaningPlan, console: Console) -> Cleaned:
             stack.enter_context(hold(plan.out / ".lock", busy))
         cleaner = stack.enter_context(closing(make_cleaner(plan)))
         identity = _identity(plan, cleaner)
-        _require_same(plan.out, identity)
-        write_atomic(
-            plan.out / MANIFEST, write_checked_json({"format": FORMAT, "cleaning": identity, "finished": False})
-        )
-        todo = [job for job in jobs if not _is_done(job[1])]
+        _require_same(plan.out, identity, jobs)
+        todo = [job for job in jobs if not _is_done(*job)]
+        if todo:
+            unfinished = {"format": FORMAT, "cleaning": identity, "finished": False}
+            write_atomic(plan.out / MANIFEST, write_checked_json(unfinished))
         advance = stack.enter_context(console.progress("cleaning shards", len(jobs), 0))
         advance(len(jobs) - len(todo))
         for target, report in _local(cleaner, todo) if not plan.workers else _on_ray(plan, todo):
             write_atomic(_report_file(target), write_checked_json(dataclasses.asdict(report)))
             advance(1)
-    return _summarise(plan.out, identity, [target for _, target in jobs])
+    return _summarise(plan.out, identity)
 
 
 def make_cleaner(plan: CleaningPlan) -> "DescribedCleaner":
@@ -123,21 +127,25 @@ class DescribedCleaner(ShardCleaner):
 
 def _jobs(plan: CleaningPlan) -> list[tuple[Path, Path]]:
     """Each shard, and the one that is made of it."""
+    if is_address(plan.shards):
+        raise WrongUse(f"{without_secrets(plan.shards)}: fetch the shards first; files are cleaned")
     sources = [Path(each).absolute() for each in expand(plan.shards)]
     missing = [each for each in sources if not each.is_file()]
     if missing or not sources:
         raise MissingData(f"no shard {missing[0] if missing else plan.shards}")
     jobs: dict[Path, Path] = {}
+    targets: set[Path] = set()
     for source in sources:
         ending = next((each for each in ENDINGS if source.name.endswith(each)), None)
         if ending is None:
             raise BadData(f"{source}: shards must be files {', '.join(ENDINGS)}; no other format is read")
         target = plan.out / f"{source.name.removesuffix(ending)}.tar"
-        if target in jobs.values():
+        if target in targets:
             raise WrongUse(f"{source}: two shards have this name; clean them into folders of their own")
-        if target.absolute() == source:
+        if plan.out.resolve() == source.parent.resolve():
             raise WrongUse(f"--out {plan.out}: the shards are there; choose another folder")
         jobs[source] = target
+        targets.add(target)
     return list(jobs.items())
 
 
@@ -145,9 +153,11 @@ def _identity(plan: CleaningPlan, cleaner: DescribedCleaner) -> dict[str, Any]:
     return {"cat": plan.cat, "blur_faces": plan.blur_faces, "rules": cleaner.rules}
 
 
-def _require_same(out: Path, identity: dict[str, Any]) -> None:
+def _require_same(out: Path, identity: dict[str, Any], jobs: Sequence[tuple[Path, Path]]) -> None:
     file = out / MANIFEST
     if not file.exists():
+        if other := next((target for _, target in jobs if os.path.lexists(target)), None):
+            raise WrongUse(f"{other}: no cleaning made it; choose another --out")
         return
     found, matches = read_checked_json(file)
     if not isinstance(found, dict) or matches is False:
@@ -160,13 +170,26 @@ def _report_file(target: Path) -> Path:
     return target.parent / REPORTS / f"{target.name}.json"
 
 
-def _is_done(target: Path) -> bool:
-    """Whether a shard is whole: its report, which is written last, has its size."""
+def _is_done(source: Path, target: Path) -> bool:
+    """Whether a shard is whole.
+
+    Raises:
+        OtherRun: it is, and was made of another shard than this source.
+    """
+    found = _report(target)
+    if found is not None and found.get("source") != stamp(source):
+        raise OtherRun(f"{target}: it was made of another shard than {source}; choose another --out")
+    return found is not None
+
+
+def _report(target: Path) -> dict[str, Any] | None:
+    """The report of a shard that is whole: its report, which is written last, has its size."""
     file = _report_file(target)
     if not (file.is_file() and target.is_file()):
-        return False
+        return None
     found, matches = read_checked_json(file)
-    return isinstance(found, dict) and matches is not False and found.get("size") == target.stat().st_size
+    whole = isinstance(found, dict) and matches is not False and found.get("size") == target.stat().st_size
+    return found if whole else None
 
 
 def _local(cleaner: ShardCleaner, todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
@@ -200,9 +223,10 @@ def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[t
             yield part
 
 
-def _summarise(out: Path, identity: dict[str, Any], targets: Sequence[Path]) -> Cleaned:
-    """The manifest, from which a training records what its data went through, and the report."""
-    reports: list[dict[str, Any]] = [dict(read_checked_json(_report_file(target))[0]) for target in targets]
+def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
+    """The manifest, from which a training records what its data went through, and the report: of all shards there."""
+    found = [_report(out / file.name.removesuffix(".json")) for file in sorted((out / REPORTS).glob("*.tar.json"))]
+    reports = [each for each in found if each is not None]
     dropped: Counter[str] = Counter()
     for report in reports:
         dropped.update(report["dropped"])
@@ -244,7 +268,10 @@ def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> 
 
 
 def _example(shard: str, key: str, caption: str, why: str) -> str:
-    # As JSON in code: a caption is anyone's text.
-    text = json.dumps(caption, ensure_ascii=True).replace("`", "\\u0060")
-    reason = json.dumps(why, ensure_ascii=True).replace("`", "\\u0060")
-    return f"- `{json.dumps(f'{shard} {key}')}`: `{text}`" + (f" ({reason})" if why else "")
+    name, text, reason = map(_quoted, (f"{shard} {key}", caption, why))
+    return f"- {name}: {text}" + (f" ({reason})" if why else "")
+
+
+def _quoted(text: str) -> str:
+    """As JSON in code: names, captions and texts in pictures are anyone's."""
+    return "`" + json.dumps(text, ensure_ascii=True).replace("`", "\\u0060") + "`"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.errors import RequestFailed
+from anymal_eval.errors import MissingData, RequestFailed, reason
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.training.cleaning.captions import LEAST, CaptionParser
@@ -24,6 +24,7 @@ from anymal_eval.training.sources._shard_sample import split_name
 from anymal_eval.training.sources._tar import Member, members
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
+STAMP_BYTES = 1 << 16
 EXAMPLES = 5  # of each rule, in a shard's report
 NO_PICTURE, UNREADABLE = "no captioned picture", "unreadable picture"
 COMPLEXITY, ACTION, TEXT = "complexity", "action", "text in the picture"
@@ -34,7 +35,7 @@ class ShardReport:
     """What became of the samples of a shard.
 
     Attributes:
-        shard: the name of the shard that was made.
+        shard: the name of the shard that was made, and ``source`` the :func:`stamp` of the one that it was made of.
         kept: samples in it.
         dropped: samples that are not, by the rule that dropped them.
         faces: that were blurred, and ``blurred`` the pictures with any.
@@ -44,6 +45,7 @@ class ShardReport:
     """
 
     shard: str
+    source: str = ""
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     faces: int = 0
@@ -78,7 +80,7 @@ class ShardCleaner:
         Raises:
             MissingData: the source cannot be read.
         """
-        report = ShardReport(shard=target.name)
+        report = ShardReport(shard=target.name, source=stamp(source))
         draft = target.with_name(f".{target.name}.draft")
         with draft.open("wb") as stream:
             hashed = _Hashed(stream)
@@ -105,7 +107,7 @@ class ShardCleaner:
         text = " | ".join(captions)
         for rule, why in self._rules(captions):
             return self._drop(report, rule, key, text, why)
-        faces: list[Any] = []
+        faces = 0
         if self._spotter is not None or self._blur is not None:
             try:
                 picture = self._picture(pictures[0])
@@ -114,19 +116,34 @@ class ShardCleaner:
             words = repeated(self._spotter(picture), text) if self._spotter is not None else []
             if words:
                 return self._drop(report, TEXT, key, text, ", ".join(words))
-            faces = self._blur.find(picture) if self._blur is not None else []
-            if faces and self._blur is not None:
-                whole = [
-                    (f"{split_name(name)[0]}.png", self._blur.blur(picture, faces))
-                    if name == pictures[0].name
-                    else (name, content)
-                    for name, content in whole
-                ]
+            if self._blur is not None:
+                whole, faces = self._blurred(parts, self._blur, report)
         report.kept += 1
-        report.faces += len(faces)
+        report.faces += faces
         report.blurred += bool(faces)
-        report.note("kept", key, text, f"{len(faces)} faces blurred" if faces else "")
+        report.note("kept", key, text, f"{faces} faces blurred" if faces else "")
         return whole
+
+    def _blurred(
+        self, parts: Sequence[Member], blur: FaceBlur, report: ShardReport
+    ) -> tuple[list[tuple[str, bytes]], int]:
+        """The members with faces blurred in every picture, also in a thumbnail beside the one; and how many."""
+        made: list[tuple[str, bytes]] = []
+        count = 0
+        for part in parts:
+            stem, _, ending = part.name.rpartition(".")
+            if ending.lower() not in PICTURES:
+                made.append((part.name, part.content))
+                continue
+            try:
+                picture = self._picture(part)
+            except RequestFailed as error:
+                report.lines.append(f"{report.shard}: {part.name} is left out: {error}")
+                continue
+            faces = blur.find(picture)
+            made.append((f"{stem}.png", blur.blur(picture, faces)) if faces else (part.name, part.content))
+            count += len(faces)
+        return made, count
 
     def _rules(self, captions: Sequence[str]) -> list[tuple[str, str]]:
         """The first rule that no caption keeps; a sample of several captions stays for any of them."""
@@ -149,6 +166,19 @@ class ShardCleaner:
         report.dropped[rule] = report.dropped.get(rule, 0) + 1
         report.note(rule, key, caption, why)
         return []
+
+
+def stamp(source: Path) -> str:
+    """Tells shards of one name apart without reading them whole: of the size and the first members.
+
+    Raises:
+        MissingData: it cannot be read.
+    """
+    try:
+        with source.open("rb") as stream:
+            return hashlib.sha256(b"%d " % source.stat().st_size + stream.read(STAMP_BYTES)).hexdigest()
+    except OSError as error:
+        raise MissingData(f"{source}: {reason(error)}") from error
 
 
 class _Hashed:

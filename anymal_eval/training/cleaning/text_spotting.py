@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from anymal_eval.errors import NeedsExtra
 
 LETTERS = 5
+# Times as long as wide: what is thinner RapidOCR enlarges for minutes, or reduces to a side of 0 pixels, and fails.
+_THINNEST = 32
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -42,7 +44,10 @@ class TextSpotter:
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[str]:
         """The texts in a picture: uint8 (height, width, 3) RGB."""
-        found = self._ocr(np.ascontiguousarray(picture[..., ::-1]))
+        height, width = picture.shape[:2]
+        least = -(-max(height, width) // _THINNEST)
+        wider = ((0, max(least - height, 0)), (0, max(least - width, 0)), (0, 0))
+        found = self._ocr(np.ascontiguousarray(np.pad(picture, wider, "edge")[..., ::-1]))
         return [str(text) for text in found.txts or ()]
 
 

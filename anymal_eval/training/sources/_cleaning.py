@@ -11,7 +11,7 @@ MANIFEST = "cleaning.json"
 
 
 def cleaning_of(shards: Sequence[Path]) -> Mapping[str, Any] | None:
-    """The rules, and the numbers of samples kept and dropped; None where the shards were not cleaned.
+    """The rules, and the numbers of samples kept and dropped; None where not all of the shards were cleaned.
 
     Raises:
         BadData: the cleaning has not finished, or its manifest is damaged.
@@ -24,4 +24,7 @@ def cleaning_of(shards: Sequence[Path]) -> Mapping[str, Any] | None:
         raise BadData(f"{file}: it is damaged; clean the shards again, or delete it")
     if not found.get("finished"):
         raise BadData(f"{file}: the cleaning of these shards has not finished; give its command again")
+    made = found.get("shards")
+    if not isinstance(made, dict) or not all(shard.name in made for shard in shards):
+        return None
     return {name: found.get(name) for name in ("cleaning", "kept", "dropped", "faces")}

@@ -1,10 +1,12 @@
 """Cleaned shards hold what a hand-labelled set says, without faces, whole after a kill and the same from Ray."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,71 @@ def test_what_cannot_be(sources: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(NeedsExtra, match=r"--blur-faces needs OpenCV: pip install 'anymal_eval\[clean\]'"):
         FaceBlur()
+
+
+def test_no_file_is_replaced_that_no_cleaning_made(sources: Path, tmp_path: Path) -> None:
+    one, console = str(sources / "00.tar"), SilentConsole()
+    (tmp_path / "link").symlink_to(sources)
+    before = (sources / "00.tar").read_bytes()
+    for out in (tmp_path / "link", sources / ".." / sources.name):
+        with pytest.raises(WrongUse, match="the shards are there; choose another folder"):
+            clean(CleaningPlan(shards=one, out=out, blur_faces=True), console)
+    assert (sources / "00.tar").read_bytes() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "00.tar").write_bytes(b"mine")
+    with pytest.raises(WrongUse, match=r"00\.tar: no cleaning made it; choose another --out"):
+        clean(CleaningPlan(shards=one, out=tmp_path / "other", blur_faces=True), console)
+    assert (tmp_path / "other" / "00.tar").read_bytes() == b"mine"
+    for wrong, line in (("pipe:cat 0.tar", "pipe:cat 0.tar"), ("https://me:word@host/0.tar", "https://host/0.tar")):
+        with pytest.raises(WrongUse) as refused:
+            clean(CleaningPlan(shards=wrong, out=tmp_path / "b", blur_faces=True), console)
+        assert str(refused.value) == f"{line}: fetch the shards first; files are cleaned"
+    with pytest.raises(WrongUse, match="--address host:1: give the number of Ray workers, too"):
+        clean(CleaningPlan(shards=one, out=tmp_path / "b", blur_faces=True, address="host:1"), console)
+
+
+def test_a_folder_takes_more_shards_and_no_other_of_the_same_name(sources: Path, tmp_path: Path) -> None:
+    console, out = SilentConsole(), tmp_path / "out"
+    first = clean(CleaningPlan(shards=str(sources / "00.tar"), out=out, blur_faces=True), console)
+    assert first.shards == 1
+    both = clean(CleaningPlan(shards=str(sources / "01.tar"), out=out, blur_faces=True), console)
+    assert (both.shards, both.kept) == (2, first.kept + 4)
+    (tmp_path / "else").mkdir()
+    write_shard(tmp_path / "else" / "00.tar", [{"png": encoded(picture()), "txt": "another"}])
+    before = (out / "00.tar").read_bytes()
+    with pytest.raises(OtherRun, match=r"00\.tar: it was made of another shard than .*else/00\.tar"):
+        clean(CleaningPlan(shards=str(tmp_path / "else" / "00.tar"), out=out, blur_faces=True), console)
+    assert (out / "00.tar").read_bytes() == before
+    assert open_data(f"webdataset:{out}/*.tar").cleaned is not None
+    # A shard that was put there is not cleaned, and so the data are not.
+    (out / "07.tar").write_bytes((tmp_path / "else" / "00.tar").read_bytes())
+    assert open_data(f"webdataset:{out}/*.tar").cleaned is None
+
+
+def test_a_thumbnail_has_no_face_either(tmp_path: Path) -> None:
+    face = encoded(person(), "JPEG")
+    names = ("0`<b>.jpg", "0`<b>.thumb.jpg", "0`<b>.broken.png", "0`<b>.txt")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name, body in zip(names, (face, face, b"no picture", b"a `woman`"), strict=True):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            archive.addfile(entry, io.BytesIO(body))
+    found = clean(CleaningPlan(shards=str(tmp_path / "0.tar"), out=tmp_path / "out", blur_faces=True), SilentConsole())
+    made = read_shard(tmp_path / "out" / "0.tar")
+    assert sorted(made) == ["0`<b>.png", "0`<b>.thumb.png", "0`<b>.txt"]
+    assert np.array_equal(pixels(made["0`<b>.png"]), pixels(made["0`<b>.thumb.png"]))
+    assert found.faces == 2 * len(FaceBlur().find(pixels(face)))
+    manifest = json.loads((tmp_path / "out" / "cleaning.json").read_text(encoding="utf-8"))
+    assert [line.partition(" is left out")[0] for line in manifest["unread"]] == ["0.tar: 0`<b>.broken.png"]
+    line = (tmp_path / "out" / "cleaning.md").read_text(encoding="utf-8").splitlines()[-1]
+    assert line.count("`") == 6  # around the name, the caption and the reason
+    assert line.startswith('- `"0.tar 0\\u0060<b>"`: `"a \\u0060woman\\u0060"`')
+
+
+def test_odd_captions_and_pictures_end_nothing(pipeline: Path) -> None:
+    long = CaptionParser(str(pipeline))("a dog runs " + "x" * 1_100_000)
+    assert long.complexity >= 0
+    assert TextSpotter()(np.zeros((2, 3000, 3), np.uint8)) == []
 
 
 def _other(plan: CleaningPlan) -> Any:
