@@ -1,6 +1,5 @@
 """``anymal-eval train``: aligns a network's projectors with its frozen language model, then tunes on instructions."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import click
 
 from anymal_eval.cli._estimate import CHECKPOINTING, MEMORY, lines
 from anymal_eval.cli._help import Command, CommandGroup
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._printing import echo, on_terminal, terminal_width
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 COUNT, SEED = click.IntRange(min=1), click.IntRange(min=0)
@@ -189,10 +188,10 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
         named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
         echo(f"{len(finished.unreadable)} samples could not be read and were skipped: {named}", err=True)
     if finished.is_main:
-        if sys.stdout.isatty():
+        if on_terminal():
             from anymal_eval.training.loss_plot import plot
 
-            for line in plot(options["out"]):
+            for line in plot(options["out"], terminal_width()):
                 echo(line)
         echo(str(finished.checkpoint))
 
@@ -215,7 +214,9 @@ def data() -> None:
 @data.command(context_settings=DEFAULTS)
 @click.argument("shards")
 @click.option("--out", type=FOLDER, required=True, help="The folder of the new shards; the same command resumes.")
-@click.option("--cat", is_flag=True, help="Keep captions with relations and an action that are not in the picture.")
+@click.option(
+    "--cat", is_flag=True, help="Keep captions with relations and an action that do not repeat a text in the picture."
+)
 @click.option("--blur-faces", is_flag=True, help="Blur every face that is found.")
 @click.option("--spacy", default="en_core_web_sm", help="The spaCy pipeline that parses, or its folder.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Ray workers; 0: this process.")

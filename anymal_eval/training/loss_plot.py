@@ -3,30 +3,40 @@
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from anymal_eval.training.record import LOG
 
-WIDTH = 48
+WIDTH = 80
+COLUMNS = (8, 48)  # of a course: the fewest and the most
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def plot(folder: Path, width: int = WIDTH) -> list[str]:
     """A line for each loss, and each evaluated headline, of ``log.jsonl``: its first value, its course, its last.
 
-    Values in one column are averaged. A quantity with one value has no course and no line.
+    Values in one column are averaged. A quantity with one value has no course and no line; without a log, which a
+    training of fewer steps than ``--log-every`` does not write, there are none.
+
+    Args:
+        folder: of the training.
+        width: of the terminal; lines are as long at most, where names leave room.
     """
     series: dict[str, list[float]] = {}
-    for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-        for name, value in json.loads(line).items():
+    for row in _rows(folder / LOG):
+        for name, value in row.items():
             if name.startswith(("loss", "eval_")) and isinstance(value, int | float) and math.isfinite(value):
                 series.setdefault(name.removeprefix("eval_"), []).append(float(value))
-    shown = {name: values for name, values in series.items() if len(values) > 1}
-    longest = max(map(len, shown), default=0)
+    shown = {name: values for name, values in sorted(series.items()) if len(values) > 1}
+    ends = {name: (f"{values[0]:.4g}", f"{values[-1]:.4g}") for name, values in shown.items()}
+    name_width = max(map(len, shown), default=0)
+    first_width, last_width = (max((len(pair[end]) for pair in ends.values()), default=0) for end in (0, 1))
+    columns = min(max(width - name_width - first_width - last_width - 4, COLUMNS[0]), COLUMNS[1])
     return [
-        f"{name:<{longest}}  {values[0]:>8.4g} {course(values, width)} {values[-1]:.4g}"
-        for name, values in sorted(shown.items())
+        f"{name:<{name_width}}  {ends[name][0]:>{first_width}} {course(values, columns)} {ends[name][1]}"
+        for name, values in shown.items()
     ]
 
 
@@ -42,3 +52,18 @@ def course(values: Sequence[float], width: int) -> str:
     lowest, highest = min(means), max(means)
     span = (highest - lowest) or 1.0
     return "".join(BLOCKS[round((len(BLOCKS) - 1) * (value - lowest) / span)] for value in means)
+
+
+def _rows(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are whole: a plot is no reason to fail after a training."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row

@@ -14,8 +14,9 @@ class Speed:
         samples: of this process so far.
     """
 
-    def __init__(self) -> None:
-        self.samples = 0
+    def __init__(self, device: str = "cpu") -> None:
+        """``device``: the type of the one that computes, whose memory counts."""
+        self.samples, self._device = 0, device
         self._last = (time.perf_counter(), 0, 0)
 
     def since_last(self, tokens: int, processes: int) -> dict[str, float]:
@@ -31,13 +32,13 @@ class Speed:
         return {
             "samples_per_s": round((self.samples - samples) / seconds, 2),
             "tokens_per_s": round((tokens - earlier) / seconds, 1),
-            "memory_gib": round(peak_memory() / 2**30, 3),
+            "memory_gib": round(peak_memory(self._device) / 2**30, 3),
         }
 
 
-def peak_memory() -> int:
+def peak_memory(device: str = "cpu") -> int:
     """The most bytes so far: those allocated on a GPU, else the resident size of this process."""
-    if torch.cuda.is_available():
+    if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kib if sys.platform == "darwin" else 1024 * kib
