@@ -108,7 +108,7 @@ def _headlines(model: Model, task: TaskRequests, further: Sequence[str]) -> dict
     headline = metrics.get(own.headline).id
     headlines = {
         f"{own.name}/{row['output']}": SCALE * float(row["value"])
-        for row in scores.measurements
+        for row in sorted(scores.measurements, key=lambda row: not row["headline"])  # the headline first
         if row["headline"] or (row["group"] is None and f"{row['metric']}@{row['version']}" != headline)
     }
     return {**headlines, **({f"{own.name}/errors": float(errors)} if errors else {})}

@@ -1,8 +1,10 @@
 """The best network of a training, by a headline that is measured while it is trained."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checksums import read_checked_json, write_checked_json
 from anymal_eval.errors import BadData, WrongUse
@@ -22,20 +24,22 @@ class BestNetwork:
         """``task``: or ``task/output``, of the evaluated ones.
 
         Raises:
-            BadData: ``best.json`` is damaged.
+            BadData, WrongUse: as :func:`require_usable`.
         """
         self._out, self._task, self._evaluate, self._save = out, task, evaluate, save
-        self._value = _read(out / FILE)
+        self._value = require_usable(out, task)
 
     def __call__(self, network: AnyMAL, step: int) -> Mapping[str, float]:
-        """Evaluate, and keep the network if it is better than all before.
+        """Evaluate, and keep the network if it is better than all before; a value that is no number is not.
 
         Raises:
             StorageFull: it cannot be written.
         """
         scores = self._evaluate(network, step)
-        name = next((each for each in scores if self._task in (each, each.partition("/")[0])), None)
-        if name is not None and (self._value is None or scores[name] > self._value):
+        name = next((each for each in scores if _is_of(self._task, each)), None)
+        if name is None or not math.isfinite(scores[name]):
+            return scores
+        if self._value is None or scores[name] > self._value:
             with storage_errors(self._out):
                 self._save(network, self._out / FOLDER)
             self._value = scores[name]
@@ -54,10 +58,25 @@ def require_evaluated(task: str, tasks: str) -> None:
         raise WrongUse(f"--keep-best {task}: it is not evaluated during the training; --eval-tasks are {evaluated}")
 
 
-def _read(file: Path) -> float | None:
+def require_usable(out: Path, task: str) -> float | None:
+    """The best value of a training so far; None where there is none yet.
+
+    Raises:
+        BadData: ``best.json`` is damaged.
+        WrongUse: it is of another task, or ``best`` holds something else than a checkpoint.
+    """
+    checkpoint.require_replaceable(out / FOLDER)
+    file = out / FILE
     if not file.exists():
         return None
     found, matches = read_checked_json(file)
     if not isinstance(found, dict) or not isinstance(found.get("value"), int | float) or matches is False:
-        raise BadData(f"{file}: it is damaged; delete it and {file.parent / FOLDER} to keep the best from here on")
+        raise BadData(f"{file}: it is damaged; delete it and {out / FOLDER} to keep the best from here on")
+    name = str(found.get("headline"))
+    if not _is_of(task, name):
+        raise WrongUse(f"--keep-best {task}: {out / FOLDER} is the best at {name}; move it and {FILE} away")
     return float(found["value"])
+
+
+def _is_of(task: str, headline: str) -> bool:
+    return task in (headline, headline.partition("/")[0])
