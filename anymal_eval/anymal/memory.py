@@ -49,6 +49,7 @@ class Workload:
         recompute: whether that step keeps no activations of the language model's layers (gradient checkpointing).
         accumulate: whether it is one of several micro-batches, whose gradients are alive from the second on.
         optimizer: of the step.
+        frozen: media whose projectors, or ``lora``, are not trained.
     """
 
     rows: int = 1
@@ -60,6 +61,7 @@ class Workload:
     recompute: bool = False
     accumulate: bool = False
     optimizer: Optimizer = "adamw"
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,9 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     network = skeleton(config, loading)
+    for name, value in network.named_parameters():
+        if any(f"projectors.{part}." in f".{name}" or (part == "lora" and "lora_" in name) for part in workload.frozen):
+            value.requires_grad_(False)
     # Without a GPU the operators are those of a processor. Attention keeps the same there: its inputs and output, and
     # one number a position and head; no square of positions but the mask.
     is_here = torch.device(loading.device).type == "cpu" or torch.cuda.is_available()

@@ -30,12 +30,18 @@ def with_change(
     """
     if step > recipe.steps:
         raise WrongUse(f"--steps {recipe.steps}: the training is at step {step} already")
-    made: list[dict[str, Any]] = list(before.get(CHANGES, []))
-    if changed:
-        size = changed.get(BATCH, (recipe.batch_size,))[0]
+    every: list[dict[str, Any]] = list(before.get(CHANGES, []))
+    made = [each for each in every if each["step"] < step]
+    # Nothing that is kept was trained with those from here on: a kill came before the next state, or that is damaged.
+    pairs = [pair for each in every[len(made) :] for pair in each["changed"].items()]
+    values: dict[str, list[Any]] = {}
+    for name, (old, new) in [*pairs, *changed.items()]:
+        values[name] = [values.get(name, [old])[0], new]
+    values = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+    if values:
+        size = values.get(BATCH, (recipe.batch_size,))[0]
         seen = step * size + shift_of(made)
-        shift = (0 if DATA in changed else seen) - step * recipe.batch_size
-        values = {name: list(pair) for name, pair in changed.items()}
+        shift = (0 if DATA in values else seen) - step * recipe.batch_size
         made.append({"step": step, "changed": values, "shift": shift})
     return made
 
@@ -47,11 +53,12 @@ def shift_of(changes: Sequence[Mapping[str, Any]]) -> int:
 
 def starts_data(changes: Sequence[Mapping[str, Any]], step: int) -> bool:
     """Whether the data at a step are new, so that a saved place in those before says nothing."""
-    return bool(changes) and changes[-1]["step"] == step and DATA in changes[-1]["changed"]
+    return DATA in _at(changes, step)
 
 
-def described(changed: Mapping[str, tuple[Any, Any]], step: int, recipe: Recipe) -> list[str]:
-    """What the user must know about a change, with the learning rate that follows from it."""
+def described(changes: Sequence[Mapping[str, Any]], step: int, recipe: Recipe) -> list[str]:
+    """What the user must know about the change at a step, with the learning rate that follows from it."""
+    changed = _at(changes, step)
     if not changed:
         return []
     said = []
@@ -67,6 +74,11 @@ def described(changed: Mapping[str, tuple[Any, Any]], step: int, recipe: Recipe)
     if DATA in changed:
         said.append("other data, from their start")
     return [f"resumed at step {step} with changes: {'; '.join(said)}"]
+
+
+def _at(changes: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = changes[-1]["changed"] if changes and changes[-1]["step"] == step else {}
+    return found
 
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:

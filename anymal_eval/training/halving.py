@@ -23,12 +23,12 @@ class HalvedBatches:
     def __init__(self, module: TrainingModule, processes: int) -> None:
         self.rows: int | None = None
         self._module, self._processes = module, processes
-        self._before = dict(module.kinds.sums)
+        self._before, self._tokens = dict(module.kinds.sums), module.tokens
         self._done: list[Batch] = []
 
     def start_step(self) -> None:
         """Begin a step, whose gradients are still none."""
-        self._before, self._done = dict(self._module.kinds.sums), []
+        self._before, self._tokens, self._done = dict(self._module.kinds.sums), self._module.tokens, []
 
     def run(self, batch: Batch, compute: Callable[[Batch], Tensor]) -> Tensor:
         """Compute one micro-batch.
@@ -56,7 +56,7 @@ class HalvedBatches:
                 self._halve(max(len(each.ids) for each in [*self._done, batch]), str(error))
             release_memory()
             self._module.zero_grad(set_to_none=True)
-            self._module.kinds.sums = dict(self._before)
+            self._module.kinds.sums, self._module.tokens = dict(self._before), self._tokens
             again = self._done
 
     def _parts(self, batch: Batch, compute: Callable[[Batch], Tensor]) -> Tensor:
@@ -69,7 +69,7 @@ class HalvedBatches:
     def _halve(self, rows: int, what: str) -> None:
         at_once = min(rows, self.rows or rows)
         remedy = "--gradient-checkpointing on, or quantize the language model (--quantize nf4)"
-        if at_once == 1:
+        if at_once <= 1:
             raise OutOfMemory(f"{what} on one row: give {remedy}")
         if self._processes > 1:
             raise OutOfMemory(

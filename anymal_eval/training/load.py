@@ -19,6 +19,7 @@ from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests, states
+from anymal_eval.training.best import require_usable
 from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of, starts_data, with_change
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
@@ -95,6 +96,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         processes=arguments.world_size,
     )
     checkpoint.require_replaceable(out / CHECKPOINT)
+    if resolved.plan.saving.keep_best:
+        require_usable(out, resolved.plan.saving.keep_best)
     before, identity = record.read(out), _identity(resolved, partition)
     changes = resolved.plan.saving.with_changes
     record.require_same(out, before, identity, unknown="start", changes=changes)
@@ -120,7 +123,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     step = states.step_of(choice.state)
     content[CHANGES] = with_change(before, changed, step, recipe)
     partition = replace(partition, shift=shift_of(content[CHANGES]))
-    messages += described(changed, step, recipe)
+    messages += described(content[CHANGES], step, recipe) if changed else []
     if choice.damaged or before.get(DAMAGED):
         content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
     loaded = LoadedTraining(
@@ -177,7 +180,9 @@ def _recompute(resolved: ResolvedTraining, partition: BatchPartition, network: A
         return compute.gradient_checkpointing == "on", []
     text = longest(resolved.data, network.chat, network.llm.ends) or ASSUMED[resolved.plan.stage]
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)
-    found = step_memory(config, resolved.loading, step_workload(partition, text, resolved.recipe.optim), compute)
+    recipe = resolved.recipe
+    work = step_workload(partition, text, recipe.optim, recipe.freeze)
+    found = step_memory(config, resolved.loading, work, compute)
     return found.recompute, [line for line in (found.line * found.recompute, found.warning) if line]
 
 

@@ -19,6 +19,7 @@ from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.parts import require_parts
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
 from anymal_eval.training.recipe import Optim, resolve_recipe
 from anymal_eval.training.resolve import adapters_of, data_of, fraction
@@ -54,6 +55,7 @@ def forecast_training(
     config = relocated(named(plan.network), backbones) if facts is None else placed(facts, backbones)
     config = replace(config, lora=adapters_of(plan, config.lora or LoraConfig()))
     config = replace(config, prompt_order=plan.prompt_order or config.prompt_order)
+    require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=config.lora is not None)
     data = data_of(plan, config, fraction(plan.compute.max_unreadable))
     chat = _chat(config.llm, list(config.modalities)) if data else None
     found = longest(data, chat, {chat.tokenizer.eos_token_id}) if chat is not None else None
@@ -66,7 +68,7 @@ def forecast_training(
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"
     options = LoadingOptions(checkpoint="", device="cpu", precision=precision, quantize=compute.quantize)
-    work = step_workload(partition, text, recipe.optim)
+    work = step_workload(partition, text, recipe.optim, recipe.freeze)
     memory = step_memory(config, replace(loading_of(options), device=device), work, compute)
     source = "of the data" if found else "assumed"
     source = "given" if text_tokens and new_tokens else source
@@ -75,7 +77,9 @@ def forecast_training(
     return f"{plan.network}, train {plan.stage}, {weights}, {rows}, on {device}", memory, device
 
 
-def step_workload(partition: BatchPartition, text: Text, optim: Optim = "adamw") -> Workload:
+def step_workload(
+    partition: BatchPartition, text: Text, optim: Optim = "adamw", frozen: Sequence[str] = ()
+) -> Workload:
     """One micro-batch of this process, all of whose rows are as long as the longest."""
     rows = max(len(partition.positions(number)) for number in range(partition.accumulate))
     return Workload(
@@ -85,6 +89,7 @@ def step_workload(partition: BatchPartition, text: Text, optim: Optim = "adamw")
         train=True,
         accumulate=partition.accumulate > 1,
         optimizer="adamw-8bit" if optim.endswith("8bit") else "adamw",
+        frozen=tuple(frozen),
     )
 
 

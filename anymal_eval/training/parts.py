@@ -11,11 +11,12 @@ from anymal_eval.errors import WrongUse
 LORA = "lora"
 
 
-def require_parts(named: Iterable[str], media: Collection[str], *, adapters: bool) -> None:
-    """Refuse parts that the training does not have.
+def require_parts(rates: Iterable[str], frozen: Collection[str], media: Collection[str], *, adapters: bool) -> None:
+    """Refuse parts that the training does not have, and a training of none.
 
     Args:
-        named: by ``--rate`` or ``--freeze``.
+        rates: parts that ``--rate`` names.
+        frozen: those that ``--freeze`` names.
         media: of the network.
         adapters: whether LoRA adapters are trained.
 
@@ -23,10 +24,12 @@ def require_parts(named: Iterable[str], media: Collection[str], *, adapters: boo
         WrongUse: naming those that there are.
     """
     there = sorted([*media, *([LORA] if adapters else [])])
-    for part in named:
+    for part in (*rates, *frozen):
         if part not in there:
             why = "; train instruct has adapters" if part == LORA else ""
             raise WrongUse(f"{part}: there is no such part to train; there are {', '.join(there)}{why}")
+    if set(there) <= set(frozen):
+        raise WrongUse(f"--freeze {', '.join(sorted(frozen))}: nothing is left to train")
 
 
 def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str] = ()) -> list[str]:
@@ -39,9 +42,6 @@ def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str]
 
     Returns:
         The names of what is trained.
-
-    Raises:
-        WrongUse: nothing is.
     """
     network.requires_grad_(False)
     for medium, projector in network.projectors.items():
@@ -50,10 +50,7 @@ def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str]
         for name, value in network.llm.model.named_parameters():
             if "lora_" in name:
                 value.requires_grad_(True)
-    trained = [name for name, value in network.named_parameters() if value.requires_grad]
-    if not trained:
-        raise WrongUse(f"--freeze {', '.join(sorted(frozen))}: nothing is left to train")
-    return trained
+    return [name for name, value in network.named_parameters() if value.requires_grad]
 
 
 def part_of(name: str) -> str:
@@ -79,7 +76,7 @@ def parameter_groups(
         rates: of parts that have their own.
     """
     groups: list[dict[str, Any]] = []
-    for part in (None, *rates):
+    for part in (None, *sorted(rates)):  # the same for any order of --rate: states are by place
         for decays in (True, False):
             weights = [
                 value

@@ -137,8 +137,8 @@ def make_plan(**options: Any) -> TrainingPlan:
     values = {name: value for name, value in options.items() if value is not None}
     if rates := parse_rates(values.pop("rate", ())):
         values["rates"] = rates
-    if not values.get("freeze"):
-        values.pop("freeze", None)
+    if frozen := sorted(set(values.pop("freeze", ()))):
+        values["freeze"] = tuple(frozen)
     sections = {name: section(**_take(values, section)) for name, section in _SECTIONS.items()}
     return TrainingPlan(**sections, **_take(values, TrainingPlan), recipe=values)
 

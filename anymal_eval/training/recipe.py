@@ -1,6 +1,7 @@
 """Hyper-parameters: a preset holds them, and the options of ``train`` override them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,11 +89,16 @@ def resolve_recipe(preset: str | None, overrides: Mapping[str, Any]) -> Recipe:
         options = ", ".join(map(_option, missing))
         raise WrongUse(f"{options}: give it, or name a --preset ({', '.join(presets.names())})")
     recipe = decode(Recipe, table, preset or "options", BadDefinition)
+    for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm"):
+        if not math.isfinite(getattr(recipe, name)):
+            raise WrongUse(f"{_option(name)} {getattr(recipe, name)}: it must be a finite number")
     for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("warmup", 0), ("weight_decay", 0)):
         if (value := getattr(recipe, name)) < least:
             raise WrongUse(f"{_option(name)} {value}: it must be at least {least}")
     if wrong := [part for part, rate in recipe.rates.items() if not 0 < rate < float("inf")]:
         raise WrongUse(f"--rate {wrong[0]}={recipe.rates[wrong[0]]:g}: a learning rate must be above 0")
+    if both := sorted(recipe.rates.keys() & set(recipe.freeze)):
+        raise WrongUse(f"--rate {both[0]}: --freeze {both[0]} leaves it as it is; give one of them")
     if recipe.learning_rate <= 0 or recipe.max_grad_norm < 0:
         raise WrongUse("--learning-rate must be above 0, and --max-grad-norm must not be below 0")
     if recipe.warmup_steps > recipe.steps:

@@ -83,7 +83,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
     adapters = adapters_of(plan, config.lora or LoraConfig())
-    require_parts((*recipe.rates, *recipe.freeze), config.modalities, adapters=adapters is not None)
+    require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters is not None)
     data = data_of(plan, config, most)
     _require_order(plan, data)
     options = LoadingOptions(

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         leave_frozen_alone(module)
         self._module, self._batches, self._plan, self._log, self._evaluator = module, batches, plan, log, evaluate
         self._step_ids: tuple[str, ...] = ()
-        self._speed = Speed()
+        self._speed = Speed(self.args.device.type)
         self._halving = HalvedBatches(module, self.args.world_size)
         self._saved_loss: tuple[float, int] | None = None  # the sum since the last line of the log, and its step
 
@@ -245,16 +245,31 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         del model
         folder = Path(resume_from_checkpoint)
         states.read_trained(folder / states.TRAINED, self._module)
-        for rank, position in enumerate(states.read_positions(folder)):
-            if rank == self.args.process_index:
-                if not self._plan.new_data:
-                    self._batches.order.load_state_dict(position["order"])
-                self._saved_loss = (float(position["loss"]), int(position["logged"]))
-                # Version 0.2.0 and before saved none.
-                self._module.kinds.sums = {kind: tuple(each) for kind, each in position.get("kinds", {}).items()}
+        positions = list(states.read_positions(folder))
+        self._saved_loss = loss_before(positions, self.args.process_index, self.args.world_size)
+        for rank, position in enumerate(positions):
+            if rank == self.args.process_index and not self._plan.new_data:
+                self._batches.order.load_state_dict(position["order"])
             if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
                 self._batches.unreadable.add_state_dict(position["unreadable"])
+                self._module.kinds.add_numbers(position.get("kinds", {}))  # version 0.2.0 and before saved none
         self._batches.start = states.step_of(folder)
+
+
+def loss_before(positions: Sequence[Mapping[str, Any]], process: int, processes: int) -> tuple[float, int] | None:
+    """What a process has of the sum of the losses since the last line of the log, and the step of that line.
+
+    The log has the mean over the processes: of another number of them than before, each continues the mean.
+
+    >>> before = [{"loss": 1.0, "logged": 4}, {"loss": 3.0, "logged": 4}]
+    >>> loss_before(before, 1, 2), loss_before(before, 2, 3)
+    ((3.0, 4), (2.0, 4))
+    """
+    if not positions:
+        return None
+    losses = [float(position["loss"]) for position in positions]
+    own = losses[process] if len(losses) == processes else sum(losses) / len(losses)
+    return own, int(positions[0]["logged"])
 
 
 def leave_frozen_alone(module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 Shapes:  k modality tokens · d LLM width
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,12 @@ class LossesByKind:
             total, count = self.sums.get(kind, (0.0, 0))
             # Summed where they are: a number for the CPU would wait for the device.
             self.sums[kind] = (total + (losses * own).sum(), count + own.sum())
+
+    def add_numbers(self, numbers: Mapping[str, Sequence[float]]) -> None:
+        """Add what :meth:`numbers` returned."""
+        for kind, (total, count) in numbers.items():
+            before = self.sums.get(kind, (0.0, 0))
+            self.sums[kind] = (before[0] + total, before[1] + int(count))
 
     def numbers(self) -> dict[str, tuple[float, int]]:
         """The same as numbers."""

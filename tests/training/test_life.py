@@ -8,15 +8,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.errors import OtherRun, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
 from anymal_eval.training.batches import Batch, Collator
+from anymal_eval.training.best import BestNetwork
+from anymal_eval.training.changes import shift_of, starts_data, with_change
+from anymal_eval.training.load import load
+from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.run import train
 from anymal_eval.training.training_module import TrainingModule
@@ -181,6 +187,38 @@ def interrupted(forward: Callable[..., Any], at: int) -> Callable[..., Any]:
     return failing
 
 
+def test_changes_that_nothing_was_trained_with_are_replaced() -> None:
+    """A kill comes before the next state, or the states since are damaged: their step is at or after the present."""
+    recipe = Recipe(steps=9, batch_size=32, learning_rate=1.0)
+    data = with_change({}, {"data": (["a"], ["b"])}, 5, replace(recipe, batch_size=8))
+    assert data == [{"step": 5, "changed": {"data": [["a"], ["b"]]}, "shift": -40}]
+    both = with_change({"changes": data}, {"recipe.batch_size": (8, 32)}, 5, recipe)
+    assert both == [{"step": 5, "changed": {"data": [["a"], ["b"]], "recipe.batch_size": [8, 32]}, "shift": -160}]
+    assert starts_data(both, 5)
+    assert not starts_data(both, 6)
+    assert with_change({"changes": both}, {}, 5, recipe) == both
+    assert with_change({"changes": data}, {"data": (["b"], ["a"])}, 5, replace(recipe, batch_size=8)) == []
+    batch = with_change({}, {"recipe.batch_size": (8, 32)}, 5, recipe)
+    assert BatchPartition(batch_size=32, shift=shift_of(batch)).first(5) == 5 * 8
+    earlier = with_change({"changes": batch}, {}, 2, recipe)
+    assert earlier == [{"step": 2, "changed": {"recipe.batch_size": [8, 32]}, "shift": 2 * 8 - 2 * 32}]
+    assert BatchPartition(batch_size=32, shift=shift_of(earlier)).first(2) == 2 * 8
+    assert with_change({"changes": batch}, {}, 7, recipe) == batch
+
+
+def test_a_state_before_a_change_of_the_batch_is_resumed_from(folder: Path, tmp_path: Path) -> None:
+    train(constant(folder, tmp_path, steps=4))
+    train(saving(constant(folder, tmp_path, steps=5, batch_size=20), with_changes=True))
+    for step in (4, 5):
+        (tmp_path / "steps" / f"checkpoint-{step}" / "trained.safetensors").write_bytes(b"")
+    (tmp_path / "checkpoint" / checkpoint.CONFIG).unlink()
+    train(constant(folder, tmp_path, steps=5, batch_size=20))
+    assert content(tmp_path)["changes"] == [
+        {"step": 3, "changed": {"recipe.batch_size": [6, 20], "recipe.steps": [4, 5]}, "shift": 3 * 6 - 3 * 20}
+    ]
+    assert len(losses(tmp_path)) == 5
+
+
 def test_the_best_network_is_kept(folder: Path, tmp_path: Path) -> None:
     values = {1: 10.0, 2: 30.0, 3: 20.0, 4: 30.0}
 
@@ -194,9 +232,34 @@ def test_the_best_network_is_kept(folder: Path, tmp_path: Path) -> None:
     best = checkpoint.load(tmp_path / "best", job.loading)
     for name, value in saved_weights(tmp_path, 2).items():
         assert torch.equal(best.get_parameter(name), value)
+    with pytest.raises(WrongUse) as other:
+        train(saving(job, keep_best="coco"))
+    assert str(other.value) == (
+        f"--keep-best coco: {tmp_path / 'best'} is the best at vqav2/accuracy; move it and best.json away"
+    )
     with pytest.raises(WrongUse) as refused:
         align_job(folder, tmp_path, eval_every=1, eval_tasks="vqav2", keep_best="coco")
     assert str(refused.value) == ("--keep-best coco: it is not evaluated during the training; --eval-tasks are vqav2")
+
+
+def test_a_value_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
+    values = iter([float("nan"), 1.0, float("nan"), 2.0])
+    kept: list[Path] = []
+    best = BestNetwork(
+        tmp_path, "coco", lambda _, step: {"coco/cider": next(values)}, lambda _, folder: kept.append(folder)
+    )
+    for step in range(1, 5):
+        best(cast(AnyMAL, None), step)
+    assert len(kept) == 2
+    assert (content(tmp_path, "best.json")["value"], content(tmp_path, "best.json")["step"]) == (2.0, 4)
+
+
+def test_a_folder_of_other_files_is_no_place_for_the_best(folder: Path, tmp_path: Path) -> None:
+    """It is found before the network is loaded, not at the first evaluation."""
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(WrongUse, match="holds other files"):
+        load(saving(align_job(folder, tmp_path), eval_every=1, keep_best="vqav2"))
 
 
 def test_processes_do_not_send_each_other_frozen_weights(folder: Path, whole: Path) -> None:

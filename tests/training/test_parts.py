@@ -1,5 +1,6 @@
 """Parts of the network with a rate of their own, or left as they are; losses by kind; batches in halves."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from torch.utils._pytree import tree_leaves
 
 from anymal_eval.errors import NeedsExtra, OtherRun, OutOfMemory, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training.load import load_network
 from anymal_eval.training.loss_plot import plot
+from anymal_eval.training.memory import forecast_training
+from anymal_eval.training.parts import parameter_groups
+from anymal_eval.training.plan import make_plan
 from anymal_eval.training.run import train
-from anymal_eval.training.training_module import TrainingModule
+from anymal_eval.training.training_module import LossesByKind, TrainingModule
 from tests.training.conftest import (
     Stopped,
     align_job,
@@ -57,6 +62,14 @@ def test_a_frozen_projector_stays_and_a_rate_is_the_parts_own(folder: Path, tmp_
             {"optim": "adamw-paged-8bit"},
             "--optim adamw-paged-8bit: only a GPU's memory is paged; give --optim adamw-8bit",
         ),
+        (
+            {"rate": ("image=1e-3",), "freeze": ("image",)},
+            "--rate image: --freeze image leaves it as it is; give one of them",
+        ),
+        ({"learning_rate": float("nan")}, "--learning-rate nan: it must be a finite number"),
+        ({"warmup": float("nan")}, "--warmup nan: it must be a finite number"),
+        ({"weight_decay": float("inf")}, "--weight-decay inf: it must be a finite number"),
+        ({"max_grad_norm": float("nan")}, "--max-grad-norm nan: it must be a finite number"),
         ({"rate": ("image=-1",)}, "--rate image=-1: a learning rate must be above 0"),
     ],
 )
@@ -64,6 +77,29 @@ def test_parts_that_cannot_be(folder: Path, tmp_path: Path, options: dict[str, A
     with pytest.raises(WrongUse) as refused:
         train(align_job(folder, tmp_path, **options))
     assert str(refused.value) == line
+
+
+def test_the_order_of_options_says_nothing(folder: Path, tmp_path: Path) -> None:
+    """AdamW's states are saved by the place of their weights, so a part's place must not follow the command."""
+    one = align_job(folder, tmp_path, rate=("image=1e-3", "audio=2e-3"))
+    other = align_job(folder, tmp_path, rate=("audio=2e-3", "image=1e-3"))
+    module = torch.nn.ModuleDict(
+        {"projectors": torch.nn.ModuleDict({name: torch.nn.Linear(2, 2, bias=False) for name in ("image", "audio")})}
+    )
+    ones, others = (parameter_groups(module, [], 0.0, job.recipe.rates) for job in (one, other))
+    assert [group.get("lr") for group in ones] == [group.get("lr") for group in others]
+    assert [[id(value) for value in group["params"]] for group in ones] == [
+        [id(value) for value in group["params"]] for group in others
+    ]
+    frozen = [align_job(folder, tmp_path, freeze=freeze).recipe.identity for freeze in (("audio",), ("audio", "audio"))]
+    assert frozen[0] == frozen[1]
+
+
+def test_losses_by_kind_continue_in_fewer_processes() -> None:
+    kinds = LossesByKind()
+    kinds.add_numbers({"image": (3.0, 2), "text": (1.0, 1)})
+    kinds.add_numbers({"image": (1.0, 2)})
+    assert kinds.numbers() == {"image": (4.0, 4), "text": (1.0, 1)}
 
 
 def test_losses_by_kind_are_means_over_their_own_targets(folder: Path, whole: Path, tmp_path: Path) -> None:
@@ -182,3 +218,29 @@ def test_speed_and_memory_are_logged_and_the_losses_drawn(folder: Path, tmp_path
     assert (float(first), float(last)) == (float(f"{rows[0]['loss']:.4g}"), float(f"{rows[-1]['loss']:.4g}"))
     assert len(course) == 6
     assert course[[row["loss"] for row in rows].index(max(row["loss"] for row in rows))] == "█"
+
+
+def test_a_plot_of_what_was_logged(tmp_path: Path) -> None:
+    """A training of fewer steps than --log-every has no log; one that was cut or edited is no reason to fail."""
+    assert plot(tmp_path) == []
+    rows = [{"step": step, "loss": 1 / step, "eval_next_qa/answer_accuracy": 12.345 * step} for step in range(1, 200)]
+    text = "".join(json.dumps(row) + "\n" for row in rows) + '[1]\n{"step": 200, "lo'
+    (tmp_path / "log.jsonl").write_text(text, encoding="utf-8")
+    lines = plot(tmp_path, 80)
+    assert [line.split()[0] for line in lines] == ["loss", "next_qa/answer_accuracy"]
+    assert [len(line.split()[2]) for line in lines] == [40, 40]
+    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) <= 60 for line in plot(tmp_path, 60))
+
+
+def test_the_estimate_knows_what_is_frozen(folder: Path, tmp_path: Path) -> None:
+    """Against the numbers of the network's own projectors: two of four bytes for each that is trained, by AdamW."""
+    network = load_network(align_job(folder, tmp_path))
+    own = {medium: sum(value.numel() for value in part.parameters()) for medium, part in network.projectors.items()}
+    for frozen in ((), ("audio",), ("image",)):
+        plan = make_plan(stage="align", network=str(folder / "network.toml"), data=(), out=tmp_path, freeze=frozen,
+                         device="cpu", batch_size=2)  # fmt: skip
+        found = forecast_training(plan)[1].estimate
+        assert found.optimiser == 8 * sum(count for medium, count in own.items() if medium not in frozen)
+    with pytest.raises(WrongUse, match="video: there is no such part to train"):
+        forecast_training(replace(plan, recipe={**plan.recipe, "freeze": ("video",)}))
