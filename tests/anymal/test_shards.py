@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,16 @@ def test_bytes_are_compared_once(packed: Path, monkeypatch: pytest.MonkeyPatch) 
         found = cache.get(KEYS[0])
         assert found is not None
         assert is_view(found) == mapped
+
+
+def test_checksums_are_those_of_zlib(packed: Path) -> None:
+    """Whichever library computes them, a shard that one machine writes is read on another."""
+    [shard] = (packed / "shards").iterdir()
+    content = shard.read_bytes()
+    places = (shards.read_header(shard) or {}).values()
+    assert places
+    for place in places:
+        assert place.crc == zlib.crc32(content[place.start : place.start + place.size])
 
 
 def test_a_mapped_shard_is_whole_while_it_is_read(packed: Path) -> None:
