@@ -26,6 +26,7 @@ def detail(page: TaskPage, example: Example, media: Mapping[Key, MediaTag]) -> d
     found: dict[str, Any] = {
         "id": example.id,
         "kind": example.kind,
+        "key": example.key if example.key != example.id else "",
         "groups": dict(example.groups),
         "question": example.question,
         "context": dict(example.context),

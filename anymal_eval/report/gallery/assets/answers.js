@@ -122,7 +122,7 @@ const AnyMALAnswers = (() => {
     side.raw.forEach((value, at) => {
       const head = said("th", "", labels[at] ?? String(at + 1));
       head.scope = "row";
-      table.append(make("tr", "", head, make("td", "number", value.toFixed(3))));
+      table.append(make("tr", "", head, make("td", "number", logarithm(value, 3))));
     });
     return table;
   }
@@ -181,9 +181,9 @@ const AnyMALAnswers = (() => {
       put(graded && before && before.state !== "error" && side.answer && before.answer ? differences(before.answer, side.answer, index.runs[base]) : null);
     }
     put(
-      side.state !== "error" && Array.isArray(raw) && raw.length !== example.options.length ? ranked(example, side) : null,
+      Array.isArray(raw) && (side.state === "error" || raw.length !== example.options.length) ? ranked(example, side) : null,
       side.thinking ? folded("Thinking", side.thinking) : null,
-      side.state !== "error" && !Array.isArray(raw) && raw !== shownText(side) ? folded("Raw output", raw) : null,
+      !Array.isArray(raw) && raw !== shownText(side) ? folded("Raw output", raw) : null,
     );
     put(...more(side, before, index));
     return box;
@@ -199,8 +199,17 @@ const AnyMALAnswers = (() => {
     return odds.map((each) => each / all);
   }
 
-  function logarithm(value) {
-    return value.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
+  function logarithm(value, digits = 2) {
+    if (!Number.isFinite(value)) return String(value);
+    return value.toFixed(digits).replace(/^-(0\.0+)$/, "$1").replace("-", "−");
+  }
+
+  // An option's log p; over how many tokens, where that is recorded.
+  function log(side, place) {
+    const found = make("span", "log", logarithm(side.raw[place]));
+    const tokens = side.option_tokens?.[place];
+    if (tokens !== undefined) found.title = `log p of ${tokens} token${tokens === 1 ? "" : "s"}`;
+    return found;
   }
 
   // The options with the label marked, every run's choice, and how likely each run took each option to be.
@@ -222,7 +231,7 @@ const AnyMALAnswers = (() => {
         const word = gold ? "right" : example.label === null ? "" : "wrong";
         const who = make("div", "option-who", run(index, at), takers.includes(at) ? make("span", "chosen " + word, "chosen") : null);
         const cell = make("div", "option-run", who);
-        if (share !== undefined) cell.append(meter(share, `of-run c${index.marks[at][1]}`), make("span", "share", `${(100 * share).toFixed(0)} %`), make("span", "log", logarithm(example.sides[at].raw[place])));
+        if (share !== undefined) cell.append(meter(share, `of-run c${index.marks[at][1]}`), make("span", "share", `${(100 * share).toFixed(0)} %`), log(example.sides[at], place));
         runs.append(cell);
       }
       list.append(make("li", "option" + (gold ? " gold" : ""), head, runs.childElementCount ? runs : null));

@@ -107,7 +107,8 @@ const AnyMALExample = (() => {
   function show(element, example, index, pair = [0, index.base]) {
     const title = said("h3", "", example.id);
     title.id = "example-title";
-    const groups = make("p", "groups", ...Object.entries(example.groups).map(([name, value]) => said("span", "badge", `${name.replaceAll("_", " ")}: ${value}`)));
+    const key = example.key ? said("span", "badge", `key: ${example.key}`) : null;
+    const groups = make("p", "groups", key, ...Object.entries(example.groups).map(([name, value]) => said("span", "badge", `${name.replaceAll("_", " ")}: ${value}`)));
     const [base, order] = [pair[1], ordered(index, pair)];
     const media = !example.media.length ? null : make("div", example.media.length > 1 ? "media several" : "media", ...example.media.map(AnyMALMedia.show));
     const cards = order.map((at) => AnyMALAnswers.card(example, at, base, index));
