@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))  # this folder is there already, since the script 
 import numpy as np  # noqa: E402
 import official_vqa  # noqa: E402
 
-from anymal_eval.metrics import _captions, _ngrams, get  # noqa: E402
+from anymal_eval.metrics import _captions, get, shared_work  # noqa: E402
 from anymal_eval.records import Answer, Example  # noqa: E402
 
 Work = Callable[[], dict[str, float]]
@@ -89,16 +89,16 @@ def captions(golden: Path, rounds: int) -> float:
 
     def ours() -> dict[str, float]:
         values: dict[str, float] = {}
-        for name in ("bleu", "rouge_l", "cider"):
-            metric = get(name)
-            stats = metric.statistics(examples, answers)
-            reduced = metric.reduce(stats, np.ones((1, len(stats))), {})[0]
-            values |= {output.name: float(value) for output, value in zip(metric.outputs, reduced, strict=True)}
+        with shared_work():
+            for name in ("bleu", "rouge_l", "cider"):
+                metric = get(name)
+                stats = metric.statistics(examples, answers)
+                reduced = metric.reduce(stats, np.ones((1, len(stats))), {})[0]
+                values |= {output.name: float(value) for output, value in zip(metric.outputs, reduced, strict=True)}
         return values
 
     def cold() -> None:
         _captions.forget()
-        _ngrams.forget()
 
     print(f"captions: tokenise + BLEU + ROUGE-L + CIDEr of {len(examples)} images")
     took = in_turns({"official": official, "ours": ours}, rounds, cold)

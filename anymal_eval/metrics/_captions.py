@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 from typing import Literal
 
 from anymal_eval.errors import BadDefinition
+from anymal_eval.metrics._shared import once
 from anymal_eval.records import Answer, Example
 
 Engine = Literal["python", "java"]
@@ -88,17 +90,27 @@ def read_references(examples: Sequence[Example]) -> tuple[tuple[str, ...], ...]:
     Raises:
         BadDefinition: an example has none.
     """
+    return once(examples, f"references {ptb_context()}", lambda: _read_references(examples))
+
+
+def _read_references(examples: Sequence[Example]) -> tuple[tuple[str, ...], ...]:
     flat: list[str] = []
     for example in examples:
         if not example.references:
             raise BadDefinition(f"example {example.id!r} has no reference captions")
         flat.extend(example.references)
-    tokens = iter(tokenise(flat))
-    return tuple(tuple(next(tokens) for _ in example.references or ()) for example in examples)
+    tokens = tokenise(flat)
+    ends = accumulate(len(example.references or ()) for example in examples)
+    return tuple(tuple(tokens[start:end]) for start, end in pairwise(chain((0,), ends)))
+
+
+def flat_references(captions: Captions) -> list[str]:
+    """All references, one image after another."""
+    return once(captions.references, "flat", lambda: list(chain.from_iterable(captions.references)))
 
 
 def read_captions(examples: Sequence[Example], answers: Sequence[Answer]) -> Captions:
-    """Answers and references, tokenized.
+    """Answers and references, tokenized; the same object for the same examples and answers while they are scored.
 
     Args:
         examples: N examples with references.
@@ -109,7 +121,12 @@ def read_captions(examples: Sequence[Example], answers: Sequence[Answer]) -> Cap
     """
     if len(examples) != len(answers):
         raise ValueError(f"{len(examples)} examples but {len(answers)} answers")
-    return Captions(tuple(tokenise([answer.text for answer in answers])), read_references(examples))
+    references = read_references(examples)
+    return once(
+        answers,
+        f"captions {id(references)}",
+        lambda: Captions(tuple(tokenise([answer.text for answer in answers])), references),
+    )
 
 
 def references_digest(examples: Sequence[Example]) -> str:

@@ -23,7 +23,7 @@ import re
 from collections.abc import Sequence
 
 from anymal_eval.metrics._java_case import lower_case
-from anymal_eval.metrics._ptb_rules import ABBREVIATIONS, BEYOND_ASCII, BY_FIRST
+from anymal_eval.metrics._ptb_rules import ABBREVIATIONS, BY_FIRST, BY_FIRST_OF_ASCII
 from anymal_eval.metrics._ptb_words import ENTITIES, MERGED
 
 _REMOVED = frozenset((".", "?", "!", ",", ":", ";", "'", "''", "`", "``", "-", "--", "..."))
@@ -48,9 +48,8 @@ _WITH_SOFT_HYPHENS = frozenset(
 _MERGED = frozenset(first + second for first, second in MERGED)
 
 # Most captions, and most words of the others, are plain words with spaces, commas and a final period: no rule applies.
-_PLAIN_CAPTION = re.compile(r" *(?:[A-Za-z]+,? +)*([A-Za-z]+)( *\.)? *").fullmatch
+_PLAIN_CAPTION = re.compile(r" *+(?:[A-Za-z]++,?+ ++(?=[A-Za-z]))*+([A-Za-z]++)( *+\.)?+ *+").fullmatch
 _PLAIN_WORD = re.compile(r"([A-Za-z]+),? +(?=[!-~])").match
-_HAS_MERGED = re.compile(r"\b(?:" + "|".join(_MERGED) + r")\b").search
 _BEYOND_16_BITS = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]").search
 _SEES_NEXT_LINE = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,4}\.\s*$").search
 
@@ -107,6 +106,8 @@ def tokenise_all(captions: Sequence[str]) -> list[str]:
 
 def _line(caption: str) -> str:
     """A caption as the program reads it: on one line, in UTF-16, where an emoji is two characters."""
+    if caption.isascii() and caption.isprintable():
+        return caption
     line = caption.translate(_LINE_BREAKS)
     if _BEYOND_16_BITS(line) is None:
         return line
@@ -128,14 +129,13 @@ def _plain(line: str) -> str | None:
     if found is None:
         return None
     lower = line.lower()
-    if _HAS_MERGED(lower):
-        return None
     if found[2]:
         last = found[1].lower()
         if len(found[2]) == 1 and (len(last) == 1 or last in ABBREVIATIONS):
             return None
         lower = lower.replace(".", "")
-    return " ".join(lower.replace(",", "").split())
+    words = lower.replace(",", "").split()
+    return " ".join(words) if _MERGED.isdisjoint(words) else None
 
 
 def _following(lines: Sequence[str], number: int) -> str:
@@ -155,6 +155,7 @@ def _following(lines: Sequence[str], number: int) -> str:
 def _scan(text: str, end: int) -> str:
     """The tokens of ``text[:end]``; the rest is only lookahead."""
     tokens = []
+    rules = BY_FIRST_OF_ASCII if text.isascii() else BY_FIRST
     position, kept = 0, False
     while position < end:
         plain = _PLAIN_WORD(text, position)
@@ -164,7 +165,7 @@ def _scan(text: str, end: int) -> str:
             continue
         reach = stop = position
         name = ""
-        for rule, match in BY_FIRST.get(text[position], BEYOND_ASCII):
+        for rule, match in rules[text[position]]:
             found = match(text, position)
             if found is not None and found.end() > reach:
                 name, reach = rule, found.end()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from anymal_eval.errors import BadDefinition, NeedsExtra, NeedsJava
-from anymal_eval.metrics import Floats, _captions, _ngrams, get, missing_requirement, spice
+from anymal_eval.metrics import Floats, _captions, get, missing_requirement, shared_work, spice
 from anymal_eval.metrics.rouge_l import common_length, word_masks
 from anymal_eval.records import Answer, Example
 
@@ -164,6 +164,34 @@ def test_common_subsequence_by_the_textbook() -> None:
         assert common_length(word_masks(one), len(one), two) == table[-1, -1]
 
 
+def test_answers_in_turn_to_the_same_references(capfd: pytest.CaptureFixture[str]) -> None:
+    """Long captions, and words that no reference has, as the official code scores them; references are counted once."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    random = np.random.default_rng(9)
+    words = [f"{letter}{at}" for letter in "abcd" for at in range(8)]
+
+    def caption(longest: int) -> str:
+        return " ".join(random.choice(words[: random.integers(4, 33)], random.integers(1, longest)))
+
+    references = {str(at): [caption(300 if at % 5 == 0 else 15) for _ in range(3)] for at in range(40)}
+    examples = [
+        Example(id=name, cluster=name, kind="caption", references=tuple(own)) for name, own in references.items()
+    ]
+    turns = [{name: [f"{caption(130 if int(name) % 4 == 0 else 15)} {new}"] for name in references} for new in "xy"]
+    with shared_work():
+        for given in turns:
+            answers = [Answer(state="ok", text=given[name][0]) for name in references]
+            for name, official in (("rouge_l", Rouge()), ("cider", Cider()), ("bleu", Bleu(4))):
+                _, display = _compute(name, examples, answers)
+                per_item = official.compute_score(references, given)[1]
+                expected = per_item[-1] if name == "bleu" else per_item  # of BLEU-4
+                np.testing.assert_allclose(display, expected, atol=1e-12)
+    capfd.readouterr()  # the official code prints
+
+
 def test_document_frequencies_are_those_of_all_examples() -> None:
     """An errored answer changes no other row, and another set of references changes the signature."""
     examples, answers = _pairs(_random_rows(20, 7))
@@ -189,7 +217,6 @@ def test_captions_are_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_ptb, "tokenise_all", counting)
     _captions.forget()
-    _ngrams.forget()
     rows = _random_rows(10, 8)
     for name in ("bleu", "rouge_l", "cider", "bleu"):
         _compute(name, *_pairs(rows))
