@@ -227,10 +227,13 @@ def clean(**options: Any) -> None:
     SHARDS is a path with ranges, '{00000..00331}.tar', or a pattern. OUT gets the new shards, a report and a manifest.
     """
     from anymal_eval.cli._progress import Terminal
+    from anymal_eval.errors import listed
     from anymal_eval.training.cleaning import run
 
     with Terminal().opened() as console:
         found = run.clean(run.CleaningPlan(**options), console)
+    if found.unread:
+        echo(f"left out: {listed(found.unread, shown=3, between='; ')}", err=True)
     dropped = "".join(f", {count} dropped for {rule}" for rule, count in found.dropped.most_common())
-    echo(f"{found.kept} samples kept in {found.shards} shards{dropped}; {found.faces} faces blurred")
+    echo(f"samples: {found.kept} kept{dropped}; shards: {found.shards}; faces blurred: {found.faces}")
     echo(str(options["out"] / run.REPORT))

@@ -50,13 +50,13 @@ class CaptionParser:
             raise NeedsExtra("--cat needs spaCy: pip install 'anymal_eval[clean]'") from None
         try:
             self._nlp: Any = spacy.load(pipeline)
-        except (OSError, ValueError) as error:
-            why = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:  # packages load anyhow
+            why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")
             raise WrongUse(
                 f"--spacy {pipeline}: {why}; install one (python -m spacy download {PIPELINE}), or give its folder"
             ) from None
-        doc = self._nlp(_SENTENCE)
-        if not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
+        doc = self._nlp(_SENTENCE) if isinstance(self._nlp, spacy.Language) else None
+        if doc is None or not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
             raise WrongUse(f"--spacy {pipeline}: it has no parser and tagger; they find relations and actions")
         meta = self._nlp.meta
         self.description = (

@@ -25,6 +25,7 @@ from anymal_eval.training.sources._shard_file import ENDINGS
 from anymal_eval.training.sources.webdataset import expand
 
 REPORT, REPORTS = "cleaning.md", "reports"
+MOST_UNREAD = 100  # lines in the report; the manifest has all
 FORMAT = 1
 
 
@@ -58,8 +59,9 @@ class Cleaned:
     Attributes:
         kept: samples.
         dropped: samples by rule.
-        blurred: pictures with faces, and ``faces`` in them.
+        blurred: samples with faces, and ``faces`` in them.
         shards: how many there are.
+        unread: a line for each damaged part of a shard, and each picture beside the sample's one, that is left out.
     """
 
     kept: int
@@ -67,6 +69,7 @@ class Cleaned:
     blurred: int
     faces: int
     shards: int
+    unread: Sequence[str] = ()
 
 
 def clean(plan: CleaningPlan, console: Console) -> Cleaned:
@@ -80,6 +83,8 @@ def clean(plan: CleaningPlan, console: Console) -> Cleaned:
     """
     if not (plan.cat or plan.blur_faces):
         raise WrongUse("nothing to do: give --cat, --blur-faces or both")
+    if plan.spacy != PIPELINE and not plan.cat:
+        raise WrongUse(f"--spacy {plan.spacy}: only --cat parses captions; give it, too")
     if plan.address and not plan.workers:
         raise WrongUse(f"--address {plan.address}: give the number of Ray workers, too (--workers)")
     jobs = _jobs(plan)
@@ -246,7 +251,7 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     }
     write_atomic(out / MANIFEST, write_checked_json(content))
     write_atomic(out / REPORT, _markdown(content, {rule: rows[:EXAMPLES] for rule, rows in examples.items()}))
-    return Cleaned(dropped=dropped, shards=len(reports), **sums)
+    return Cleaned(dropped=dropped, shards=len(reports), unread=content["unread"], **sums)
 
 
 def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> str:
@@ -254,16 +259,14 @@ def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> 
     rows = {"kept": content["kept"], **dict(sorted(content["dropped"].items(), key=lambda item: -item[1]))}
     lines = [f"# Cleaned: {content['kept']} of {total} samples kept", ""]
     lines += [f"- {name}: {rule}" for name, rule in content["cleaning"]["rules"].items()]
-    lines += [
-        "",
-        f"Faces blurred: {content['faces']}, in {content['blurred']} pictures.",
-        "",
-        "| | samples | |",
-        "|---|---|---|",
-    ]
+    if content["cleaning"]["blur_faces"]:
+        lines += ["", f"Faces blurred: {content['faces']}. Samples with any: {content['blurred']}."]
+    lines += ["", "| | samples | |", "|---|---|---|"]
     lines += [f"| {name} | {count} | {count / max(total, 1):.1%} |" for name, count in rows.items()]
     for rule, found in examples.items():
         lines += ["", f"## {rule}", "", *(_example(*row) for row in found)]
+    if unread := content["unread"]:
+        lines += ["", f"## Left out: {len(unread)}", "", *(f"- {_quoted(line)}" for line in unread[:MOST_UNREAD])]
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from anymal_eval.training.sources._tar import Member, members
 PICTURES = ("jpg", "jpeg", "png", "webp")
 STAMP_BYTES = 1 << 16
 EXAMPLES = 5  # of each rule, in a shard's report
+_HALF = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: JSON may hold one, but it is no text
 NO_PICTURE, UNREADABLE = "no captioned picture", "unreadable picture"
 COMPLEXITY, ACTION, TEXT = "complexity", "action", "text in the picture"
 
@@ -38,7 +40,7 @@ class ShardReport:
         shard: the name of the shard that was made, and ``source`` the :func:`stamp` of the one that it was made of.
         kept: samples in it.
         dropped: samples that are not, by the rule that dropped them.
-        faces: that were blurred, and ``blurred`` the pictures with any.
+        faces: that were blurred, and ``blurred`` the samples with any.
         examples: of kept samples and of those dropped by each rule: the sample, its caption, and why.
         lines: what of the source could not be read.
         size: bytes of the new shard, and ``digest`` their SHA-256.
@@ -198,12 +200,12 @@ def _captions(parts: Sequence[Member]) -> list[str]:
     """The captions of a sample, from its txt, or from ``caption`` of its json."""
     contents = {split_name(part.name)[1]: part.content for part in parts}
     if "txt" in contents:
-        texts: Any = [contents["txt"].decode("utf-8", "replace")]
+        texts: list[Any] = [contents["txt"].decode("utf-8", "replace")]
     else:
         try:
             table = json.loads(contents.get("json", b"null"))
         except (ValueError, RecursionError):
             return []
-        texts = table.get("caption") if isinstance(table, dict) else None
-        texts = [texts] if isinstance(texts, str) else texts
-    return [text.strip() for text in texts or () if isinstance(text, str) and text.strip()]
+        value = table.get("caption") if isinstance(table, dict) else None
+        texts = value if isinstance(value, list) else [value]
+    return [text.strip() for text in texts if isinstance(text, str) and text.strip() and not _HALF.search(text)]

@@ -239,9 +239,37 @@ def test_a_thumbnail_has_no_face_either(tmp_path: Path) -> None:
     assert found.faces == 2 * len(FaceBlur().find(pixels(face)))
     manifest = json.loads((tmp_path / "out" / "cleaning.json").read_text(encoding="utf-8"))
     assert [line.partition(" is left out")[0] for line in manifest["unread"]] == ["0.tar: 0`<b>.broken.png"]
-    line = (tmp_path / "out" / "cleaning.md").read_text(encoding="utf-8").splitlines()[-1]
+    report = (tmp_path / "out" / "cleaning.md").read_text(encoding="utf-8")
+    line = next(each for each in report.splitlines() if "woman" in each)
     assert line.count("`") == 6  # around the name, the caption and the reason
     assert line.startswith('- `"0.tar 0\\u0060<b>"`: `"a \\u0060woman\\u0060"`')
+
+
+def test_what_is_no_caption_and_what_is_damaged_is_named(tmp_path: Path) -> None:
+    values = ("5", "true", "[1]", '{"a": 1}', '"\\ud800 dog"', '["", "a \\u001b[2Jdog <b>"]')
+    write_shard(
+        tmp_path / "0.tar", [{"png": encoded(picture()), "json": f'{{"caption": {value}}}'} for value in values]
+    )
+    (tmp_path / "1.tar").write_bytes(b"")
+    command = ["train", "data", "clean", str(tmp_path / "*.tar"), "--out", str(tmp_path / "out"), "--blur-faces"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    assert f"left out: {tmp_path / '1.tar'}: no plain tar file: empty file\n" in done.stderr
+    assert done.stdout.splitlines()[0] == (
+        "samples: 1 kept, 5 dropped for no captioned picture; shards: 2; faces blurred: 0"
+    )
+    assert sorted(read_shard(tmp_path / "out" / "0.tar")) == ["0005.json", "0005.png"]
+    text = (tmp_path / "out" / "cleaning.md").read_text(encoding="utf-8")
+    assert '- `"0.tar 0005"`: `"a \\u001b[2Jdog <b>"`\n' in text
+    assert "## Left out: 1\n" in text
+    with pytest.raises(WrongUse, match="--spacy mine: only --cat parses captions; give it, too"):
+        clean(CleaningPlan(shards="0.tar", out=tmp_path / "b", blur_faces=True, spacy="mine"), SilentConsole())
+
+
+@pytest.mark.parametrize(("package", "why"), [("numpy", "load"), ("click", "load")])
+def test_a_package_that_is_no_pipeline(package: str, why: str) -> None:
+    with pytest.raises(WrongUse, match=rf"^--spacy {package}: .*{why}.*; install one \(python -m spacy download"):
+        CaptionParser(package)
 
 
 def test_odd_captions_and_pictures_end_nothing(pipeline: Path) -> None:
