@@ -34,11 +34,11 @@ def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> N
     """Write ``index.js``, ``rows-<n>.js`` and ``chunk-<n>.js`` of one task into ``folder``.
 
     The index holds what filters and orders need, in columns; the rows hold the texts of the list, which the search
-    covers; the chunks hold each example in full. All have one order: the largest fall first where there is a
-    comparison, so that the first list needs one file of rows, however many examples there are.
+    covers; the chunks hold each example in full. All have the order in which the page opens, so that the first list
+    needs one file of rows, however many examples there are.
     """
     folder.mkdir(parents=True)
-    order = fall_first(page)
+    order = worst_first(page)
     examples = [page.examples[at] for at in order]
     starts: list[int] = []
     for number, (start, chunk) in enumerate(_chunks(page, examples, media)):
@@ -52,22 +52,30 @@ def write_data(folder: Path, page: TaskPage, media: Mapping[Key, MediaTag]) -> N
     _write(folder / "index.js", "index", json.dumps(index, separators=(",", ":")))
 
 
-def fall_first(page: TaskPage) -> list[int]:
-    """The positions of the page's examples, those first whose score fell most against the first baseline.
+def worst_first(page: TaskPage) -> list[int]:
+    """The positions of the page's examples, the worst first, equal ones in the order of the data.
 
-    What cannot be compared stands last; without a baseline the order is that of the data.
+    Against a baseline those whose score fell most, and last what cannot be compared; without one the errors, then the
+    lowest scores, and last what has none.
     """
-    falls = list(range(len(page.examples)))
-    if not page.base:
-        return falls
+    sign = -1.0 if page.headline is not None and page.headline.better == "lower" else 1.0
 
-    def fall(at: int) -> tuple[bool, float]:
-        example = page.examples[at]
-        rows = [side.rows.get(example.id) for side in (page.sides[0], page.sides[page.base])]
-        now, before = [None if row is None else score_of(row, example, page.metric) for row in rows]
-        return (now is None or before is None, 0.0 if now is None or before is None else round(now - before, 4))
+    def score(side: int, example: Example) -> float | None:
+        row = page.sides[side].rows.get(example.id)
+        return None if row is None else score_of(row, example, page.metric)
 
-    return sorted(falls, key=fall)
+    def fall(example: Example) -> tuple[int, float]:
+        now, before = score(0, example), score(page.base, example)
+        return (1, 0.0) if now is None or before is None else (0, sign * round(now - before, 4))
+
+    def badness(example: Example) -> tuple[int, float]:
+        row, found = page.sides[0].rows.get(example.id), score(0, example)
+        if row is not None and row["state"] == "error":
+            return 0, 0.0
+        return (2, 0.0) if found is None else (1, sign * round(found, 4))
+
+    key = fall if page.base else badness
+    return sorted(range(len(page.examples)), key=lambda at: key(page.examples[at]))
 
 
 def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
@@ -86,6 +94,7 @@ def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
         "metric": usual_name(headline) if headline is not None else "",
         "version": headline.label if headline is not None else "",
         "unit": headline.unit if headline is not None else "fraction",
+        "better": headline.better if headline is not None else "higher",
         "ids": [example.id for example in examples],
         "v": [[None if row is None else rounded(score_of(row, example, page.metric)) for row, example in column]
               for column in pairs],

@@ -129,8 +129,19 @@ def _task(report: Report, page: TaskPage) -> Mapping[str, Any]:
         "odd": halves % 2 == 1,
         "missing": [(metric, why, labels) for (metric, why), labels in missing.items()],
         "rows": metric_rows(page),
+        "chances": _chances(page),
         "fewest": plots.FEWEST,
     }
+
+
+def _chances(page: TaskPage) -> list[tuple[str, str, list[float | None]]]:
+    """(how it guesses, over what, the value under each run's rules) of each way of guessing."""
+    found: dict[tuple[str, str], list[float | None]] = {}
+    for at, side in enumerate(page.sides):
+        for item in side.chance:
+            key = (f"guessing, {item.how}", f"always {item.says}" if item.says else "all")
+            found.setdefault(key, [None] * len(page.sides))[at] = item.value
+    return [(how, over, values) for (how, over), values in found.items()]
 
 
 def metric_rows(page: TaskPage) -> list[MetricRow]:
@@ -180,5 +191,5 @@ def interval(item: Any) -> str:
 
 
 def group_text(item: Measurement) -> str:
-    """A measurement's group; ``all`` for one over all examples."""
-    return ", ".join(f"{name} = {value}" for name, value in (item.group or {}).items()) or "all"
+    """A measurement's group in words; ``all`` for one over all examples."""
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in (item.group or {}).items()) or "all"

@@ -218,10 +218,14 @@ def _facet(report: Report, page: TaskPage, title: str, items: Mapping[str, Measu
         folded=shown[count:],
         notes=[
             f"{sorting}.",
-            *([f"{len(few)} of under {FEWEST} examples are folded."] if few else []),
+            *([_folded(len(few))] if few else []),
             *([f"{left:,} more are in the table of measurements."] if left else []),
         ],
     )
+
+
+def _folded(count: int) -> str:
+    return f"{count} group{'s' * (count > 1)} of under {FEWEST} examples {'are' if count > 1 else 'is'} folded."
 
 
 def _by_key(side: Side) -> dict[tuple[str, str], Measurement]:

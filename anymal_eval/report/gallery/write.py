@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,15 @@ from anymal_eval.store.atomic import storage_errors
 
 # This file marks a folder as a report, which may be replaced.
 MARK = ".anymal-eval-report"
+# What a page loads is one script and one style sheet: a browser that has just started is slow to open each file.
+_EXAMPLE = ("text", "words", "media", "answers", "example")
+BUNDLES: Mapping[str, Sequence[str]] = {
+    "overview.css": ("gallery.css", "overview.css"),
+    "task.css": ("gallery.css", "overview.css", "task.css", "example.css"),
+    "noscript.css": ("noscript.css",),
+    "overview.js": ("overview.js",),
+    "task.js": tuple(f"{name}.js" for name in (*_EXAMPLE, "tabs", "address", "rows", "choices", "files", "gallery")),
+}
 CONTENT = frozenset(("assets", "data", "index.html", "media", "plots", "tasks"))
 
 
@@ -91,7 +99,10 @@ def _frames(report: Report) -> dict[Key, int]:
 
 def _fill(folder: Path, report: Report, media: Media, advance: Callable[[int], None]) -> None:
     (folder / MARK).write_text("written by anymal-eval report, which may replace this folder\n", encoding="utf-8")
-    shutil.copytree(ASSETS, folder / "assets")
+    (folder / "assets").mkdir()
+    for name, parts in BUNDLES.items():
+        texts = [(ASSETS / part).read_text(encoding="utf-8") for part in parts]
+        (folder / "assets" / name).write_text("\n".join(texts), encoding="utf-8")
     references = [one for page in report.pages for example in page.examples for one in example.media]
     limits = MediaBudget.times(media.budget)
     with MediaReader(open_media, timeout_s=media.timeout_s, budget=limits, processes=2) as reader:

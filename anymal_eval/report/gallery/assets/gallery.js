@@ -1,13 +1,11 @@
 "use strict";
-// A task's page: tabs, filters, search and order of the examples, the list in parts, the example beside it, the keyboard.
+// A task's page: what its choices and its address leave of the examples, in a list in parts, the example beside it, the keyboard.
 const AnyMALGallery = (() => {
   const { make } = AnyMALText;
   const PART = 50;
   const TABS = ["examples", "overview", "measurements"];
   const DEFAULTS = { tab: "examples", show: "all", group: "", sort: "", run: "", against: "", search: "" };
   const byId = (name) => document.getElementById(name);
-  const data = document.querySelector('script[src*="/data/"]').getAttribute("src").replace(/index\.js$/, "");
-  const files = new Map(); // name -> { promise, resolve }
   const narrow = window.matchMedia("(max-width: 46rem)");
   let index = null;
   let places = new Map(); // id -> place in the index
@@ -18,58 +16,6 @@ const AnyMALGallery = (() => {
   let searches = 0; // how often the examples were filtered, likewise
   let typing = 0; // the timer of what is being typed
   let turns = 0; // how often the list was drawn: what is overtaken is not drawn
-
-  // A file of data: a script that calls receive() with its name and a string of JSON.
-  function file(name) {
-    if (!files.has(name)) {
-      const entry = expected(name);
-      const script = document.createElement("script");
-      script.src = data + (/^\d+$/.test(name) ? "chunk-" + name : name) + ".js";
-      script.onerror = () => entry.reject(new Error(`${script.src} is not there`));
-      document.head.append(script);
-    }
-    return files.get(name).promise;
-  }
-
-  function expected(name) {
-    const entry = {};
-    entry.promise = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
-    files.set(name, entry);
-    return entry;
-  }
-
-  function receive(name, text) {
-    const content = JSON.parse(text);
-    if (name === "index") start(content);
-    else (files.get(name) ?? expected(name)).resolve(content);
-  }
-
-  async function row(place) {
-    return (await file("rows-" + Math.floor(place / index.rows)))[place % index.rows];
-  }
-
-  async function details(place) {
-    let chunk = 0;
-    while (chunk + 1 < index.chunks.length && index.chunks[chunk + 1] <= place) chunk += 1;
-    return (await file(String(chunk)))[place - index.chunks[chunk]];
-  }
-
-  // The texts that the search covers, in small letters; they are read when there is something to search.
-  let haystack = null;
-  async function texts(mine) {
-    if (haystack) return haystack;
-    const made = [];
-    const parts = Math.ceil(index.ids.length / index.rows);
-    for (let at = 0; at < parts; at += 1) {
-      if (parts > 4 && mine === searches) byId("count").textContent = `reading ${(at * index.rows).toLocaleString("en")} of ${index.ids.length.toLocaleString("en")}`;
-      for (const each of await file("rows-" + at)) made.push([index.ids[made.length], each.q, each.r, ...each.a.filter(Boolean)].join("\n").toLowerCase());
-    }
-    return (haystack = made);
-  }
-
-  function fields() {
-    return { show: byId("show").value, group: byId("group").value, sort: byId("sort").value, search: byId("search").value.trim() };
-  }
 
   function written(options) {
     const [own, base] = AnyMALRows.pair();
@@ -83,27 +29,26 @@ const AnyMALGallery = (() => {
   // the one that was chosen and still fits, or the first.
   async function filter({ id = "", write = true } = {}) {
     const mine = (searches += 1);
-    Object.assign(state, fields());
+    Object.assign(state, AnyMALChoices.read());
     const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = AnyMALRows.kinds().find(([key]) => key === state.show)[2];
-    const group = groups().get(state.group);
-    const text = words.length ? await texts(mine) : null;
+    const { fits, order } = AnyMALChoices.rules(state);
+    const searched = words.length ? await AnyMALFiles.texts((at, all) => mine === searches && reading(at, all)) : null;
     if (mine !== searches) return;
     found = [];
     for (let at = 0; at < index.ids.length; at += 1) {
-      if (!wanted(at) || (group && group.of[at] !== group.value)) continue;
-      if (!text || words.every((word) => text[at].includes(word))) found.push(at);
+      if (fits(at) && (!searched || words.every((word) => searched.texts[at].includes(word)))) found.push(at);
     }
-    AnyMALRows.sort(found, AnyMALRows.orders().find(([key]) => key === state.sort)[2]);
+    AnyMALRows.sort(found, order);
     const exact = places.get(state.search);
     if (exact !== undefined && found.includes(exact)) found = [exact, ...found.filter((at) => at !== exact)];
     const all = index.ids.length;
     byId("count").textContent = found.length === all ? `${all.toLocaleString("en")} example${all === 1 ? "" : "s"}` : `${found.length.toLocaleString("en")} of ${all.toLocaleString("en")} examples`;
-    marks();
+    AnyMALChoices.marks(state, !found.length);
     const follow = !state.id || place() < 0 || exact !== undefined;
     if (follow) state.id = "";
     await turn(follow ? 0 : Math.floor(place() / PART));
     if (mine !== searches) return;
+    if (searched?.problem) broken(searched.problem);
     if (!found.length) nothing();
     if (id) await (places.has(id) ? show(places.get(id), { chosen: true }) : unknown(id));
     else if (follow && found.length && !narrow.matches) await show(found[0]);
@@ -111,13 +56,14 @@ const AnyMALGallery = (() => {
     if (write) written();
   }
 
-  function marks() {
-    const set = state.show !== "all" || state.group || state.search;
-    byId("clear").hidden = !set;
-    byId("nothing").hidden = found.length > 0;
-    for (const name of ["show", "group"]) byId(name).classList.toggle("set", byId(name).value !== DEFAULTS[name]);
-    for (const button of byId("quick").children) button.setAttribute("aria-pressed", String(button.value === state.show));
-    byId("more").textContent = set ? "Filters (set)" : "Filters";
+  function reading(at, all) {
+    if (at && all > 4 * index.rows) byId("count").textContent = `reading ${at.toLocaleString("en")} of ${all.toLocaleString("en")}`;
+  }
+
+  // What is wrong with the report's files, above the list; it goes with the next list.
+  function broken(problem) {
+    byId("broken").hidden = !problem;
+    byId("broken").textContent = problem ? problem.message : "";
   }
 
   function nothing() {
@@ -127,7 +73,7 @@ const AnyMALGallery = (() => {
   }
 
   function cleared() {
-    for (const name of ["show", "group", "search"]) byId(name).value = DEFAULTS[name];
+    AnyMALChoices.clear();
     filter();
     if (!narrow.matches) byId("search").focus();
   }
@@ -149,8 +95,9 @@ const AnyMALGallery = (() => {
     part = Math.min(Math.max(0, to), parts - 1);
     const mine = (turns += 1);
     const shown = found.slice(part * PART, (part + 1) * PART);
-    const rows = await Promise.all(shown.map(row));
+    const { rows, problem } = await AnyMALFiles.rows(shown);
     if (mine !== turns) return;
+    broken(problem);
     byId("list").replaceChildren(...shown.map((at, place) => AnyMALRows.line(at, rows[place])));
     byId("list").start = part * PART + 1;
     byId("list").scrollTop = 0;
@@ -202,7 +149,7 @@ const AnyMALGallery = (() => {
     }
     if (focus) (narrow.matches ? byId("example") : marked())?.focus({ preventScroll: true });
     try {
-      const found_ = await details(place_);
+      const found_ = await AnyMALFiles.details(place_);
       if (open !== id) return; // somebody has gone on meanwhile
       AnyMALExample.show(byId("example"), found_, index, AnyMALRows.pair());
       byId("example").scrollTop = 0;
@@ -269,60 +216,6 @@ const AnyMALGallery = (() => {
     event.preventDefault();
   }
 
-  // Fills the choices anew: what they count depends on the run that is compared with.
-  function choices() {
-    const every = [...index.ids.keys()];
-    const counted = AnyMALRows.kinds().map(([key, words, fits]) => [key, words, every.filter(fits).length]);
-    fill("show", counted.map(([key, words, count]) => [key, `${words} (${count.toLocaleString("en")})`]), state.show);
-    fill("sort", AnyMALRows.orders(), state.sort);
-    const short = { fell: "Worse", rose: "Better", wrong: "Wrong", error: "Errors" };
-    const quick = counted.filter(([key, , count]) => key in short && (key === "error" ? count : key !== "wrong" || !AnyMALRows.compared()));
-    byId("quick").replaceChildren(...quick.map(([key, words, count]) => {
-      const button = make("button", "", short[key], make("b", "", count.toLocaleString("en")));
-      Object.assign(button, { type: "button", value: key, title: words });
-      button.addEventListener("click", () => {
-        byId("show").value = byId("show").value === key ? "all" : key;
-        filter();
-      });
-      return button;
-    }));
-  }
-
-  // Two runs of the report: what is shown of one is compared with the other.
-  function compare(pair) {
-    AnyMALRows.pair(pair);
-    if (byId("run")) [byId("run").value, byId("base").value] = pair.map(String);
-    choices();
-  }
-
-  function fill(name, options, value) {
-    byId(name).replaceChildren(...options.map(([key, words]) => {
-      const option = make("option", "", words);
-      option.value = key;
-      return option;
-    }));
-    byId(name).value = options.some(([key]) => key === value) ? value : options[0][0];
-  }
-
-  // Groups by the words of their choice.
-  let known = null;
-  function groups() {
-    if (known) return known;
-    known = new Map();
-    const options = [["", "all"]];
-    for (const [name, { values, of }] of Object.entries(index.groups)) {
-      const counts = new Array(values.length).fill(0);
-      for (const value of of) if (value >= 0) counts[value] += 1;
-      values.forEach((value, at) => {
-        known.set(`${name}: ${value}`, { of, value: at });
-        options.push([`${name}: ${value}`, `${name.replaceAll("_", " ")}: ${value} (${counts[at].toLocaleString("en")})`]);
-      });
-    }
-    fill("group", options, "");
-    byId("group").parentElement.hidden = options.length === 1;
-    return known;
-  }
-
   // What the address says, as far as the page has it.
   async function apply() {
     const address = AnyMALAddress.read();
@@ -334,33 +227,23 @@ const AnyMALGallery = (() => {
     state = { ...DEFAULTS, show: address.show, sort: address.sort, id: "" };
     AnyMALTabs.set(TABS.includes(address.tab) ? address.tab : DEFAULTS.tab);
     const named = (name, usual) => (index.runs.includes(name) ? index.runs.indexOf(name) : usual);
-    compare([named(address.run, 0), named(address.against, index.base)]);
-    byId("group").value = groups().has(address.group) ? address.group : "";
-    byId("search").value = address.search ?? "";
+    AnyMALChoices.compare([named(address.run, 0), named(address.against, index.base)], state);
+    AnyMALChoices.set(address.group, address.search ?? "");
     document.body.classList.remove("opened");
     open = null;
     await filter({ id, write: false });
   }
 
   function events() {
-    for (const name of ["show", "group", "sort"]) byId(name).addEventListener("change", () => filter());
-    for (const name of ["run", "base"]) {
-      byId(name)?.addEventListener("change", () => {
-        Object.assign(state, fields());
-        compare([Number(byId("run").value), Number(byId("base").value)]);
-        filter().then(() => open !== null && show(places.get(open)));
-      });
-    }
+    AnyMALChoices.start(index, filter, (pair) => {
+      AnyMALChoices.compare(pair, Object.assign(state, AnyMALChoices.read()));
+      filter().then(() => open !== null && show(places.get(open)));
+    });
     byId("search").addEventListener("input", () => {
       clearTimeout(typing);
       typing = setTimeout(typed, 120);
     });
-    byId("filters").addEventListener("submit", (event) => event.preventDefault());
     for (const name of ["clear", "clear-all"]) byId(name).addEventListener("click", cleared);
-    byId("more").addEventListener("click", () => {
-      const all = byId("filters").classList.toggle("all");
-      byId("more").setAttribute("aria-expanded", String(all));
-    });
     byId("list").addEventListener("click", (event) => {
       const link = event.target.closest("a");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -385,10 +268,16 @@ const AnyMALGallery = (() => {
     else apply();
   }
 
-  async function start(received) {
-    index = received;
+  async function start() {
+    try {
+      index = await AnyMALFiles.start();
+    } catch (problem) {
+      byId("count").textContent = "no examples";
+      broken(problem);
+      byId("example").replaceChildren();
+      return;
+    }
     places = new Map(index.ids.map((id, at) => [id, at]));
-    expected("rows-0"); // the page itself names this file
     AnyMALRows.use(index);
     byId("list").classList.toggle("plain", !index.thumbs);
     AnyMALTabs.start((name, options) => {
@@ -401,5 +290,6 @@ const AnyMALGallery = (() => {
     document.documentElement.dataset.ready = "true";
   }
 
-  return { receive };
+  start();
+  return { receive: AnyMALFiles.receive };
 })();

@@ -29,6 +29,9 @@ const AnyMALRows = (() => {
     return now === null || before === null ? null : now - before;
   }
 
+  // A change for the better is positive.
+  const better = () => (index.better === "lower" ? -1 : 1);
+  const gain = (at) => (change(at) === null ? null : better() * change(at));
   const outcome = (run, at) => index.ok[run]?.[at];
   const any = (letter) => (at) => index.s.some((states) => states[at] === letter);
 
@@ -38,8 +41,8 @@ const AnyMALRows = (() => {
     const made = [["all", "all", () => true]];
     if (compared()) {
       made.push(
-        ["fell", `worse than ${other}`, (at) => change(at) < -EPSILON],
-        ["rose", `better than ${other}`, (at) => change(at) > EPSILON],
+        ["fell", `worse than ${other}`, (at) => gain(at) < -EPSILON],
+        ["rose", `better than ${other}`, (at) => gain(at) > EPSILON],
         ["differs", `answer differs from ${other}`, (at) => index.answers[own][at] !== index.answers[base][at]],
       );
     }
@@ -61,12 +64,13 @@ const AnyMALRows = (() => {
 
   function orders() {
     const data = (at) => index.at[at];
-    const low = (at) => index.v[own][at];
-    const high = (at) => (index.v[own][at] === null ? null : -index.v[own][at]);
-    const made = [["data", "order of the data", data], ["low", "lowest score first", low], ["high", "highest score first", high]];
+    const value = (at) => (index.v[own][at] === null ? null : better() * index.v[own][at]);
+    const low = (at) => (index.s[own][at] === "x" ? -Infinity : value(at)); // an error is worse than any answer
+    const high = (at) => (value(at) === null ? null : -value(at));
+    const made = [["low", "worst first", low], ["high", "best first", high], ["data", "order of the data", data]];
     if (!compared()) return made;
-    const rise = (at) => (change(at) === null ? null : -change(at));
-    return [["fall", "largest fall first", change], ["rise", "largest rise first", rise], ...made];
+    const rise = (at) => (gain(at) === null ? null : -gain(at));
+    return [["fall", "largest fall first", gain], ["rise", "largest rise first", rise], ...made];
   }
 
   // What has no value stands last in every order; equals are in the order of the data.
@@ -75,7 +79,7 @@ const AnyMALRows = (() => {
     return found.sort((one, other) => {
       const [a, b] = [keys.get(one), keys.get(other)];
       if (a === null || b === null) return (a === null) - (b === null) || index.at[one] - index.at[other];
-      return a - b || index.at[one] - index.at[other];
+      return (a === b ? 0 : a - b) || index.at[one] - index.at[other];
     });
   }
 
@@ -118,7 +122,7 @@ const AnyMALRows = (() => {
 
   // A row is a link to its example.
   function line(at, row) {
-    const by = change(at);
+    const by = gain(at);
     const direction = by > EPSILON ? "rise" : by < -EPSILON ? "fall" : "";
     const title = said("span", "row-question", row.q || row.l || index.ids[at]);
     const words = make("span", "row-words", make("span", "row-top", title, compared() ? changed(at, direction) : null));
