@@ -254,7 +254,7 @@ def json_writer(*, ensure_ascii: bool, sort_keys: bool = False, allow_nan: bool 
         return plain.encode
     text = json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring
     chunks = make(None, plain.default, text, None, ": ", ", ", sort_keys, False, allow_nan)
-    return lambda data: "".join(chunks(data, 0))
+    return lambda data: text(data) if type(data) is str else "".join(chunks(data, 0))
 
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})

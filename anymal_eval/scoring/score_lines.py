@@ -20,8 +20,9 @@ class ScoreLines:
     def __init__(self, scores: Scores) -> None:
         """``scores`` are of the examples that :meth:`of` gets."""
         self._scores = scores
-        self._answers: dict[tuple[Any, ...], str] = {}
-        self._groups: dict[tuple[tuple[str, str], ...], str] = {}
+        # By the answer, which equal texts share, and the groups, which many examples share: both live as long.
+        self._answers: dict[tuple[int, str | None], str] = {}
+        self._groups: dict[int, str] = {}
 
     def of(self, examples: Sequence[Example], responses: Mapping[str, Response]) -> Iterator[str]:
         """A line for each example: id, cluster, state, answer, groups, notes and scores.
@@ -35,20 +36,21 @@ class ScoreLines:
         """
         values = self._values()
         for example, answer, notes in zip(examples, self._scores.answers, self._scores.notes, strict=True):
-            line = f'{{"id": {write_json(example.id)}, "cluster": {write_json(example.cluster)}, '
-            line += self._answer(answer, responses[example.id])
-            if example.key:
-                line += f'"key": {write_json(example.key)}, '
+            more = f'"key": {write_json(example.key)}, ' if example.key else ""
             if example.groups:
-                line += self._of_groups(example.groups)
-            for note in sorted(notes):
-                line += f'"{note}": true, '
-            yield f'{line}"scores": {{{next(values, "") if answer.state != "error" else ""}}}}}'
+                more += self._groups.get(id(example.groups)) or self._of_groups(example.groups)
+            if notes:
+                more += "".join([f'"{note}": true, ' for note in sorted(notes)])
+            yield (
+                f'{{"id": {write_json(example.id)}, "cluster": {write_json(example.cluster)}, '
+                f"{self._answer(answer, responses[example.id])}{more}"
+                f'"scores": {{{next(values, "") if answer.state != "error" else ""}}}}}'
+            )
 
     def _answer(self, answer: Answer, response: Response) -> str:
-        if response.option_scores is not None or answer.p_yes is not None:
+        if response.option_scores is not None:
             return _answer_fields(answer, response)
-        key = (response.answer, answer.state, answer.text, answer.choice)
+        key = (id(answer), response.answer)
         found = self._answers.get(key)
         if found is None:
             if len(self._answers) >= _KEPT:
@@ -57,12 +59,9 @@ class ScoreLines:
         return found
 
     def _of_groups(self, groups: Mapping[str, str]) -> str:
-        key = tuple(groups.items())
-        found = self._groups.get(key)
-        if found is None:
-            if len(self._groups) >= _KEPT:
-                self._groups.clear()
-            found = self._groups[key] = f'"groups": {write_json(dict(groups))}, '
+        if len(self._groups) >= _KEPT:
+            self._groups.clear()
+        found = self._groups[id(groups)] = f'"groups": {write_json(dict(groups))}, '
         return found
 
     def _values(self) -> Iterator[str]:
@@ -74,8 +73,8 @@ class ScoreLines:
             return
         # As JSON writes finite numbers.
         starts = [f"{write_json(name)}: " for name in display]
-        for own in zip(*columns, strict=True):
-            yield ", ".join([start + repr(value) for start, value in zip(starts, own, strict=True)])
+        texts = [map(start.__add__, map(repr, column)) for start, column in zip(starts, columns, strict=True)]
+        yield from map(", ".join, zip(*texts, strict=True))
 
 
 def _answer_fields(answer: Answer, response: Response) -> str:

@@ -46,10 +46,11 @@ def weightings(codes: NDArray[np.intp], count: int, draws: int, seed: int = SEED
     generator = np.random.default_rng(seed)
     singles = count == len(codes)
     for rows in _chunks(draws, len(codes)):
-        # One bincount over (row, cluster) numbers is ten times faster than Generator.multinomial at 5,000 clusters.
-        picked = generator.integers(0, count, size=(rows, count), dtype=np.int32).astype(np.intp)
-        picked += np.arange(rows, dtype=np.intp)[:, None] * count
-        drawn = np.bincount(picked.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        # A bincount a row stays in the cache; it is ten times as fast as Generator.multinomial at 5,000 clusters.
+        picked = generator.integers(0, count, size=(rows, count), dtype=np.int32)
+        drawn = np.empty((rows, count))
+        for row, own in enumerate(picked):
+            drawn[row] = np.bincount(own, minlength=count)
         # With one example per cluster only a permutation of the columns remains, and mostly not even that.
         yield drawn if singles and _in_order(codes) else np.take(drawn, codes, axis=1)
 
