@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from anymal_eval.errors import AnyMALEvalError, BadData, BadDefinition, listed, system_error
+from anymal_eval.plain import Unsure, build
 from anymal_eval.visible import visible_json
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def decode(of_type: type[T], data: object, where: str, error: type[AnyMALEvalErr
     Traceback (most recent call last):
     anymal_eval.errors.BadData: size: width: Input should be a valid number, got '64'
     """
+    with contextlib.suppress(Unsure):
+        return typing.cast(T, build(of_type, data))
     from pydantic import ValidationError
 
     try:

@@ -19,7 +19,7 @@ LAYERS = [
     {"paths", "network"},
     {"leases"},
     {"locks"},
-    {"catalog"},
+    {"catalog", "plain"},
     {"codec"},
     {"json_rows"},
     {"checksums"},

@@ -1,14 +1,18 @@
 """Strict reading: unknown keys, wrong types and broken files are refused in one line."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import ValidationError
 
 from anymal_eval import codec, json_rows
 from anymal_eval.errors import BadData, BadDefinition
+from anymal_eval.plain import Unsure, build
 from anymal_eval.records import Decoding, Failure, Response
 
 
@@ -24,6 +28,22 @@ class Outer:
     many: tuple[Inner, ...] = ()
     share: float = 0.0
     open: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wide(Outer):
+    inner: Inner = Inner(number=0)
+    kind: Literal["one", "two"] | None = None
+    counts: Mapping[Literal["one", "two"], int] = field(default_factory=dict)
+    either: int | str | None = None
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ValueError("a negative number")
+
+
+UNSURE = ({"share": 2**70}, {"many": ({"number": 1},)}, {"either": "a"}, {"either": 1})
 
 
 def test_nested_records_are_read() -> None:
@@ -182,3 +202,50 @@ def test_json_lines_are_read_as_columns() -> None:
 def test_lines_of_another_kind_are_no_columns(line: bytes) -> None:
     lines = json_rows.lines_in(b'{"id": "0"}\n' + line + b"\n")
     assert json_rows.columns_in(lines, {"id": str}, {"more": None}) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"name": None},
+        {"name": "\ud800"},
+        {"name": 1},
+        {"naem": "b"},
+        {"kind": "two"},
+        {"kind": None},
+        {"kind": "three"},
+        {"share": 2**70},
+        {"share": 2},
+        {"share": True},
+        {"share": float("inf")},
+        {"many": ({"number": 1},)},
+        {"many": [{"number": 1.0}]},
+        {"counts": {"one": 1}},
+        {"counts": {"three": 1}},
+        {"counts": {1: 1}},
+        {"either": "a"},
+        {"either": 1},
+        {"either": 1.5},
+        {"number": -1},
+    ],
+)
+def test_what_is_built_without_pydantic_is_what_pydantic_builds(change: dict[Any, Any]) -> None:
+    data = {"name": "a", "kind": "one", **change}
+    try:
+        expected: object = codec._validator(Wide).validate_python(data)
+    except ValidationError:
+        expected = Unsure
+    try:
+        found: object = build(Wide, data)
+    except Unsure:
+        assert expected is Unsure or change in UNSURE, "only what is rare is left to pydantic"
+    else:
+        assert repr(found) == repr(expected)
+
+
+def test_an_ordinary_command_needs_no_pydantic() -> None:
+    code = (
+        "import sys; from anymal_eval import protocols; protocols.get('anymal-2023'); print('pydantic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
