@@ -24,23 +24,24 @@ _T = TypeVar("_T")
 def record(of: type[_T]) -> type[_T]:
     """A frozen dataclass with slots and keywords only, cheap enough to make hundreds of thousands.
 
-    The constructor of a frozen dataclass sets each field by ``object.__setattr__``, which takes most of its time. This
-    one calls the slots' own setters, and is else the same.
+    The constructor of a frozen dataclass sets each field by ``object.__setattr__``, which takes most of its time. In
+    this one the new object is, until it has its fields, of a class with the same slots that is not frozen; it is else
+    the same.
     """
     made: Any = dataclass(frozen=True, kw_only=True, slots=True)(of)
-    names: dict[str, Any] = {}
-    parameters, lines = [], []
+    thawed = type(f"{made.__name__}InTheMaking", (), {"__slots__": made.__slots__})
+    names: dict[str, Any] = {"made": made, "thawed": thawed, "set_class": vars(object)["__class__"].__set__}
+    parameters, lines = [], ["    set_class(self, thawed)"]
     for item in fields(made):
-        name = item.name
-        names[f"set_{name}"] = getattr(made, name).__set__
-        value = name
+        name = value = item.name
         if item.default_factory is not MISSING:
             names[f"default_{name}"], names[f"make_{name}"] = MISSING, item.default_factory
             value = f"make_{name}() if {name} is default_{name} else {name}"
         elif item.default is not MISSING:
             names[f"default_{name}"] = item.default
         parameters.append(f"{name}=default_{name}" if f"default_{name}" in names else name)
-        lines.append(f"    set_{name}(self, {value})")
+        lines.append(f"    self.{name} = {value}")
+    lines.append("    self.__class__ = made")
     if hasattr(made, "__post_init__"):
         lines.append("    self.__post_init__()")
     code = "\n".join([f"def __init__(self, *, {', '.join(parameters)}):", *lines])
@@ -188,7 +189,7 @@ class Request:
     @property
     def media(self) -> tuple[Media, ...]:
         """All media of the prompt, in order."""
-        return tuple(part for message in self.messages for part in message.parts if isinstance(part, Media))
+        return tuple([part for message in self.messages for part in message.parts if isinstance(part, Media)])
 
 
 @record

@@ -148,7 +148,7 @@ def _filler(options: "Options", execution: "ExecutionOptions") -> "Filler | Fill
 def _requests(plan: "EvaluationPlan", filler: "type[Filler]", console: "Console") -> "tuple[ModelSpec, list[Request]]":
     """What ``run`` would send of the same tasks, and the model."""
     from anymal_eval.errors import WrongUse
-    from anymal_eval.evaluation.load import build_requests
+    from anymal_eval.evaluation.requests import build_requests
     from anymal_eval.evaluation.resolve import resolve
 
     if str(plan.model.model).partition(":")[0] != "anymal":

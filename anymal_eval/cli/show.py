@@ -56,9 +56,10 @@ def show(task: str, count: int, **given: Any) -> None:
 
 
 def _lines(task: str, count: int, given: "Mapping[str, Any]", console: "Console") -> "Iterator[str]":
-    from anymal_eval.evaluation.load import build_requests, load_model, warn_of_cleaning
+    from anymal_eval.evaluation.load import load_model, warn_of_cleaning
     from anymal_eval.evaluation.plan import make_plan
     from anymal_eval.evaluation.prompts import prompt_lines, sent_lines
+    from anymal_eval.evaluation.requests import build_requests
     from anymal_eval.evaluation.resolve import resolve
     from anymal_eval.protocols.reading import reading_for
 

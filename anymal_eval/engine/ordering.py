@@ -41,14 +41,16 @@ def media_of(request: Request) -> tuple[Hashable, ...]:
     media = request.media
     if not media:
         return ()
-    return (*((item.kind, item.uri, item.start_s, item.end_s) for item in media), request.frames)
+    return (*[(item.kind, item.uri, item.start_s, item.end_s) for item in media], request.frames)
 
 
 def length(request: Request) -> int:
     """The approximate length of a request in characters; nothing is tokenized or opened."""
-    text = sum(len(part) for message in request.messages for part in message.parts if isinstance(part, str))
-    longest = max(map(len, request.candidates), default=0)
-    return text + len(request.answer_prefix) + longest + MEDIUM_CHARACTERS * len(request.media)
+    found = len(request.answer_prefix) + max(map(len, request.candidates), default=0)
+    for message in request.messages:
+        for part in message.parts:
+            found += len(part) if isinstance(part, str) else MEDIUM_CHARACTERS
+    return found
 
 
 def _class(characters: int) -> int:

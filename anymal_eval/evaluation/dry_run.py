@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from anymal_eval.engine.clock import Clock
 from anymal_eval.errors import AnyMALEvalError
 from anymal_eval.evaluation.generate import run_requests
-from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests, load
+from anymal_eval.evaluation.load import LoadedEvaluation, load
 from anymal_eval.evaluation.prompts import prompt_lines
+from anymal_eval.evaluation.requests import TaskRequests
 from anymal_eval.evaluation.resolve import ResolvedEvaluation, resolve
 from anymal_eval.protocols.reading import reading_for
 from anymal_eval.sources.dataset import TaskDataset
@@ -21,7 +22,7 @@ from anymal_eval.sources.load import missing_media
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
     from anymal_eval.evaluation.plan import EvaluationPlan
-    from anymal_eval.records import Response
+    from anymal_eval.records import Request, Response
 
 SAMPLE = 8  # answers of each task that are timed
 GIB = 2**30
@@ -102,37 +103,37 @@ def _times(loaded: LoadedEvaluation, console: Console) -> Iterator[str]:
     rounds = plan.samples + plan.with_blind
     for task in loaded.tasks:
         sample = _sample(task)
-        if not sample.requests:
+        if not sample:
             yield f"{task.dataset.task.name}: time: not measured: none of its first media is there"
             continue
-        with console.phase(f"answering {len(sample.requests)} of {task.dataset.task.name}"):
+        with console.phase(f"answering {len(sample)} of {task.dataset.task.name}"):
             seconds, failed = _timed(loaded, sample)
-        whole = seconds * len(task.requests) / len(sample.requests)
+        whole = seconds * len(task.requests) / len(sample)
         total += whole * rounds
         errors = f", {failed} of them errors" if failed else ""
-        name, count = task.dataset.task.name, len(sample.requests)
+        name, count = task.dataset.task.name, len(sample)
         yield f"{name}: {count} answers in {seconds:.1f} s{errors}; all in {_span(whole)}"
     again = f", {rounds} times" if rounds > 1 else ""
     yield f"time: about {_span(total)} for all answers{again}, without scoring; at most, because a first batch is slow"
     yield f"memory: {_peak()}"
 
 
-def _sample(task: TaskRequests) -> TaskRequests:
+def _sample(task: TaskRequests) -> list[Request]:
     """The first examples whose media are there."""
     absent = set(missing_media(task.dataset.examples[: 4 * SAMPLE]))
     requests = [request for request in task.requests[: 4 * SAMPLE] if not absent & {one.uri for one in request.media}]
-    return replace(task, requests=tuple(requests[:SAMPLE]))
+    return requests[:SAMPLE]
 
 
-def _timed(loaded: LoadedEvaluation, sample: TaskRequests) -> tuple[float, int]:
+def _timed(loaded: LoadedEvaluation, sample: Sequence[Request]) -> tuple[float, int]:
     responses: list[Response] = []
 
     def sink(batch: Sequence[Response]) -> None:
         responses.extend(batch)
 
     start = time.perf_counter()
-    settings = loaded.resolved.plan.execution.settings(len(sample.requests))
-    run_requests(sample.requests, loaded.model, sink, replace(settings, max_errors=None), Clock())
+    settings = loaded.resolved.plan.execution.settings(len(sample))
+    run_requests(sample, loaded.model, sink, replace(settings, max_errors=None), Clock())
     return time.perf_counter() - start, sum(response.failure is not None for response in responses)
 
 

@@ -12,8 +12,8 @@ from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.evaluation.dataset import reported_split
 from anymal_eval.evaluation.generate import run_requests, task_entry
-from anymal_eval.evaluation.load import TaskRequests, build_requests
 from anymal_eval.evaluation.plan import names_of
+from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import choose_tasks, require_kinds
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.scoring.computing import refuse_unknown

@@ -16,7 +16,8 @@ from anymal_eval.engine import local
 from anymal_eval.engine.clock import Clock, summary
 from anymal_eval.engine.ray_workers import Workers
 from anymal_eval.errors import BadData
-from anymal_eval.evaluation.load import LoadedEvaluation, TaskRequests, order_remark
+from anymal_eval.evaluation.load import LoadedEvaluation, order_remark
+from anymal_eval.evaluation.requests import TaskRequests
 from anymal_eval.evaluation.showing import recording
 from anymal_eval.models import Logging, ModelSpec
 from anymal_eval.protocols.reading import reading_for
@@ -93,7 +94,7 @@ def new_manifest(loaded: LoadedEvaluation) -> Manifest:
     manifest = manifests.new(identity, label.replace(":", "-"), manifests.environment(device))
     entries = {}
     for task in loaded.tasks:
-        remarks = (getattr(model, "remark", ""), order_remark(model, task.requests))
+        remarks = (getattr(model, "remark", ""), order_remark(model, task))
         entries[task.dataset.task.name] = task_entry(task, ", ".join(filter(None, remarks)))
     options = encode(spec.options)
     if "precision" in options:  # as it was resolved where the model lies
@@ -212,7 +213,7 @@ def _answer(loaded: LoadedEvaluation, task: TaskRequests, file: Path, session: S
             console.message(
                 f"{file}: the last line was cut off when the run was stopped; its example is requested again"
             )
-        missing = [request for request in task.requests if request.id not in log.answered]
+        missing = task.requests.without(log.answered)
         with console.progress(task.dataset.task.name, size, size - len(missing)) as advance:
             start = time.perf_counter()
 

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from anymal_eval import fingerprint
-from anymal_eval.codec import encode, write_json
 from anymal_eval.errors import MissingData, WrongUse
+from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
 from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing
-from anymal_eval.protocols import Protocol, Wording
-from anymal_eval.protocols.prompting import RequestBuilder
-from anymal_eval.records import Decoding, Media, Request, media_order
-from anymal_eval.sources.ablation import ablated
+from anymal_eval.protocols import Wording
 from anymal_eval.sources.dataset import TaskDataset
-from anymal_eval.sources.load import collector_resting
 from anymal_eval.steps import step
 from anymal_eval.store.manifest import different_order
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
-
-
-SETTINGS_OF_0_1 = frozenset({"max_new_tokens", "min_new_tokens", "beams", "length_penalty", "stop"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskRequests:
-    """The requests of one task. One takes about 500 bytes: VQAv2's 214,354 questions, 106 MB.
-
-    Attributes:
-        wording, protocol, ablate: what they were built with.
-        requests: in the order of the dataset's examples.
-        prompts: the hash of all prompts, as they are sent.
-    """
-
-    dataset: TaskDataset
-    wording: Wording
-    protocol: Protocol
-    ablate: str
-    requests: tuple[Request, ...]
-    prompts: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +86,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
         with console.phase("building the prompts"), step("prompts"):
             tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
-        for remark in dict.fromkeys(filter(None, (order_remark(model, task.requests) for task in tasks))):
+        for remark in dict.fromkeys(filter(None, (order_remark(model, task) for task in tasks))):
             console.message(f"{resolved.spec.name}, protocol {resolved.protocol.name}: {remark}")
         if isinstance(model, Refusing):
             for task in tasks:
@@ -156,60 +128,12 @@ def warn_of_cleaning(resolved: ResolvedEvaluation, wording: Wording, console: Co
             console.message(why)
 
 
-def order_remark(model: Model, requests: Sequence[Request]) -> str:
+def order_remark(model: Model, task: TaskRequests) -> str:
     """What a reader must know where the prompts have their media elsewhere than those of training; else empty."""
     trained = getattr(model, "provenance", {}).get("prompt_orders", ())
     if not trained:
         return ""
-    found = {order for request in requests if (order := media_order(request.messages)) is not None}
-    return "" if found <= set(trained) else different_order(sorted(found), trained)
-
-
-def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, ablate: str) -> TaskRequests:
-    """Put every example into words, once, and hash the prompts.
-
-    Args:
-        dataset: the examples.
-        wording: the model's own words, for what the protocol does not word.
-        protocol: whose words go first.
-        ablate: ``none``, ``no-media`` or ``shuffled-media``.
-
-    Raises:
-        BadDefinition: the words name something that the examples do not have.
-    """
-    examples = ablated(dataset.examples, ablate)
-    with collector_resting():
-        requests = tuple(map(RequestBuilder(dataset.task, wording, protocol).build, examples))
-        prompts = fingerprint.of_lines(map(prompt_text, requests))
-    return TaskRequests(
-        dataset=dataset, wording=wording, protocol=protocol, ablate=ablate, requests=requests, prompts=prompts
-    )
-
-
-def prompt_text(request: Request) -> str:
-    """A request as one line of text, media by their kind: equal text means equal words."""
-    turns = [
-        [message.role, *(f"<{part.kind}>" if isinstance(part, Media) else part for part in message.parts)]
-        for message in request.messages
-    ]
-    decoding = request.decoding
-    rest = _rest(request.answer_prefix, request.candidates, request.length_normalise, decoding, request.frames)
-    return f"[{write_json(turns)}, {rest}]"
-
-
-@lru_cache
-def _rest(prefix: str, candidates: tuple[str, ...], normalise: bool, decoding: Decoding, frames: int) -> str:
-    """What most requests of a task share, as the end of a line."""
-    return write_json([prefix, list(candidates), normalise, _decoding(decoding), frames])[1:-1]
-
-
-@cache  # the requests of a task have few different ones
-def _decoding(decoding: Decoding) -> dict[str, object]:
-    """Settings of decoding; those that version 0.1.0 did not know only where they are set, so that its hashes hold."""
-    plain = encode(Decoding())
-    return {
-        name: value for name, value in encode(decoding).items() if name in SETTINGS_OF_0_1 or value != plain.get(name)
-    }
+    return "" if task.orders <= set(trained) else different_order(sorted(task.orders), trained)
 
 
 def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:

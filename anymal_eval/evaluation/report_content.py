@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anymal_eval import catalog, fingerprint, protocols
+from anymal_eval import catalog, protocols
 from anymal_eval.codec import decode
 from anymal_eval.errors import BadData, BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
-from anymal_eval.evaluation.load import prompt_text
 from anymal_eval.evaluation.report_selection import RowsById, select_examples
+from anymal_eval.evaluation.requests import prompts_hash
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.paths import inside
 from anymal_eval.protocols import Wording
@@ -148,21 +148,12 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[st
     except NotInCatalog:
         return {}
     for wording in _wordings(str(identity["model"]), bool(entry.reading.get("length_normalise", False))):
-        kept: dict[str, Request] = {}
         with suppress(BadDefinition):
-            requests = map(RequestBuilder(dataset.task, wording, protocol).build, examples)
-            if fingerprint.of_lines(map(prompt_text, _keeping(requests, wanted, kept))) == entry.prompts:
-                return kept
+            builder = RequestBuilder(dataset.task, wording, protocol)
+            if prompts_hash(examples, builder) == entry.prompts:
+                kept = (item for item in examples if wanted is None or item.id in wanted)
+                return {item.id: builder.build(item) for item in kept}
     return {}
-
-
-def _keeping(
-    requests: Iterable[Request], wanted: Collection[str] | None, kept: dict[str, Request]
-) -> Iterator[Request]:
-    for request in requests:
-        if wanted is None or request.id in wanted:
-            kept[request.id] = request
-        yield request
 
 
 def _training(root: Path) -> str:

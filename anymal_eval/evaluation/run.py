@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,6 +21,7 @@ from anymal_eval.evaluation.write import FinishedRun, write
 from anymal_eval.report.run_table import write_tables
 from anymal_eval.report.samples import sample_folders
 from anymal_eval.scoring.computing import refuse_unknown
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.steps import Steps, process_seconds, recorded, step
 from anymal_eval.store import digests
 from anymal_eval.store import manifest as manifests
@@ -43,8 +45,10 @@ def run(plan: EvaluationPlan, console: Console, *, is_whole_process: bool = Fals
     """
     steps = Steps(process_seconds() if is_whole_process else 0.0)
     with recorded(steps, console.phase), ExitStack() as until_loaded:
-        with console.phase("reading the data"), step("data"):
+        with console.phase("reading the data"), step("data"), collector_resting():
             resolved = resolve(plan, console, chosen=lambda spec: _read_ahead(spec, until_loaded))
+            if is_whole_process:
+                gc.freeze()  # the examples stay until the end: the collector need not look at them again and again
         loaded = load(resolved, console)
     try:
         finished = _run(loaded, plan.out, console, steps=steps)

@@ -27,7 +27,7 @@ from anymal_eval.store.results import Measurement, Results
 if TYPE_CHECKING:
     import pandas as pd
 
-    from anymal_eval.evaluation.load import TaskRequests
+    from anymal_eval.evaluation.requests import TaskRequests
 
 COLUMNS = ("run", "task", "split", "metric", "version", "output", "value", "ci_low", "ci_high", "n", "n_expected",
            "unit", "better", "headline")  # fmt: skip

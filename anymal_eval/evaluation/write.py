@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anymal_eval.evaluation.load import TaskRequests
+from anymal_eval.evaluation.requests import TaskRequests
 from anymal_eval.evaluation.score import ScoredRun
 from anymal_eval.report.run_table import write_tables
 from anymal_eval.store import digests

@@ -53,7 +53,7 @@ def safe_file(root: str, relative: str, layout: str = "") -> str:
         raise BadData(f"{root}: {relative!r} is no path of a file")
     if relative.startswith("/"):
         raise BadData(f"{root}: the path {relative!r} is absolute; paths must stay inside the data folder")
-    inner = os.path.normpath(relative)
+    inner = os.path.normpath(relative) if "/" in relative else relative
     if inner == "." or inner == ".." or inner.startswith("../"):
         raise BadData(f"{root}: the path {relative!r} leads out of the data folder")
     # One look at each name below the root: data have hundreds of thousands of media, and few are links.

@@ -50,10 +50,14 @@ class RequestBuilder:
             WrongUse: the user's settings of decoding do not go with the protocol's.
         """
         self._task = task
-        self._phrase = phrase = phrase_for(task, wording, protocol)
+        self.phrase = phrase = phrase_for(task, wording, protocol)
+        self.decoding = protocol.overrides.decoding(phrase.decoding)
         self._system = protocol.overrides.system
-        self._order = order_for(task, phrase, protocol)
-        self._decoding = protocol.overrides.decoding(phrase.decoding)
+        in_system, overridden = "{media}" in phrase.system, self._system is not None
+        self._has_place = "{media}" in phrase.user or (in_system and not overridden)
+        # Where the user's system message replaces that with their place, they come first.
+        self._order = "media-first" if overridden and in_system else order_for(task, phrase, protocol)
+        self._bare: list[str] = []
 
     def build(self, example: Example) -> Request:
         """The request for one example.
@@ -62,7 +66,20 @@ class RequestBuilder:
             BadDefinition: the template names a value that the example does not have, or has its media elsewhere than
                 the order says.
         """
-        phrase, task = self._phrase, self._task
+        phrase = self.phrase
+        return Request(
+            id=example.id,
+            messages=self.messages(example),
+            answer_prefix=phrase.answer_prefix,
+            candidates=candidates(example, phrase),
+            length_normalise=phrase.length_normalise,
+            decoding=self.decoding,
+            frames=phrase.frames,
+        )
+
+    def messages(self, example: Example) -> tuple[Message, ...]:
+        """The messages of its request; raises what :meth:`build` does."""
+        phrase, task, system = self.phrase, self._task, self._system
         values = {
             **_NONE,
             **example.context,
@@ -70,21 +87,28 @@ class RequestBuilder:
             "options": render_options(example.options, phrase) if example.options else "",
             "instruction": task.instruction,
         }
-        messages = [Message(role="user", parts=_parts(phrase.user, values, example.media, task.name))]
-        system = self._system
+        if example.context:
+            pieces = _flat(_kept_lines(phrase.user, values, task.name))
+        else:  # without values of its own, the lines that are kept are those of any other
+            pieces = self._bare = self._bare or _flat(_kept_lines(phrase.user, values, task.name))
+        parts, order = _filled(pieces, values, example.media), self._order or "media-first"
+        is_placed = self._has_place or order != "system-first"
+        if example.media and not self._has_place and is_placed:
+            parts = (*example.media, *parts) if order == "media-first" else (*parts, *example.media)
+        messages: tuple[Message, ...] = (Message(role="user", parts=parts),)
         if system:
-            messages.insert(0, Message(role="system", parts=(system,)))
+            messages = (Message(role="system", parts=(system,)), *messages)
         elif phrase.system and system is None:
-            messages.insert(0, Message(role="system", parts=_parts(phrase.system, values, example.media, task.name)))
-        return Request(
-            id=example.id,
-            messages=_ordered(messages, example, phrase, (self._order, system is not None)),
-            answer_prefix=phrase.answer_prefix,
-            candidates=candidates(example, phrase),
-            length_normalise=phrase.length_normalise,
-            decoding=self._decoding,
-            frames=phrase.frames,
-        )
+            lines = _flat(_kept_lines(phrase.system, values, task.name))
+            messages = (Message(role="system", parts=_filled(lines, values, example.media)), *messages)
+        if self._has_place:
+            self._require_order(messages)
+        return messages if is_placed or not example.media else with_media(messages, example.media, order)
+
+    def _require_order(self, messages: Sequence[Message]) -> None:
+        order, found = self._order, media_order(messages)
+        if None not in (found, order) and found != order:
+            raise BadDefinition(f"the prompt {self.phrase.user!r} has {{media}} {found}, and its order is {order}")
 
 
 def order_for(task: Task, phrase: Phrase, protocol: Protocol) -> MediaOrder | None:
@@ -94,22 +118,6 @@ def order_for(task: Task, phrase: Phrase, protocol: Protocol) -> MediaOrder | No
     """
     own = task.name in protocol.tasks
     return (phrase.order if own else "") or protocol.order or phrase.order or None
-
-
-def _ordered(
-    messages: Sequence[Message], example: Example, phrase: Phrase, how: tuple[MediaOrder | None, bool]
-) -> tuple[Message, ...]:
-    """Messages with their media; ``how`` is the order, and whether the user's system message replaces the phrase's."""
-    order, overridden = how
-    in_system = "{media}" in phrase.system
-    if overridden and in_system:
-        order = "media-first"  # the message with their place is not there
-    if "{media}" not in phrase.user and (overridden or not in_system):
-        return with_media(messages, example.media, order or "media-first") if example.media else tuple(messages)
-    found = media_order(messages)
-    if None not in (found, order) and found != order:
-        raise BadDefinition(f"the prompt {phrase.user!r} has {{media}} {found}, and its order is {order}")
-    return tuple(messages)
 
 
 def candidates(example: Example, phrase: Phrase) -> tuple[str, ...]:
@@ -182,20 +190,27 @@ def _question(question: str, phrase: Phrase) -> str:
     return " ".join(cleaned.split(" ")[:BLIP_WORDS])
 
 
-def _parts(template: str, values: Mapping[str, str], media: tuple[Media, ...], task: str) -> tuple[str | Media, ...]:
+def _flat(lines: list[list[str]]) -> list[str]:
+    """The pieces of lines, texts and placeholders by turns, as those of one text; line breaks are part of the texts."""
+    flat = [""]
+    for at, pieces in enumerate(lines):
+        flat[-1] += f"\n{pieces[0]}" if at else pieces[0]
+        flat += pieces[1:]
+    return flat
+
+
+def _filled(pieces: list[str], values: Mapping[str, str], media: tuple[Media, ...]) -> tuple[str | Media, ...]:
     # Filled piece by piece instead of by str.replace: a question may itself contain "{media}" or "{ocr}".
     parts: list[str | Media] = []
     text = ""
-    for at, pieces in enumerate(_kept_lines(template, values, task)):
-        text += "\n" if at else ""
-        for index, piece in enumerate(pieces):
-            if index % 2 == 0:
-                text += piece
-            elif piece == "media":
-                parts.extend([text, *media] if text else media)
-                text = ""
-            else:
-                text += values[piece]
+    for index, piece in enumerate(pieces):
+        if index % 2 == 0:
+            text += piece
+        elif piece == "media":
+            parts.extend([text, *media] if text else media)
+            text = ""
+        else:
+            text += values[piece]
     return (*parts, text) if text else tuple(parts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval import fingerprint
-from anymal_eval.codec import json_writer, read_json
+from anymal_eval.codec import ascii_text, json_writer, read_json
 from anymal_eval.errors import FULL, BadData, WrongUse, system_error
 from anymal_eval.media.location import ROW, listing_folders
 from anymal_eval.records import Example, Media
@@ -175,6 +175,7 @@ def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
     """:func:`data_fingerprint` and :func:`content_fingerprint`, most of whose text is the same and is written once."""
     home = str(root.absolute())
     shared: list[str] = []
+    quoted = _Quoted()
 
     def lines() -> Iterator[str]:
         media: tuple[Media, ...] = ()
@@ -182,9 +183,13 @@ def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
         for item in examples:
             if item.media is not media:  # questions about one picture share it
                 media, named = item.media, _JSON([_named(medium, home) for medium in item.media])
-            text = _JSON([item.question, dict(item.context), item.options, item.references, item.label])[1:-1]
-            shared.append(f"[{_JSON(item.key or item.id)}, {text}]")
-            yield f"[{_JSON(item.id)}, {_JSON(item.cluster)}, {text}, {named}]"
+            context = _JSON(dict(item.context)) if item.context else "{}"
+            # Piece by piece: answers and clusters come again and again, and a writer of lists looks at each anew.
+            text = f"{_quoted(item.question)}, {context}, {quoted.all(item.options)}, {quoted.all(item.references)}"
+            text = f"{text}, {'null' if item.label is None else _JSON(item.label)}"
+            name = _quoted(item.id)
+            shared.append(f"[{_quoted(item.key) if item.key else name}, {text}]")
+            yield f"[{name}, {quoted[item.cluster]}, {text}, {named}]"
 
     data = fingerprint.of_lines(lines())
     shared.sort()
@@ -192,6 +197,24 @@ def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
 
 
 _JSON = json_writer(ensure_ascii=True, sort_keys=True)
+
+
+def _quoted(text: object) -> str:
+    return ascii_text(text) if isinstance(text, str) else _JSON(text)  # a task of the user's own may hold anything
+
+
+class _Quoted(dict[str, str]):
+    """Texts as JSON, each written once."""
+
+    def __missing__(self, text: str) -> str:
+        found = _quoted(text)
+        if isinstance(text, str):
+            self[text] = found
+        return found
+
+    def all(self, texts: Sequence[str] | None) -> str:
+        """A list of them; null for None."""
+        return "null" if texts is None else f"[{', '.join(map(self.__getitem__, texts))}]"
 
 
 def missing_media(examples: Iterable[Example]) -> list[str]:

@@ -2,9 +2,10 @@
 
 import itertools
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 from anymal_eval.codec import read_bytes
@@ -187,11 +188,14 @@ def _regular(table: Table, root: Path, split: Split) -> Generator[VQARow, None, 
             image_id=str(row.image_id),
             image=pictures[row.image_id],
             question=row.question,
-            answers=None if note is None else tuple([sys.intern(each.answer) for each in note.answers]),
+            answers=None if note is None else tuple(map(sys.intern, map(_TEXT, note.answers))),
             answer_type="" if note is None else note.answer_type,
             question_type="" if note is None else note.question_type,
         )
     return len(seen) == len(questions)
+
+
+_TEXT: Callable[[_Answer], str] = attrgetter("answer")
 
 
 def _belongs(note: _Labels, row: _Question) -> bool:

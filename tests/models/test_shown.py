@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from anymal_eval.evaluation.console import SilentConsole
-from anymal_eval.evaluation.load import build_requests, load_model
+from anymal_eval.evaluation.load import load_model
 from anymal_eval.evaluation.plan import make_plan
 from anymal_eval.evaluation.prompts import sent_lines
 from anymal_eval.evaluation.report_content import ReportOptions, read_report
+from anymal_eval.evaluation.requests import build_requests
 from anymal_eval.evaluation.resolve import resolve
 from anymal_eval.evaluation.run import run
 from anymal_eval.models import Showing

@@ -17,7 +17,7 @@ import pytest
 
 from anymal_eval import catalog, metrics, protocols
 from anymal_eval.evaluation.generate import task_entry
-from anymal_eval.evaluation.load import build_requests
+from anymal_eval.evaluation.requests import build_requests
 from anymal_eval.models import choose_model
 from anymal_eval.protocols.prompting import build_request
 from anymal_eval.protocols.reading import Reading, reading_for
