@@ -257,8 +257,10 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     llm = load_llm(config.llm, loading, list(config.modalities), config.lora)
     encoder_of = build_encoders(config, loading.backbone)
     network = AnyMAL(config, llm, encoder_of, build_projectors(config, encoder_of, llm.width))
-    if loading.quantize != "none" or loading.device_map is not None:  # the LLM is in its place and must not move
-        network.encoders.to(llm.device)
-        network.projectors.to(llm.device)
+    # The LLM is in its place and must not move, or will be sharded onto the device.
+    if loading.quantize != "none" or loading.device_map is not None or loading.sharded:
+        place = loading.device if loading.sharded else llm.device
+        network.encoders.to(place)
+        network.projectors.to(place)
         return network
     return network.to(loading.device)

@@ -36,8 +36,10 @@ def target_losses(model: Any, inputs: Mapping[str, Tensor], predicting: Tensor, 
     head = model.get_output_embeddings()
     if not _ends_with(model, head, inputs["inputs_embeds"]):
         logits = _class_logits(model, head, inputs, predicting)
-        return cross_entropy(logits.float(), targets, reduction="none")
-    hidden = _hidden(model, head, inputs).flatten(0, 1)[predicting]
+        return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
+    hidden = _hidden(model, head, inputs).flatten(0, 1)
+    # The head may lie on another device than the embeddings.
+    hidden, targets = hidden[predicting.to(hidden.device)], targets.to(hidden.device)
     rows = max(1, PART_BYTES // (4 * int(head.out_features)))
     parts = list(zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True))
     if len(parts) < 2 or not torch.is_grad_enabled():
@@ -67,7 +69,7 @@ def _class_logits(model: Any, head: Any, inputs: Mapping[str, Tensor], predictin
     own = head._old_forward if hasattr(head, "_hf_hook") else head.forward
 
     def forward(hidden: Tensor) -> Tensor:
-        logits: Tensor = own(hidden.flatten(0, 1)[predicting].unsqueeze(0))
+        logits: Tensor = own(hidden.flatten(0, 1)[predicting.to(hidden.device)].unsqueeze(0))
         return logits
 
     with replaced_forward(head, forward):

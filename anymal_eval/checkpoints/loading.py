@@ -44,6 +44,8 @@ class Loading:
         device: where the model is.
         device_map: devices of the language model, as transformers takes them; None for ``device`` alone.
         attention: transformers' name of the attention kernel of the language model; None for its choice.
+        sharded: whether the language model will be sharded over several processes: it is left where it was read, and
+            4-bit weights are stored as numbers of the type of the others, because a group is gathered in one type.
     """
 
     precision: torch.dtype = torch.float32
@@ -51,6 +53,7 @@ class Loading:
     device: str = "cpu"
     device_map: DeviceMap | None = None
     attention: str | None = None
+    sharded: bool = False
 
     @property
     def backbone(self) -> BackboneLoading:
@@ -63,7 +66,8 @@ class Loading:
         Args:
             unquantized: modules that are not quantized, besides the output head.
         """
-        settings = quantization_config(self.quantize, self.precision, unquantized)
+        storage = self.precision if self.sharded else torch.uint8
+        settings = quantization_config(self.quantize, self.precision, unquantized, storage)
         kernel = {} if self.attention is None else {"attn_implementation": self.attention}
         if settings is not None:
             return {"quantization_config": settings, "device_map": self.device_map or {"": self.device}, **kernel}

@@ -18,13 +18,16 @@ BLOCK, NESTED_BLOCK = 64, 256  # weights that share a scale, scales that share a
 _FLOAT = 4
 
 
-def quantization_config(kind: str, dtype: torch.dtype, unquantized: Sequence[str] = ()) -> Any:
+def quantization_config(
+    kind: str, dtype: torch.dtype, unquantized: Sequence[str] = (), storage: torch.dtype = torch.uint8
+) -> Any:
     """The configuration that ``from_pretrained`` takes, None for ``none``.
 
     Args:
         kind: ``none``, ``int8`` or ``nf4``.
         dtype: of the products.
         unquantized: names of modules that are not quantized; transformers' own choice, the output head, when empty.
+        storage: the type whose numbers hold the bytes of 4-bit weights; which one changes no product.
 
     Raises:
         NeedsExtra: bitsandbytes is not installed.
@@ -49,6 +52,7 @@ def quantization_config(kind: str, dtype: torch.dtype, unquantized: Sequence[str
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=storage,
         llm_int8_skip_modules=skipped,
     )
 

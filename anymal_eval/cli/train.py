@@ -64,6 +64,8 @@ OPTIONS = (
     click.option("--precision", type=PRECISION, help="Of the frozen parts.  [default: bf16 on a GPU, else fp32]"),
     click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
+    click.option("--shard", is_flag=True, help="Shard the language model over the processes (FSDP2)."),
+    click.option("--device-map", default="", help="Spread it over the GPUs of one process: auto, balanced, ..."),
     click.option("--attn", type=ATTENTION, default="auto", help="Attention kernel of the language model."),
     CHECKPOINTING,
     MEMORY,

@@ -16,6 +16,7 @@ from anymal_eval.anymal.backbones import pinned, stored
 from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.recomputation import device_memory
+from anymal_eval.anymal.sharding import shard
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests, states
@@ -24,6 +25,7 @@ from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.parts import enable_gradients
+from anymal_eval.training.placement import StoreOfAttempt
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
@@ -88,6 +90,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     """
     out, recipe = resolved.plan.out, resolved.recipe
     out.mkdir(parents=True, exist_ok=True)
+    StoreOfAttempt.use()
     arguments = _arguments(recipe, resolved.plan.saving, out / STEPS, cpu=resolved.loading.device == "cpu")
     partition = BatchPartition(
         batch_size=recipe.batch_size,
@@ -169,6 +172,8 @@ def load_network(resolved: ResolvedTraining) -> AnyMAL:
             f"{folder} has adapters of rank {existing.rank}, alpha {existing.alpha} on {', '.join(existing.targets)}: "
             "leave --lora-rank, --lora-alpha and --lora-targets out to continue training them"
         )
+    if resolved.loading.sharded:
+        shard(network.llm.model, resolved.loading.device)
     return network
 
 
@@ -195,7 +200,8 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
     _require_reporters(saving.report_to)
     for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{sharding}", "false").lower() == "true":
-            raise WrongUse(f"accelerate launch asks for {sharding}: here each process holds the whole network")
+            here = "here each process holds the whole network; --shard shards its language model"
+            raise WrongUse(f"accelerate launch asks for {sharding}: {here}")
     made = transformers.TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
@@ -284,6 +290,7 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "attn": compute.attn,
         "prefetch": resolved.plan.input.prefetch,
         "pack": resolved.plan.input.pack,
+        "shard": compute.shard,
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),
     }

@@ -27,7 +27,8 @@ class ComputeOptions:
     """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32.
 
     ``precision`` is that of the frozen parts; auto is bf16 on a GPU and fp32 elsewhere.
-    ``memory`` is the device's, in GiB; None for a GPU's own.
+    ``memory`` is the device's, in GiB; None for a GPU's own. ``shard`` spreads the language model over the processes,
+    ``device_map`` over the GPUs of one.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -36,6 +37,8 @@ class ComputeOptions:
     attn: Literal["auto", "sdpa", "flash", "eager"] = "auto"
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     memory: float | None = None
+    shard: bool = False
+    device_map: str = ""
     features: Path | None = None
     threads: int = 2
     media_timeout: float = 60.0

@@ -22,6 +22,7 @@ from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.best import require_evaluated
 from anymal_eval.training.parts import require_parts
+from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
 from anymal_eval.training.sources import TrainingData, open_data, require_kind
@@ -86,10 +87,18 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters is not None)
     data = data_of(plan, config, most)
     _require_order(plan, data)
+    require_placement(plan)
     options = LoadingOptions(
-        checkpoint="", device=compute.device, precision=compute.precision, quantize=compute.quantize
+        checkpoint="",
+        device=compute.device,
+        precision=compute.precision,
+        quantize=compute.quantize,
+        device_map=compute.device_map,
     )
-    loading = replace(loading_of(options), attention=attention_of(compute.attn))
+    try:
+        loading = replace(loading_of(options), attention=attention_of(compute.attn), sharded=compute.shard)
+    except WrongUse as error:
+        raise WrongUse(str(error).replace("-o device_map=", "--device-map ")) from None
     _require_gpu(recipe, loading.device)
     return ResolvedTraining(
         plan=plan,

@@ -164,6 +164,7 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
     """
     plan, console, lock = loaded.resolved.plan, guards.console, guards.lock
     module = TrainingModule(loaded.network)
+    module.sharded = plan.compute.shard
     if plan.input.pack:
         module.packed = can_pack(loaded.network)
         if not module.packed:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from anymal_eval.anymal.llm import recompute_activations
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.splice import spread
+from anymal_eval.anymal.splice import IGNORED, spread
+from anymal_eval.anymal.splice import Batch as Rows
 from anymal_eval.training.batches import Batch
 
 
@@ -32,6 +33,7 @@ class LossesByKind:
             owners: (n,), the conversation of each.
             kinds: of each conversation.
         """
+        owners = None if owners is None else owners.to(losses.device)
         for kind in dict.fromkeys(kinds):
             own = torch.tensor([each == kind for each in kinds], device=losses.device)[owners]
             total, count = self.sums.get(kind, (0.0, 0))
@@ -55,6 +57,7 @@ class TrainingModule(nn.Module):
     Attributes:
         accepts_loss_kwargs: tells transformers that the loss is divided by the targets of the whole step.
         packed: whether short conversations share a row.
+        sharded: whether the language model is sharded: then all processes must run it equally often, in both passes.
         tokens: of text and media that were computed so far, without padding.
     """
 
@@ -64,15 +67,20 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.network = network
         self.packed = False
+        self.sharded = False
         self.kinds = LossesByKind()
         self.tokens = 0
         self._checkpointed: list[nn.Module] = []
         self.training = False  # as the network is; torch starts with True
+        placed = getattr(network.llm.model, "hf_device_map", None) or {}
+        if len(set(placed.values())) > 1:
+            self.hf_device_map = placed  # by which transformers and accelerate leave a network where it is
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss of a batch's targets; a medium that several rows share is projected once."""
         if not batch.conversations:  # no sample could be read
-            return torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
+            nothing = torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
+            return nothing + self._with_the_others() if self.sharded else nothing
         tokens: dict[str, Tensor] = {}
         for medium in self.network.config.modalities:
             keys = [key for key, kind in batch.kinds.items() if kind == medium]
@@ -83,9 +91,19 @@ class TrainingModule(nn.Module):
         self.tokens += sum(one.prompt.text_tokens for one in batch.conversations)
         self.tokens += sum(len(medium) for row in media for medium in row)
         rows = spread(self.network.llm, batch.conversations, media, packed=self.packed)
+        if self.sharded and not rows.embeds.requires_grad:  # else nothing trained may stand before the layers
+            rows.embeds.requires_grad_()
         losses = self.network.target_losses(rows)
         self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])
-        return losses.sum()
+        return losses.sum().to(self.network.llm.device)  # the head may lie on another one
+
+    def _with_the_others(self) -> Tensor:
+        """A zero, for which the language model runs on a row of two positions."""
+        llm = self.network.llm
+        embeds = torch.zeros(1, 2, llm.width, dtype=llm.dtype, device=llm.device, requires_grad=True)
+        targets = torch.tensor([[IGNORED, 0]], device=llm.device)
+        row = Rows(embeds=embeds, mask=torch.ones_like(targets), targets=targets, predicting=targets[0, 1:])
+        return self.network.target_losses(row).sum() * 0.0
 
     def train(self, mode: bool = True) -> "TrainingModule":
         """Set the mode; frozen parts stay in inference mode. Called every step, so it returns early if it can."""

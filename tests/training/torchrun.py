@@ -1,0 +1,65 @@
+"""torchrun whose processes fork from this one, which has imported everything: that costs each ten seconds of CPU.
+
+    python -m tests.training.torchrun '[{"torchrun": [...], "arguments": [...], "killed": 0}, ...]'
+
+runs each training after the other. ``killed`` is the micro-batch at which the second process is killed, the first time.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes  # noqa: F401
+import torch
+from torch.distributed import run as launcher
+
+from anymal_eval.cli.main import main
+from anymal_eval.training import run  # noqa: F401
+from anymal_eval.training.trainer import AnyMALTrainer
+
+SCRIPT = Path(__file__).resolve()
+AS_CODE: Any = launcher
+
+
+def launch(trainings: list[dict[str, Any]]) -> None:
+    """Run each by ``torchrun --nproc_per_node 2``."""
+    for training in trainings:
+        os.environ["KILLED_AT"] = str(training.get("killed", 0))
+        how = ["--standalone", "--nproc_per_node", "2", "--start-method", "fork", "--run-path", *training["torchrun"]]
+        AS_CODE.main([*how, str(SCRIPT), *training["arguments"]])
+
+
+def work() -> None:
+    """One process of a training."""
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)  # as in a process that was not forked
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    at = int(os.environ["KILLED_AT"])
+    if at and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        _kill_at(at)
+    sys.argv[0] = "anymal-eval"
+    main()
+
+
+def _kill_at(at: int) -> None:
+    trainer: Any = AnyMALTrainer
+    real, calls = trainer.training_step, []
+
+    def training_step(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *arguments)
+
+    trainer.training_step = training_step
+
+
+if __name__ == "__main__":
+    if "RANK" in os.environ:
+        work()
+    else:
+        launch(json.loads(sys.argv[1]))
