@@ -8,9 +8,9 @@ import transformers
 
 from anymal_eval.errors import WrongUse
 from anymal_eval.training.recipe import Recipe
+from anymal_eval.training.record import BATCH, DATA, STEPS, WITH_DATA
 
 CHANGES = "changes"  # in the record: at which step, and what was before and since
-STEPS, BATCH, DATA = "recipe.steps", "recipe.batch_size", "data"
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -41,7 +41,7 @@ def with_change(
     if values:
         size = values.get(BATCH, (recipe.batch_size,))[0]
         seen = step * size + shift_of(made)
-        shift = (0 if DATA in values else seen) - step * recipe.batch_size
+        shift = (0 if _are_new_data(values) else seen) - step * recipe.batch_size
         made.append({"step": step, "changed": values, "shift": shift})
     return made
 
@@ -53,7 +53,7 @@ def shift_of(changes: Sequence[Mapping[str, Any]]) -> int:
 
 def starts_data(changes: Sequence[Mapping[str, Any]], step: int) -> bool:
     """Whether the data at a step are new, so that a saved place in those before says nothing."""
-    return DATA in _at(changes, step)
+    return _are_new_data(_at(changes, step))
 
 
 def described(changes: Sequence[Mapping[str, Any]], step: int, recipe: Recipe) -> list[str]:
@@ -71,9 +71,14 @@ def described(changes: Sequence[Mapping[str, Any]], step: int, recipe: Recipe) -
         )
     if BATCH in changed:
         said.append(f"batches of {changed[BATCH][1]} samples instead of {changed[BATCH][0]}, from the next sample on")
-    if DATA in changed:
+    if _are_new_data(changed):
         said.append("other data, from their start")
     return [f"resumed at step {step} with changes: {'; '.join(said)}"]
+
+
+def _are_new_data(changed: Mapping[str, Any]) -> bool:
+    """Whether they are others, or read in another order."""
+    return any(name in changed for name in (DATA, *WITH_DATA))
 
 
 def _at(changes: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, Any]:

@@ -14,7 +14,9 @@ from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FORMAT = 1
 NAME, LOG = "training.json", "log.jsonl"
-CHANGEABLE = ("recipe.steps", "recipe.batch_size", "data")  # of the identity, with --with-changes
+STEPS, BATCH, DATA = "recipe.steps", "recipe.batch_size", "data"
+CHANGEABLE = (STEPS, BATCH, DATA)  # of the identity, with --with-changes
+WITH_DATA = ("weights", "group_by_length", "processes", "accumulate")  # say how the data are read; with other data
 PACKAGES = ("anymal_eval", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
 
 
@@ -53,7 +55,7 @@ def require_same(
         record: from :func:`read`.
         identity: all that the result depends on.
         unknown: a key of ``identity`` that is not known yet.
-        changes: whether ``CHANGEABLE`` may differ.
+        changes: whether ``CHANGEABLE`` may differ, and with other data how they are read.
 
     Returns:
         What differs, by name: the value before, and that now.
@@ -68,7 +70,8 @@ def require_same(
         for each in (record.get("identity", {}), json.loads(json.dumps(identity)))
     )
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    others = [key for key in differing if key not in CHANGEABLE]
+    may_differ = (*CHANGEABLE, *(WITH_DATA if DATA in differing else ()))
+    others = [key for key in differing if key not in may_differ]
     if others or (differing and not changes):
         values = ", ".join(f"{key} was {_short(before.get(key))}, now {_short(now.get(key))}" for key in differing[:5])
         resumed = "" if others else ", or give --with-changes to resume it with them"

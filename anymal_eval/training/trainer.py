@@ -160,13 +160,14 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def _losses_by_kind(self) -> dict[str, float]:
         """The mean losses of rows with one kind of media since the last line, where there are several."""
         sums: dict[str, tuple[float, int]] = {}
-        own, self._module.kinds.sums = self._module.kinds.numbers(), {}
+        own = self._module.kinds.numbers()
+        self._module.kinds.restart()
         for kind, (total, count) in [pair for each in gather_object([own]) for pair in each.items()]:
             before = sums.get(kind, (0.0, 0))
             sums[kind] = (before[0] + total, before[1] + count)
         if len(sums) < 2:
             return {}
-        return {f"loss_{kind}": total / max(count, 1) for kind, (total, count) in sorted(sums.items())}
+        return {f"loss_{kind}": total / count for kind, (total, count) in sorted(sums.items()) if count}
 
     def _rates_of_parts(self, rate: float) -> dict[str, float]:
         """All follow the recipe's schedule, of which ``rate`` is the present value."""

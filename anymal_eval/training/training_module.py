@@ -19,7 +19,8 @@ class LossesByKind:
     """The losses of targets since the last line of the log, by the media of their conversations.
 
     Attributes:
-        sums: the sum and the number of targets, by kind: ``image``, ``audio+image``, ``text``.
+        sums: the sum and the number of targets, by kind: ``image``, ``audio+image``, ``text``; 0 of a kind that came
+            before.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,10 @@ class LossesByKind:
         for kind, (total, count) in numbers.items():
             before = self.sums.get(kind, (0.0, 0))
             self.sums[kind] = (before[0] + total, before[1] + int(count))
+
+    def restart(self) -> None:
+        """Count from 0, with the kinds that there were."""
+        self.sums = dict.fromkeys(self.sums, (0.0, 0))
 
     def numbers(self) -> dict[str, tuple[float, int]]:
         """The same as numbers."""

@@ -1,10 +1,12 @@
 """Signals that save and stop, a training resumed with changes, and the best network of a training."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +206,30 @@ def test_changes_that_nothing_was_trained_with_are_replaced() -> None:
     assert earlier == [{"step": 2, "changed": {"recipe.batch_size": [8, 32]}, "shift": 2 * 8 - 2 * 32}]
     assert BatchPartition(batch_size=32, shift=shift_of(earlier)).first(2) == 2 * 8
     assert with_change({"changes": batch}, {}, 7, recipe) == batch
+
+
+def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path) -> None:
+    """Tables, then shards beside them by weights: the place in the tables says nothing about the shards."""
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for number in range(3):
+            for name, body in ((f"{number}.png", (folder / "data" / "0.png").read_bytes()), (f"{number}.txt", b"red")):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(body)
+                archive.addfile(entry, io.BytesIO(body))
+    pairs, out = f"pairs:{folder / 'data' / 'pairs.jsonl'}", tmp_path / "out"
+    mixed: dict[str, Any] = {"data": (pairs, f"webdataset:{tmp_path}/0.tar"), "weights": (1.0, 1.0)}
+    train(constant(folder, out, steps=2))
+    train(saving(constant(folder, out, steps=3, **mixed), with_changes=True))
+    change = content(out)["changes"][-1]
+    assert sorted(change["changed"]) == ["accumulate", "data", "processes", "recipe.steps", "weights"]
+    assert (change["step"], change["shift"]) == (2, -12)
+    with pytest.raises(OtherRun, match=r"differs in weights: weights was \[1\.0, 1\.0\], now"):
+        train(saving(constant(folder, out, steps=3, **{**mixed, "weights": (1.0, 2.0)}), with_changes=True))
+    recipe = Recipe(steps=9, batch_size=6, learning_rate=1.0)
+    killed = [{"step": 2, "changed": {"data": ["a", "b"], "weights": [None, [1.0]]}, "shift": -12}]
+    only_weights = with_change({"changes": killed}, {"data": ("b", "a")}, 2, recipe)
+    assert only_weights == [{"step": 2, "changed": {"weights": [None, [1.0]]}, "shift": -12}]
+    assert starts_data(only_weights, 2)
 
 
 def test_a_state_before_a_change_of_the_batch_is_resumed_from(folder: Path, tmp_path: Path) -> None:

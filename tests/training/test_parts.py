@@ -111,6 +111,11 @@ def test_losses_by_kind_are_means_over_their_own_targets(folder: Path, whole: Pa
     for row in mixed:
         low, high = sorted((row["loss_image"], row["loss_text"]))
         assert low - 1e-6 <= row["loss"] <= high + 1e-6
+    # A kind that came before is logged where it is the only one, too.
+    every = [row for row in logged(tmp_path / "a") if "loss" in row]
+    alone = [row for row in every[every.index(mixed[0]) :] if "loss_text" not in row]
+    assert alone
+    assert [row["loss_image"] for row in alone] == pytest.approx([row["loss"] for row in alone], rel=1e-6)
     # Logged every third step, a line's losses are over three steps: stopped and resumed, they are the same.
     train(saving(instruct_job(folder, whole / "checkpoint", tmp_path / "b", learning_rate=1e-4), log_every=3))
     rows = [row for row in logged(tmp_path / "b") if "loss" in row]

@@ -46,6 +46,7 @@ class CaptionParser:
         """
         try:
             import spacy
+            from spacy.language import Language
         except ImportError:
             raise NeedsExtra("--cat needs spaCy: pip install 'anymal_eval[clean]'") from None
         try:
@@ -55,7 +56,7 @@ class CaptionParser:
             raise WrongUse(
                 f"--spacy {pipeline}: {why}; install one (python -m spacy download {PIPELINE}), or give its folder"
             ) from None
-        doc = self._nlp(_SENTENCE) if isinstance(self._nlp, spacy.Language) else None
+        doc = self._nlp(_SENTENCE) if isinstance(self._nlp, Language) else None
         if doc is None or not (doc.has_annotation("DEP") and all(token.pos_ for token in doc)):
             raise WrongUse(f"--spacy {pipeline}: it has no parser and tagger; they find relations and actions")
         meta = self._nlp.meta

@@ -240,7 +240,7 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     for report in reports:
         for rule, rows in report["examples"].items():
             examples.setdefault(rule, []).extend([report["shard"], *row] for row in rows)
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "cleaning": identity,
         **sums,
