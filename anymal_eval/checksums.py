@@ -23,7 +23,11 @@ def write_checked_line(data: Mapping[str, Any]) -> bytes:
     >>> write_checked_line({"id": "1", "answer": "red"})
     b'{"id": "1", "answer": "red", "crc": "7266f39e"}\n'
     """
-    start = write_json(data).encode()[:-1]
+    return with_checksum(write_json(data).encode()[:-1])
+
+
+def with_checksum(start: bytes) -> bytes:
+    """Such a line of what stands before its checksum: an object without its last brace."""
     return start + _crc_end(start)
 
 

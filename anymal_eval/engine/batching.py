@@ -35,6 +35,8 @@ class BatchLimits:
     def rows(self, longest: int) -> int:
         """How many rows fit into a batch whose longest row has ``longest`` tokens; at least one."""
         start = self._size if self._size is not None else min(self.most, self._tokens // max(longest, 1))
+        if not self._learned:
+            return max(1, start)
         own = _bucket(longest)
         return max(1, min([start, *(rows for bucket, rows in self._learned.items() if bucket <= own)]))
 
@@ -76,8 +78,8 @@ class Batcher:
         Returns:
             A batch that is now full, else an empty list.
         """
-        rows = self._rows
-        if not rows or _group_key(item) is None or _group_key(item) != _group_key(rows[-1]):
+        rows, key = self._rows, _group_key(item)
+        if not rows or key is None or key != _group_key(rows[-1]):
             self._group = len(rows)
         rows.append(item)
         self._longest = max(self._longest, tokens(item))
@@ -86,7 +88,7 @@ class Batcher:
             # A group that would be split waits for the next batch, unless this batch became too small without it.
             end = len(rows) - 1
             return self._cut(self._group if self._group * 2 >= end else end)
-        if len(rows) == limit and _group_key(item) is None:
+        if len(rows) == limit and key is None:
             return self._cut(limit)
         return []
 

@@ -109,8 +109,9 @@ def refuse_doubles(ids: Iterable[str], file: Path | str, what: str = "id") -> No
     Raises:
         BadData: some do; names the file and the ids.
     """
-    doubles = [name for name, count in Counter(ids).items() if count > 1]
-    if doubles:
+    counted = Counter(ids)
+    if counted.total() > len(counted):
+        doubles = [name for name, count in counted.items() if count > 1]
         raise BadData(f"{file}: {len(doubles)} double {what}{'s' * (len(doubles) > 1)}: {listed(doubles)}")
 
 

@@ -3,14 +3,15 @@
 import os
 import sys
 import time
+import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from anymal_eval.checksums import read_checked_lines, write_checked_line
-from anymal_eval.codec import decode, encode
+from anymal_eval.checksums import read_checked_lines, with_checksum, write_checked_line
+from anymal_eval.codec import decode, encode, write_json_text
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.json_rows import columns_in, line_decoder, lines_in
 from anymal_eval.locks import deleted
@@ -73,6 +74,19 @@ def _response(row: Any, file: Path, number: int) -> Response:
         prompt_tokens=row.prompt_tokens,
         new_tokens=row.new_tokens,
     )
+
+
+def _written(item: Response) -> bytes:
+    """The line of a response; that of a plain answer, as almost all are, piece by piece."""
+    rest = (item.failure, item.option_scores, item.option_tokens, item.thinking, item.prompt_tokens, item.new_tokens)
+    if rest != _NOTHING or not isinstance(item.answer, str) or item.finish not in _FINISHES:
+        return write_checked_line(encode(item))
+    end = f', "finish": "{item.finish}"' if item.finish else ""
+    return with_checksum(f'{{"id": {write_json_text(item.id)}, "answer": {write_json_text(item.answer)}{end}'.encode())
+
+
+_NOTHING = (None,) * 6
+_FINISHES = (None, *typing.get_args(Finish))
 
 
 def _id(row: Any) -> str:
@@ -163,7 +177,7 @@ class ResponseLog:
             StorageFull: the batch is not written; the lines before it are complete.
             WrongUse: the file was deleted or replaced since it was opened.
         """
-        data = b"".join(write_checked_line(encode(item)) for item in batch)
+        data = b"".join(map(_written, batch))
         if not self._is_there():
             raise WrongUse(deleted(self._file.parent))
         with storage_errors(self._file):

@@ -1,5 +1,6 @@
 """Responses on disk: whole after any crash, each id once, failures requested again."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -26,6 +27,20 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
         assert read_responses(file) == {"1": ONE}
         log.append([TWO])
     assert read_responses(file) == {"1": ONE, "2": TWO}
+
+
+def test_a_line_is_that_of_the_whole_record(tmp_path: Path) -> None:
+    """Lines of plain answers are written piece by piece."""
+    texts = ("", 'a "b"\\\n\t\0', "rød 😀", "\u2028\x85", "\x7f")
+    found = [Response(id=f"{n}{text}", answer=text) for n, text in enumerate(texts)]
+    found += [Response(id="s", answer="yes", finish="stop"), Response(id="l", answer="yes", finish="length")]
+    found += [Response(id="t", answer="yes", thinking="so"), Response(id="n", answer="yes", new_tokens=3), TWO, GONE]
+    with ResponseLog(tmp_path / "responses.jsonl") as log:
+        log.append(found)
+    lines = (tmp_path / "responses.jsonl").read_bytes().splitlines(keepends=True)
+    for item, line in zip(found, lines, strict=True):
+        plain = {key: value for key, value in dataclasses.asdict(item).items() if value is not None}
+        assert line == write_checked_line(plain)
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
