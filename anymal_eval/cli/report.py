@@ -59,7 +59,8 @@ def report(
     """Write a gallery of RUNs: numbers, plots, and every answer beside what it is about.
 
     The folder opens from the file system, without a server and without a network. Every RUN is compared with BASE, and
-    the answers of all of them stand beside one another. Of several RUNs without --against, the first is BASE.
+    the answers of all of them stand beside one another. Of several RUNs without --against, the first is BASE. A RUN may
+    be a training's folder: the runs of its checkpoints (watch), and the scores in its log (--eval-every) as curves.
     """
     from anymal_eval.cli._progress import progress
     from anymal_eval.errors import WrongUse

@@ -14,6 +14,7 @@ from anymal_eval.codec import decode
 from anymal_eval.errors import BadData, BadDefinition, MissingData, NotInCatalog, OtherRun, WrongUse
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.report_selection import RowsById, select_examples
+from anymal_eval.evaluation.report_trainings import title, with_trainings
 from anymal_eval.evaluation.requests import prompts_hash
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.paths import inside
@@ -22,7 +23,7 @@ from anymal_eval.protocols.overrides import Overrides
 from anymal_eval.protocols.prompting import RequestBuilder
 from anymal_eval.records import Request
 from anymal_eval.report.curve import EVALUATIONS, step_of
-from anymal_eval.report.gallery.content import Report, RunPair, RunRecord, Side, TaskPage
+from anymal_eval.report.gallery.content import Report, RunPair, RunRecord, Side, TaskPage, Training
 from anymal_eval.report.gallery.marks import MOST
 from anymal_eval.report.gallery.spread import spread
 from anymal_eval.report.policy import Policy
@@ -40,8 +41,6 @@ from anymal_eval.store.responses import read_responses
 from anymal_eval.store.shown_prompts import FILE as PROMPTS
 from anymal_eval.store.shown_prompts import read_prompts
 from anymal_eval.store.stored import StoredRun, open_run
-
-LONGEST_TITLE = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,8 @@ def read_report(options: ReportOptions) -> Report:
         MissingData, BadData: a run is not scored, or was edited; data files are not there.
         WrongUse: there are too many runs to tell apart.
     """
-    options = _with_base(options)
+    folders, trainings = with_trainings(options.runs)
+    options = _with_base(replace(options, runs=folders))
     if len(options.runs) + len(options.against) > MOST:
         raise WrongUse(f"a report shows at most {MOST} runs")
     opened = [open_run(folder) for folder in options.runs]
@@ -95,16 +95,25 @@ def read_report(options: ReportOptions) -> Report:
     ]
     tasks = dict.fromkeys(task for run in opened for task in run.manifest.tasks)
     runs = [replace(one, rows=_rows(one, tasks)) for one in runs]
-    model = opened[0].results.run.label
     return Report(
-        title=f"{names[0]}: {model}" if count == 1 else ", ".join(names[:count]) if count < 4 else f"{count} runs",
+        title=_heading(opened, names, trainings),
         is_demo=any(each.results.is_demo or any(entry.data == "demo" for entry in each.manifest.tasks.values())
                     for each in opened),
         pages=[_page(options, runs, pairs, task) for task in tasks],
         runs=[_record(run) for run in runs],
         reported=count,
         pairs=pairs,
+        trainings=trainings,
     )  # fmt: skip
+
+
+def _heading(opened: Sequence[StoredRun], names: Sequence[str], trainings: Sequence[Training]) -> str:
+    count = len(opened)
+    if trainings and count != 1:
+        return ", ".join(one.name for one in trainings)
+    if count == 1:
+        return f"{names[0]}: {opened[0].results.run.label}"
+    return ", ".join(names[:count]) if count < 4 else f"{count} runs"
 
 
 def _with_base(options: ReportOptions) -> ReportOptions:
@@ -197,7 +206,7 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
     sides = [_of_examples(side, each.runs.get(task), task, shown) for side, each in zip(sides, runs, strict=True)]
     return TaskPage(
         name=task,
-        title=_title(task),
+        title=title(task),
         reported=_reported_split(dataset, entry),
         entry=entry,
         examples=examples,
@@ -216,15 +225,6 @@ def _page(options: ReportOptions, runs: Sequence[_ReportedRun], pairs: Sequence[
         problems=[item for item in results.problems if item.task == task],
         ablate=str(run.manifest.identity.get("ablate", "none")),
     )  # fmt: skip
-
-
-def _title(task: str) -> str:
-    """The benchmark's own name, with which a task file's first line begins; the task's where it has another form."""
-    with suppress(NotInCatalog, BadDefinition, OSError):
-        title, colon, _ = catalog.tasks().summary(task).partition(":")
-        if colon and len(title) <= LONGEST_TITLE:
-            return title
-    return task
 
 
 def _reported_split(dataset: TaskDataset, entry: TaskEntry) -> str:

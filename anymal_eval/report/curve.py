@@ -17,7 +17,8 @@ from anymal_eval.store import digests
 from anymal_eval.store.results import FILE, Results, read_results
 
 EVALUATIONS = "evaluations"  # in a training's folder, where ``watch`` writes
-_RECORD, _LOG, _EVAL = "training.json", "log.jsonl", "eval_"
+RECORD = "training.json"
+_LOG, _EVAL = "log.jsonl", "eval_"
 _STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)(?!.*(?:step|checkpoint)[-_]?\d)", re.IGNORECASE)
 
 
@@ -111,6 +112,32 @@ def labels(series: Sequence[Series]) -> list[str]:
     ]
 
 
+def is_training(folder: Path) -> bool:
+    """Whether a folder is of a training, and of no run."""
+    return (folder / RECORD).is_file() and not (folder / FILE).is_file()
+
+
+def evaluated_runs(training: Path) -> list[Path]:
+    """The runs of a training's checkpoints that ``watch`` evaluated, by their steps."""
+    found = [each.parent for each in (training / EVALUATIONS).glob(f"*/{FILE}")]
+    return sorted(found, key=lambda run: (step_of(run.name) or 0, run.name))
+
+
+def logged_series(training: Path) -> list[Series]:
+    """The scores of ``--eval-every`` in the log of a training, by task and output; none without a log.
+
+    Raises:
+        BadData: a line of the log is damaged.
+    """
+    found: dict[tuple[str, str], dict[int, Point]] = {}
+    for key, point in _of_log(training / _LOG):
+        found.setdefault(key, {})[point.step] = point
+    return [
+        Series(name=name, conditions=conditions, points=tuple(points[step] for step in sorted(points)))
+        for (name, conditions), points in found.items()
+    ]
+
+
 def step_of(text: str) -> int | None:
     """The step that a name ends in.
 
@@ -127,7 +154,7 @@ def _points(path: Path, without: list[str]) -> Iterator[tuple[tuple[str, str], P
     if (path / FILE).is_file():
         yield from _of_run(path, without)
         return
-    if (path / _RECORD).is_file():
+    if is_training(path):
         yield from _of_log(path / _LOG)
     for folder in (path, path / EVALUATIONS):
         if folder.is_dir():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anymal_eval.report.curve import Point, Series
 from anymal_eval.report.curve_drawing import step_domain
 from anymal_eval.report.gallery import panels
-from anymal_eval.report.gallery.content import Report, TaskPage
+from anymal_eval.report.gallery.content import Report, TaskPage, Training
 from anymal_eval.report.gallery.marks import mark_of, short_names
 from anymal_eval.report.gallery.panels import Answers, Curve, Panels
 from anymal_eval.report.gallery.plots import is_drawn, provisional
@@ -54,16 +56,29 @@ def curve(report: Report) -> tuple[Panels | None, tuple[Series, ...]]:
 
     Trainings with the same steps have a panel each, on one scale.
     """
-    made = [one for page in report.pages for one in _curves(report, page)]
+    logged = [one for training in report.trainings for one in _logged(report, training)]
+    made = [*(one for page in report.pages for one in _curves(report, page)), *logged]
     if not made:
         return None, ()
     series = tuple(one.series for one in made)
     domain = step_domain(series)
-    about = "Headlines x100 against training steps, with 95 % intervals."
+    about = "Headlines x100 against training steps"
+    about += ", with 95 % intervals." if len(made) > len(logged) else "."
+    if logged:
+        about += " Log: scores of --eval-every on some examples, without intervals."
     if any(one.level is not None for one in made):
         about += f" Dashed: {report.names[report.reported]}, which has no step."
     drawn = [panels.checkpoints(one, domain) for one in made]
     return Panels(id="checkpoints", title="Checkpoints", about=about, panels=drawn), series
+
+
+def _logged(report: Report, training: Training) -> list[Curve]:
+    several = len(report.trainings) > 1
+    return [
+        Curve(series=replace(one, name=f"{one.name}, log{f' of {training.name}' if several else ''}"),
+              marks=(), level=None, scale=())
+        for one in training.series
+    ]  # fmt: skip
 
 
 def _curves(report: Report, page: TaskPage) -> list[Curve]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anymal_eval.records import Example, Request, Response
+from anymal_eval.report.curve import Series
 from anymal_eval.report.gallery.spread import Spread
 from anymal_eval.report.regression import Check, TaskCheck
 from anymal_eval.report.rendering import Table
@@ -132,6 +133,15 @@ class RunRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training: the name of its folder, the scores in its log (a series each), and its ``training.json``."""
+
+    name: str
+    series: Sequence[Series]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A whole report: any number of runs, compared with their baselines, and a page per task.
 
@@ -140,6 +150,7 @@ class Report:
         reported: how many of them are no baselines.
         pairs: each run with each baseline.
         judged: what studies say of the runs, by people and by models.
+        trainings: whose checkpoints or logs are shown; without runs, all that a report shows.
     """
 
     title: str
@@ -149,6 +160,7 @@ class Report:
     reported: int
     pairs: Sequence[RunPair]
     judged: Sequence[Table] = ()
+    trainings: Sequence[Training] = ()
 
     @property
     def names(self) -> Sequence[str]:

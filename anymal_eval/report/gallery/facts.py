@@ -47,6 +47,9 @@ def fact_groups(report: Report) -> list[FactGroup]:
         names = dict.fromkeys(name for facts in by_run for name in facts)
         rows = [Fact(name=name, values=[facts.get(name, "") for facts in by_run]) for name in names]
         groups.append(FactGroup(title=title, facts=rows))
+    for training in report.trainings:
+        rows = [Fact(name=name, values=[value]) for name, value in flattened(training.record)]
+        groups.append(FactGroup(title=f"Training {training.name}", facts=rows))
     return [group for group in groups if group.facts]
 
 

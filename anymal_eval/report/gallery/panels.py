@@ -228,7 +228,7 @@ class Curve:
     """A score against training steps.
 
     Attributes:
-        marks: of each point's run, and whether its value is no result.
+        marks: of each point's run, and whether its value is no result; none where no runs stand behind the points.
         level: of a baseline without a step.
         scale: values that its axis holds too.
     """
@@ -246,7 +246,7 @@ def checkpoints(curve: Curve, domain: tuple[float, float]) -> Panel:
     drawn = [
         f"<g><title>{text_of(about(point))}</title>"
         f"{mark_svg(mark, frame.x(point.step), frame.y(point.value), hollow=hollow)}</g>"
-        for point, (mark, hollow) in zip(one.points, curve.marks, strict=True)
+        for point, (mark, hollow) in zip(one.points, curve.marks, strict=bool(curve.marks))
     ]
     across = f'x1="{frame.left}" x2="{frame.width - frame.right}"'
     parts = [] if base is None else [f'<line class="guess" {across} y1="{frame.y(base)}" y2="{frame.y(base)}"/>']

@@ -18,11 +18,29 @@ COUNTED = {"same": "the same", "cannot tell": "undecided", "refused": "not compa
 
 def report_sentence(report: Report) -> str:
     """One sentence on the whole report, without a period."""
+    if not report.runs:
+        return logged_sentence(report)
     if not report.pairs:
         return run_sentence(report)
     if len(report.pairs) == 1:
         return pair_sentence(report, 0)
     return runs_sentence(report)
+
+
+def logged_sentence(report: Report) -> str:
+    """One sentence on trainings of whose checkpoints there are no runs: the last score of each series, and the best.
+
+    CIDEr and other scores alike are x100; all headlines of tasks are better the higher they are.
+    """
+    parts = []
+    for training in report.trainings:
+        for one in training.series:
+            last, best = one.points[-1], max(one.points, key=lambda point: point.value)
+            at = f"{last.value:.1f} at step {last.step:,}"
+            more = "" if best.value <= last.value else f" (highest {best.value:.1f} at step {best.step:,})"
+            parts.append(f"{one.name} {at}{more}")
+    left = len(parts) - MOST_NAMED
+    return "; ".join([*parts[:MOST_NAMED], *([f"{left} more"] if left > 0 else [])])
 
 
 def pair_sentence(report: Report, pair: int) -> str:
