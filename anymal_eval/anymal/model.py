@@ -108,10 +108,11 @@ class AnyMAL(nn.Module):
         """
         self.encoder(medium)
         projector = self.projectors[medium]
+        precision = next((value.dtype for value in projector.parameters()), torch.float32)
         out: dict[int, Tensor] = {}
         for length in sorted({len(one) for one in features}):
             rows = [index for index, one in enumerate(features) if len(one) == length]
-            stacked = torch.stack([to_device(features[index], self.llm.device, torch.float32) for index in rows])
+            stacked = torch.stack([to_device(features[index], self.llm.device, precision) for index in rows])
             out.update(zip(rows, projector(stacked), strict=True))
         return [out[index] for index in range(len(features))]
 

@@ -62,6 +62,7 @@ OPTIONS = (
     click.option("--eval-protocol", default="plain", help="The protocol of the evaluations."),
     click.option("--data-root", type=FOLDER, default=Path("data"), help="Official files: DIR/<task>/."),
     click.option("--precision", type=PRECISION, help="Of the frozen parts.  [default: bf16 on a GPU, else fp32]"),
+    click.option("--trained-precision", type=PRECISION, default="fp32", help="Of what is trained; updated in fp32."),
     click.option("--quantize", type=QUANTIZE, default="none", help="Quantization of the language model."),
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
     click.option("--shard", is_flag=True, help="Shard the language model over the processes (FSDP2)."),

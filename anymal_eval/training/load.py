@@ -24,7 +24,7 @@ from anymal_eval.training.best import require_usable
 from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of, starts_data, with_change
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
-from anymal_eval.training.parts import enable_gradients
+from anymal_eval.training.parts import convert, enable_gradients, is_16_bit
 from anymal_eval.training.placement import StoreOfAttempt
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
@@ -109,6 +109,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     identity["start"] = _start(resolved, network)
     changed = record.require_same(out, before, identity, changes=changes)
     names = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
+    if is_16_bit(resolved.plan.compute):
+        convert(network, names)
     is_finished = not changed and before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {
@@ -259,6 +261,7 @@ def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str
         **({"weights": list(options.weights)} if options.weights else {}),
         **({"group_by_length": True} if options.group_by_length else {}),
         **({"decode": options.decode} if options.decode != "exact" else {}),
+        **({"trained_precision": "bf16"} if is_16_bit(resolved.plan.compute) else {}),
     }
 
 

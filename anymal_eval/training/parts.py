@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.errors import WrongUse
+from anymal_eval.training.plan import ComputeOptions
 
 LORA = "lora"
 
@@ -51,6 +53,18 @@ def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str]
             if "lora_" in name:
                 value.requires_grad_(True)
     return [name for name, value in network.named_parameters() if value.requires_grad]
+
+
+def is_16_bit(compute: ComputeOptions) -> bool:
+    """Whether trained weights are bf16, with master weights in fp32."""
+    return compute.trained_precision == "bf16"
+
+
+def convert(network: AnyMAL, names: Iterable[str]) -> None:
+    """Turn trained weights into bf16."""
+    for name in names:
+        weight = network.get_parameter(name)
+        weight.data = weight.data.to(torch.bfloat16)
 
 
 def part_of(name: str) -> str:

@@ -24,8 +24,9 @@ class AdapterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How the training is computed. ``features`` None caches in memory only; projectors and adapters are fp32.
+    """How the training is computed. ``features`` None caches in memory only.
 
+    Projectors and adapters have the ``trained_precision``: bf16 ones are updated in fp32.
     ``precision`` is that of the frozen parts; auto is bf16 on a GPU and fp32 elsewhere.
     ``memory`` is the device's, in GiB; None for a GPU's own. ``shard`` spreads the language model over the processes,
     ``device_map`` over the GPUs of one.
@@ -33,6 +34,7 @@ class ComputeOptions:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    trained_precision: Literal["fp32", "bf16"] = "fp32"
     quantize: Literal["none", "int8", "nf4"] = "none"
     attn: Literal["auto", "sdpa", "flash", "eager"] = "auto"
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"

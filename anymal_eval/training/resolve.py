@@ -98,6 +98,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     try:
         loading = replace(loading_of(options), attention=attention_of(compute.attn), sharded=compute.shard)
     except WrongUse as error:
+        if "-o device_map=" not in str(error):
+            raise
         raise WrongUse(str(error).replace("-o device_map=", "--device-map ")) from None
     _require_gpu(recipe, loading.device)
     return ResolvedTraining(

@@ -25,6 +25,7 @@ from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
 from anymal_eval.training.order import OPEN_SHARDS, Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
+from anymal_eval.training.parts import is_16_bit
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources._shard_file import keep
@@ -173,7 +174,9 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
         module.checkpoint_activations()
     recipe = loaded.resolved.recipe
     log = record.TrainingLog(plan.out, _StepMessages(console, recipe.steps), console.message)
-    step_plan = StepPlan(saving=plan.saving, rates=recipe.rates, new_data=loaded.new_data)
+    step_plan = StepPlan(
+        saving=plan.saving, rates=recipe.rates, new_data=loaded.new_data, masters=is_16_bit(plan.compute)
+    )
     trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, _evaluator(loaded))
     saves = SaveAndStop(guards.stop)
     trainer.add_callback(saves)

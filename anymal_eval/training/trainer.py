@@ -21,6 +21,7 @@ from anymal_eval.evaluation.during_training import HeadlineEvaluator
 from anymal_eval.training import state_digests, states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.halving import HalvedBatches
+from anymal_eval.training.master_weights import MasterWeights
 from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.record import TrainingLog
@@ -38,12 +39,14 @@ _NOT_LOGGED = ("epoch", "total_flos")  # transformers adds them
 class StepPlan:
     """How the trainer saves, and the learning rates of parts that have their own.
 
+    ``masters``: trained weights are bf16, and are updated in fp32.
     ``new_data``: the saved place in the data is one in others, and the present ones begin.
     """
 
     saving: SavingOptions
     rates: Mapping[str, float] = field(default_factory=dict)
     new_data: bool = False
+    masters: bool = False
 
 
 class AnyMALTrainer(_Trainer):  # type: ignore[misc]
@@ -66,6 +69,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         self._step_ids: tuple[str, ...] = ()
         self._speed = Speed(self.args.device.type)
         self._halving = HalvedBatches(module, self.args.world_size)
+        self._masters: MasterWeights | None = None
         self._saved_loss: tuple[float, int] | None = None  # the sum since the last line of the log, and its step
 
     def get_train_dataloader(self) -> Any:
@@ -92,12 +96,15 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
         """With a group for each part that has a learning rate of its own."""
         rates = self._plan.rates
-        if not rates or self.optimizer is not None:
+        if self.optimizer is not None or not (rates or self._plan.masters):
             return super().create_optimizer(model)
         module = self.model if model is None else model
         made, settings = self.get_optimizer_cls_and_kwargs(self.args, module)
         decaying = self.get_decay_parameter_names(module)
-        self.optimizer: Any = made(parameter_groups(module, decaying, self.args.weight_decay, rates), **settings)
+        groups = parameter_groups(module, decaying, self.args.weight_decay, rates)
+        if self._plan.masters:
+            self._masters = MasterWeights(groups, lambda own: made(own, **settings))
+        self.optimizer: Any = self._masters or made(groups, **settings)
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Any:
@@ -133,7 +140,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         return loss * self.accelerator.num_processes  # the gradients of the processes are averaged
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
+        most = self.args.max_grad_norm
+        norm = super()._clip_grad_norm(model) if self._masters is None else self._masters.clip(most)
         if not math.isfinite(float(norm)):
             raise self._not_finite(f"the gradient's norm is {float(norm)}", self._step_ids)
         return norm
