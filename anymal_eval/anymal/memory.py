@@ -140,6 +140,8 @@ def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
     """The network on the meta device. It has no tokenizer."""
     source = BackboneLoading(dtype=loading.precision, weights=False)
     llm = llm_of_shapes(config.llm, loading)
+    if loading.attention in ("eager", "sdpa"):  # flash attention keeps what sdpa does, and its package is not needed
+        llm.model.set_attn_implementation(loading.attention)
     with torch.device("meta"), quiet():
         if config.lora is not None:
             llm.model = lora.attach(llm.model, config.lora)

@@ -69,7 +69,8 @@ def forecast_training(
         precision = "bf16" if device == "cuda" else "fp32"
     options = LoadingOptions(checkpoint="", device="cpu", precision=precision, quantize=compute.quantize)
     work = step_workload(partition, text, recipe.optim, recipe.freeze)
-    memory = step_memory(config, replace(loading_of(options), device=device), work, compute)
+    attention = None if compute.attn in ("auto", "flash") else compute.attn
+    memory = step_memory(config, replace(loading_of(options), device=device, attention=attention), work, compute)
     source = "of the data" if found else "assumed"
     source = "given" if text_tokens and new_tokens else source
     weights = precision if compute.quantize == "none" else f"{compute.quantize}, else {precision}"

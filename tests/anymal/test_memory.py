@@ -69,10 +69,12 @@ def test_weights_by_part_and_precision(config: AnyMALConfig, precision: torch.dt
             near(estimated[part][kind], size, f"{part} {kind}")
 
 
-def test_a_training_step(config: AnyMALConfig) -> None:
+@pytest.mark.parametrize("attention", [None, "eager"])
+def test_a_training_step(config: AnyMALConfig, attention: str | None) -> None:
     work = Workload(rows=3, text_tokens=max(LENGTHS), new_tokens=NEW, train=True)
-    estimated = estimate(config, Loading(), work)
-    network = create(config, Loading()).train()
+    loading = Loading(attention=attention)
+    estimated = estimate(config, loading, work)
+    network = create(config, loading).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in [*network.parameters(), *network.buffers()]}
     kept: dict[int, int] = {}
 

@@ -247,5 +247,7 @@ def test_the_estimate_knows_what_is_frozen(folder: Path, tmp_path: Path) -> None
                          device="cpu", batch_size=2)  # fmt: skip
         found = forecast_training(plan)[1].estimate
         assert found.optimiser == 8 * sum(count for medium, count in own.items() if medium not in frozen)
+    eager = forecast_training(replace(plan, compute=replace(plan.compute, attn="eager")))[1].estimate
+    assert eager.activations > found.activations
     with pytest.raises(WrongUse, match="video: there is no such part to train"):
         forecast_training(replace(plan, recipe={**plan.recipe, "freeze": ("video",)}))
