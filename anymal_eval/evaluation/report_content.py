@@ -113,7 +113,7 @@ def _heading(opened: Sequence[StoredRun], names: Sequence[str], trainings: Seque
         return ", ".join(one.name for one in trainings)
     if count == 1:
         return f"{names[0]}: {opened[0].results.run.label}"
-    return ", ".join(names[:count]) if count < 4 else f"{count} runs"
+    return ", ".join(names[:count]) if count < 4 else f"{len(names)} runs"
 
 
 def _with_base(options: ReportOptions) -> ReportOptions:

@@ -15,7 +15,7 @@ from anymal_eval.protocols.reading import reading_text
 from anymal_eval.records import Example
 from anymal_eval.report.gallery.content import Row, TaskPage, outcome, score_of
 from anymal_eval.report.gallery.details import answer_text, detail, gold, metric_facts, rounded
-from anymal_eval.report.gallery.marks import SHAPES, mark_of
+from anymal_eval.report.gallery.marks import SHAPES, mark_of, short_names
 from anymal_eval.report.gallery.media_files import Key, MediaTag, key
 from anymal_eval.report.run_screen import usual_name
 
@@ -24,6 +24,7 @@ CHUNK_BYTES = 512 << 10
 ROWS = 500  # rows of the list in one file
 SNIPPET = 200  # characters of each text in the list, which the search covers
 MINI_PEAKS = 36
+LIST_NAME = 11  # characters of a run's name in the list
 STATES = {"ok": "o", "empty": "e", "unparsable": "u", "error": "x"}
 OUTCOMES = {"right": "1", "partly": "p", "wrong": "0"}
 ABSENT = "-"
@@ -85,6 +86,7 @@ def _index(page: TaskPage, examples: Sequence[Example]) -> dict[str, Any]:
     marks = [mark_of(at, page.base or len(page.sides)) for at in range(len(page.sides))]
     return {
         "runs": [side.label for side in page.sides],
+        "short": short_names([side.label for side in page.sides], LIST_NAME),
         "base": page.base,
         "marks": [(SHAPES[shape], colour) for shape, colour in marks],
         "sameWords": [side.same_prompts for side in page.sides],

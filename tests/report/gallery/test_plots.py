@@ -336,3 +336,18 @@ def test_facts_that_differ_are_marked_and_none_is_lost() -> None:
     assert found["Commands and times", "command"] == (("anymal-eval run", ""), True)
     assert found["SHA-256 of the results' files", "a"] == (("11", "22"), True)
     assert found["Run", "step"] == (("", "7"), True)
+
+
+def test_names_that_begin_alike_differ_in_the_list(runs: tuple[Path, Path], world: Path, chromium: Browser) -> None:
+    """Twenty runs whose names differ in their last letters alone, at the width where least fits."""
+    names = [f"experiment-with-a-long-name-{at}" for at in range(20)]
+    folders = [shutil.copytree(runs[at % 2], world / "alike" / name) for at, name in enumerate(names)]
+    call("report", *folders, "--media", "none", "--examples", "6", "--out", world / "twenty")
+    for tab in watched(chromium, world / "twenty", viewport={"width": 768, "height": 1024}):
+        page = tab.open("tasks/vqav2.html")
+        shown = page.locator("#list li:first-child .which").all_inner_texts()
+        assert len(set(shown)) == 2, shown
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        marks = page.evaluate("""[...document.querySelectorAll('#overview .run-keys path')].map(
+            (each) => each.getAttribute('class') + each.getAttribute('d'))""")
+        assert len(set(marks)) == len(marks) == 20

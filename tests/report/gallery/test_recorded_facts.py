@@ -164,6 +164,7 @@ def test_every_recorded_fact_is_on_the_page_of_its_example(tab: Tab, reported: R
              for name, row in rows.items()}  # fmt: skip
     for name in kinds.values():
         page = re.sub(r"\s+", " ", seen(tab, task, name))
+        assert "Raw output, 0 characters" not in page
         for found, known in ((rows[name], OF_SCORES), (given[name], OF_RESPONSES)):
             for key, value in found.items():
                 words = known[key]

@@ -183,7 +183,7 @@ const AnyMALAnswers = (() => {
     put(
       Array.isArray(raw) && (side.state === "error" || raw.length !== example.options.length) ? ranked(example, side) : null,
       side.thinking ? folded("Thinking", side.thinking) : null,
-      !Array.isArray(raw) && raw !== shownText(side) ? folded("Raw output", raw) : null,
+      raw && !Array.isArray(raw) && raw !== shownText(side) ? folded("Raw output", raw) : null,
     );
     put(...more(side, before, index));
     return box;

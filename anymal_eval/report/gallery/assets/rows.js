@@ -128,7 +128,7 @@ const AnyMALRows = (() => {
     const words = make("span", "row-words", make("span", "row-top", title, compared() ? changed(at, direction) : null));
     for (const run of compared() ? [base, own] : [own]) {
       const text = said("bdi", "", row.a[run] ?? "");
-      const name = make("span", "which", index.runs[run]);
+      const name = make("span", "which", index.short[run]);
       name.title = index.runs[run];
       words.append(make("span", "row-answer", compared() ? name : null, text, score(run, at, direction)));
     }
