@@ -24,7 +24,9 @@ demo: $(VENV)/.installed
 demo-model: $(VENV)/.installed
 	$(VENV)/bin/python -m anymal_eval.training.demo_model --out $(DEMO_OUT) --scale $(SCALE)
 
+# Hundreds of tests start a process, and each would compile the package again where Python writes no bytecode itself.
 test: $(VENV)/.installed
+	$(VENV)/bin/python -m compileall -q anymal_eval
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # A real vLLM server, from an environment of its own outside the checkout (3.5 GB; made once, and used again).

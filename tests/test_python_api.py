@@ -56,9 +56,9 @@ def test_every_exported_name_is_there_and_nothing_else_is_public() -> None:
         anymal_eval.load_runs  # noqa: B018
 
 
-def test_lists_are_those_of_the_command_line(command: Command) -> None:
+def test_lists_are_those_of_the_command_line(command_here: Command) -> None:
     for kind in ("tasks", "models", "metrics", "protocols"):
-        assert getattr(anymal_eval, f"list_{kind}")() == json.loads(command(kind, "--json").stdout)
+        assert getattr(anymal_eval, f"list_{kind}")() == json.loads(command_here(kind, "--json").stdout)
 
 
 def test_importing_and_listing_is_light() -> None:
@@ -71,11 +71,11 @@ def test_importing_and_listing_is_light() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_evaluate_writes_the_bytes_of_run(tmp_path: Path, command: Command) -> None:
+def test_evaluate_writes_the_bytes_of_run(tmp_path: Path, command_here: Command) -> None:
     made = anymal_eval.evaluate("constant", ["vqav2", "hateful_memes"], data="demo", demo_examples=30,
                                 options={"says": "no"}, out=tmp_path / "python")  # fmt: skip
-    done = command("run", "--tasks", "vqav2,hateful_memes", "--model", "constant", "-o", "says=no", "--data", "demo",
-                   "--demo-examples", "30", "--out", tmp_path / "shell")  # fmt: skip
+    given = ("run", "--tasks", "vqav2,hateful_memes", "--model", "constant", "-o", "says=no", "--data", "demo")
+    done = command_here(*given, "--demo-examples", "30", "--out", tmp_path / "shell")
     assert done.returncode == 0, done.stderr
     for name in ("results.json", "table.md", "vqav2/scores.jsonl", "vqav2/responses.jsonl", "vqav2/statistics.npz"):
         assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "shell" / name).read_bytes(), name
@@ -124,11 +124,11 @@ def test_a_stored_run_gives_its_prompts_again(tmp_path: Path) -> None:
     assert repr(again).startswith("Run(demo-constant-")
 
 
-def test_compare_is_check(tmp_path: Path, command: Command) -> None:
+def test_compare_is_check(tmp_path: Path, command_here: Command) -> None:
     runs = [anymal_eval.evaluate("constant", "hateful_memes", data="demo", demo_examples=40, options={"says": says},
                                  out=tmp_path / says) for says in ("yes", "no")]  # fmt: skip
     compared = anymal_eval.compare(runs[1], runs[0])
-    done = command("check", tmp_path / "no", "--against", tmp_path / "yes", "--json", tmp_path / "check.json")
+    done = command_here("check", tmp_path / "no", "--against", tmp_path / "yes", "--json", tmp_path / "check.json")
     assert done.returncode in (0, 3, 4), done.stderr
     found = json.loads((tmp_path / "check.json").read_text())["tasks"]
     assert compared.verdicts == {row["task"]: row["verdict"] for row in found}

@@ -113,6 +113,7 @@ ATTACKS: dict[str, Script] = {
 
 CHILD = """
 import json, resource, sys
+from concurrent.futures import ThreadPoolExecutor
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 from anymal_eval.errors import WrongUse
 from anymal_eval.models import choose_model
@@ -129,8 +130,7 @@ def peak():
 warm = served("fine/fine")
 warm.answer([warm.prepare(request)])
 warm.close()
-for name in names:
-    before = peak()
+def attacked(name):
     try:
         one = served(f"{name}/fine")
     except WrongUse as error:
@@ -142,7 +142,15 @@ for name in names:
     (response,) = one.answer([one.prepare(request)])
     one.close()
     found = response.failure
-    print(json.dumps([name, listed, found and found.kind, found and found.message, peak() - before]), flush=True)
+    return [name, listed, found and found.kind, found and found.message]
+# Those that keep it waiting until its deadline wait beside each other.
+slow = [name for name in names if name.startswith(("drip", "silent"))]
+for together in [slow, *([name] for name in names if name not in slow)]:
+    before = peak()
+    with ThreadPoolExecutor(len(together)) as pool:
+        rows = list(pool.map(attacked, together))
+    for row in rows:
+        print(json.dumps([*row, peak() - before]), flush=True)
 """
 
 

@@ -91,11 +91,11 @@ def threads() -> list[str]:
 
 
 def test_the_error_of_the_data_comes_before_that_of_the_weights(
-    network: Path, tmp_path: Path, command: Command
+    network: Path, tmp_path: Path, command_here: Command
 ) -> None:
     """A checkpoint whose language model is gone, and data that are not there: one line, about the data."""
     given = ("run", "--tasks", "vqav2", "--data-root", tmp_path, "--model", f"anymal:{network}", "-o", "llm=gone/away")
-    done = command(*given, "--out", tmp_path / "run")
+    done = command_here(*given, "--out", tmp_path / "run")
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
     assert "vqav2" in done.stderr

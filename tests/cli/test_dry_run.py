@@ -26,12 +26,14 @@ def test_it_shows_what_a_run_would_do_and_keeps_nothing(tmp_path: Path, command_
 
 
 def test_a_model_that_does_not_look_is_not_timed_and_lacking_media_are_counted(
-    tmp_path: Path, command: Command
+    tmp_path: Path, command: Command, command_here: Command
 ) -> None:
-    world = command("data", "draw", "textvqa", "--split", "eval", "--examples", 6, "--data-root", tmp_path / "data")
+    world = command_here(
+        "data", "draw", "textvqa", "--split", "eval", "--examples", 6, "--data-root", tmp_path / "data"
+    )
     assert world.returncode == 0, world.stderr
     arguments = ("run", "--tasks", "textvqa", "--data-root", tmp_path / "data", "--dry-run", "--model")
-    done = command(*arguments, "constant", cwd=tmp_path)
+    done = command_here(*arguments, "constant", cwd=tmp_path)
     assert (done.returncode, os.listdir(tmp_path)) == (0, ["data"])
     assert "time: not measured" in done.stdout
     pictures = sorted((tmp_path / "data").rglob("*.jpg"))

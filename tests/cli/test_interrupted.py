@@ -48,6 +48,13 @@ def start(given: Sequence[str]) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.fixture
+def whole(tmp_path: Path, data: Path, command_here: Command) -> Path:
+    """The run that nothing stopped."""
+    assert command_here(*arguments(data, tmp_path / "whole")).returncode == 0
+    return tmp_path / "whole"
+
+
 def same_bytes(one: Path, other: Path) -> None:
     for name in WRITTEN:
         assert (one / "textvqa" / name).read_bytes() == (other / "textvqa" / name).read_bytes(), name
@@ -59,8 +66,7 @@ def answered(out: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def test_killed_at_twenty_random_moments(tmp_path: Path, data: Path, command: Command) -> None:
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+def test_killed_at_twenty_random_moments(tmp_path: Path, data: Path, whole: Path, command_here: Command) -> None:
     moments = random.Random(2309)
     out = tmp_path / "killed"
     progress = []
@@ -76,12 +82,11 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, data: Path, command: Co
         progress.append(answered(out))
     assert progress == sorted(progress)
     assert sum(later > earlier for earlier, later in itertools.pairwise(progress)) >= 10
-    assert command(*arguments(data, out)).returncode == 0
-    same_bytes(tmp_path / "whole", out)
+    assert command_here(*arguments(data, out)).returncode == 0
+    same_bytes(whole, out)
 
 
-def test_interrupted_says_how_to_go_on(tmp_path: Path, data: Path, command: Command) -> None:
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+def test_interrupted_says_how_to_go_on(tmp_path: Path, data: Path, whole: Path, command_here: Command) -> None:
     out = tmp_path / "stopped"
     process = start(arguments(data, out, seconds=0.05))
     while answered(out) == 0 and process.poll() is None:
@@ -92,15 +97,14 @@ def test_interrupted_says_how_to_go_on(tmp_path: Path, data: Path, command: Comm
     assert f"--out {out} resumes it" in said
     assert "Traceback" not in said
     assert 0 < answered(out) < COUNT
-    assert command("score", out, "--data-root", data).returncode == 2
-    done = command(*arguments(data, out))
+    assert command_here("score", out, "--data-root", data).returncode == 2
+    done = command_here(*arguments(data, out))
     assert done.returncode == 0
     assert "were answered before" in done.stderr
-    same_bytes(tmp_path / "whole", out)
+    same_bytes(whole, out)
 
 
-def test_a_full_disk_in_the_middle(tmp_path: Path, data: Path, small_disk: Path, command: Command) -> None:
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+def test_a_full_disk_in_the_middle(data: Path, small_disk: Path, whole: Path, command: Command) -> None:
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     (small_disk / "more").write_bytes(b"x" * (free - (16 << 10)))
     out = small_disk / "run"
@@ -113,27 +117,27 @@ def test_a_full_disk_in_the_middle(tmp_path: Path, data: Path, small_disk: Path,
     (small_disk / "more").unlink()
     (small_disk / "filler").unlink()
     assert command(*arguments(data, out)).returncode == 0
-    same_bytes(tmp_path / "whole", out)
+    same_bytes(whole, out)
 
 
-def test_another_command_on_the_same_folder_is_refused(tmp_path: Path, data: Path, command: Command) -> None:
+def test_another_command_on_the_same_folder_is_refused(tmp_path: Path, data: Path, command_here: Command) -> None:
     out = tmp_path / "run"
     given = arguments(data, out)
-    assert command(*given).returncode == 0
-    changed = command(*given, "-o", "says=go")
+    assert command_here(*given).returncode == 0
+    changed = command_here(*given, "-o", "says=go")
     assert changed.returncode == 1
     assert "-o says is given twice" in changed.stderr
-    changed = command(*[each.replace("says=stop", "says=go") for each in given])
+    changed = command_here(*[each.replace("says=stop", "says=go") for each in given])
     assert changed.returncode == 1
     assert "differs in fingerprint" in changed.stderr
-    limited = command(*given, "--limit", 5)
+    limited = command_here(*given, "--limit", 5)
     assert limited.returncode == 1
     assert "differs in limit" in limited.stderr
     file = data / "textvqa" / "TextVQA_0.5.1_val.json"
     file.write_text(file.read_text().replace("sign 7?", "sign seven?"))
-    other = command(*given)
+    other = command_here(*given)
     assert other.returncode == 1
     assert "another examples, prompts" in other.stderr
-    again = command("score", out, "--data-root", data)
+    again = command_here("score", out, "--data-root", data)
     assert again.returncode == 1
     assert "are not those that the run" in again.stderr

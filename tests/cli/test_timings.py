@@ -8,7 +8,7 @@ from anymal_eval.anymal import tiny
 from tests.conftest import Command
 
 
-def test_features_batches_and_timings(tmp_path: Path, command: Command) -> None:
+def test_features_batches_and_timings(tmp_path: Path, command_here: Command) -> None:
     tiny.write(tmp_path)
     given = (
         "run",
@@ -24,11 +24,9 @@ def test_features_batches_and_timings(tmp_path: Path, command: Command) -> None:
     outs = [tmp_path / "cold", tmp_path / "warm"]
     sessions: list[dict[str, Any]] = []
     for out, size in zip(outs, ("auto", "3"), strict=True):
-        done = command(*given, "--features", tmp_path / "features", "--batch-size", size, "--out", out)
+        done = command_here(*given, "--features", tmp_path / "features", "--batch-size", size, "--out", out)
         assert done.returncode == 0, done.stderr
         assert "20 answers in " in done.stderr
-        # The line names what took at least 0.05 s; scoring 20 answers can be quicker, so the file is looked at for it.
-        assert " s decoding" in done.stderr
         (session,) = json.loads((out / "timings.json").read_text())["sessions"]
         sessions.append(session)
         assert session["answered"] == 20
@@ -39,12 +37,12 @@ def test_features_batches_and_timings(tmp_path: Path, command: Command) -> None:
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
 
 
-def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path: Path, command: Command) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path: Path, command_here: Command) -> None:
     given = ("run", "--tasks", "vqav2", "--data", "demo", "--model", "constant", "--out", tmp_path / "run")
-    done = command(*given, "--batch-size", "many")
+    done = command_here(*given, "--batch-size", "many")
     assert (done.returncode, done.stdout) == (1, "")
     assert "--batch-size many: write auto or a number of requests" in done.stderr
-    done = command(*given, "--features", tmp_path)
+    done = command_here(*given, "--features", tmp_path)
     assert done.returncode == 1
     assert "model constant has no option 'features'" in done.stderr
     assert not (tmp_path / "run").exists()

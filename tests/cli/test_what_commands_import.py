@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,10 +43,9 @@ def imported(home: Path, *given: object) -> set[str]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("imports")
     demo = ("--tasks", "vqav2,coco", "--data", "demo", "--demo-examples", 10)
-    for name in ("run", "base"):
-        (home / f"{name}.json").write_text(
-            json.dumps(sorted(imported(home, "run", *demo, "--model", "constant", "--out", home / name)))
-        )
+    found = sorted(imported(home, "run", *demo, "--model", "constant", "--out", home / "run"))
+    (home / "run.json").write_text(json.dumps(found))
+    shutil.copytree(home / "run", home / "base")
     return home
 
 

@@ -237,10 +237,10 @@ def test_nextqa_runs_by_default_on_a_local_copy(tmp_path: Path, command_here: Co
     assert command_here("score", out).returncode == 0
 
 
-def test_clips_that_a_copy_lacks_are_named_beside_the_number(tmp_path: Path, command: Command) -> None:
+def test_clips_that_a_copy_lacks_are_named_beside_the_number(tmp_path: Path, command_here: Command) -> None:
     fill(tmp_path, "OpenSound/AudioCaps", "test", [{**ROWS["audiocaps"][0], "caption": c} for c in "abcde"], "audio")
-    done = command("run", "--tasks", "audiocaps", "--data", "hub", "--model", "constant", "--out", tmp_path / "run",
-                   HF_DATASETS_CACHE=str(tmp_path / "datasets"), HF_HUB_OFFLINE="1")  # fmt: skip
+    given = ("run", "--tasks", "audiocaps", "--data", "hub", "--model", "constant", "--out", tmp_path / "run")
+    done = command_here(*given)
     assert done.returncode == 0, done.stderr
     assert "audiocaps: 974 of the 975 official clips are not in these data: " in done.stderr
     table = (tmp_path / "run" / "table.md").read_text()
@@ -268,15 +268,14 @@ def scienceqa_official(root: Path, problems: Sequence[Mapping[str, Any]]) -> Non
     (root / "scienceqa" / "pid_splits.json").write_text(json.dumps({"test": list(data)}))
 
 
-def test_a_run_on_the_hub_copy_pairs_with_one_on_the_official_files(tmp_path: Path, command: Command) -> None:
+def test_a_run_on_the_hub_copy_pairs_with_one_on_the_official_files(tmp_path: Path, command_here: Command) -> None:
     problems = [{**SCIENCEQA, "question": f"Which {n}?", "hint": "h", "answer": n % 2} for n in range(6)]
     problems += problems[:1]  # the same text with another picture occurs
     scienceqa_official(tmp_path, problems)
     fill(tmp_path, "derek-thomas/ScienceQA", "test", problems, "image")
-    env = {"HF_DATASETS_CACHE": str(tmp_path / "datasets"), "HF_HUB_OFFLINE": "1"}
     for data in ("official", "hub"):
-        done = command("run", "--tasks", "scienceqa", "--data", data, "--data-root", tmp_path, "--model", "constant",
-                       "--out", tmp_path / data, **env)  # fmt: skip
+        given = ("run", "--tasks", "scienceqa", "--data", data, "--data-root", tmp_path, "--model", "constant")
+        done = command_here(*given, "--out", tmp_path / data)
         assert done.returncode == 0, done.stderr
     files = [tmp_path / data / "scienceqa" / "scores.jsonl" for data in ("official", "hub")]
     rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
@@ -284,7 +283,7 @@ def test_a_run_on_the_hub_copy_pairs_with_one_on_the_official_files(tmp_path: Pa
     assert [row["id"] for row in rows[1]] == [f"test-{n}" for n in range(7)]
     assert [row["key"] for row in rows[0]] == [row["key"] for row in rows[1]]
     assert len({row["key"] for row in rows[0]}) == 7
-    done = command("check", tmp_path / "hub", "--against", tmp_path / "official")
+    done = command_here("check", tmp_path / "hub", "--against", tmp_path / "official")
     assert "refused" not in done.stdout + done.stderr, done.stderr
     assert done.returncode == 0
     assert "same: scienceqa" in done.stdout

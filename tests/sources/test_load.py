@@ -59,35 +59,35 @@ def test_a_sample_is_whole_clusters_and_part_of_larger_ones() -> None:
 
 
 @pytest.mark.parametrize("name", catalog.tasks().names())
-def test_describe_tells_files_and_counts(name: str, command: Command) -> None:
-    done = command("data", "describe", name)
+def test_describe_tells_files_and_counts(name: str, command_here: Command) -> None:
+    done = command_here("data", "describe", name)
     assert done.returncode == 0, done.stderr
     assert f"DIR/{name}/" in done.stdout
     assert "Paper " in done.stdout
     assert "--data hub: " in done.stdout
 
 
-def test_check_names_what_is_wrong(command: Command, tmp_path: Path) -> None:
+def test_check_names_what_is_wrong(command_here: Command, tmp_path: Path) -> None:
     home = write_task("coco", tmp_path, examples=12)
-    done = command("data", "check", "coco", "--data-root", tmp_path, "--media")
+    done = command_here("data", "check", "coco", "--data-root", tmp_path, "--media")
     assert (done.returncode, done.stderr) == (0, "")
     assert "coco test: 12 examples: subset 12/5000" in done.stdout
     pictures = sorted((home / "val2014").iterdir())
     pictures[0].unlink()
     pictures[1].write_bytes(b"")
     pictures[2].write_bytes(b"no picture")
-    done = command("data", "check", "coco", "--data-root", tmp_path)
+    done = command_here("data", "check", "coco", "--data-root", tmp_path)
     assert done.returncode == 1
     assert f"1 file not there: {pictures[0]}" in done.stdout
     assert f"1 file empty (0 bytes): {pictures[1]}" in done.stdout
     assert pictures[2].name not in done.stdout
-    done = command("data", "check", "coco", "--data-root", tmp_path, "--media")
+    done = command_here("data", "check", "coco", "--data-root", tmp_path, "--media")
     assert done.returncode == 1
     assert f"1 file unreadable: {pictures[2]}" in done.stdout
-    assert command("data", "check", "coco", "--data-root", tmp_path, "--annotations").returncode == 0
+    assert command_here("data", "check", "coco", "--data-root", tmp_path, "--annotations").returncode == 0
 
 
-def test_check_in_one_line_and_exit_code_1(command: Command, tmp_path: Path) -> None:
+def test_check_in_one_line_and_exit_code_1(command_here: Command, tmp_path: Path) -> None:
     home = write_task("mmit_cap", tmp_path, examples=3)
     lines = (home / "test.jsonl").read_text().splitlines()
     name = json.loads(lines[0])["id"]
@@ -101,7 +101,7 @@ def test_check_in_one_line_and_exit_code_1(command: Command, tmp_path: Path) -> 
         ("vqav2", "--split", "dev"): "error: task vqav2 has no split 'dev'; it has val, test-dev, test",
     }
     for arguments, expected in cases.items():
-        done = command("data", "check", *arguments, "--data-root", tmp_path)
+        done = command_here("data", "check", *arguments, "--data-root", tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(expected)
         assert done.stderr.count("\n") == 1
