@@ -65,9 +65,9 @@ def described(changes: Sequence[Mapping[str, Any]], step: int, recipe: Recipe) -
     if STEPS in changed:
         old, new = changed[STEPS]
         rate, before = rate_at(step, recipe.steps, recipe), rate_at(step, old, recipe)
+        course = f"goes from {before:.3g} to {rate:.3g}" if rate != before else f"stays {rate:.3g}"
         said.append(
-            f"{new} steps instead of {old}: the {recipe.schedule} schedule is that of {new} steps, so the rate goes "
-            f"from {before:.3g} to {rate:.3g}"
+            f"{new} steps instead of {old}: the {recipe.schedule} schedule is that of {new} steps, so the rate {course}"
         )
     if BATCH in changed:
         said.append(f"batches of {changed[BATCH][1]} samples instead of {changed[BATCH][0]}, from the next sample on")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anymal_eval.errors import BadData, WrongUse
+from anymal_eval.errors import BadData, WrongUse, listed
 from anymal_eval.media.location import Opener
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
@@ -239,7 +239,9 @@ class Streamed:
         opened = self._read(epoch, position, 0)
         self._empty = 0 if opened.samples else self._empty + 1
         if self._empty > len(self._shards):
-            raise BadData("the shards hold no sample to learn from")
+            lines = dict.fromkeys(line for each, _ in self._shards for line in each.bad.reasons)
+            why = f": {listed(list(lines), shown=3, between='; ')}" if lines else ""
+            raise BadData(f"the shards hold no sample to learn from{why}")
         if opened.samples:
             self._open.append(opened)
 

@@ -17,16 +17,17 @@ import torch
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.errors import OtherRun, WrongUse
+from anymal_eval.errors import BadData, OtherRun, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
 from anymal_eval.training.batches import Batch, Collator
 from anymal_eval.training.best import BestNetwork
-from anymal_eval.training.changes import shift_of, starts_data, with_change
+from anymal_eval.training.changes import described, shift_of, starts_data, with_change
 from anymal_eval.training.load import load
-from anymal_eval.training.order import BatchPartition
+from anymal_eval.training.order import BatchPartition, Streamed
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.run import train
+from anymal_eval.training.sources import open_data
 from anymal_eval.training.training_module import TrainingModule
 from tests.conftest import ROOT
 from tests.training.conftest import align_job, assert_close, every_step, logged, losses, saving
@@ -230,6 +231,11 @@ def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path) -> 
     only_weights = with_change({"changes": killed}, {"data": ("b", "a")}, 2, recipe)
     assert only_weights == [{"step": 2, "changed": {"weights": [None, [1.0]]}, "shift": -12}]
     assert starts_data(only_weights, 2)
+    steps = [{"step": 2, "changed": {"recipe.steps": [5, 9]}, "shift": 0}]
+    assert described(steps, 2, replace(recipe, schedule="constant", warmup=0)) == [
+        "resumed at step 2 with changes: 9 steps instead of 5: the constant schedule is that of 9 steps, so the rate "
+        "stays 1"
+    ]
 
 
 def test_a_state_before_a_change_of_the_batch_is_resumed_from(folder: Path, tmp_path: Path) -> None:
@@ -312,3 +318,13 @@ def test_processes_do_not_send_each_other_frozen_weights(folder: Path, whole: Pa
 def content(out: Path, name: str = "training.json") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
     return found
+
+
+def test_shards_without_a_sample_are_named(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").write_bytes(b"")
+    streamed = Streamed([open_data(f"webdataset:{tmp_path}/0.tar")], BatchPartition(batch_size=2), 0, lambda *_: None)
+    with pytest.raises(BadData) as found:
+        streamed.draw()
+    assert str(found.value) == (
+        f"the shards hold no sample to learn from: {tmp_path}/0.tar: no plain tar file: empty file"
+    )
