@@ -95,8 +95,8 @@ class Running:
     def alive(self) -> bool:
         return os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def kill(self) -> None:
-        os.kill(self.process, signal.SIGKILL)
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.process, number)
 
     def wait(self) -> Ended:
         while self.alive() and time.monotonic() - self.start < LIMIT_S:

@@ -29,6 +29,9 @@ TRAIN = (
 TIMES = (
     (re.compile(r"(^|/)(timings\.json|run\.log)$"), re.compile(rb".*", re.DOTALL)),
     (re.compile(r"\.jsonl$"), re.compile(rb'"seconds": [0-9.]+')),
+    (re.compile(r"^trained/log\.jsonl$"), re.compile(rb'"(\w+_per_s|memory_gib|input_wait)": [0-9.e+-]+')),
+    # Over the path of OUT, too.
+    (re.compile(r"^trained/training\.json$"), re.compile(rb'"sha256": "[0-9a-f]{64}"(?=\s*}\s*$)')),
     (re.compile(r"junit\.xml$"), re.compile(rb'timestamp="[^"]*"')),
     (re.compile(r"^export/"), re.compile(rb'"?(retrieved_timestamp|evaluation_timestamp)"?: "?[0-9.TZ:+-]+"?')),
 )
