@@ -109,9 +109,11 @@ def gallery(root: Path, before: Tree, killed: Tree, after: Tree) -> str | None:
 
 
 def scores(root: Path, before: Tree, killed: Tree, after: Tree) -> str | None:
-    """Each file of the run is the old one or the new one."""
+    """Each file of the run is the old one or the new one; to the log lines are added."""
     del root
-    wrong = [name for name in part(before, "run") if killed.get(name) not in (before[name], after.get(name))]
+    log, files = "run/run.log", part(before, "run")
+    wrong = [name for name in files if name != log and killed.get(name) not in (before[name], after.get(name))]
+    wrong += [log] if not killed.get(log, b"").startswith(before.get(log, b"")) else []
     return f"of the run: {', '.join(wrong)}" if wrong else None
 
 

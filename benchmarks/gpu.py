@@ -1,211 +1,195 @@
-"""What a GPU makes of a LLaMA-2-7B-shaped AnyMAL with random weights, against what that GPU can do.
+"""Ten checks of what only a GPU can show, each in a process of its own, with random weights and fixed seeds.
 
-    python -m benchmarks.gpu [--rounds 5] [--write]
-    python -m benchmarks.gpu --device cpu --tiny      the same code in small, for a test; its figures mean nothing
+    python -m benchmarks.gpu [--only NAME ...] [--budget 570] [--write]
+    python -m benchmarks.gpu --device cpu --tiny      the same code in small; its figures mean nothing
+    python -m benchmarks.gpu_wheels FOLDER            what a machine without a package index needs beside torch
 
-Medians of the rounds, bf16, attention as transformers chooses it (SDPA), media from pinned memory. The matrix rate is a
-square product's, the memory rate a copy's. ``--write`` puts the table into ``benchmarks/README.md``. Exit code 1 where
-there is no GPU.
+A check prints one line of JSON as soon as it ends, whatever becomes of the others: its figures with their bounds, or
+why it ended without them: an error, memory that ran out, its time. At the end comes the table, which ``--write`` puts
+into ``docs/speed.md``; figures of a processor are never written. ``--budget`` is the time of all checks: those that do
+not fit into the rest are left out. TF32 is off. Exit code 1 where there is no GPU, a check did not end, or a bound is
+not met; bounds do not count with ``--tiny``.
 """
 
 import argparse
+import importlib
+import json
+import math
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
-from anymal_eval.anymal import encoders, projectors, tiny
-from anymal_eval.anymal.config import AnyMALConfig, preset
-from anymal_eval.anymal.conversation import Chat
-from anymal_eval.anymal.llm import LLM
-from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.splice import Batch
-from anymal_eval.checkpoints.loading import BackboneLoading, freeze, library, quiet
-from anymal_eval.checkpoints.token_ids import TokenIds
-from anymal_eval.engine import EngineSettings
-from anymal_eval.engine.local import run_requests
-from anymal_eval.generation import BatchedPrefix
-from anymal_eval.models import anymal
-from anymal_eval.records import Decoding, Media, Message, Request, Response
 from benchmarks.measuring import write_section
 
-EACH = 5  # questions a picture
-NEW = 10  # tokens an answer
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+START_S = 30  # of a process: imports, and the device
+MARK = "check: "
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much of everything; ``square`` is a matrix's side, ``copied`` a tensor's bytes."""
+class Check:
+    """A check: its function, and the seconds that it should take on a GPU."""
 
-    square: int
-    copied: int
-    rows: int
-    positions: int
-    steps: int
-    pictures: int
+    name: str
+    function: str
+    seconds: int
 
 
-LARGE = Size(square=8192, copied=4 << 30, rows=16, positions=512, steps=64, pictures=64)
-SMALL = Size(square=256, copied=1 << 22, rows=2, positions=32, steps=4, pictures=2)
+CHECKS = (
+    Check("parity", "gpu_numbers.parity", 45),
+    Check("masked attention", "gpu_numbers.masked_attention", 20),
+    Check("quantised gradients", "gpu_numbers.quantised_gradients", 40),
+    Check("loading", "gpu_memory.loading", 90),
+    Check("70B-shaped training", "gpu_memory.seventy_billion", 120),
+    Check("checkpointing", "gpu_numbers.recomputation", 15),
+    Check("sharing and batching", "gpu_numbers.sharing", 45),
+    Check("speed", "gpu_speed.speed", 100),
+    Check("training loop", "gpu_speed.training_loop", 50),
+    Check("out of memory", "gpu_memory.out_of_memory", 30),
+)
 
 
-def config_of(small: bool) -> AnyMALConfig:
-    """LLaMA-2 7B with CLIP ViT-L at 336 and the Perceiver Resampler; or the tiny preset's image half."""
-    whole = preset("tiny") if small else replace(preset("13b-image"), llm=preset("7b-audio").llm)
-    return replace(whole, modalities={"image": whole.modalities["image"]}, lora=None)
+@dataclass
+class Outcome:
+    """How a check ended.
+
+    Attributes:
+        state: ``met``, ``not met``, ``failed``, ``out of memory``, ``too long`` or ``left out``.
+        figures: as :class:`benchmarks.gpu_place.Figure`, each with ``met``.
+        machine: the device.
+    """
+
+    check: str
+    state: str
+    seconds: float = 0.0
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+    machine: str = ""
 
 
-def network_of(config: AnyMALConfig, folder: Path, device: str, dtype: torch.dtype) -> AnyMAL:
-    """Random weights, made on the device."""
-    own = tiny.tokenizer()
-    settings = library().AutoConfig.for_model(**(config.llm.architecture or {}))
-    with torch.device(device), quiet():
-        model = freeze(library().AutoModelForCausalLM.from_config(settings, dtype=dtype))
-    chat = Chat(own, style="template", media=["image"])
-    llm = LLM(
-        model,
-        chat,
-        context=settings.max_position_embeddings,
-        weights="random",
-        ids=TokenIds(ends=(), pad=own.pad_token_id),
-    )
-    part = config.modalities["image"]
-    tiny.write_encoder(folder / "encoder", part.encoder)
-    coder = encoders.build(replace(part.encoder, path=str(folder / "encoder")), BackboneLoading(dtype=dtype))
-    network = AnyMAL(config, llm, {"image": coder}, {"image": projectors.build(part.projector, coder.width, llm.width)})
-    return network.to(device)
+def here(check: Check, device: str, small: bool, rounds: int) -> Outcome:
+    """Run a check in this process."""
+    import torch
+
+    from benchmarks.gpu_place import Place
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    machine = torch.cuda.get_device_name() if device == "cuda" else "a processor"
+    module, _, function = check.function.partition(".")
+    start = time.monotonic()
+    found: list[dict[str, Any]] = []
+    state, error = "met", ""
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        try:
+            measure = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+            figures = measure(Place(device, small, Path(folder), rounds))
+            found = [asdict(figure) | {"met": figure.met} for figure in figures]
+            state = "met" if all(each["met"] for each in found) else "not met"
+        except Exception as raised:  # noqa: BLE001  # the next checks run all the same
+            is_memory = isinstance(raised, torch.OutOfMemoryError) or type(raised).__name__ == "OutOfMemory"
+            state, error = "out of memory" if is_memory else "failed", f"{type(raised).__name__}: {raised}"
+    return Outcome(check.name, state, round(time.monotonic() - start, 1), found, error[:2000], machine)
 
 
-def seconds(work: Callable[[], Any], rounds: int, device: str) -> float:
-    """The median, after one round that is not counted."""
-    spent = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        spent.append(time.perf_counter() - start)
-    return float(np.median(spent[1:]))
+def apart(check: Check, given: argparse.Namespace, left: float) -> Outcome:
+    """Run a check in a process of its own, for at most twice its time."""
+    limit = min(2 * check.seconds + START_S, left)
+    if left < check.seconds + START_S:
+        return Outcome(check.name, "left out", error=f"{left:.0f} s are left of --budget {given.budget:g}")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--here", "--only", check.name, "--device", given.device,
+               "--rounds", str(given.rounds), *(["--tiny"] if given.tiny else [])]  # fmt: skip
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Outcome(check.name, "too long", limit, error=f"it did not end within {limit:.0f} s")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if not lines:
+        tail = done.stderr.strip().splitlines()[-3:]
+        spent = round(time.monotonic() - start, 1)
+        return Outcome(check.name, "failed", spent, error=f"exit {done.returncode}: {' '.join(tail)}"[:2000])
+    return Outcome(**json.loads(lines[-1].removeprefix(MARK)))
 
 
-def matrix_rate(size: Size, device: str, dtype: torch.dtype, rounds: int) -> float:
-    """Operations a second."""
-    one, other = (torch.randn(size.square, size.square, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size.square**3 / seconds(lambda: one @ other, rounds, device)
+def bound(figure: dict[str, Any]) -> str:
+    """A figure's requirement, as text."""
+    if figure["least"] is not None:
+        return f"at least {figure['least']:g}"
+    return f"at most {figure['most']:g}" if figure["most"] is not None else ""
 
 
-def memory_rate(size: Size, device: str, rounds: int) -> float:
-    """Bytes a second, read and written."""
-    source = torch.zeros(size.copied, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return 2 * size.copied / seconds(lambda: target.copy_(source), rounds, device)
-
-
-def layer_weights(network: AnyMAL) -> int:
-    """Of the layers alone: what every position is multiplied with."""
-    return sum(parameter.numel() for parameter in network.llm.model.model.layers.parameters())
-
-
-def prefilling(network: AnyMAL, size: Size, rounds: int) -> float:
-    """Operations a second of prefilling: weights, and attention to what stands before."""
-    config, batch = network.llm.model.config, _noise(network, size.rows, size.positions)
-    spent = seconds(lambda: network.prefill(batch), rounds, network.llm.device.type)
-    attention = 2 * config.num_hidden_layers * size.positions**2 * config.hidden_size
-    return size.rows * (2 * layer_weights(network) * size.positions + attention) / spent
-
-
-def decoding(network: AnyMAL, size: Size, rounds: int) -> float:
-    """Bytes a second of decoding: every step reads all weights and the whole cache."""
-    config, whole = network.llm.model.config, _noise(network, size.rows, size.positions)
-    head = Batch(embeds=whole.embeds[:, :-1], mask=whole.mask[:, :-1])
-    prefix = BatchedPrefix(prefixes=(network.prefill(head),), rows=tuple(range(size.rows)))
-    how = Decoding(max_new_tokens=size.steps, min_new_tokens=size.steps)
-    spent = seconds(lambda: network.generate(whole, how, prefix), rounds, network.llm.device.type)
-    width = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
-    position = 2 * config.num_hidden_layers * width
-    read = layer_weights(network) + size.rows * (size.positions + size.steps / 2) * position
-    head_weights = config.vocab_size * config.hidden_size
-    return size.steps * (read + head_weights) * network.llm.dtype.itemsize / spent
-
-
-def examples(network: AnyMAL, size: Size, folder: Path) -> float:
-    """VQAv2-shaped examples a second, from files to answers."""
-    drawn = np.random.default_rng(0)
-    requests = []
-    for place in range(size.pictures):
-        file = folder / f"{place}.jpg"
-        Image.fromarray(drawn.integers(0, 256, (480, 640, 3), dtype=np.uint8)).save(file)
-        for number in range(EACH):
-            parts = (Media(kind="image", uri=str(file)), f"what color is the dog in picture {number}")
-            how = Decoding(max_new_tokens=NEW, min_new_tokens=NEW)
-            requests.append(
-                Request(id=f"{place}-{number}", messages=(Message(role="user", parts=parts),), decoding=how)
-            )
-    model = anymal.in_memory(network, anymal.Options(checkpoint="", device="auto"))
-    found: list[Response] = []
-    start = time.perf_counter()
-    run_requests(requests, model, found.extend, EngineSettings(batch_size=None))
-    spent = time.perf_counter() - start
-    model.close()
-    if failed := [response.failure for response in found if response.failure is not None]:
-        raise RuntimeError(f"{len(failed)} requests failed, the first: {failed[0].message}")
-    return len(requests) / spent
-
-
-def _noise(network: AnyMAL, rows: int, positions: int) -> Batch:
-    embeds = torch.randn(rows, positions, network.llm.width, device=network.llm.device, dtype=network.llm.dtype)
-    return Batch(embeds=embeds, mask=torch.ones(rows, positions, dtype=torch.long, device=embeds.device))
-
-
-def measure(size: Size, small: bool, device: str, rounds: int) -> str:
-    """The table."""
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    matrix, memory = matrix_rate(size, device, dtype, rounds), memory_rate(size, device, rounds)
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        network = network_of(config_of(small), Path(folder), device, dtype)
-        attention = network.llm.model.config._attn_implementation
-        prefilled, decoded = prefilling(network, size, rounds), decoding(network, size, rounds)
-        rate = examples(network, size, Path(folder))
-        count = sum(parameter.numel() for parameter in network.llm.parameters())
-    filled = f"prefilling {size.rows} x {size.positions} positions"
-    machine = torch.cuda.get_device_name() if device == "cuda" else "a processor, whose figures mean nothing here"
-    lines = [
-        f"`python -m benchmarks.gpu --write`; medians of {rounds} rounds; {machine}; {str(dtype).split('.')[1]}, "
-        f"{attention}, {count / 1e9:.2f} G parameters.",
-        "",
-        "| what | measured |",
-        "|---|---|",
-        f"| product of {size.square} x {size.square} matrices | {matrix / 1e12:.2f} T operations a second |",
-        f"| copy of {size.copied >> 20} MiB | {memory / 1e9:.1f} GB a second |",
-        f"| {filled} | {100 * prefilled / matrix:.0f} % of the matrix rate |",
-        f"| decoding {size.rows} rows | {100 * decoded / memory:.0f} % of the memory rate |",
-        f"| VQAv2's shape, {EACH} questions a picture, {NEW} new tokens | {rate:.1f} examples a second |",
-    ]
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The table as Markdown."""
+    lines = ["| check | what | measured | required | met |", "|---|---|---|---|---|"]
+    for outcome in outcomes:
+        if outcome.error:
+            text = " ".join(outcome.error.split()).replace("|", "/")[:200]
+            lines.append(f"| {outcome.check} | {outcome.state}: {text} | | | no |")
+        for number, figure in enumerate(outcome.figures):
+            first = f"{outcome.check}, {outcome.seconds:.0f} s" if number == 0 else ""
+            value = "-" if math.isnan(figure["value"]) else f"{figure['value']:,.4g} {figure['unit']}".strip()
+            met = ("yes" if figure["met"] else "NO") if bound(figure) else ""
+            lines.append(f"| {first} | {figure['what']} | {value} | {bound(figure)} | {met} |")
     return "\n".join(lines)
 
 
-def main() -> int:
+def report(outcomes: Sequence[Outcome], given: argparse.Namespace) -> str:
+    """The table below the machine."""
+    machine = next((outcome.machine for outcome in outcomes if outcome.machine), "an unknown device")
+    chosen = "".join(f" --only '{name}'" for name in given.only or ())
+    meaning = ", whose figures mean nothing here" if given.device == "cpu" else ""
+    return (
+        f"`python -m benchmarks.gpu{chosen} --write`; {machine}{meaning}; random weights, TF32 off; speeds are medians "
+        f"of {given.rounds} rounds.\n\n{table(outcomes)}"
+    )
+
+
+def parse() -> argparse.Namespace:
+    """The options; exit code 2 where they contradict each other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--tiny", action="store_true", help="small shapes")
+    parser.add_argument("--only", action="append", choices=[check.name for check in CHECKS], help="repeatable")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds of all checks")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/speed.md")
+    parser.add_argument("--here", action="store_true", help="one check, in this process")
     given = parser.parse_args()
-    if given.device == "cuda" and not torch.cuda.is_available():
-        print("benchmarks.gpu: torch finds no GPU; --device cpu --tiny runs the same code in small", file=sys.stderr)
-        return 1
-    text = measure(SMALL if given.tiny else LARGE, given.tiny, given.device, given.rounds)
+    if given.write and (given.device == "cpu" or given.tiny):
+        parser.error("--write: figures of a processor, or of small shapes, are not written")
+    return given
+
+
+def main() -> int:
+    given = parse()
+    chosen = [check for check in CHECKS if given.only is None or check.name in given.only]
+    if given.here:
+        print(MARK + json.dumps(asdict(here(chosen[0], given.device, given.tiny, given.rounds))))
+        return 0
+    if given.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            said = "torch finds no GPU; --device cpu --tiny runs the same code in small"
+            print(f"benchmarks.gpu: {said}", file=sys.stderr)
+            return 1
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    end, outcomes = time.monotonic() + given.budget, []
+    for check in chosen:
+        outcomes.append(apart(check, given, end - time.monotonic()))
+        print(json.dumps(asdict(outcomes[-1])), flush=True)
+    text = report(outcomes, given)
     print(text)
     if given.write:
-        write_section("gpu", text)
-    return 0
+        write_section("gpu", text, PAGE)
+    good = ("met", "not met") if given.tiny else ("met",)
+    return int(any(outcome.state not in good for outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def trained(folder: Path, kind: str, name: str, steps: int, checkout: Path = ROO
         "out": str(out), "device": "cpu", "steps": steps, "batch_size": BATCH[kind], "learning_rate": 1e-3,
         "log_every": 1, "save_every": 1000, "threads": 2, "ahead": kind == "cached", **options,
     }  # fmt: skip
-    here = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
+    here = os.environ | {"PYTHONPATH": paths_with(checkout), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(plan)], env=here, cwd=checkout, check=True, stdout=subprocess.PIPE
     )
@@ -134,20 +134,35 @@ def trained(folder: Path, kind: str, name: str, steps: int, checkout: Path = ROO
     return {"seconds": seconds, "processor": processor, "wait": float(np.mean(waits)) if waits else float("nan")}
 
 
+def packed(folder: Path, steps: int, **options: Any) -> dict[str, float]:
+    """Encode the pictures of a folder, pack their features, and train so many steps with them."""
+    given = {"features": str(folder / "features"), **options}
+    time.sleep(2.5)  # files that were just written are not remembered by their digests
+    trained(folder, "cached", "fill", 1, **given)
+    subprocess.run(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from anymal_eval.anymal.features import "
+         "FeatureCache; FeatureCache(Path(sys.argv[1])).pack()", given["features"]],
+        env=os.environ | {"PYTHONPATH": paths_with(ROOT)}, check=True,
+    )  # fmt: skip
+    return trained(folder, "cached", "read", steps, **given)
+
+
+def paths_with(checkout: Path) -> str:
+    """PYTHONPATH with a checkout before the rest."""
+    return os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
+
+
+def losses(out: Path) -> list[float]:
+    """Those of a training's log."""
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
 def cached(steps: int) -> list[str]:
     """The fraction of a step that waits for cached features."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write(folder, "cached")
-        time.sleep(2.5)  # files that were just written are not remembered by their digests
-        options = {"features": str(folder / "features")}
-        trained(folder, "cached", "fill", 1, **options)
-        subprocess.run(
-            [sys.executable, "-c", "import sys; from pathlib import Path; from anymal_eval.anymal.features import "
-             "FeatureCache; FeatureCache(Path(sys.argv[1])).pack()", options["features"]],
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
-        )  # fmt: skip
-        found = trained(folder, "cached", "read", steps, **options)
+        write(Path(name), "cached")
+        found = packed(Path(name), steps)
     step = found["seconds"] / steps
     return [
         f"| input wait, {BATCH['cached']} cached features a step of {step:.1f} s | {found['wait']:.1%} | under 10 % |"

@@ -158,7 +158,7 @@ def life(case: Case, root: Path, drawn: random.Random, limit: float, most: float
 def killed(training: Training, known: Undisturbed, kills: int, drawn: random.Random, root: Path) -> Found:
     """Kill one training so many times, let it end, and compare."""
     shutil.copytree(known.root, root, symlinks=True)
-    found, limit = Found(), known.ended.seconds
+    found, limit = Found(), known.ended.seconds / 2
     for number in range(1, kills + 1):
         name, ended = life(training.case, root, drawn, limit, training.steps * number / (kills + 1))
         found.kills[name] += 1
@@ -184,7 +184,7 @@ def differences(case: Case, known: Undisturbed, root: Path) -> list[str]:
 
 def table(results: dict[str, Found]) -> str:
     """The table as Markdown."""
-    lines = ["| training | SIGKILL | SIGTERM | SIGUSR1 | of these killed while saving | files that differ |"]
+    lines = ["| training | SIGKILL | SIGTERM | SIGUSR1 | then SIGKILL | files that differ |"]
     lines.append("|---|---|---|---|---|---|")
     for name, found in results.items():
         counts = [sum(count for key, count in found.kills.items() if key.startswith(each.name)) for each in SIGNALS]
