@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from anymal_eval.anymal import tiny
 from anymal_eval.anymal.checkpoint import PROJECTORS
 from anymal_eval.cli.main import Interruption, cli
+from anymal_eval.training import record
 from tests.cli import test_interrupted as interrupted
 from tests.cli.test_interrupted import COUNT, answered, arguments, same_bytes
 from tests.conftest import ROOT, Command
 from tests.training.conftest import write_data
 
-data = interrupted.data
+data, whole = interrupted.data, interrupted.whole
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
@@ -39,8 +40,9 @@ def wait_for_answers(process: "subprocess.Popen[str]", out: Path, count: int = 1
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_a_run_resumes(number: signal.Signals, code: int, tmp_path: Path, data: Path, command: Command) -> None:
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+def test_a_run_resumes(
+    number: signal.Signals, code: int, tmp_path: Path, data: Path, whole: Path, command_here: Command
+) -> None:
     out = tmp_path / "stopped"
     process = start(arguments(data, out, seconds=0.05))
     wait_for_answers(process, out)
@@ -52,13 +54,14 @@ def test_a_run_resumes(number: signal.Signals, code: int, tmp_path: Path, data: 
     assert "Traceback" not in said
     assert 0 < answered(out) < COUNT
     assert json.loads((out / "timings.json").read_text())["sessions"]
-    assert command(*arguments(data, out)).returncode == 0
-    same_bytes(tmp_path / "whole", out)
+    assert command_here(*arguments(data, out)).returncode == 0
+    same_bytes(whole, out)
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_two_quick_signals(number: signal.Signals, code: int, tmp_path: Path, data: Path, command: Command) -> None:
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
+def test_two_quick_signals(
+    number: signal.Signals, code: int, tmp_path: Path, data: Path, whole: Path, command_here: Command
+) -> None:
     out = tmp_path / "stopped"
     # The second signal comes at another moment of the first one's work each time, and may come too late.
     for delay in (0.0, 0.001, 0.01, 0.05):
@@ -71,8 +74,8 @@ def test_two_quick_signals(number: signal.Signals, code: int, tmp_path: Path, da
         assert process.returncode == code, said
         assert "resumes" in said
         assert "Traceback" not in said
-    assert command(*arguments(data, out)).returncode == 0
-    same_bytes(tmp_path / "whole", out)
+    assert command_here(*arguments(data, out)).returncode == 0
+    same_bytes(whole, out)
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, data: Path) -> None:
@@ -85,9 +88,8 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, data: Path) -> N
     assert answered(out) == COUNT
 
 
-def test_a_run_with_ray_resumes(tmp_path: Path, data: Path, command: Command) -> None:
+def test_a_run_with_ray_resumes(tmp_path: Path, data: Path, whole: Path, command_here: Command) -> None:
     pytest.importorskip("ray")
-    assert command(*arguments(data, tmp_path / "whole")).returncode == 0
     out = tmp_path / "stopped"
     process = start([*arguments(data, out, seconds=0.05), "--engine", "ray", "--workers", 1])
     wait_for_answers(process, out)
@@ -96,11 +98,11 @@ def test_a_run_with_ray_resumes(tmp_path: Path, data: Path, command: Command) ->
     assert process.returncode == 143, said
     assert f"the same command with --out {out} resumes it" in said
     assert 0 < answered(out) < COUNT
-    assert command(*arguments(data, out)).returncode == 0
-    same_bytes(tmp_path / "whole", out)
+    assert command_here(*arguments(data, out)).returncode == 0
+    same_bytes(whole, out)
 
 
-def test_a_terminal_that_closes(tmp_path: Path, data: Path, command: Command) -> None:
+def test_a_terminal_that_closes(tmp_path: Path, data: Path, command_here: Command) -> None:
     out = tmp_path / "run"
     master, slave = os.openpty()
     begin = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from anymal_eval.cli.main import main; main()"
@@ -114,7 +116,7 @@ def test_a_terminal_that_closes(tmp_path: Path, data: Path, command: Command) ->
     os.close(master)  # the kernel sends SIGHUP, and every line that is printed fails
     assert process.wait(timeout=60) == 129
     assert 0 < answered(out) < COUNT
-    assert command(*arguments(data, out)).returncode == 0
+    assert command_here(*arguments(data, out)).returncode == 0
 
 
 def test_a_training_resumes(tmp_path: Path) -> None:
@@ -144,6 +146,25 @@ def test_a_training_resumes(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
     files = [tmp_path / out / "checkpoint" / PROJECTORS for out in ("stopped", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_watch_that_waits_for_its_training(tmp_path: Path) -> None:
+    training = tmp_path / "training"
+    training.mkdir()
+    record.write(training, {"identity": {}})
+    (training / ".lock").touch()  # of a training that is running and has saved nothing yet
+    process = start(["watch", training, "--tasks", "vqav2", "--data", "demo", "--every", 600])
+    assert process.stderr is not None
+    said = ""
+    while "waiting for the next checkpoint" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, said + rest
+    assert (rest.splitlines()[-1], "Traceback" in rest) == ("interrupted", False)
+    assert not (training / "evaluations" / ".watch.lock").exists()
 
 
 def test_handlers_are_there_only_while_a_command_runs() -> None:
