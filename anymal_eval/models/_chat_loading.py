@@ -12,6 +12,7 @@ from anymal_eval.models._chat_options import set_media, set_template
 from anymal_eval.models._prefix_self_test import require_answer, share, try_sharing
 from anymal_eval.models._prepared import media_reader
 from anymal_eval.models._self_test_memory import of_chat
+from anymal_eval.sources.load import collector_resting
 from anymal_eval.steps import step
 
 MISTRAL = frozenset({"voxtral", "voxtral_realtime"})
@@ -37,7 +38,7 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
             "sounds in them, and not by a chat template; a server has it: --model vllm:CHECKPOINT"
         )
     require_processor(checkpoint)
-    with step("imports", "importing torch and transformers"):
+    with step("imports", "importing torch and transformers"), collector_resting():
         from anymal_eval.checkpoints.legacy_processors import complete_processor
         from anymal_eval.checkpoints.transformers_model import import_for_generation, load_model, load_processor
 

@@ -248,7 +248,10 @@ def demo_folder(task: Task, split: Split, examples: int, seed: int) -> Path:
 
 @contextmanager
 def collector_resting() -> Iterator[None]:
-    """No garbage collection: millions of small records come, none is a cycle, and looking takes half of the time."""
+    """No garbage collection: millions of small records come, or thousands of modules, and almost none is garbage.
+
+    Looking takes half of the time of reading, and a fifth of that of importing torch and transformers.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
