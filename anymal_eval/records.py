@@ -31,7 +31,8 @@ def record(of: type[_T]) -> type[_T]:
     made: Any = dataclass(frozen=True, kw_only=True, slots=True)(of)
     thawed = type(f"{made.__name__}InTheMaking", (), {"__slots__": made.__slots__})
     names: dict[str, Any] = {"made": made, "thawed": thawed, "set_class": vars(object)["__class__"].__set__}
-    parameters, lines = [], ["    set_class(self, thawed)"]
+    names["plain"] = made.__init__
+    parameters, given, lines = [], [], ["    set_class(self, thawed)"]
     for item in fields(made):
         name = value = item.name
         if item.default_factory is not MISSING:
@@ -40,11 +41,13 @@ def record(of: type[_T]) -> type[_T]:
         elif item.default is not MISSING:
             names[f"default_{name}"] = item.default
         parameters.append(f"{name}=default_{name}" if f"default_{name}" in names else name)
+        given.append(f"{name}={value}")
         lines.append(f"    self.{name} = {value}")
     lines.append("    self.__class__ = made")
     if hasattr(made, "__post_init__"):
         lines.append("    self.__post_init__()")
-    code = "\n".join([f"def __init__(self, *, {', '.join(parameters)}):", *lines])
+    of_subclass = f"    if self.__class__ is not made: return plain(self, {', '.join(given)})"
+    code = "\n".join([f"def __init__(self, *, {', '.join(parameters)}):", of_subclass, *lines])
     exec(code, names)  # noqa: S102  # as dataclass does; its text is made of the fields' names alone
     quick: Any = names["__init__"]
     quick.__wrapped__, quick.__qualname__ = made.__init__, f"{made.__qualname__}.__init__"

@@ -29,6 +29,24 @@ def test_media_are_found_in_order() -> None:
     assert Request(id="1", messages=messages).media == (picture, motion)
 
 
+def test_a_class_made_from_a_record_is_made_too() -> None:
+    class Marked(Request):
+        mark = 0
+
+    marked = Marked(id="1", messages=())
+    marked.__dict__["mark"] = 1
+    assert (type(marked), marked.id, marked.frames, marked.mark) == (
+        Marked,
+        "1",
+        Request(id="1", messages=()).frames,
+        1,
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        marked.id = "2"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Request(id="1", messages=()).id = "2"  # type: ignore[misc]
+
+
 def test_records_are_frozen_and_take_names_only() -> None:
     for name in ("Media", "Example", "Message", "Decoding", "Request", "Failure", "Response", "Answer"):
         record = getattr(records, name)
