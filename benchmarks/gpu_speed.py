@@ -188,7 +188,6 @@ def _losses(place: Place, name: str, stop: int) -> list[float]:
             learning_rate=1e-3,
             log_every=1,
             save_every=2,
-            eval_every=1,
             features=place.folder / "features",
         )
     )
@@ -196,7 +195,8 @@ def _losses(place: Place, name: str, stop: int) -> list[float]:
     try:
         if stop:
             with contextlib.suppress(_StoppedHere):
-                run.train(replace(job, evaluate=_stop_at(stop)))
+                saving = replace(job.plan.saving, eval_every=1)
+                run.train(replace(job, plan=replace(job.plan, saving=saving), evaluate=_stop_at(stop)))
         run.train(job)
     finally:
         torch.use_deterministic_algorithms(False)
