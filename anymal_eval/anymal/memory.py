@@ -22,8 +22,9 @@ from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import llm_of_shapes, recompute_activations
 from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors
+from anymal_eval.anymal.sharding import is_whole, layers_of
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.checkpoints.loading import BackboneLoading, Loading, quiet
+from anymal_eval.checkpoints.loading import BackboneLoading, Loading, precision_name, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
 from anymal_eval.generation import prefill
 
@@ -49,6 +50,8 @@ class Workload:
         recompute: whether that step keeps no activations of the language model's layers (gradient checkpointing).
         accumulate: whether it is one of several micro-batches, whose gradients are alive from the second on.
         optimizer: of the step.
+        masters: whether what is trained is bf16, updated in fp32.
+        shards: the processes over which the layers of the language model are sharded.
         frozen: media whose projectors, or ``lora``, are not trained.
     """
 
@@ -61,6 +64,8 @@ class Workload:
     recompute: bool = False
     accumulate: bool = False
     optimizer: Optimizer = "adamw"
+    masters: bool = False
+    shards: int = 1
     frozen: tuple[str, ...] = ()
 
 
@@ -75,6 +80,7 @@ class Estimate:
         working: what is alive on top of them for a moment; in training, gradients too.
         gradients: of all trained weights. They are not all alive at the peak: ``working`` has those that are.
         optimiser: its states.
+        operations: of the language model's layers in a training step's passes; attention's own products are left out.
     """
 
     weights: Mapping[str, Mapping[str, int]]
@@ -83,6 +89,7 @@ class Estimate:
     working: int
     gradients: int
     optimiser: int
+    operations: int = 0
 
     @property
     def weight_bytes(self) -> int:
@@ -115,25 +122,65 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     is_here = torch.device(loading.device).type == "cpu" or torch.cuda.is_available()
     with FakeTensorMode(allow_non_fake_inputs=True):
         _place(network, loading.device if is_here else "cpu")
+        if workload.masters:
+            _halve_trained(network)
         weights = _weights(network, loading)
+        gathered = _shard(network, loading, weights, workload.shards)
         largest = _largest_dequantized(network, loading)
         trained = [value for value in network.parameters() if value.requires_grad] if workload.train else []
         gradients = sum(value.nbytes for value in trained)
-        states = STATE_BYTES[workload.optimizer] * sum(value.numel() for value in trained)
+        numbers = sum(value.numel() for value in trained)
+        states = (STATE_BYTES[workload.optimizer] + 4 * workload.masters) * numbers
         live = LiveBytes([*network.parameters(), *network.buffers()])
         with live:
             run = _train if workload.train else _generate
-            kept, peak, cache = run(network, workload, live)
+            kept, peak, found = run(network, workload, live)
+    cache, positions = (0, found) if workload.train else (found, 0)
     # On a GPU torch updates all tensors at once, and holds one more number for each trained one meanwhile.
     update = 2 * gradients if loading.device.startswith("cuda") else gradients
+    update += 4 * numbers * workload.masters  # the gradients in fp32
     return Estimate(
         weights=weights,
         kv_cache=cache,
         activations=kept,
-        working=max(peak - kept + largest, update - kept),
+        working=max(peak - kept + largest + gathered, update - kept),
         gradients=gradients,
         optimiser=states,
+        operations=_operations(network, positions, recompute=workload.recompute),
     )
+
+
+def _halve_trained(network: AnyMAL) -> None:
+    for value in network.parameters():
+        if value.requires_grad:
+            value.data = value.data.to(torch.bfloat16)
+
+
+def _shard(network: AnyMAL, loading: Loading, weights: dict[str, dict[str, int]], shards: int) -> int:
+    """Leave this process's part of the layers in the weights, and return the bytes of the two layers that are whole."""
+    if shards < 2:
+        return 0
+    inside: dict[str, int] = {}
+    layers = layers_of(network.llm.model)
+    for layer in layers:
+        for name, module in layer.named_modules():
+            for own, value in module.named_parameters(recurse=False):
+                if is_whole(f"{name}.{own}", value):
+                    continue
+                quantized = loading.quantize != "none" and own == "weight" and is_quantized(name, module)
+                kind = loading.quantize if quantized else precision_name(value.dtype)
+                size = expected_bytes(kind, *value.shape)[0] if quantized else value.nbytes
+                inside[kind] = inside.get(kind, 0) + size
+    for precision, size in inside.items():
+        weights["llm"][precision] -= size - -(-size // shards)
+    return 2 * sum(inside.values()) // len(layers)
+
+
+def _operations(network: AnyMAL, positions: int, *, recompute: bool) -> int:
+    """Two for each weight and position, forward, backward to the inputs, and forward again where it is recomputed."""
+    layers = network.llm.model.named_modules()
+    weights = sum(module.weight.numel() for name, module in layers if is_quantized(name, module))
+    return int(2 * weights * positions * (3 if recompute else 2))
 
 
 def skeleton(config: AnyMALConfig, loading: Loading) -> AnyMAL:
@@ -237,7 +284,7 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
     """One step of training.
 
     Returns:
-        What is alive after the forward pass besides gradients, the most alive in both passes, and no cache.
+        What is alive after the forward pass besides gradients, the most alive in both passes, and the positions.
     """
     network.train()
     if workload.recompute:
@@ -247,10 +294,11 @@ def _train(network: AnyMAL, workload: Workload, live: LiveBytes) -> tuple[int, i
         network.loss(_rows(network, workload)).backward()  # type: ignore[no-untyped-call]
     before = live.now
     live.restart()
-    loss = network.loss(_rows(network, workload))
+    rows = _rows(network, workload)
+    loss = network.loss(rows)
     kept = live.now - before
     loss.backward()  # type: ignore[no-untyped-call]
-    return kept, live.peak, 0
+    return kept, live.peak, rows.mask.numel()
 
 
 def _rows(network: AnyMAL, workload: Workload, repeat: int = 1) -> Batch:

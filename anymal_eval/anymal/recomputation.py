@@ -19,6 +19,7 @@ class StepMemory:
         estimate: its memory.
         recompute: whether it recomputes activations.
         line: that, and why.
+        work: the operations of a training, and the hours that they take; else empty.
         warning: what to do where it is too much for the device all the same; else empty.
     """
 
@@ -26,6 +27,7 @@ class StepMemory:
     recompute: bool
     line: str
     warning: str = ""
+    work: str = ""
 
 
 def choose(estimate_of: Callable[[bool], Estimate], setting: Setting, memory: int | None) -> StepMemory:

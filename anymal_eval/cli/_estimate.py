@@ -42,5 +42,5 @@ def lines(title: str, found: "StepMemory", *, device: str, train: bool) -> Itera
         ("total", memory.total),
     ]
     yield from (f"  {name:<34}{size / GIB:>9.2f} GiB" for name, size in rows if size)
-    yield from (f"  {line}" for line in (found.line * train, found.warning) if line)
+    yield from (f"  {line}" for line in (found.line * train, found.work, found.warning) if line)
     yield f"  not counted: {_NOT_COUNTED[device]}"

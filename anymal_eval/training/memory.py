@@ -1,6 +1,5 @@
 """The memory of a training's step, from its plan alone or from its data, and whether it recomputes activations."""
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,15 +18,17 @@ from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
-from anymal_eval.training.parts import require_parts
+from anymal_eval.training.parts import is_16_bit, require_parts
+from anymal_eval.training.placement import processes
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
-from anymal_eval.training.recipe import Optim, resolve_recipe
+from anymal_eval.training.recipe import Optim, Recipe, resolve_recipe
 from anymal_eval.training.resolve import adapters_of, data_of, fraction
 from anymal_eval.training.sources import TrainingData
 
 Text = tuple[int, int]  # tokens of a row's prompt, and of its answers
 # Of the longest row, where its text is not known: a caption; an instruction with its answer.
 ASSUMED: Mapping[str, Text] = {"align": (128, 32), "instruct": (400, 112)}
+RATE = 300  # TFLOP/s that a GPU computes, for an estimate of hours: three tenths of an H100's peak in bf16
 _CANDIDATES = 64  # rows with the most characters, of which the one with the most tokens is taken
 
 
@@ -61,8 +62,7 @@ def forecast_training(
     found = longest(data, chat, {chat.tokenizer.eos_token_id}) if chat is not None else None
     assumed = found or ASSUMED[plan.stage]
     text = (text_tokens or assumed[0], new_tokens or assumed[1])
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    partition = BatchPartition(batch_size=recipe.batch_size, accumulate=recipe.accumulate, processes=processes)
+    partition = BatchPartition(batch_size=recipe.batch_size, accumulate=recipe.accumulate, processes=processes())
     compute, device = plan.compute, device_named(plan.compute.device)
     precision = compute.precision
     if precision == "auto":
@@ -71,11 +71,22 @@ def forecast_training(
     work = step_workload(partition, text, recipe.optim, recipe.freeze)
     attention = None if compute.attn in ("auto", "flash") else compute.attn
     memory = step_memory(config, replace(loading_of(options), device=device, attention=attention), work, compute)
+    memory = replace(memory, work=_work(recipe, partition, work.rows, memory.estimate.operations))
     source = "of the data" if found else "assumed"
     source = "given" if text_tokens and new_tokens else source
     weights = precision if compute.quantize == "none" else f"{compute.quantize}, else {precision}"
     rows = f"{work.rows} rows at once, {text[0]} + {text[1]} tokens of text ({source})"
     return f"{plan.network}, train {plan.stage}, {weights}, {rows}, on {device}", memory, device
+
+
+def _work(recipe: Recipe, partition: BatchPartition, rows: int, operations: int) -> str:
+    """What the layers of the language model compute in all steps, of which ``operations`` are those of some rows."""
+    step = operations * partition.batch_size / rows / 1e12
+    hours = step * recipe.steps / RATE / partition.processes / 3600
+    return (
+        f"{recipe.steps} steps of {partition.batch_size} rows this long, {step:,.0f} TFLOP each: {hours:,.0f} hours of "
+        f"{partition.processes} x {RATE} TFLOP/s, without the encoders"
+    )
 
 
 def step_workload(
@@ -96,6 +107,7 @@ def step_workload(
 
 def step_memory(config: AnyMALConfig, loading: Loading, work: Workload, compute: ComputeOptions) -> StepMemory:
     """The memory of a step, with activations recomputed as the options want it."""
+    work = replace(work, masters=is_16_bit(compute), shards=processes() if compute.shard else 1)
     return choose(
         lambda recompute: estimate(config, loading, replace(work, recompute=recompute)),
         compute.gradient_checkpointing,
