@@ -13,8 +13,8 @@ from torch import nn
 from anymal_eval.errors import WrongUse
 
 
-def layers_of(model: Any) -> list[nn.Module]:
-    """The layers of a causal LM, with or without adapters.
+def layers_of(model: Any, option: str = "--shard") -> list[nn.Module]:
+    """The layers of a causal LM, with or without adapters; ``option`` needs them.
 
     Raises:
         WrongUse: its class has none that transformers marks.
@@ -23,7 +23,7 @@ def layers_of(model: Any) -> list[nn.Module]:
 
     found: list[nn.Module] = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
     if not found:
-        raise WrongUse(f"--shard: {type(model).__name__} has no layers that transformers marks as such")
+        raise WrongUse(f"{option}: {type(model).__name__} has no layers that transformers marks as such")
     return found
 
 

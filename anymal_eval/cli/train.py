@@ -67,6 +67,7 @@ OPTIONS = (
     click.option("--device", type=DEVICE, default="auto", help="Where the network runs."),
     click.option("--shard", is_flag=True, help="Shard the language model over the processes (FSDP2)."),
     click.option("--device-map", default="", help="Spread it over the GPUs of one process: auto, balanced, ..."),
+    click.option("--compile", is_flag=True, help="Compile the language model's layers (torch.compile)."),
     click.option("--attn", type=ATTENTION, default="auto", help="Attention kernel of the language model."),
     CHECKPOINTING,
     MEMORY,

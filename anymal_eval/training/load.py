@@ -294,6 +294,7 @@ def _options(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str,
         "prefetch": resolved.plan.input.prefetch,
         "pack": resolved.plan.input.pack,
         "shard": compute.shard,
+        "compile": compute.compile,
         "max_unreadable": resolved.max_unreadable,
         **asdict(resolved.plan.saving),
     }

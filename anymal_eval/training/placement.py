@@ -47,6 +47,9 @@ def require_placement(plan: TrainingPlan) -> None:
         WrongUse: naming what to do instead.
     """
     compute = plan.compute
+    if compute.compile and (compute.shard or compute.device_map):
+        other = "--shard" if compute.shard else f"--device-map {compute.device_map}"
+        raise WrongUse(f"--compile: not with {other}, which moves weights between the layers' computations")
     if compute.device_map and processes() > 1:
         raise WrongUse(
             f"--device-map {compute.device_map}: it spreads the network of one process; several take --shard"

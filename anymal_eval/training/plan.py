@@ -29,7 +29,7 @@ class ComputeOptions:
     Projectors and adapters have the ``trained_precision``: bf16 ones are updated in fp32.
     ``precision`` is that of the frozen parts; auto is bf16 on a GPU and fp32 elsewhere.
     ``memory`` is the device's, in GiB; None for a GPU's own. ``shard`` spreads the language model over the processes,
-    ``device_map`` over the GPUs of one.
+    ``device_map`` over the GPUs of one. ``compile`` compiles the language model's layers.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -41,6 +41,7 @@ class ComputeOptions:
     memory: float | None = None
     shard: bool = False
     device_map: str = ""
+    compile: bool = False
     features: Path | None = None
     threads: int = 2
     media_timeout: float = 60.0

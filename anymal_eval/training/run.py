@@ -20,6 +20,7 @@ from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
 from anymal_eval.training.best import BestNetwork
+from anymal_eval.training.compilation import compile_layers
 from anymal_eval.training.features import FeatureEncoder, Openers
 from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
@@ -170,6 +171,9 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
         module.packed = can_pack(loaded.network)
         if not module.packed:
             console.message(NOT_PACKED)
+    if plan.compute.compile:
+        with console.phase("compiling the layers"):
+            compile_layers(loaded.network)
     if loaded.recompute:
         module.checkpoint_activations()
     recipe = loaded.resolved.recipe
