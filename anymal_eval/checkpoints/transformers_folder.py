@@ -57,12 +57,14 @@ class CheckpointOptions(LoadingOptions):
         context: the most tokens of a prompt and its answer (of an encoder-decoder, of the prompt); 0 takes what the
             checkpoint states.
         allow_pickle: read weights that are not safetensors; pickled files can run code.
+        adapter: LoRA adapters of PEFT, merged into the weights: a folder, or OWNER/NAME of the hub.
     """
 
     revision: str = ""
     context: int = 0
     allow_new_weights: bool = False
     allow_pickle: bool = False
+    adapter: str = ""
 
     @property
     def named(self) -> str:
@@ -79,13 +81,11 @@ class OpenOptions(CheckpointOptions):
         share: prefix caching: requests with one prefix prefill it once, where a self-test shows that it works. No
             answer depends on it.
         chat_template: a file with a chat template, in place of the checkpoint's own.
-        adapter: LoRA adapters of PEFT, merged into the weights: a folder, or OWNER/NAME of the hub.
     """
 
     trust_remote_code: bool = False
     share: bool = True
     chat_template: str = ""
-    adapter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,8 +92,7 @@ def load_model(
     """
     options = with_precision(options)
     weights_hash = _weights_hash(checkpoint, options)  # first, since it finds files that were cut off
-    named = options.adapter if isinstance(options, OpenOptions) else ""
-    adapter = adapter_folder(named, options.quantize)
+    adapter = adapter_folder(options.adapter, options.quantize)
     try:
         model, new, device = _filled(cls, checkpoint, options, adapter)
     except ImportError as error:  # such as of the vision tower of Gemma 3n, which is timm's
@@ -124,7 +123,9 @@ def load_model(
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []
     if adapter is not None:  # of a folder its name, of a repository all of it
-        remarks.append(f"adapter {Path(named).name if expanded(named).is_dir() else named}")
+        remarks.append(
+            f"adapter {Path(options.adapter).name if expanded(options.adapter).is_dir() else options.adapter}"
+        )
     shown = {name: value for name, value in (settings or {}).items() if value is not None and name != "by"}
     remarks += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown.items()]
     return LoadedModel(

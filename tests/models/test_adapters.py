@@ -65,6 +65,24 @@ def test_a_model_with_adapters_is_another(tiny: Tiny, lora: Path, opened: Open) 
         model.close()
 
 
+@pytest.mark.parametrize(("wrapper", "kind"), [("blip2", "blip2-opt"), ("instructblip", "instructblip-llama")])
+def test_the_blip_families_take_adapters_too(wrapper: str, kind: str, tiny: Tiny, opened: Open, tmp_path: Path) -> None:
+    folder = adapters(tiny(kind), tmp_path / "lora")
+    spec = choose_model(f"{wrapper}:{tiny(kind)}", {"device": "cpu", "adapter": str(folder)})
+    model: Any = spec.load()
+    try:
+        plain: Any = opened(wrapper, kind)
+        assert (model.remark, plain.remark) == ("adapter lora", "")
+        assert model.fingerprint != plain.fingerprint
+        found, before = (each.generator.model.state_dict() for each in (model, plain))
+        changed = {name for name, value in before.items() if not torch.equal(found[name], value)}
+        parts = {name for name in load_file(folder / "adapter_model.safetensors") if "lora_A" in name}
+        assert len(changed) == len(parts) > 0
+        assert all(name.endswith("q_proj.weight") for name in changed)
+    finally:
+        model.close()
+
+
 def test_adapters_that_do_not_fit(tiny: Tiny, lora: Path, tmp_path: Path) -> None:
     def refused(name: str, **options: str) -> str:
         with pytest.raises(AnyMALEvalError) as caught:
