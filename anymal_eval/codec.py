@@ -240,15 +240,7 @@ def write_json(data: object) -> str:
     >>> write_json({"answer": "a\u2028b"})
     '{"answer": "a\\u2028b"}'
     """
-    return _safe(_line(data))
-
-
-def write_json_text(text: str) -> str:
-    """A string as :func:`write_json` writes it, several times as fast."""
-    return _safe(_quoted(text))
-
-
-def _safe(text: str) -> str:
+    text = _line(data)
     return text if text.isascii() else _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
@@ -270,9 +262,6 @@ def json_writer(*, ensure_ascii: bool, sort_keys: bool = False, allow_nan: bool 
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _line = json_writer(ensure_ascii=False, allow_nan=False)
-_quoted = json.encoder.encode_basestring
-ascii_text: Callable[[str], str] = json.encoder.encode_basestring_ascii
-"""A string as :func:`json_writer` with ``ensure_ascii`` writes it."""
 
 
 def _plain(value: object) -> Any:

@@ -23,7 +23,7 @@ from anymal_eval.checkpoints.locating import locate
 from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import TokenIds, resolve_token_ids
 from anymal_eval.checkpoints.weights import fingerprint
-from anymal_eval.errors import ContextTooLong
+from anymal_eval.errors import ContextTooLong, WrongUse
 from anymal_eval.generation import OptionRanker, TextGenerator, forgetful_layers
 
 
@@ -107,19 +107,35 @@ class LLM(nn.Module):
         return self.model(**inputs)
 
 
+def layers_of(model: Any, needed_by: str = "") -> list[nn.Module]:
+    """The layers of a causal LM that transformers marks as such, with or without adapters.
+
+    Args:
+        model: the causal LM.
+        needed_by: the option that needs them, if one does.
+
+    Raises:
+        WrongUse: an option needs them, and there are none.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    found: list[nn.Module] = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
+    if needed_by and not found:
+        raise WrongUse(f"{needed_by}: {type(model).__name__} has no layers that transformers marks as such")
+    return found
+
+
 def recompute_activations(model: Any) -> list[nn.Module]:
     """Recompute each layer of a causal LM in the backward pass instead of keeping its activations.
 
     Returns:
         The layers, which do so while their own ``training`` is set.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
     inner = model.get_base_model() if lora.is_attached(model) else model
     name = "activation" if hasattr(inner, "activation_checkpointing_enable") else "gradient"
     enable = getattr(inner, f"{name}_checkpointing_enable")
     enable(**{f"{name}_checkpointing_kwargs": {"use_reentrant": False}})
-    return [layer for layer in inner.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    return layers_of(inner)
 
 
 def load_llm(config: LLMConfig, loading: Loading, media: Sequence[Medium], adapters: LoraConfig | None) -> LLM:

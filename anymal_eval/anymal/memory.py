@@ -20,10 +20,11 @@ from anymal_eval.anymal.config import AnyMALConfig
 from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
-from anymal_eval.anymal.llm import llm_of_shapes, recompute_activations
+from anymal_eval.anymal.llm import layers_of, llm_of_shapes, recompute_activations
 from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors
-from anymal_eval.anymal.sharding import is_whole, layers_of
+from anymal_eval.anymal.sharding import is_whole
 from anymal_eval.anymal.splice import Batch
+from anymal_eval.anymal.trained_parts import part_of, to_bf16
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, precision_name, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
 from anymal_eval.generation import prefill
@@ -115,7 +116,7 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
 
     network = skeleton(config, loading)
     for name, value in network.named_parameters():
-        if any(f"projectors.{part}." in f".{name}" or (part == "lora" and "lora_" in name) for part in workload.frozen):
+        if part_of(name) in workload.frozen:
             value.requires_grad_(False)
     # Without a GPU the operators are those of a processor. Attention keeps the same there: its inputs and output, and
     # one number a position and head; no square of positions but the mask.
@@ -123,7 +124,7 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     with FakeTensorMode(allow_non_fake_inputs=True):
         _place(network, loading.device if is_here else "cpu")
         if workload.masters:
-            _halve_trained(network)
+            to_bf16(network)
         weights = _weights(network, loading)
         gathered = _shard(network, loading, weights, workload.shards)
         largest = _largest_dequantized(network, loading)
@@ -150,18 +151,12 @@ def estimate(config: AnyMALConfig, loading: Loading, workload: Workload) -> Esti
     )
 
 
-def _halve_trained(network: AnyMAL) -> None:
-    for value in network.parameters():
-        if value.requires_grad:
-            value.data = value.data.to(torch.bfloat16)
-
-
 def _shard(network: AnyMAL, loading: Loading, weights: dict[str, dict[str, int]], shards: int) -> int:
     """Leave this process's part of the layers in the weights, and return the bytes of the two layers that are whole."""
     if shards < 2:
         return 0
     inside: dict[str, int] = {}
-    layers = layers_of(network.llm.model)
+    layers = layers_of(network.llm.model, "--shard")
     for layer in layers:
         for name, module in layer.named_modules():
             for own, value in module.named_parameters(recurse=False):

@@ -10,21 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anymal_eval.errors import WrongUse
-
-
-def layers_of(model: Any, option: str = "--shard") -> list[nn.Module]:
-    """The layers of a causal LM, with or without adapters; ``option`` needs them.
-
-    Raises:
-        WrongUse: its class has none that transformers marks.
-    """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    found: list[nn.Module] = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
-    if not found:
-        raise WrongUse(f"{option}: {type(model).__name__} has no layers that transformers marks as such")
-    return found
+from anymal_eval.anymal.llm import layers_of
 
 
 def is_whole(name: str, value: nn.Parameter) -> bool:
@@ -48,7 +34,7 @@ def shard(model: Any, device: str) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    layers = layers_of(model)
+    layers = layers_of(model, "--shard")
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
     for layer in layers:
         whole = {value for name, value in layer.named_parameters() if is_whole(name, value)}

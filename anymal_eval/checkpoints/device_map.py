@@ -10,17 +10,19 @@ from typing import Any
 
 from anymal_eval.errors import WrongUse
 
+OPTION = "-o device_map="
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
 DeviceMap = str | dict[str, str | int]
 
 
-def read_device_map(text: str, device: str) -> DeviceMap | None:
+def read_device_map(text: str, device: str, option: str = OPTION) -> DeviceMap | None:
     """The option as transformers takes it; None where it is empty.
 
     Args:
         text: the option.
         device: of ``--device``, which excludes it.
+        option: how the user gives it, for messages.
 
     Raises:
         WrongUse: it is neither a strategy nor an object, or names a device that is not here; or ``--device`` is given
@@ -29,7 +31,7 @@ def read_device_map(text: str, device: str) -> DeviceMap | None:
     if not text:
         return None
     if device != "auto":
-        raise WrongUse(f"--device {device} names one device, -o device_map={text} several: give one of them")
+        raise WrongUse(f"--device {device} names one device, {option}{text} several: give one of them")
     if text in STRATEGIES:
         return text
     try:
@@ -39,8 +41,8 @@ def read_device_map(text: str, device: str) -> DeviceMap | None:
     if not isinstance(found, dict) or not found:
         example = '{"": "cpu"}'
         strategies = ", ".join(STRATEGIES)
-        raise WrongUse(f"-o device_map={text}: write {strategies} or a JSON object of modules, such as {example}")
-    return {str(module): _device(text, each) for module, each in found.items()}
+        raise WrongUse(f"{option}{text}: write {strategies} or a JSON object of modules, such as {example}")
+    return {str(module): _device(f"{option}{text}", each) for module, each in found.items()}
 
 
 def placement(model: Any, text: str) -> dict[str, str] | None:
@@ -56,11 +58,11 @@ def placement(model: Any, text: str) -> dict[str, str] | None:
     return {str(module): str(device) for module, device in found.items()}
 
 
-def _device(text: str, named: object) -> str | int:
+def _device(given: str, named: object) -> str | int:
     import torch
 
     count = torch.cuda.device_count()
     number = str(named).removeprefix("cuda:")
     if named == "cpu" or (number.isdecimal() and int(number) < count):
         return "cpu" if named == "cpu" else int(number)
-    raise WrongUse(f"-o device_map={text}: there is no device {named!r} here, only the cpu and {count} GPUs")
+    raise WrongUse(f"{given}: there is no device {named!r} here, only the cpu and {count} GPUs")

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
-from anymal_eval.checkpoints.device_map import DeviceMap, read_device_map
+from anymal_eval.checkpoints.device_map import OPTION, DeviceMap, read_device_map
 from anymal_eval.checkpoints.files import read_json, reason
 from anymal_eval.checkpoints.headers import check_declared, check_sizes
 from anymal_eval.checkpoints.locating import locate, locate_config
@@ -74,15 +74,19 @@ class Loading:
         return kernel if self.device_map is None else {"device_map": self.device_map, **kernel}
 
 
-def loading_of(options: LoadingOptions) -> Loading:
+def loading_of(options: LoadingOptions, device_map_option: str = OPTION) -> Loading:
     """What the options of a model mean here.
+
+    Args:
+        options: of the model.
+        device_map_option: how the user gives ``device_map``, for messages.
 
     Raises:
         WrongUse: a ``device_map`` that cannot be.
         NeedsExtra: ``--device cuda`` without a GPU.
     """
     options = with_precision(options)
-    device_map = read_device_map(options.device_map, options.device)
+    device_map = read_device_map(options.device_map, options.device, device_map_option)
     device = pick_device(options.device)
     return Loading(
         precision=PRECISIONS[options.precision], quantize=options.quantize, device=device, device_map=device_map

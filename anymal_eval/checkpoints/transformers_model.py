@@ -123,9 +123,8 @@ def load_model(
     remarks = ["trust_remote_code"] if trusted(options) else []
     remarks += [f"{len(new)} new weights"] if new else []
     if adapter is not None:  # of a folder its name, of a repository all of it
-        remarks.append(
-            f"adapter {Path(options.adapter).name if expanded(options.adapter).is_dir() else options.adapter}"
-        )
+        named = options.adapter
+        remarks.append(f"adapter {Path(named).name if expanded(named).is_dir() else named}")
     shown = {name: value for name, value in (settings or {}).items() if value is not None and name != "by"}
     remarks += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown.items()]
     return LoadedModel(

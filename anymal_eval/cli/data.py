@@ -15,8 +15,10 @@ from anymal_eval.cli._progress import progress
 if TYPE_CHECKING:
     from anymal_eval.demo import WorldHalf
     from anymal_eval.records import Media
+    from anymal_eval.sources.dataset import DataOptions
     from anymal_eval.sources.diagnosis import Symptom
     from anymal_eval.sources.linking import How
+    from anymal_eval.sources.load import Kind
     from anymal_eval.task import Task
 
 TASKS_DIR = click.option(
@@ -136,7 +138,7 @@ def check(
 def fetch(
     *,
     task: str,
-    source: str | None,
+    source: "Kind | None",
     data_root: Path,
     split: str | None,
     annotations: bool,
@@ -153,17 +155,19 @@ def fetch(
     With --data hub the copy on the hub is fetched, media too, into the cache of datasets. Runs stream a large copy that
     was not fetched; with HF_HUB_OFFLINE a run reads what was fetched, and nothing else.
     """
-    of_hub = (hub_id, hub_config, hub_revision)
-    if source == "official" and any(of_hub):
-        raise click.UsageError("--hub-id, --hub-config and --hub-revision go with --data hub, not with official data")
-    if source == "hub" or (source is None and any(of_hub)):
-        _fetch_copy(task, split, of_hub, tasks_dir)
-        return 0
     from anymal_eval import catalog
+    from anymal_eval.sources import dataset
     from anymal_eval.sources.fetching import fetch as fetch_files
     from anymal_eval.sources.fetching import fetch_plan, licence_line
     from anymal_eval.sources.own import task_named
 
+    options = dataset.DataOptions(
+        data=source, split=split, hub_id=hub_id, hub_config=hub_config, hub_revision=hub_revision
+    )
+    options.check()
+    if options.kind == "hub":
+        _fetch_copy(task, options, tasks_dir)
+        return 0
     found = task_named(task, tasks_dir)
     plan = fetch_plan(found, found.split(split), data_root, annotations=annotations)
     echo(f"{found.name}: licence: {licence_line(catalog.tasks(tasks_dir).module(task).__doc__ or '') or 'not known'}")
@@ -179,14 +183,14 @@ def fetch(
     return int(bool(plan.by_hand))
 
 
-def _fetch_copy(task: str, split: str | None, of_hub: tuple[str | None, ...], tasks_dir: tuple[Path, ...]) -> None:
-    from anymal_eval.sources.dataset import DataOptions, hub_split
+def _fetch_copy(task: str, options: "DataOptions", tasks_dir: tuple[Path, ...]) -> None:
+    from anymal_eval.sources.dataset import hub_split
     from anymal_eval.sources.hub_fetch import fetch as fetch_copy
     from anymal_eval.sources.load import with_hub_id
     from anymal_eval.sources.own import task_named
 
-    found = with_hub_id(task_named(task, tasks_dir), *of_hub)
-    chosen, notes = hub_split(found, DataOptions(data="hub", split=split))
+    found = with_hub_id(task_named(task, tasks_dir), options.hub_id, options.hub_config, options.hub_revision)
+    chosen, notes = hub_split(found, options)
     for note in notes:
         echo(f"{found.name}: {note}", err=True)
     fetched = fetch_copy(found, chosen)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anymal_eval.errors import MissingData, WrongUse
 from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
-from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing
+from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing, split_address
 from anymal_eval.protocols import Wording
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.steps import step
@@ -65,7 +65,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
     """
     plan = resolved.plan
     # Without the address of a server, which may hold a password until it is refused.
-    named = plan.model.model.partition("@http")[0] if isinstance(plan.model.model, str) else resolved.spec.name
+    named = split_address(plan.model.model)[0] if isinstance(plan.model.model, str) else resolved.spec.name
     with console.phase(f"loading {named}"), step("weights"):
         model = load_model(resolved, console)
     try:

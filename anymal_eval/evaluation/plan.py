@@ -87,10 +87,11 @@ class ExecutionOptions:
             return None
         text = str(self.max_errors)
         try:
-            number = float(text[:-1]) / 100 if text.endswith("%") else int(text)
-            if number < 0 or (text.endswith("%") and number > 1):
+            share = float(text[:-1]) / 100 if text.endswith("%") else None
+            most = int(text) if share is None else int(share * examples)
+            if most < 0 or not 0 <= (share or 0) <= 1:
                 raise ValueError(text)
-            return int(number * examples) if text.endswith("%") else int(number)
+            return most
         except (ValueError, OverflowError):
             raise WrongUse(f"--max-errors {text}: write a number or a percentage up to 100, such as 1%") from None
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from typing import overload
 
 from anymal_eval import fingerprint
-from anymal_eval.codec import encode, write_json, write_json_text
+from anymal_eval.codec import encode, write_json
 from anymal_eval.protocols import Protocol, Wording
 from anymal_eval.protocols.prompting import RequestBuilder, candidates
 from anymal_eval.records import Decoding, Example, Media, Message, Request, media_order
@@ -120,7 +120,7 @@ def _turns(messages: Sequence[Message]) -> str:
     """Messages as JSON: a list each, of the role and the parts."""
     turns = []
     for message in messages:
-        parts = [f'"<{part.kind}>"' if type(part) is Media else write_json_text(part) for part in message.parts]  # type: ignore[arg-type]
+        parts = [f'"<{part.kind}>"' if type(part) is Media else write_json(part) for part in message.parts]
         turns.append(f"[{', '.join([_ROLES[message.role], *parts])}]")
     return f"[{', '.join(turns)}]"
 

@@ -14,7 +14,7 @@ from anymal_eval.judge.judge_answers import Cache, Judge, JudgeAnswer, JudgeAnsw
 from anymal_eval.judge.judge_protocol import JudgeProtocol, default
 from anymal_eval.judge.questions import Question, kinds, lacking, questions, request, study_texts
 from anymal_eval.judge.study import Study, read
-from anymal_eval.models import Streaming, choose_model
+from anymal_eval.models import Streaming, choose_model, split_address
 from anymal_eval.models.openai import PreparedBody
 from anymal_eval.records import Response
 
@@ -80,11 +80,11 @@ def load(typed: str, options: Mapping[str, str], study: Study, protocol: JudgePr
     """
     if why := lacking(study, protocol):
         raise WrongUse(f"--judge-protocol: {why}")
-    named, at, url = typed.partition("@http")
+    named, url = split_address(typed)
     name = named.partition(":")[0]
     if name not in SERVED or not named.partition(":")[2]:
         raise WrongUse(NEEDED)
-    given = {**options, **({"url": f"http{url}"} if at else {})}
+    given = {**options, **({"url": url} if url else {})}
     wanted = kinds(study, protocol)
     if wanted and "media" not in given and name == "openai":
         given["media"] = ",".join(kind for kind in wanted if kind != "imu")

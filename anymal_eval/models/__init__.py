@@ -29,7 +29,7 @@ from anymal_eval.models._protocols import (
     Refusing,
     Streaming,
 )
-from anymal_eval.models._selection import ModelSpec, choose_model, given_model, wrapper
+from anymal_eval.models._selection import ModelSpec, choose_model, given_model, split_address, wrapper
 from anymal_eval.models._shown import Showing, ShownPrompt
 
 __all__ = [
@@ -59,5 +59,6 @@ __all__ = [
     "refuse_markers",
     "require_context",
     "respond",
+    "split_address",
     "wrapper",
 ]

@@ -138,7 +138,14 @@ def choose_model(typed: str, options: Mapping[str, str], common: Mapping[str, st
     module = wrapper(f"--model {typed}", catalog.models().module(name) if "." not in name else _imported(typed))
     values: dict[str, str] = {**(common or {}), **options}
     if checkpoint and "." not in name:
-        values.update(_checkpoint_and_url(typed, checkpoint, module, values))
+        values["checkpoint"], address = checkpoint, ""
+        if any(item.name == "url" for item in dataclasses.fields(module.Options)):
+            values["checkpoint"], address = split_address(checkpoint)
+        if address and "url" in values:
+            raise WrongUse(
+                f"model {name}: the server's address is given twice, behind @ and as option url; leave one out"
+            )
+        values |= {"url": address} if address else {}
     options_of_it = _resolve(name, module, values)
     folder = paths.expanded(values["checkpoint"]) if values.get("checkpoint") else None
     in_layout = getattr(options_of_it, "allow_pickle", None) is not None  # of transformers
@@ -179,15 +186,14 @@ def wrapper(what: str, found: Any) -> Wrapper:
     return _OfClass(found)
 
 
-def _checkpoint_and_url(typed: str, checkpoint: str, module: Wrapper, values: Mapping[str, str]) -> dict[str, str]:
-    """What stands behind ``NAME:``; a model on a server may have its address there, as in ``judge --judge``."""
-    found = re.search(r"@(?=https?://)", checkpoint)
-    if found is None or "url" not in {item.name for item in dataclasses.fields(module.Options)}:
-        return {"checkpoint": checkpoint}
-    if "url" in values:
-        name = typed.partition(":")[0]
-        raise WrongUse(f"model {name}: the server's address is given twice, behind @ and as option url; leave one out")
-    return {"checkpoint": checkpoint[: found.start()], "url": checkpoint[found.end() :]}
+def split_address(typed: str) -> tuple[str, str]:
+    """A model on a server, and the server's address; empty where none stands behind it.
+
+    >>> split_address("openai:NAME@http://127.0.0.1:8000/v1"), split_address("openai:NAME@main")
+    (('openai:NAME', 'http://127.0.0.1:8000/v1'), ('openai:NAME@main', ''))
+    """
+    found = re.search(r"@(?=https?://)", typed)
+    return (typed, "") if found is None else (typed[: found.start()], typed[found.end() :])
 
 
 def _imported(typed: str) -> Any:

@@ -58,6 +58,17 @@ class DataOptions:
         """
         return any(each is not None for each in (self.hub_id, self.hub_config, self.hub_revision))
 
+    def check(self) -> None:
+        """Refuse options that the source does not have.
+
+        Raises:
+            WrongUse: options of the hub or of the demo world, and other data.
+        """
+        if self.names_hub and self.kind != "hub":
+            raise WrongUse(f"--hub-id, --hub-config and --hub-revision go with --data hub, not with {self.kind} data")
+        if self.kind != "demo" and self.demo_examples != DataOptions.demo_examples:
+            raise WrongUse(f"--demo-examples {self.demo_examples} goes with --data demo, not with {self.kind} data")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDataset:
@@ -106,15 +117,12 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
 
     Raises:
         MissingData, BadData: one line that names the file and the row.
-        WrongUse: options of the hub or of the demo world, and other data.
+        WrongUse: as :meth:`DataOptions.check`.
     """
+    options.check()
     kind = options.kind
     if options.names_hub:
-        if kind != "hub":
-            raise WrongUse(f"--hub-id, --hub-config and --hub-revision go with --data hub, not with {kind} data")
         task = with_hub_id(task, options.hub_id, options.hub_config, options.hub_revision)
-    if kind != "demo" and options.demo_examples != DataOptions.demo_examples:
-        raise WrongUse(f"--demo-examples {options.demo_examples} goes with --data demo, not with {kind} data")
     split, notes = (task.split(options.split), []) if kind != "hub" else hub_split(task, options)
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anymal_eval import fingerprint
-from anymal_eval.codec import ascii_text, json_writer, read_json
+from anymal_eval.codec import json_writer, read_json
 from anymal_eval.errors import FULL, BadData, WrongUse, system_error
 from anymal_eval.media.location import ROW, listing_folders
 from anymal_eval.records import Example, Media
@@ -185,10 +185,10 @@ def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
                 media, named = item.media, _JSON([_named(medium, home) for medium in item.media])
             context = _JSON(dict(item.context)) if item.context else "{}"
             # Piece by piece: answers and clusters come again and again, and a writer of lists looks at each anew.
-            text = f"{_quoted(item.question)}, {context}, {quoted.all(item.options)}, {quoted.all(item.references)}"
+            text = f"{_JSON(item.question)}, {context}, {quoted.all(item.options)}, {quoted.all(item.references)}"
             text = f"{text}, {'null' if item.label is None else _JSON(item.label)}"
-            name = _quoted(item.id)
-            shared.append(f"[{_quoted(item.key) if item.key else name}, {text}]")
+            name = _JSON(item.id)
+            shared.append(f"[{_JSON(item.key) if item.key else name}, {text}]")
             yield f"[{name}, {quoted[item.cluster]}, {text}, {named}]"
 
     data = fingerprint.of_lines(lines())
@@ -199,16 +199,12 @@ def fingerprints(examples: Iterable[Example], root: Path) -> tuple[str, str]:
 _JSON = json_writer(ensure_ascii=True, sort_keys=True)
 
 
-def _quoted(text: object) -> str:
-    return ascii_text(text) if isinstance(text, str) else _JSON(text)  # a task of the user's own may hold anything
-
-
 class _Quoted(dict[str, str]):
     """Texts as JSON, each written once."""
 
     def __missing__(self, text: str) -> str:
-        found = _quoted(text)
-        if isinstance(text, str):
+        found = _JSON(text)
+        if isinstance(text, str):  # a task of the user's own may hold anything
             self[text] = found
         return found
 

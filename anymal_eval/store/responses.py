@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from anymal_eval.checksums import read_checked_lines, with_checksum, write_checked_line
-from anymal_eval.codec import decode, encode, write_json_text
+from anymal_eval.codec import decode, encode, write_json
 from anymal_eval.errors import BadData, WrongUse
 from anymal_eval.json_rows import columns_in, line_decoder, lines_in
 from anymal_eval.locks import deleted
@@ -82,7 +82,7 @@ def _written(item: Response) -> bytes:
     if rest != _NOTHING or not isinstance(item.answer, str) or item.finish not in _FINISHES:
         return write_checked_line(encode(item))
     end = f', "finish": "{item.finish}"' if item.finish else ""
-    return with_checksum(f'{{"id": {write_json_text(item.id)}, "answer": {write_json_text(item.answer)}{end}'.encode())
+    return with_checksum(f'{{"id": {write_json(item.id)}, "answer": {write_json(item.answer)}{end}'.encode())
 
 
 _NOTHING = (None,) * 6

@@ -61,19 +61,19 @@ def described(changes: Sequence[Mapping[str, Any]], step: int, recipe: Recipe) -
     changed = _at(changes, step)
     if not changed:
         return []
-    said = []
+    parts = []
     if STEPS in changed:
         old, new = changed[STEPS]
         rate, before = rate_at(step, recipe.steps, recipe), rate_at(step, old, recipe)
         course = f"goes from {before:.3g} to {rate:.3g}" if rate != before else f"stays {rate:.3g}"
-        said.append(
+        parts.append(
             f"{new} steps instead of {old}: the {recipe.schedule} schedule is that of {new} steps, so the rate {course}"
         )
     if BATCH in changed:
-        said.append(f"batches of {changed[BATCH][1]} samples instead of {changed[BATCH][0]}, from the next sample on")
+        parts.append(f"batches of {changed[BATCH][1]} samples instead of {changed[BATCH][0]}, from the next sample on")
     if _are_new_data(changed):
-        said.append("other data, from their start")
-    return [f"resumed at step {step} with changes: {'; '.join(said)}"]
+        parts.append("other data, from their start")
+    return [f"resumed at step {step} with changes: {'; '.join(parts)}"]
 
 
 def _are_new_data(changed: Mapping[str, Any]) -> bool:

@@ -4,18 +4,16 @@ Compiled code may compute in another order, and may be wrong; a backend may not 
 of some rows of several lengths are compared before the first step, without dropout, and a difference ends the training.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal.conversation import Prompt
+from anymal_eval.anymal.llm import layers_of
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.sharding import layers_of
 from anymal_eval.anymal.splice import spread
-from anymal_eval.anymal.tokenized_conversation import TokenizedConversation
 from anymal_eval.errors import OutOfMemory, WrongUse
+from anymal_eval.training.drawn_conversations import DrawnConversations
 
 BACKEND = "inductor"
 _LENGTHS = ((13, 7), (6, 11, 4))  # batches of other shapes: code for one shape alone would be built again and again
@@ -30,6 +28,8 @@ def compile_layers(network: AnyMAL) -> None:
         WrongUse: it has no layers, they cannot be compiled here, or they compute something else.
         OutOfMemory: while they are compared.
     """
+    from torch._dynamo.exc import TorchDynamoException  # not at the start of each training
+
     before = _computed(network)
     for layer in layers_of(network.llm.model, "--compile"):
         layer.compile(backend=BACKEND, dynamic=True)
@@ -37,7 +37,7 @@ def compile_layers(network: AnyMAL) -> None:
         after = _computed(network)
     except torch.OutOfMemoryError:
         raise OutOfMemory("--compile: no memory for a row of 13 tokens: leave it out") from None
-    except Exception as error:  # of torch._dynamo, the backend or its compiler: they share no class
+    except TorchDynamoException as error:  # also what the backend, or its compiler, raises
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise WrongUse(f"--compile: torch cannot compile this language model here: {reason}; leave it out") from error
     within = _WITHIN.get(network.llm.dtype, _WITHIN_SHORT)
@@ -49,17 +49,11 @@ def compile_layers(network: AnyMAL) -> None:
 
 def _computed(network: AnyMAL) -> list[Tensor]:
     """The losses of some rows, and the gradients of their embeddings."""
-    vocabulary = int(network.llm.model.get_input_embeddings().weight.shape[0])
-    generator = torch.Generator().manual_seed(0)
+    drawn = DrawnConversations(network)
     found = []
     for lengths in _LENGTHS:
-        rows = spread(network.llm, [_row(vocabulary, each, generator) for each in lengths], [()] * len(lengths))
+        rows = spread(network.llm, list(map(drawn.draw, lengths)), [()] * len(lengths))
         embeds = rows.embeds.detach().requires_grad_()
         losses = network.target_losses(replace(rows, embeds=embeds))
         found += [losses.detach(), *torch.autograd.grad(losses.sum(), [embeds])]
     return [each.float() for each in found]
-
-
-def _row(vocabulary: int, length: int, generator: torch.Generator) -> TokenizedConversation:
-    ids: Sequence[int] = torch.randint(vocabulary, (length,), generator=generator).tolist()
-    return TokenizedConversation(prompt=Prompt(pieces=(tuple(ids),)), learned=((False, *[True] * (length - 1)),))

@@ -17,6 +17,7 @@ from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create
 from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.anymal.sharding import shard
+from anymal_eval.anymal.trained_parts import to_bf16
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests, states
@@ -24,7 +25,7 @@ from anymal_eval.training.best import require_usable
 from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of, starts_data, with_change
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
-from anymal_eval.training.parts import convert, enable_gradients, is_16_bit
+from anymal_eval.training.parts import enable_gradients, is_16_bit
 from anymal_eval.training.placement import StoreOfAttempt
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
@@ -110,7 +111,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     changed = record.require_same(out, before, identity, changes=changes)
     names = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
     if is_16_bit(resolved.plan.compute):
-        convert(network, names)
+        to_bf16(network)
     is_finished = not changed and before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import bins, spread
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation
+from anymal_eval.training.drawn_conversations import DrawnConversations
 
 NOT_PACKED = "--pack: this language model mixes conversations that share a row; each keeps a row of its own"
 _LENGTHS = (13, 7, 5, 3)  # two rows of two, the second with padding
@@ -22,9 +22,8 @@ _WITHIN_SHORT = 0.05
 
 def can_pack(network: AnyMAL) -> bool:
     """Whether packed losses are those of rows of their own, and no conversation sees another one of its row."""
-    vocabulary = int(network.llm.model.get_input_embeddings().weight.shape[0])
-    generator = torch.Generator().manual_seed(0)
-    draws = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in _LENGTHS]
+    drawn = DrawnConversations(network)
+    draws = [drawn.draw(length) for length in _LENGTHS]
     order = [number for each in bins(_LENGTHS) for number in each]
     first = [0, *torch.tensor([_LENGTHS[number] - 1 for number in order]).cumsum(0).tolist()]
     with torch.no_grad():
@@ -32,7 +31,7 @@ def can_pack(network: AnyMAL) -> bool:
         packed = _losses(network, draws, packed=True)
         # The first of the last row's conversations with other words: the second must not change by a bit.
         other = bins(_LENGTHS)[-1][0]
-        draws[other] = torch.randint(vocabulary, (_LENGTHS[other],), generator=generator).tolist()
+        draws[other] = drawn.draw(_LENGTHS[other])
         changed = _losses(network, draws, packed=True)
     within = _WITHIN.get(network.llm.dtype, _WITHIN_SHORT)
     own = slice(first[order.index(other)], first[order.index(other) + 1])
@@ -41,10 +40,6 @@ def can_pack(network: AnyMAL) -> bool:
     return torch.allclose(packed, alone, rtol=within, atol=within) and torch.equal(packed_rest, changed_rest)
 
 
-def _losses(network: AnyMAL, draws: Sequence[Sequence[int]], *, packed: bool) -> Tensor:
+def _losses(network: AnyMAL, draws: Sequence[TokenizedConversation], *, packed: bool) -> Tensor:
     """The loss of every token but the first of each conversation."""
-    conversations = [
-        TokenizedConversation(prompt=Prompt(pieces=(tuple(ids),)), learned=((False, *[True] * (len(ids) - 1)),))
-        for ids in draws
-    ]
-    return network.target_losses(spread(network.llm, conversations, [()] * len(draws), packed=packed))
+    return network.target_losses(spread(network.llm, draws, [()] * len(draws), packed=packed))

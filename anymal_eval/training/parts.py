@@ -3,14 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from anymal_eval.anymal.model import AnyMAL
+from anymal_eval.anymal.trained_parts import LORA, part_of
 from anymal_eval.errors import WrongUse
 from anymal_eval.training.plan import ComputeOptions
-
-LORA = "lora"
 
 
 def require_parts(rates: Iterable[str], frozen: Collection[str], media: Collection[str], *, adapters: bool) -> None:
@@ -58,24 +56,6 @@ def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str]
 def is_16_bit(compute: ComputeOptions) -> bool:
     """Whether trained weights are bf16, with master weights in fp32."""
     return compute.trained_precision == "bf16"
-
-
-def convert(network: AnyMAL, names: Iterable[str]) -> None:
-    """Turn trained weights into bf16."""
-    for name in names:
-        weight = network.get_parameter(name)
-        weight.data = weight.data.to(torch.bfloat16)
-
-
-def part_of(name: str) -> str:
-    """The part that a weight belongs to.
-
-    >>> part_of("network.projectors.image.proj.weight"), part_of("network.llm.model.0.q_proj.lora_A.default.weight")
-    ('image', 'lora')
-    """
-    if "lora_" in name:
-        return LORA
-    return name.partition("projectors.")[2].partition(".")[0]
 
 
 def parameter_groups(

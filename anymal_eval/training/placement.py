@@ -27,17 +27,17 @@ class StoreOfAttempt:
     @classmethod
     def use(cls) -> None:
         """After a restart, let torch use a new store, which the first process serves. Call it before torch connects."""
-        told = os.environ
-        attempt, address = told.get("TORCHELASTIC_RESTART_COUNT", "0"), told.get("MASTER_ADDR", "localhost")
-        is_shared = told.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and told.get("GROUP_WORLD_SIZE") == "1"
+        given = os.environ
+        attempt, address = given.get("TORCHELASTIC_RESTART_COUNT", "0"), given.get("MASTER_ADDR", "localhost")
+        is_shared = given.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and given.get("GROUP_WORLD_SIZE") == "1"
         if attempt == "0" or not is_shared or cls.server is not None:
             return
         store: Any = torch.distributed.TCPStore  # type: ignore[attr-defined]
-        shared, key = store(address, int(told["MASTER_PORT"])), f"anymal_eval/{attempt}"
-        if told.get("RANK") == "0":
+        shared, key = store(address, int(given["MASTER_PORT"])), f"anymal_eval/{attempt}"
+        if given.get("RANK") == "0":
             cls.server = store(address, 0, is_master=True, wait_for_workers=False)
             shared.set(key, str(cls.server.port))
-        told["MASTER_PORT"] = shared.get(key).decode()
+        given["MASTER_PORT"] = shared.get(key).decode()
 
 
 def require_placement(plan: TrainingPlan) -> None:

@@ -95,12 +95,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         quantize=compute.quantize,
         device_map=compute.device_map,
     )
-    try:
-        loading = replace(loading_of(options), attention=attention_of(compute.attn), sharded=compute.shard)
-    except WrongUse as error:
-        if "-o device_map=" not in str(error):
-            raise
-        raise WrongUse(str(error).replace("-o device_map=", "--device-map ")) from None
+    loading = loading_of(options, "--device-map ")
+    loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
     _require_gpu(recipe, loading.device)
     return ResolvedTraining(
         plan=plan,

@@ -26,7 +26,7 @@ from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.record import TrainingLog
 from anymal_eval.training.speed import Speed
-from anymal_eval.training.training_module import TrainingModule
+from anymal_eval.training.training_module import LossesByKind, TrainingModule
 
 # As Any: the types of Trainer require a batch to be a dict, and some methods of TrainerCallback have no types.
 _Trainer: Any = transformers.Trainer
@@ -167,12 +167,11 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     def _losses_by_kind(self) -> dict[str, float]:
         """The mean losses of rows with one kind of media since the last line, where there are several."""
-        sums: dict[str, tuple[float, int]] = {}
-        own = self._module.kinds.numbers()
+        own, every = self._module.kinds.numbers(), LossesByKind()
         self._module.kinds.restart()
-        for kind, (total, count) in [pair for each in gather_object([own]) for pair in each.items()]:
-            before = sums.get(kind, (0.0, 0))
-            sums[kind] = (before[0] + total, before[1] + count)
+        for each in gather_object([own]):
+            every.add_numbers(each)
+        sums = every.numbers()
         if len(sums) < 2:
             return {}
         return {f"loss_{kind}": total / count for kind, (total, count) in sorted(sums.items()) if count}

@@ -1,7 +1,7 @@
 "use strict";
 // Every run's answer to one example: its score and change, its words beside the nearest reference, its thinking.
 const AnyMALAnswers = (() => {
-  const { make, said, block, number } = AnyMALText;
+  const { make, isolated, block, number } = AnyMALText;
   const STATES = { error: "error", empty: "empty answer", unparsable: "no option could be read" };
   const SENTENCE = 3; // words from which the parts of an answer are compared, and not the answer alone
   const GRADED = ["caption", "short_answer"];
@@ -11,7 +11,7 @@ const AnyMALAnswers = (() => {
     const [shape, colour] = index.marks[at];
     const path = AnyMALMedia.svg("path", { d: shape, transform: "translate(7 7)", class: "mark-shape" });
     const mark = AnyMALMedia.svg("svg", { width: 14, height: 14, class: "key-mark", "aria-hidden": "true" }, path);
-    const found = make("span", `run c${colour}`, mark, said("bdi", "", index.runs[at]));
+    const found = make("span", `run c${colour}`, mark, isolated("bdi", "", index.runs[at]));
     found.title = index.runs[at];
     return found;
   }
@@ -63,7 +63,7 @@ const AnyMALAnswers = (() => {
   function differences(from, to, name) {
     const found = AnyMALWords.compare(from, to);
     if (found === null || Math.min(found.from.length, found.to.length) < SENTENCE) return null;
-    if (found.edits === 0) return make("p", "quiet", "same words as ", said("bdi", "", name));
+    if (found.edits === 0) return make("p", "quiet", "same words as ", isolated("bdi", "", name));
     const box = make("p", "words difference");
     box.dir = "auto";
     const put = (kind, words) => {
@@ -120,7 +120,7 @@ const AnyMALAnswers = (() => {
     const labels = example.prompt?.candidates ?? [];
     const table = make("table", "ranked", make("caption", "", "log p of each candidate"));
     side.raw.forEach((value, at) => {
-      const head = said("th", "", labels[at] ?? String(at + 1));
+      const head = isolated("th", "", labels[at] ?? String(at + 1));
       head.scope = "row";
       table.append(make("tr", "", head, make("td", "number", logarithm(value, 3))));
     });
@@ -224,7 +224,7 @@ const AnyMALAnswers = (() => {
       const takers = order.filter((at) => example.sides[at]?.state === "ok" && example.sides[at].choice === place);
       const gold = place === example.label;
       const letter = example.kind === "choice" ? make("span", "letter", String.fromCharCode(65 + (place % 26))) : null;
-      const head = make("div", "option-head", letter, said("span", "option-text", option), gold ? make("span", "badge right", "label") : null);
+      const head = make("div", "option-head", letter, isolated("span", "option-text", option), gold ? make("span", "badge right", "label") : null);
       const runs = make("div", "option-runs");
       for (const at of order.filter((each) => weighed.has(each) || takers.includes(each))) {
         const share = weighed.get(at)?.[place];

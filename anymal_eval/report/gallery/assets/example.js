@@ -1,7 +1,7 @@
 "use strict";
 // One example in full: media, question, references, every run's answer, the prompt.
 const AnyMALExample = (() => {
-  const { make, said, block } = AnyMALText;
+  const { make, isolated, block } = AnyMALText;
 
   // Answers that several people gave, as in VQA, with a bar of how many gave each.
   function counted(example, near) {
@@ -11,7 +11,7 @@ const AnyMALExample = (() => {
     const list = make("ul", most > 1 ? "references counted" : "references");
     for (const [each, count] of [...times].sort(([, one], [, other]) => other - one)) {
       const marks = near.get(each) ?? [];
-      const text = said("span", "reference-text", each);
+      const text = isolated("span", "reference-text", each);
       list.append(most > 1
         ? make("li", "", text, AnyMALAnswers.meter(count / example.references.length), make("span", "count", `${count} of ${example.references.length}`), marks.length ? make("span", "nears", ...marks) : null)
         : make("li", "", text, ...marks));
@@ -105,10 +105,10 @@ const AnyMALExample = (() => {
 
   // Fills the element with an example; what was there before is gone, its players stopped.
   function show(element, example, index, pair = [0, index.base]) {
-    const title = said("h3", "", example.id);
+    const title = isolated("h3", "", example.id);
     title.id = "example-title";
-    const key = example.key ? said("span", "badge", `key: ${example.key}`) : null;
-    const groups = make("p", "groups", key, ...Object.entries(example.groups).map(([name, value]) => said("span", "badge", `${name.replaceAll("_", " ")}: ${value}`)));
+    const key = example.key ? isolated("span", "badge", `key: ${example.key}`) : null;
+    const groups = make("p", "groups", key, ...Object.entries(example.groups).map(([name, value]) => isolated("span", "badge", `${name.replaceAll("_", " ")}: ${value}`)));
     const [base, order] = [pair[1], ordered(index, pair)];
     const media = !example.media.length ? null : make("div", example.media.length > 1 ? "media several" : "media", ...example.media.map(AnyMALMedia.show));
     const cards = order.map((at) => AnyMALAnswers.card(example, at, base, index));
@@ -117,7 +117,7 @@ const AnyMALExample = (() => {
     const rule = make("p", "quiet marking", "Marked: ", make("span", "extra", "words that the nearest reference lacks"), " and ", make("span", "missing", "words that the answer lacks"), ". The nearest reference needs the fewest words added, removed or replaced, in lower case and without punctuation; of equal ones it is the first.");
     element.replaceChildren(
       make("div", "example-head", title, groups),
-      ...(example.question ? [said("p", "question", example.question)] : []),
+      ...(example.question ? [isolated("p", "question", example.question)] : []),
       make("div", "example-top " + (narrow ? "narrow" : media ? "wide" : ""), media, asked(example, order, index)),
       make("div", "answers", ...cards),
       ...(compared ? [rule] : []),

@@ -1,7 +1,7 @@
 "use strict";
 // Pictures, sounds, clips and motions of one example.
 const AnyMALMedia = (() => {
-  const { make, said } = AnyMALText;
+  const { make, isolated } = AnyMALText;
   const SVG = "http://www.w3.org/2000/svg";
   const ROOT = "../";
   const AXES = ["x", "y", "z"];
@@ -168,7 +168,7 @@ const AnyMALMedia = (() => {
       const room = [ground.clientWidth / medium.width, ground.clientHeight / medium.height];
       image.style.width = `${Math.floor(medium.width * Math.min(...room) * SCALES[scale])}px`;
       image.className = medium.width < 160 ? "tiny" : "";
-      title.replaceChildren(pictures.length > 1 ? `${at + 1} of ${pictures.length}: ` : "", said("bdi", "", medium.name), ` ${medium.width} x ${medium.height}`);
+      title.replaceChildren(pictures.length > 1 ? `${at + 1} of ${pictures.length}: ` : "", isolated("bdi", "", medium.name), ` ${medium.width} x ${medium.height}`);
     };
     const grow = (by) => {
       scale = by === 0 ? 0 : Math.min(SCALES.length - 1, Math.max(0, scale + by));
@@ -231,11 +231,11 @@ const AnyMALMedia = (() => {
   // One medium with its name; ``place`` is its place among all of the example.
   function show(medium, place, all) {
     const figure = make("figure", "medium " + medium.kind);
-    if (medium.error) figure.append(said("p", "note", "cannot be shown: " + medium.error));
+    if (medium.error) figure.append(isolated("p", "note", "cannot be shown: " + medium.error));
     else if (medium.left) figure.append(make("p", "note", "media were left out of this report"));
     else figure.append({ image: picture, audio: sound, video: clip, imu: motion }[medium.kind](medium, place, all));
     const cut = medium.window ? ` (${medium.window[0] ?? 0} to ${medium.window[1] ?? "the end"} s)` : "";
-    const words = said("span", "", [medium.name + cut, medium.note].filter(Boolean).join("; "));
+    const words = isolated("span", "", [medium.name + cut, medium.note].filter(Boolean).join("; "));
     figure.append(make("figcaption", "quiet", all.length > 1 ? make("strong", "order", String(place + 1)) : null, words));
     return figure;
   }

@@ -1,7 +1,7 @@
 "use strict";
 // The data of the list, in columns, what can be shown of it, and a row of it.
 const AnyMALRows = (() => {
-  const { make, said, number } = AnyMALText;
+  const { make, isolated, number } = AnyMALText;
   const EPSILON = 1e-6;
   const STATES = { o: "ok", e: "empty", u: "unparsable", x: "error", "-": "none" };
   const OUTCOMES = { 1: "right", 0: "wrong", p: "partly" };
@@ -124,10 +124,10 @@ const AnyMALRows = (() => {
   function line(at, row) {
     const by = gain(at);
     const direction = by > EPSILON ? "rise" : by < -EPSILON ? "fall" : "";
-    const title = said("span", "row-question", row.q || row.l || index.ids[at]);
+    const title = isolated("span", "row-question", row.q || row.l || index.ids[at]);
     const words = make("span", "row-words", make("span", "row-top", title, compared() ? changed(at, direction) : null));
     for (const run of compared() ? [base, own] : [own]) {
-      const text = said("bdi", "", row.a[run] ?? "");
+      const text = isolated("bdi", "", row.a[run] ?? "");
       const name = make("span", "which", index.short[run]);
       name.title = index.runs[run];
       words.append(make("span", "row-answer", compared() ? name : null, text, score(run, at, direction)));

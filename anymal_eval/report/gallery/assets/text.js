@@ -41,7 +41,7 @@ const AnyMALText = (() => {
   }
 
   // Somebody's words: their direction is their own and stays inside.
-  function said(tag, classes, text) {
+  function isolated(tag, classes, text) {
     const element = make(tag, classes, text);
     element.dir = "auto";
     return element;
@@ -71,5 +71,5 @@ const AnyMALText = (() => {
     return value === null || value === undefined ? "" : (100 * value).toFixed(1);
   }
 
-  return { append, block, make, said, number };
+  return { append, block, make, isolated, number };
 })();
