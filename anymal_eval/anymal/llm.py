@@ -52,7 +52,7 @@ class LLM(nn.Module):
         self.chat = chat
         self.context = context
         self.weights = weights
-        self.width = int(model.get_input_embeddings().weight.shape[1])
+        self.vocabulary, self.width = map(int, model.get_input_embeddings().weight.shape)
         self.ends, self.pad, self.contradictions = ids.ends, ids.pad, ids.notes
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
         # Classes with an attention of their own may want keys and values as one piece.

@@ -21,10 +21,9 @@ from anymal_eval.anymal.conversation import Prompt
 from anymal_eval.anymal.encoders import Medium
 from anymal_eval.anymal.live_bytes import LiveBytes
 from anymal_eval.anymal.llm import layers_of, llm_of_shapes, recompute_activations
-from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors
+from anymal_eval.anymal.model import AnyMAL, build_encoders, build_projectors, part_of, to_bf16
 from anymal_eval.anymal.sharding import is_whole
 from anymal_eval.anymal.splice import Batch
-from anymal_eval.anymal.trained_parts import part_of, to_bf16
 from anymal_eval.checkpoints.loading import BackboneLoading, Loading, precision_name, quiet
 from anymal_eval.checkpoints.quantization import expected_bytes, is_quantized, stored
 from anymal_eval.generation import prefill

@@ -26,6 +26,8 @@ from anymal_eval.errors import BadData, BadDefinition
 from anymal_eval.generation import BatchedPrefix, Completion, PrefixKV, memory_guard, prefill, to_device
 from anymal_eval.records import Decoding
 
+LORA = "lora"  # the part of a network that its adapters are; the others are the projectors, by medium
+
 
 class AnyMAL(nn.Module):
     """Frozen encoders, trained projectors and a frozen LLM, with or without adapters.
@@ -265,3 +267,21 @@ def create(config: AnyMALConfig, loading: Loading) -> AnyMAL:
         network.projectors.to(place)
         return network
     return network.to(loading.device)
+
+
+def part_of(name: str) -> str:
+    """The part that a weight belongs to; empty for one that is always frozen.
+
+    >>> part_of("network.projectors.image.proj.weight"), part_of("network.llm.model.0.q_proj.lora_A.default.weight")
+    ('image', 'lora')
+    """
+    if "lora_" in name:
+        return LORA
+    return name.partition("projectors.")[2].partition(".")[0]
+
+
+def to_bf16(network: AnyMAL) -> None:
+    """Turn the trained weights, which take gradients, into bf16."""
+    for value in network.parameters():
+        if value.requires_grad:
+            value.data = value.data.to(torch.bfloat16)

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from anymal_eval.anymal.conversation import Chat, Prompt, Slot, Turn
 from anymal_eval.errors import BadData
 from anymal_eval.generation.token_ids import shared_prefix_length
@@ -24,6 +26,12 @@ class TokenizedConversation:
     def targets(self) -> int:
         """Number of tokens that carry the loss."""
         return sum(map(sum, self.learned))
+
+
+def draw_conversation(vocabulary: int, length: int, generator: torch.Generator) -> TokenizedConversation:
+    """A conversation of drawn tokens, for a self-test on a language model; all but the first carry the loss."""
+    ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
+    return TokenizedConversation(prompt=Prompt(pieces=(tuple(ids),)), learned=((False, *[True] * (length - 1)),))
 
 
 def tokenize_conversation(chat: Chat, turns: Sequence[Turn], ends: Collection[int]) -> TokenizedConversation:

@@ -85,7 +85,7 @@ def loading_of(options: LoadingOptions, device_map_option: str = OPTION) -> Load
         WrongUse: a ``device_map`` that cannot be.
         NeedsExtra: ``--device cuda`` without a GPU.
     """
-    options = with_precision(options)
+    options = with_precision(options, device_map_option)
     device_map = read_device_map(options.device_map, options.device, device_map_option)
     device = pick_device(options.device)
     return Loading(
@@ -108,7 +108,7 @@ def attention_of(name: Literal["auto", "sdpa", "flash", "eager"]) -> str | None:
     return "flash_attention_2"
 
 
-def with_precision(options: OptionsType) -> OptionsType:
+def with_precision(options: OptionsType, device_map_option: str = OPTION) -> OptionsType:
     """The same options with the number format named: ``auto`` is bf16 where the weights lie on a GPU, else fp32.
 
     Raises:
@@ -117,7 +117,8 @@ def with_precision(options: OptionsType) -> OptionsType:
     """
     if options.precision != "auto":
         return options
-    device, device_map = pick_device(options.device), read_device_map(options.device_map, options.device)
+    device = pick_device(options.device)
+    device_map = read_device_map(options.device_map, options.device, device_map_option)
     if isinstance(device_map, dict) and set(device_map.values()) == {"cpu"}:
         device = "cpu"
     return dataclasses.replace(options, precision="fp32" if device == "cpu" else "bf16")

@@ -12,8 +12,8 @@ from torch import Tensor
 from anymal_eval.anymal.llm import layers_of
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import spread
+from anymal_eval.anymal.tokenized_conversation import draw_conversation
 from anymal_eval.errors import OutOfMemory, WrongUse
-from anymal_eval.training.drawn_conversations import DrawnConversations
 
 BACKEND = "inductor"
 _LENGTHS = ((13, 7), (6, 11, 4))  # batches of other shapes: code for one shape alone would be built again and again
@@ -49,10 +49,11 @@ def compile_layers(network: AnyMAL) -> None:
 
 def _computed(network: AnyMAL) -> list[Tensor]:
     """The losses of some rows, and the gradients of their embeddings."""
-    drawn = DrawnConversations(network)
+    vocabulary, generator = network.llm.vocabulary, torch.Generator().manual_seed(0)
     found = []
     for lengths in _LENGTHS:
-        rows = spread(network.llm, list(map(drawn.draw, lengths)), [()] * len(lengths))
+        conversations = [draw_conversation(vocabulary, length, generator) for length in lengths]
+        rows = spread(network.llm, conversations, [()] * len(lengths))
         embeds = rows.embeds.detach().requires_grad_()
         losses = network.target_losses(replace(rows, embeds=embeds))
         found += [losses.detach(), *torch.autograd.grad(losses.sum(), [embeds])]

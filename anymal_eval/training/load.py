@@ -14,10 +14,9 @@ from anymal_eval.anymal import checkpoint, lora
 from anymal_eval.anymal.allocator import return_large_blocks
 from anymal_eval.anymal.backbones import pinned, stored
 from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
-from anymal_eval.anymal.model import AnyMAL, create
+from anymal_eval.anymal.model import AnyMAL, create, to_bf16
 from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.anymal.sharding import shard
-from anymal_eval.anymal.trained_parts import to_bf16
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
 from anymal_eval.training import record, state_digests, states

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import bins, spread
-from anymal_eval.anymal.tokenized_conversation import TokenizedConversation
-from anymal_eval.training.drawn_conversations import DrawnConversations
+from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, draw_conversation
 
 NOT_PACKED = "--pack: this language model mixes conversations that share a row; each keeps a row of its own"
 _LENGTHS = (13, 7, 5, 3)  # two rows of two, the second with padding
@@ -22,8 +21,8 @@ _WITHIN_SHORT = 0.05
 
 def can_pack(network: AnyMAL) -> bool:
     """Whether packed losses are those of rows of their own, and no conversation sees another one of its row."""
-    drawn = DrawnConversations(network)
-    draws = [drawn.draw(length) for length in _LENGTHS]
+    vocabulary, generator = network.llm.vocabulary, torch.Generator().manual_seed(0)
+    draws = [draw_conversation(vocabulary, length, generator) for length in _LENGTHS]
     order = [number for each in bins(_LENGTHS) for number in each]
     first = [0, *torch.tensor([_LENGTHS[number] - 1 for number in order]).cumsum(0).tolist()]
     with torch.no_grad():
@@ -31,7 +30,7 @@ def can_pack(network: AnyMAL) -> bool:
         packed = _losses(network, draws, packed=True)
         # The first of the last row's conversations with other words: the second must not change by a bit.
         other = bins(_LENGTHS)[-1][0]
-        draws[other] = drawn.draw(_LENGTHS[other])
+        draws[other] = draw_conversation(vocabulary, _LENGTHS[other], generator)
         changed = _losses(network, draws, packed=True)
     within = _WITHIN.get(network.llm.dtype, _WITHIN_SHORT)
     own = slice(first[order.index(other)], first[order.index(other) + 1])

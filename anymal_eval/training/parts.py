@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.anymal.trained_parts import LORA, part_of
+from anymal_eval.anymal.model import LORA, AnyMAL, part_of
 from anymal_eval.errors import WrongUse
 from anymal_eval.training.plan import ComputeOptions
 

@@ -40,9 +40,12 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sharded-odd": [*_align(folder, root / "odd.jsonl"), "--batch-size", "2", "--shard", "--max-unreadable", "90%"],
     }
     trainings = [{"torchrun": [], "arguments": [*each, *_out(root / name)]} for name, each in names.items()]
-    elastic = {"torchrun": ["--max-restarts", "1"], "arguments": [*_align(folder), *_out(root / "elastic")]}
+    elastic = {
+        "torchrun": ["--max-restarts", "1"], "arguments": [*_align(folder), *_out(root / "elastic")],
+        "killed": 3, "record": str(root / "starts"),
+    }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.torchrun", json.dumps([*trainings, {**elastic, "killed": 3}])],
+        [sys.executable, "-m", "tests.training.torchrun", json.dumps([*trainings, elastic])],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
@@ -125,7 +128,13 @@ def test_files_are_those_of_one_process(trained: Path) -> None:
 
 
 def test_the_killed_process_was_started_again(trained: Path) -> None:
-    assert "terminated with signal SIGKILL" in (trained / "stderr").read_text(encoding="utf-8")
+    assert sorted((trained / "starts").read_text(encoding="utf-8").splitlines()) == [
+        "attempt 0: 0 starts",
+        "attempt 0: 1 is killed",
+        "attempt 0: 1 starts",
+        "attempt 1: 0 starts",
+        "attempt 1: 1 starts",
+    ]
     assert [row["step"] for row in logged(trained / "elastic")] == list(range(1, STEPS + 1))
 
 

@@ -1,8 +1,10 @@
 """torchrun whose processes fork from this one, which has imported everything: that costs each ten seconds of CPU.
 
-    python -m tests.training.torchrun '[{"torchrun": [...], "arguments": [...], "killed": 0}, ...]'
+    python -m tests.training.torchrun '[{"torchrun": [...], "arguments": [...], "killed": 0, "record": ""}, ...]'
 
 runs each training after the other. ``killed`` is the micro-batch at which the second process is killed, the first time.
+``record`` names a file that gets a line for each start, and for the kill: torchrun names the process that it finds dead
+first, which may be the other one, whose connection is lost.
 """
 
 import json
@@ -28,6 +30,7 @@ def launch(trainings: list[dict[str, Any]]) -> None:
     """Run each by ``torchrun --nproc_per_node 2``."""
     for training in trainings:
         os.environ["KILLED_AT"] = str(training.get("killed", 0))
+        os.environ["RECORD"] = training.get("record", "")
         how = ["--standalone", "--nproc_per_node", "2", "--start-method", "fork", "--run-path", *training["torchrun"]]
         AS_CODE.main([*how, str(SCRIPT), *training["arguments"]])
 
@@ -39,10 +42,17 @@ def work() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     at = int(os.environ["KILLED_AT"])
+    _record("starts")
     if at and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         _kill_at(at)
     sys.argv[0] = "anymal-eval"
     main()
+
+
+def _record(what: str) -> None:
+    if os.environ["RECORD"]:
+        with Path(os.environ["RECORD"]).open("a", encoding="utf-8") as file:
+            file.write(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}: {os.environ['RANK']} {what}\n")
 
 
 def _kill_at(at: int) -> None:
@@ -52,6 +62,7 @@ def _kill_at(at: int) -> None:
     def training_step(self: Any, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == at:
+            _record("is killed")
             os.kill(os.getpid(), signal.SIGKILL)
         return real(self, *arguments)
 
