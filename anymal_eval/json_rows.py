@@ -7,10 +7,10 @@ import codecs
 import contextlib
 import dataclasses
 import typing
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import repeat
-from operator import attrgetter, is_
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
-_LINES = 1 << 13  # that are decoded at once: what is read past does not pile up
+_LINES = 1 << 9  # that are decoded at once: what is made of them stays in the processor's cache
 
 
 class JsonList:
@@ -88,11 +88,11 @@ def list_in(content: bytes, key: str, file: Path) -> JsonList | None:
 
 def lines_in(content: bytes) -> list[bytes]:
     """The lines of a file without the empty ones."""
-    return [line for line in content.split(b"\n") if line]
+    return list(filter(None, content.split(b"\n")))
 
 
 def columns_in(
-    lines: Sequence[bytes], needed: Mapping[str, type], others: Mapping[str, Any]
+    lines: Sequence[bytes], needed: Mapping[str, type], others: Mapping[str, Any], shared: Collection[str] = ()
 ) -> dict[str, list[Any]] | None:
     """Some keys of JSON lines, a list each; what else a row holds is read past.
 
@@ -101,36 +101,57 @@ def columns_in(
         needed: by key, the type of the values that every row has; nothing is converted.
         others: keys of any values, with what stands for one that a row lacks. Equal values are decoded once, and are
             one object.
+        shared: the keys of ``needed`` whose equal values are one object too.
 
     Returns:
         None where a line does not fit, or msgspec refuses it.
     """
     import msgspec
 
-    absent = msgspec.Raw()
-    fields: list[Any] = [*needed.items(), *((key, msgspec.Raw, absent) for key in others)]
-    decode_line = msgspec.json.Decoder(msgspec.defstruct("Line", fields, gc=False)).decode
     found: dict[str, list[Any]] = {key: [] for key in (*needed, *others)}
-    known: dict[str, dict[bytes, Any]] = {key: {b"": lacking} for key, lacking in others.items()}
+    known = {key: _Parsed({b"": lacking}) for key, lacking in others.items()}
+    texts: dict[str, dict[Any, Any]] = {key: {} for key in shared}
     try:
+        # Most files hold rows of one kind: keys that the first one lacks are not looked for, until a row has others.
+        first = parse(lines[0]) if lines else {}
+        keys = [key for key in others if key in first] if isinstance(first, dict) else []
+        decode_line = _decoder(needed, keys, strict=True)
         for start in range(0, len(lines), _LINES):
-            rows = list(map(decode_line, lines[start : start + _LINES]))
+            try:
+                rows = list(map(decode_line, lines[start : start + _LINES]))
+            except msgspec.ValidationError:
+                keys, decode_line = list(others), _decoder(needed, others, strict=False)
+                rows = list(map(decode_line, lines[start : start + _LINES]))
             for key in needed:
-                found[key] += map(attrgetter(key), rows)
-            for key, values in known.items():
-                raw = list(map(attrgetter(key), rows))
-                if all(map(is_, raw, repeat(absent))):
-                    found[key] += repeat(others[key], len(raw))
-                    continue
-                texts = list(map(bytes, raw))
-                values.update({text: parse(text) for text in set(texts).difference(values)})
-                found[key] += map(values.__getitem__, texts)
-        for line in lines:
-            if not line.isascii():
+                values = list(map(attrgetter(key), rows))
+                found[key] += map(texts[key].setdefault, values, values) if key in texts else values
+            for key in keys:
+                found[key] += map(known[key].__getitem__, map(bytes, map(attrgetter(key), rows)))
+            for key in others.keys() - keys:
+                found[key] += repeat(others[key], len(rows))
+        if not all(map(bytes.isascii, lines)):
+            for line in lines:
                 line.decode()  # what msgspec only reads past is not decoded by it
     except (msgspec.MsgspecError, *UNREADABLE):
         return None
     return found
+
+
+class _Parsed(dict[bytes, Any]):
+    """Values by their JSON, each decoded once."""
+
+    def __missing__(self, text: bytes) -> Any:
+        self[text] = found = parse(text)
+        return found
+
+
+def _decoder(needed: Mapping[str, type], others: Iterable[str], *, strict: bool) -> Callable[[bytes], Any]:
+    """Decodes a line into an object, the values of ``others`` not yet; ``strict`` refuses a line with other keys."""
+    import msgspec
+
+    fields: list[Any] = [*needed.items(), *((key, msgspec.Raw, msgspec.Raw()) for key in others)]
+    line = msgspec.defstruct("Line", fields, gc=False, forbid_unknown_fields=strict)
+    return msgspec.json.Decoder(line).decode
 
 
 def line_decoder(needed: Mapping[str, Any], others: Mapping[str, Any]) -> Callable[[bytes], Any]:

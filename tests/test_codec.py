@@ -178,9 +178,11 @@ def test_a_line_has_the_bytes_of_json_dumps() -> None:
         )
 
 
-def test_json_lines_are_read_as_columns() -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 512])
+def test_json_lines_are_read_as_columns(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
+    monkeypatch.setattr(json_rows, "_LINES", at_once)
     rows: list[Any] = [
         {"id": "1", "raw": "ü\u2028", "scores": {"m": 0.5}, "groups": {"kind": "a"}, "note": [1]},
         {"groups": {"kind": "a"}, "raw": None, "id": "2", "scores": {"m": 0.5}},
@@ -193,6 +195,14 @@ def test_json_lines_are_read_as_columns() -> None:
     assert found.pop("key") == [None] * 3
     assert found.pop("groups") == [row.get("groups", {}) for row in rows]
     assert found == {key: [row[key] for row in rows] for key in ("id", "scores", "raw")}
+    twice = json_rows.columns_in([*lines, *lines], {"id": str}, {"later": 1}, shared=("id",))
+    assert twice == {"id": ["1", "2", "3"] * 2, "later": [1] * 6}
+    assert all(one is other for one, other in zip(twice["id"], twice["id"][3:], strict=False))
+
+
+def test_keys_that_the_first_line_lacks_are_columns_too() -> None:
+    lines = [b'{"id": "1"}', b'{"id": "2", "later": 5, "more": 0}', b'{"id": "3", "other": 0}']
+    assert json_rows.columns_in(lines, {"id": str}, {"later": 1}) == {"id": ["1", "2", "3"], "later": [1, 5, 1]}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +210,8 @@ def test_json_lines_are_read_as_columns() -> None:
              b'{"id": "1", "x": "\xff"}', b'{"id": "1",\n"x": 1}', b'{"id": "1", "more": ' + b"9" * 5000 + b"}"],
 )  # fmt: skip
 def test_lines_of_another_kind_are_no_columns(line: bytes) -> None:
-    lines = json_rows.lines_in(b'{"id": "0"}\n' + line + b"\n")
-    assert json_rows.columns_in(lines, {"id": str}, {"more": None}) is None
+    for content in (b'{"id": "0"}\n' + line + b"\n", line + b'\n{"id": "0"}\n', b"5\n" + line):
+        assert json_rows.columns_in(json_rows.lines_in(content), {"id": str}, {"more": None}) is None
 
 
 @pytest.mark.parametrize(

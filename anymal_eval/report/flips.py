@@ -36,11 +36,10 @@ def flips(pairs: Pairs, metric: str) -> tuple[Flip, ...]:
         metric: the metric's id, as in ``scores.jsonl``.
     """
     found = []
-    both = zip(*(rows.column("scores") for rows in pairs.rows), strict=True)
+    olds, news = (rows.within("scores", metric) for rows in pairs.rows)
     answers = [_answers(rows) for rows in pairs.rows]
     names, clusters = (pairs.rows[0].column(key) for key in ("id", "cluster"))
-    for at, scores in enumerate(both):
-        old, new = (own.get(metric) for own in scores)
+    for at, (old, new) in enumerate(zip(olds, news, strict=True)):
         if old is not None and new is not None and (old == new or abs(new - old) <= 1e-12):
             continue
         before, after = (answer(at) for answer in answers)

@@ -13,7 +13,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.scoring.verification import verify_task
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement
-from anymal_eval.store.score_rows import ScoreRows
+from anymal_eval.store.score_rows import ScoreRows, by_identity
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:
@@ -111,10 +111,12 @@ def pair(before: TaskRun, after: TaskRun) -> Pairs:
     headline = before.headline
     assert headline is not None  # noqa: S101  # the caller has refused such a run
     names = _keys(before, after)
-    everything = [set(own) for own in names]
-    alone = [tuple(name for name in dict.fromkeys(own) if name not in other) if everything[0] != everything[1] else ()
+    first, in_step = set(names[0]), names[0] == names[1]
+    everything = [first, first if in_step else set(names[1])]
+    are_same = everything[0] == everything[1]
+    alone = [() if are_same else tuple(name for name in dict.fromkeys(own) if name not in other)
              for own, other in zip(names, reversed(everything), strict=True)]  # fmt: skip
-    index = _index(before, after, names)
+    index = _index(before, after, names, in_step and len(first) == len(names[0]))
     rows = tuple(
         item.rows if len(found) == len(item.rows) and _in_order(found) else item.rows.take(found.tolist())
         for item, found in zip((before, after), index, strict=True)
@@ -130,10 +132,16 @@ def pair(before: TaskRun, after: TaskRun) -> Pairs:
     )
 
 
-def _index(before: TaskRun, after: TaskRun, names: Sequence[Sequence[str]]) -> list[NDArray[np.intp]]:
-    """The places of the matched examples within the headline's group, in both runs, in the order of the first."""
+def _index(before: TaskRun, after: TaskRun, names: Sequence[Sequence[str]], in_step: bool) -> list[NDArray[np.intp]]:
+    """The places of the matched examples within the headline's group, in both runs, in the order of the first.
+
+    Args:
+        before, after: the runs.
+        names: of their examples.
+        in_step: whether both have the same ones in the same order, each once.
+    """
     group = (before.headline.group if before.headline else None) or {}
-    if not group and names[0] == names[1] and len(set(names[0])) == len(names[0]):
+    if in_step and not group:
         return [np.arange(len(names[0]))] * 2
     places = [_places(item, keys, group) for item, keys in zip((before, after), names, strict=True)]
     both = [name for name in places[0] if name in places[1]]
@@ -147,7 +155,7 @@ def _in_order(places: NDArray[np.intp]) -> bool:
 def groups_of(rows: ScoreRows) -> dict[str, NDArray[np.str_]]:
     """The labels (N,) of every grouping that all rows have."""
     groups: list[Mapping[str, Any]] = rows.column("groups")
-    different = {id(group): group for group in groups}.values()
+    different = by_identity(groups).values()
     names = set.intersection(*(set(group) for group in different)) if groups else set()
     return {name: metrics.text_array([group[name] for group in groups]) for name in sorted(names)}
 
@@ -155,7 +163,7 @@ def groups_of(rows: ScoreRows) -> dict[str, NDArray[np.str_]]:
 def _keys(before: TaskRun, after: TaskRun) -> list[list[str]]:
     """What pairs the rows of two runs: the key that copies of a benchmark share, where all rows have one; or the id."""
     key = "key" if all(None not in item.rows.column("key") for item in (before, after)) else "id"
-    return [[str(name) for name in item.rows.column(key)] for item in (before, after)]
+    return [list(map(str, item.rows.column(key))) for item in (before, after)]
 
 
 def _places(run: TaskRun, names: Sequence[str], group: Mapping[str, str]) -> dict[str, int]:

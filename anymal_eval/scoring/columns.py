@@ -125,7 +125,7 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _shared(groups: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.intp], list[Mapping[str, str]]]:
     """The objects among N mappings, which few examples have for themselves, and which of them is whose, (N,)."""
-    different = list({id(group): group for group in groups}.values())
+    different = list(dict(zip(map(id, groups), groups, strict=True)).values())
     number = {id(group): at for at, group in enumerate(different)}
     return np.fromiter(map(number.__getitem__, map(id, groups)), np.intp, len(groups)), different
 

@@ -7,9 +7,12 @@ the data (answers against references) or takes long (intervals) is not: ``anymal
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import is_, ne
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,7 +24,7 @@ from anymal_eval.metrics import Metric
 from anymal_eval.records import State
 from anymal_eval.scoring.columns import Columns
 from anymal_eval.store.responses import read_raw
-from anymal_eval.store.score_rows import ScoreRows
+from anymal_eval.store.score_rows import ScoreRows, by_identity
 from anymal_eval.store.stored import StoredRun, open_run
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def _rows(rows: ScoreRows) -> str | None:
     try:
         names, states, scores, groups = (rows.column(key) for key in ("id", "state", "scores", "groups"))
         for key in _NEEDED:
-            if None in rows.column(key) and any(key not in row for row in rows):
+            if any(map(is_, rows.column(key), repeat(None))) and any(key not in row for row in rows):
                 return _unsound_row(rows)
         sound = set(map(type, scores)) | set(map(type, groups)) <= {dict} and set(states) <= _STATES
         single = len(set(names)) == len(names)
@@ -116,15 +119,17 @@ def _responses(run: StoredRun, task: str, rows: ScoreRows) -> str | None:
     raw = read_raw(run.root / task / "responses.jsonl")
     if raw is None:
         return None
-    for name, kept, state in zip(*(rows.column(key) for key in ("id", "raw", "state")), strict=True):
-        if raw.get(name, kept) != kept and state != "error":
-            return f"the raw answer of {name} in scores.jsonl is not the one in responses.jsonl"
+    names, kept, states = (rows.column(key) for key in ("id", "raw", "state"))
+    for at in itertools.compress(itertools.count(), map(ne, map(raw.get, names, kept), kept)):
+        if states[at] != "error":
+            return f"the raw answer of {names[at]} in scores.jsonl is not the one in responses.jsonl"
     return None
 
 
 def _scores(rows: ScoreRows, statistics: Mapping[str, Floats]) -> str | None:
     """The scores of each example against its statistics."""
-    scored = [at for at, state in enumerate(rows.column("state")) if state != "error"]
+    states = rows.column("state")
+    scored = [at for at, state in enumerate(states) if state != "error"] if "error" in states else range(len(states))
     for name, stats in statistics.items():
         if stats.ndim != 2 or len(stats) != len(scored):
             return f"{len(stats)} rows of {name}, but {len(scored)} examples are scored"
@@ -132,8 +137,8 @@ def _scores(rows: ScoreRows, statistics: Mapping[str, Floats]) -> str | None:
         if metric is None or not len(scored):
             continue
         if metric.display is not None:
-            every, shown = rows.column("scores"), metric.display(stats)
-            kept = [every[at].get(name) for at in scored]
+            every, shown = rows.within("scores", name), metric.display(stats)
+            kept = [every[at] for at in scored] if len(scored) < len(every) else every
         elif "p_yes" in metric.needs:
             every, shown = rows.column("p_yes"), stats[:, 0]
             kept = [one if every[at] is None else every[at] for at, one in zip(scored, shown, strict=True)]
@@ -156,7 +161,7 @@ def _differing(kept: Sequence[Any], shown: Floats) -> int | None:
 def _values(run: StoredRun, task: str, rows: ScoreRows, statistics: Mapping[str, Floats]) -> str | None:
     """The values and counts in ``results.json`` against statistics and scores."""
     groups = rows.column("groups")
-    texts = {number: _texts(group) for number, group in {id(group): group for group in groups}.items()}
+    texts = {number: _texts(group) for number, group in by_identity(groups).items()}
     columns = Columns(rows.column("state"), (), list(map(texts.__getitem__, map(id, groups))))
     known = {name: _metric(name) for name in statistics}
     entry = run.manifest.tasks[task]

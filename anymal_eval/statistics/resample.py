@@ -34,7 +34,7 @@ def cluster_codes(clusters: Sequence[str] | NDArray[np.intp]) -> tuple[NDArray[n
         is_there[clusters] = True
         return (np.cumsum(is_there) - 1)[clusters], int(is_there.sum())
     number = {name: code for code, name in enumerate(sorted(set(clusters)))}
-    codes = np.fromiter((number[name] for name in clusters), dtype=np.intp, count=len(clusters))
+    codes = np.fromiter(map(number.__getitem__, clusters), dtype=np.intp, count=len(clusters))
     return codes, len(number)
 
 

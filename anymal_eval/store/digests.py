@@ -171,7 +171,8 @@ def content(root: Path, name: str, most: int = LARGEST) -> bytes:
         BadData: the compressed copy is damaged or holds more, or the name leads out of the run.
         MissingData: neither exists.
     """
-    return b"".join(_content(root, name, most))
+    file = _file(root, name)
+    return file.read_bytes() if file.is_file() else b"".join(_content(root, name, most))
 
 
 def _content(root: Path, name: str, most: int) -> Iterator[bytes]:

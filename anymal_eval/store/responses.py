@@ -108,8 +108,10 @@ def read_raw(file: Path) -> dict[str, Any] | None:
     content = file.read_bytes()[: whole_bytes(file)]
     found = columns_in(lines_in(content), {"id": str}, {"answer": None, "option_scores": None})
     if found is not None:
-        both = zip(found["answer"], found["option_scores"], strict=True)
-        return dict(zip(found["id"], [text if scores is None else scores for text, scores in both], strict=True))
+        raw, scores = found["answer"], found["option_scores"]
+        if scores.count(None) < len(scores):
+            raw = [text if own is None else own for text, own in zip(raw, scores, strict=True)]
+        return dict(zip(found["id"], raw, strict=True))
     rows = [row for _, _, row in read_checked_lines(file, len(content))]
     return {str(row.get("id")): row.get("option_scores", row.get("answer")) for row in rows}
 

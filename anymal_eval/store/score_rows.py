@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 from anymal_eval.codec import UNREADABLE, parse
 from anymal_eval.errors import BadData
@@ -19,6 +19,14 @@ _OTHERS: Mapping[str, Any] = {
 }
 # Of these, few are different: rows share them, because their memory counts.
 _FEW = ("cluster", "state", "answer")
+
+
+T = TypeVar("T")
+
+
+def by_identity(objects: Sequence[T]) -> dict[int, T]:
+    """The different objects among many, by ``id``, in their order: rows share what is equal in them."""
+    return dict(zip(map(id, objects), objects, strict=True))
 
 
 class ScoreRows(Sequence[Mapping[str, Any]]):
@@ -37,11 +45,8 @@ class ScoreRows(Sequence[Mapping[str, Any]]):
             BadData: a line is no JSON.
         """
         lines = lines_in(content)
-        columns = columns_in(lines, _TEXTS, _OTHERS)
+        columns = columns_in(lines, _TEXTS, _OTHERS, shared=_FEW)
         if columns is not None:
-            for key in _FEW:
-                known: dict[str, str] = {}
-                columns[key] = list(map(known.setdefault, columns[key], columns[key]))
             return cls(lines, columns)
         # Rows of another kind: what is wrong with them is found where they are verified.
         try:
@@ -60,6 +65,16 @@ class ScoreRows(Sequence[Mapping[str, Any]]):
         if key not in self._columns:
             self._columns[key] = [row.get(key, _OTHERS.get(key)) for row in self]
         return self._columns[key]
+
+    def within(self, key: str, name: str) -> list[Any]:
+        """The values of a key in the objects of a column (N,); None for one that an object lacks.
+
+        Raises:
+            AttributeError: the column holds anything but objects.
+        """
+        objects = self.column(key)
+        values = {number: one.get(name) for number, one in by_identity(objects).items()}
+        return list(map(values.__getitem__, map(id, objects)))
 
     def take(self, places: Sequence[int]) -> Self:
         """The rows at some places, in their order."""

@@ -32,6 +32,7 @@ def test_columns_are_those_of_the_rows(extra: list[Any]) -> None:
     for key in ("id", "cluster", "state", "answer", "scores", "raw", "key", "p_yes", "choice"):
         assert found.column(key) == [row.get(key) for row in rows], key
     assert found.column("groups") == [row.get("groups", {}) for row in rows]
+    assert found.within("scores", "m") == [row["scores"].get("m") for row in rows]
     some = found.take([2, 0])
     assert list(some) == [rows[2], rows[0]]
     assert some.column("raw") == [[-1.5, 2], "No."]
