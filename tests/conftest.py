@@ -1,10 +1,12 @@
 """What all tests share: the real answers, the command line in a process of its own and in this one, one METEOR."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,41 @@ SHIPPED = frozenset(
 EXAMPLES = ROOT / "docs" / "examples"  # what docs/adding-*.md show
 GOLDEN_TASKS = ROOT / "tests" / "golden" / "tasks"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+# Files of few tests that take long. pytest-xdist starts the files with the most tests first: these would come last, and
+# the other workers would wait for them.
+LONG_FILES = (
+    "models/vllm/test_vllm_server.py", "engine/test_ray.py", "test_notebooks.py", "engine/test_ray_filling.py",
+    "test_memory_flat.py", "models/vllm/test_embedded_decoding.py", "cli/test_what_commands_import.py",
+    "cli/test_checkpoints.py", "test_packages.py", "attacks/test_working_folder.py", "attacks/test_hostile_media.py",
+    "models/test_anymal_invariants.py", "judge/test_page.py", "attacks/test_crashes.py", "cli/test_interrupted.py",
+    "models/test_speech_models.py", "models/test_openai_serve.py", "anymal/test_sharded_memory.py",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The order of the collected files is the order in which pytest-xdist starts them."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, then those with the most tests."""
+    long = {ROOT / "tests" / name for name in LONG_FILES}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in long, -count[item.path]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay until the end: the garbage collector need not look through them again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def golden_cases(name: str) -> list[dict[str, Any]]:

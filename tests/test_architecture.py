@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG_FILES
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "anymal_eval"
 
@@ -194,3 +196,7 @@ def _prose(file: Path) -> Iterator[str]:
 def test_plain_words(file: Path) -> None:
     found = [text for text in _prose(file) if UNPLAIN.search(text)]
     assert not found, "say request, response, resume or describe what it is"
+
+
+def test_the_files_that_start_first_are_there() -> None:
+    assert [name for name in LONG_FILES if not (ROOT / "tests" / name).is_file()] == []
