@@ -8,8 +8,10 @@ Shapes:  b rows · h heads · t positions · d width of a head
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init
         super().__init__()  # type: ignore[no-untyped-call]
         self._most = most
         self._whole: tuple[Tensor, Tensor] | None = None
+        self._first = 0  # position of the larger tensors where the views start
         self._views: tuple[Tensor, Tensor] | None = None  # what ``keys`` and ``values`` are while nobody replaces them
 
     def update(
@@ -37,19 +40,40 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        keys, values = self._room(start, end, key_states, value_states)
-        keys[..., start:end, :] = key_states
-        values[..., start:end, :] = value_states
-        self.keys, self.values = self._views = keys[..., :end, :], values[..., :end, :]
+        whole = self._room(start, end, key_states, value_states)
+        rows, own = len(key_states), slice(self._first + start, self._first + end)
+        whole[0][:rows, ..., own, :] = key_states
+        whole[1][:rows, ..., own, :] = value_states
+        return self._view(whole, rows, end)
+
+    def keep(self, order: Sequence[int], start: int) -> None:
+        """As :func:`keep_rows`, in place."""
+        end = self.get_seq_length()
+        assert self._whole is not None  # noqa: S101
+        kept = slice(self._first + start, self._first + end)
+        for place, row in enumerate(order):
+            if row != place:
+                for part in self._whole:
+                    part[place, ..., kept, :] = part[row, ..., kept, :]
+        self._first += start
+        self._view(self._whole, len(order), end - start)
+
+    def _view(self, whole: tuple[Tensor, Tensor], rows: int, end: int) -> tuple[Tensor, Tensor]:
+        used = slice(self._first, self._first + end)
+        self.keys, self.values = self._views = whole[0][:rows, ..., used, :], whole[1][:rows, ..., used, :]
         return self.keys, self.values
+
+    def is_own(self) -> bool:
+        """Whether it has keys and values that nobody replaced."""
+        return self._views is not None and self.keys is self._views[0] and self.values is self._views[1]
 
     def _room(self, start: int, end: int, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
         """Tensors with at least ``end`` positions that hold the first ``start``."""
-        is_own = self._views is not None and self.keys is self._views[0] and self.values is self._views[1]
-        if is_own and self._whole is not None and self._whole[0].shape[-2] >= end:
+        if self.is_own() and self._whole is not None and self._whole[0].shape[-2] >= self._first + end:
             return self._whole
         room = max(end, min(end + BLOCK, self._most))
         self._whole = (_longer(self.keys, key_states, start, room), _longer(self.values, value_states, start, room))
+        self._first = 0
         return self._whole
 
 
@@ -58,6 +82,23 @@ def _longer(before: Tensor | None, like: Tensor, start: int, room: int) -> Tenso
     if before is not None and start:
         made[..., :start, :] = before
     return made
+
+
+def keep_rows(cache: Any, order: Sequence[int], start: int) -> None:
+    """Keep some rows of a cache, and of these the positions from ``start`` on.
+
+    Args:
+        cache: of transformers, whose layers keep every token; it is changed.
+        order: for each place the row that it gets. Only a row from behind may move, so that none is overwritten.
+        start: the first position that is kept.
+    """
+    for layer in cache.layers:
+        if isinstance(layer, GrowingLayer) and layer.is_own():
+            layer.keep(order, start)
+        elif layer.get_seq_length():
+            index = torch.tensor(order, device=layer.keys.device)
+            layer.keys = layer.keys[..., start:, :].index_select(0, index)
+            layer.values = layer.values[..., start:, :].index_select(0, index)
 
 
 def growing(cache: Any, most: int) -> Any:

@@ -6,7 +6,7 @@ Shapes:  b rows · r rows of options · t positions · d width · v vocabulary
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,22 @@ def check_finite(logits: Tensor, used: Tensor | None = None) -> None:
         raise BadLogits(_message(bad.nonzero().flatten().tolist(), len(bad)))
 
 
+def refuse_broken(scores: Tensor, rows: Sequence[int], count: int) -> None:
+    """Refuse NaN and +infinity; -infinity is a token that is not allowed.
+
+    Args:
+        scores: (b, v).
+        rows: for each the row of the batch that it is of.
+        count: of the batch's rows.
+
+    Raises:
+        BadLogits: names the rows.
+    """
+    bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
+    if bad.any():
+        raise BadLogits(_message(sorted({rows[place] for place in bad.nonzero().flatten().tolist()}), count))
+
+
 class FiniteLogitsProcessor:
     """A logits processor that changes nothing and refuses NaN and +infinity.
 
@@ -56,10 +72,7 @@ class FiniteLogitsProcessor:
         Raises:
             BadLogits: names the rows.
         """
-        bad = (scores.isnan() | (scores == float("inf"))).any(dim=-1)
-        if bad.any():
-            rows = sorted({int(row) // self._beams for row in bad.nonzero().flatten()})
-            raise BadLogits(_message(rows, len(bad) // self._beams))
+        refuse_broken(scores, [row // self._beams for row in range(len(scores))], len(scores) // self._beams)
         self.first = self.first or time.perf_counter()
         return scores
 

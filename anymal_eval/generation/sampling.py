@@ -37,10 +37,14 @@ class SamplingProcessor:
             self._generators.append(generator)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """(b, v) logits -> (b, v) whose largest entry is the sample."""
+        """(b, v) logits of all rows -> (b, v) whose largest entry is the sample."""
+        del input_ids
+        return self.of_rows(scores, range(len(self._generators)))
+
+    def of_rows(self, scores: Tensor, rows: Sequence[int]) -> Tensor:
+        """The same for the logits of some rows, by their numbers; the others draw nothing."""
         import torch
 
-        del input_ids
         wanted = torch.log_softmax(scores.float() / self._temperature, dim=-1)
         if self._top_p < 1:
             ordered, places = wanted.sort(dim=-1, descending=True)
@@ -48,6 +52,6 @@ class SamplingProcessor:
             before = ordered.exp().cumsum(dim=-1) - ordered.exp()
             dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, places, before >= self._top_p)
             wanted = wanted.masked_fill(dropped, -torch.inf)
-        width = wanted.shape[-1]
-        noise = torch.stack([torch.empty(width).exponential_(generator=each) for each in self._generators])
+        width, own = wanted.shape[-1], [self._generators[row] for row in rows]
+        noise = torch.stack([torch.empty(width).exponential_(generator=each) for each in own])
         return wanted - noise.log().to(wanted.device)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.generation.freed_memory import keep_freed_memory
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor
+from anymal_eval.generation.open_rows import NextTokens, OpenRows, decode
 from anymal_eval.generation.prefix_kv import BatchedPrefix
 from anymal_eval.generation.sampling import SamplingProcessor
-from anymal_eval.generation.stop_strings import AfterThinkingCriteria, StopStringCriteria, cut_at_stop
+from anymal_eval.generation.stop_strings import AfterThinking, RowEnd, RowEndCriteria, StopStrings, cut_at_stop
 from anymal_eval.generation.thinking import answer_start, special_tags
 from anymal_eval.records import Decoding, Finish
 
@@ -62,8 +63,9 @@ class TextGenerator:
         end_ids: the ids that end an answer, from the model's generation settings.
         pad_id: the id to pad with.
         encoder_decoder: whether the prompt goes through an encoder.
-        grows_in_place: whether a step of greedy search or sampling writes into a KV cache with room for it, which a
-            causal model whose cache keeps every token may have; False where it was tried and failed, None before.
+        grows_in_place: whether a step of greedy search or sampling writes into a KV cache with room for it, which rows
+            leave when they end; a causal model whose cache keeps every token may have it. False where it was tried and
+            failed, None before.
         repetition_penalty: of tokens generated before; 1.0 for none.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
         lock: held while the tokenizer works.
@@ -147,50 +149,84 @@ class TextGenerator:
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
         """
+        started = time.perf_counter()
+        if self.grows_in_place and decoding.beams == 1 and self.repetition_penalty == 1.0:
+            found, first = self._generate_open(inputs, decoding, prefix, rows)
+        else:
+            found, first = self._generate_whole(inputs, decoding, prefix, rows)
+        self.timings["prefilling"] += first - started
+        self.timings["decoding"] += time.perf_counter() - first
+        if decoding.thinking != "on":
+            return [self.completion(ids, decoding) for ids in found]
+        return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
+
+    def _generate_open(
+        self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None, rows: Sequence[Row]
+    ) -> tuple[list[list[int]], float]:
+        """The generated ids of rows that leave the batch when they end, and the time when the prompts were computed."""
+        import torch
+
+        from anymal_eval.generation.growing_kv import empty, growing
+
+        mask = inputs["attention_mask"]
+        most = mask.shape[1] + decoding.most_new_tokens
+        cache = empty(self.model, most) if prefix is None else growing(prefix.cache(), most)
+        wanted = {"max_new_tokens": 1, "use_cache": True, "return_dict_in_generate": True, "output_logits": True}
+        out = self.model.generate(**inputs, generation_config=self._settings(**wanted), past_key_values=cache)
+        first = time.perf_counter()
+        names = [row.name for row in rows] or [""] * len(mask)
+        row_ended = self._row_end(decoding, rows)
+
+        def ended(row: int, ids: list[int]) -> bool:
+            limit = ids[-1] in self.end_ids or len(ids) >= decoding.most_new_tokens
+            return limit or (row_ended is not None and row_ended(row, ids))
+
+        with torch.no_grad():
+            choose = NextTokens(decoding, self.end_ids, names)
+            return decode(OpenRows(self.model, cache, mask), out.logits[0], choose, ended), first
+
+    def _generate_whole(
+        self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None, rows: Sequence[Row]
+    ) -> tuple[list[list[int]], float]:
+        """The same by transformers' own search: every row is computed until the last one ends."""
         import transformers
 
-        config: Any = transformers.GenerationConfig
-        settings = config(
-            do_sample=False,
+        settings = self._settings(
             num_beams=decoding.beams,
             length_penalty=decoding.length_penalty if decoding.beams > 1 else None,
             max_new_tokens=decoding.most_new_tokens,
             min_new_tokens=decoding.min_new_tokens or None,
-            pad_token_id=self.pad_id,
         )
         # ``generate`` returns the prompt's ids too where it was given ids, and a decoder's start token.
         start = 1 if self.encoder_decoder else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        extra = self._cache(inputs, decoding, prefix)
-        thinks = decoding.thinking == "on"
-        if thinks and decoding.beams == 1:
-            extra["stopping_criteria"] = [
-                AfterThinkingCriteria(self.text, decoding, start, [row.opened for row in rows])
-            ]
-        elif decoding.stop and decoding.beams == 1:
-            extra["stopping_criteria"] = [StopStringCriteria(self.text, decoding.stop, start)]
+        extra: dict[str, Any] = {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
+        row_ended = self._row_end(decoding, rows) if decoding.beams == 1 else None
+        ends = None if row_ended is None else RowEndCriteria(row_ended, start)
+        if ends is not None:
+            extra["stopping_criteria"] = [ends]
         finite = FiniteLogitsProcessor(decoding.beams)
         processors: list[Any] = [finite]
         if self.repetition_penalty != 1.0:
             processors.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
         if decoding.temperature > 0:
             processors.append(SamplingProcessor(decoding, [row.name for row in rows]))
-        started = time.perf_counter()
         out: Tensor = self.model.generate(**inputs, generation_config=settings, logits_processor=processors, **extra)
         found = [row[start:] for row in out.tolist()]
-        self.timings["prefilling"] += finite.first - started
-        self.timings["decoding"] += time.perf_counter() - finite.first
-        if not thinks:
-            return [self.completion(ids, decoding) for ids in found]
-        return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
+        if ends is not None:
+            found = [ids[: ends.lengths.get(row)] for row, ids in enumerate(found)]
+        return found, finite.first
 
-    def _cache(self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None) -> dict[str, Any]:
-        """The cache that ``generate`` is given; beams are reordered at every step, which copies theirs anyway."""
-        if decoding.beams > 1 or not self.grows_in_place:
-            return {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
-        from anymal_eval.generation.growing_kv import empty, growing
+    def _settings(self, **settings: Any) -> Any:
+        import transformers
 
-        most = inputs["attention_mask"].shape[1] + decoding.most_new_tokens
-        return {"past_key_values": empty(self.model, most) if prefix is None else growing(prefix.cache(), most)}
+        config: Any = transformers.GenerationConfig
+        return config(do_sample=False, pad_token_id=self.pad_id, **settings)
+
+    def _row_end(self, decoding: Decoding, rows: Sequence[Row]) -> RowEnd | None:
+        """What ends a row before its end token and its last token do."""
+        if decoding.thinking == "on":
+            return AfterThinking(self.text, decoding, [row.opened for row in rows])
+        return StopStrings(self.text, decoding.stop) if decoding.stop else None
 
     def _thoughtful(self, ids: list[int], decoding: Decoding, opened: str) -> Completion:
         """A completion with thinking before its answer: the limit of tokens and the stop strings are the answer's."""
