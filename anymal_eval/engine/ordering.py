@@ -4,10 +4,19 @@ Together, so that a medium is decoded, encoded and prefilled once with small cac
 of a batch have similar lengths and a batch that does not fit into memory shows at the start.
 """
 
+from __future__ import annotations
+
 import math
+from array import array
 from collections.abc import Hashable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from anymal_eval.records import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MEDIUM_CHARACTERS = 2048  # a medium counts as this much text, so that requests with as many media stand together
 
@@ -18,22 +27,43 @@ def ordered(requests: Sequence[Request]) -> list[Request]:
     Lengths are compared in classes of half a power of two. Within a class the order of the data stays, because that
     order reads rows of a data set fastest.
     """
-    # A request without media is a unit by itself, and no list: there may be a million.
-    units: list[Request | list[Request]] = []
-    groups: dict[Hashable, list[Request]] = {}
+    import numpy as np
+
+    # Numbers in arrays, and no object for a medium: there may be a million.
+    keys, lengths, classes = array("q"), array("i"), array("b")
+    class_of = cache(_class)
     for request in requests:
-        key = media_of(request)
-        if not key:
-            units.append(request)
-        elif key in groups:
-            groups[key].append(request)
-        else:
-            groups[key] = [request]
-            units.append(groups[key])
-    for own in groups.values():
-        own.sort(key=length, reverse=True)
-    units.sort(key=lambda unit: _class(length(unit[0] if isinstance(unit, list) else unit)), reverse=True)
-    return [request for unit in units for request in (unit if isinstance(unit, list) else (unit,))]
+        key, characters = media_of(request), length(request)
+        keys.append(hash(key) or 1 if key else 0)
+        lengths.append(-characters)
+        classes.append(-class_of(characters))
+    firsts, least = _units(np.frombuffer(keys, np.int64), np.frombuffer(classes, np.int8))
+    del keys, classes
+    return [requests[at] for at in np.lexsort((np.frombuffer(lengths, np.int32), firsts, least))]
+
+
+def _units(keys: NDArray[np.int64], classes: NDArray[np.int8]) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """The place of the first of the requests with the same media (N,), and the least of their classes (N,).
+
+    A key of 0 is that of a request without media, which is a unit by itself. Where two media have one key, their
+    requests stand together, on which no answer depends.
+    """
+    import numpy as np
+
+    if not keys.any():
+        return np.arange(len(keys), dtype=np.int32), classes
+    firsts, least = np.empty(len(keys), np.int32), np.empty(len(keys), np.int8)
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    own = keys[order]
+    starts = own == 0
+    starts[0] = True
+    starts[1:] |= own[1:] != own[:-1]
+    del own
+    unit = np.cumsum(starts, dtype=np.int32)
+    unit -= 1
+    firsts[order] = order[starts][unit]
+    least[order] = np.minimum.reduceat(classes[order], np.flatnonzero(starts))[unit]
+    return firsts, least
 
 
 def media_of(request: Request) -> tuple[Hashable, ...]:

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anymal_eval.records import Example
-from anymal_eval.report.gallery.content import Row, Side, outcome, score_of
+from anymal_eval.report.gallery.content import Outcome, Row, Side, outcome, score_of
 from anymal_eval.report.gallery.details import NOTES
 from anymal_eval.store.score_rows import ScoreRows
 
 _SHOWN = ("state", "answer", "raw", "scores", "choice", "p_yes", *NOTES)
+_GIVEN = ("state", "answer", "choice", "scores", "p_yes")  # what selecting looks at
+
+_Given = tuple[Any, ...]  # a row's values of these keys
 
 
 class RowsById(Mapping[str, Row]):
@@ -37,12 +40,14 @@ class RowsById(Mapping[str, Row]):
         """The row of an example, or the default."""
         return self[name] if name in self._places else default
 
-    def answers(self) -> dict[str, tuple[object, ...]]:
-        """The state, the answer and the choice of every row, by example id."""
+    def given(self, names: Sequence[str]) -> list[_Given | None]:
+        """What selecting looks at, of the rows of some examples."""
         columns = dict(zip(_SHOWN, self._columns, strict=True))
-        return dict(
-            zip(self._places, zip(*(columns[key] for key in ("state", "answer", "choice")), strict=True), strict=True)
-        )
+        rows = zip(*(columns[key] for key in _GIVEN), strict=True)
+        if names == list(self._places):
+            return list(rows)
+        known = dict(zip(self._places, rows, strict=True))
+        return [known.get(name) for name in names]
 
     def __iter__(self) -> Iterator[str]:
         """The ids in the order of the data."""
@@ -67,60 +72,78 @@ def select_examples(examples: Sequence[Example], sides: Sequence[Side], most: in
     if most is None or len(examples) <= most:
         return list(examples)
     metric = next((side.headline.rule for side in sides if side.headline is not None), "")
-    first: list[tuple[float, bytes, str]] = []
-    rest: list[Example] = []
-    answers = [_answers(side.rows) for side in sides]
-    for example in examples:
-        given = [answer for known in answers if (answer := known.get(example.id)) is not None]
-        if any(answer[0] == "error" for answer in given):
-            first.append((-math.inf, _hash(example), example.id))
-        elif len(set(given)) > 1 and len({answer[1:] for answer in given}) > 1:
-            first.append((-_change(example, sides, metric), _hash(example), example.id))
+    names, grades = [example.id for example in examples], _Grades(metric)
+    given = [_given(side.rows, names) for side in sides]
+    first: list[tuple[float, int]] = []
+    rest: list[tuple[int, _Given | None]] = []
+    for at, rows in enumerate(zip(*given, strict=True) if given else [()] * len(names)):
+        known = [row for row in rows if row is not None]
+        if any(row[0] == "error" for row in known):
+            first.append((-math.inf, at))
+        elif len({row[1:3] for row in known}) > 1:
+            first.append((-grades.change(known, examples[at]), at))
         else:
-            rest.append(example)
-    selected = {name for _, _, name in sorted(first)[:most]}
+            rest.append((at, known[0] if known else None))
+    if len(first) > most:
+        first = sorted(first, key=lambda item: (item[0], _hash(names[item[1]]), names[item[1]]))[:most]
+    selected = {at for _, at in first}
     left = most - len(selected)
     if left:
-        ordered = _by_stratum(rest, sides, metric)
+        ordered = _by_stratum(rest, examples, grades)
         selected |= {ordered[(2 * at + 1) * len(ordered) // (2 * left)] for at in range(left)}
-    return [example for example in examples if example.id in selected]
+    return [example for at, example in enumerate(examples) if at in selected]
 
 
-def _answers(rows: Mapping[str, Row]) -> Mapping[str, tuple[object, ...]]:
-    """The state, the answer and the choice of each row, by example id."""
+def _given(rows: Mapping[str, Row], names: Sequence[str]) -> list[_Given | None]:
+    """What selecting looks at of each example's row; None where there is no row."""
     if isinstance(rows, RowsById):
-        return rows.answers()
-    return {name: (row["state"], row["answer"], row.get("choice")) for name, row in rows.items()}
+        return rows.given(names)
+    return [tuple(rows[name].get(key) for key in _GIVEN) if name in rows else None for name in names]
 
 
-def _rows(example: Example, sides: Sequence[Side]) -> Iterator[Row]:
-    return (row for side in sides if (row := side.rows.get(example.id)) is not None)
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
-def _hash(example: Example) -> bytes:
-    return hashlib.sha256(example.id.encode()).digest()
+def _by_stratum(rows: Sequence[tuple[int, _Given | None]], examples: Sequence[Example], grades: _Grades) -> list[int]:
+    """The places sorted by stratum, and within one by the hash of the id.
+
+    ``rows``: the place of each example, and its row.
+    """
+    import numpy as np
+
+    strata = [("" if row is None else grades.stratum(row, examples[at]), *examples[at].groups.items())
+              for at, row in rows]  # fmt: skip
+    ranks = {stratum: rank for rank, stratum in enumerate(sorted(set(strata)))}
+    # Of a hash the first 8 bytes are enough: two ids with the same ones stand in the order of the data.
+    hashes = np.frombuffer(b"".join(_hash(examples[at].id)[:8] for at, _ in rows), ">u8")
+    order = np.lexsort((hashes, np.array([ranks[stratum] for stratum in strata])))
+    return [rows[at][0] for at in order]
 
 
-def _by_stratum(examples: Sequence[Example], sides: Sequence[Side], metric: str) -> list[str]:
-    """The ids sorted by stratum, and within one by their hash."""
-    strata: dict[tuple[object, ...], list[tuple[bytes, str]]] = {}
-    for example in examples:
-        row = next(_rows(example, sides), None)
-        stratum = ("" if row is None else _stratum(row, example, metric), *example.groups.items())
-        strata.setdefault(stratum, []).append((_hash(example), example.id))
-    return [name for stratum in sorted(strata) for _, name in sorted(strata[stratum])]
+class _Grades:
+    """Scores of answers, each computed once: many have the same."""
 
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._known: dict[tuple[object, ...], tuple[Outcome | None, float | None]] = {}
 
-def _change(example: Example, sides: Sequence[Side], metric: str) -> float:
-    """The difference of the runs' scores."""
-    scores = [score for row in _rows(example, sides) if (score := score_of(row, example, metric)) is not None]
-    return round(max(scores) - min(scores), 4) if scores else 0.0
-
-
-def _stratum(row: Row, example: Example, metric: str) -> str:
-    """Right or wrong; for graded answers the quarter of the metric's unit that the score lies in."""
-    found = outcome(row, example, metric)
-    if found:
+    def _of(self, row: _Given, example: Example) -> tuple[Outcome | None, float | None]:
+        state, _, choice, scores, p_yes = row
+        key = (state, choice, id(scores), p_yes, example.kind, example.label)  # rows with equal scores share them
+        found = self._known.get(key)
+        if found is None:
+            graded = dict(zip(_GIVEN, row, strict=True))
+            found = outcome(graded, example, self._metric), score_of(graded, example, self._metric)
+            self._known[key] = found
         return found
-    score = score_of(row, example, metric)
-    return "" if score is None else f"{int(4 * score):03d}"
+
+    def change(self, rows: Sequence[_Given], example: Example) -> float:
+        """The difference of the runs' scores."""
+        scores = [score for row in rows if (score := self._of(row, example)[1]) is not None]
+        return round(max(scores) - min(scores), 4) if scores else 0.0
+
+    def stratum(self, row: _Given, example: Example) -> str:
+        """Right or wrong; for graded answers the quarter of the metric's unit that the score lies in."""
+        found, score = self._of(row, example)
+        return found or ("" if score is None else f"{int(4 * score):03d}")

@@ -1,6 +1,7 @@
 """Order, batches and limits: nothing is lost, media stay together, and what did not fit is remembered."""
 
 import itertools
+import math
 import random
 from collections.abc import Sequence
 
@@ -45,6 +46,21 @@ def test_the_longest_come_first_and_equal_ones_keep_their_order() -> None:
         [request("short", words=2), request("a", words=90), request("b", words=90), request("long", words=999)]
     )
     assert [item.id for item in in_order] == ["long", "a", "b", "short"]
+
+
+def test_the_order_is_by_the_class_of_the_longest_then_by_the_first_then_by_length() -> None:
+    drawn = random.Random(3)
+    made = [
+        request(str(n), picture=drawn.choice(["", "a", "b", "c", "d"]), words=drawn.randrange(90)) for n in range(300)
+    ]
+    text = {item.id: str(item.messages[0].parts[-1]) for item in made}
+    size = {item.id: len(text[item.id]) + 2048 * len(item.media) for item in made}
+    units = [[item.id for item in made if (media_of(item) or item.id) == key]
+             for key in dict.fromkeys(media_of(item) or item.id for item in made)]  # fmt: skip
+    by_class = sorted(units, key=lambda unit: -round(2 * math.log2(max(1, *(size[name] for name in unit)))))
+    expected = [name for unit in by_class for name in sorted(unit, key=lambda name: -size[name])]
+    assert [item.id for item in ordered(made)] == expected
+    assert ordered([]) == []
 
 
 def test_windows_of_one_clip_are_different_media() -> None:
