@@ -260,6 +260,20 @@ def json_writer(*, ensure_ascii: bool, sort_keys: bool = False, allow_nan: bool 
     return lambda data: text(data) if type(data) is str else "".join(chunks(data, 0))
 
 
+def packed(records: Sequence[object]) -> bytes | None:
+    """Records in few bytes, made in a fraction of JSON's time: equal for equal content, to be compared and not read.
+
+    Returns:
+        None where they hold anything but plain data.
+    """
+    import msgspec
+
+    try:
+        return msgspec.msgpack.encode(records)
+    except (TypeError, OverflowError, *UNREADABLE):
+        return None
+
+
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _line = json_writer(ensure_ascii=False, allow_nan=False)
 

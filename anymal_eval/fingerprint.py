@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from anymal_eval import locks, paths
+from anymal_eval.codec import packed
 from anymal_eval.errors import WrongUse
 
 DIGITS = 16
@@ -40,6 +41,20 @@ def of_lines(lines: Iterable[str]) -> str:
     while some := list(itertools.islice(rest, LINES)):
         digest.update("\0".join([*some, ""]).encode())
     return digest.hexdigest()[:DIGITS]
+
+
+def of_records(records: Sequence[object]) -> str | None:
+    """The SHA-256 of the content of records, in hexadecimal digits; None where they hold anything but plain data.
+
+    It is another one in other versions: for what is remembered, not for what is written down.
+    """
+    digest = hashlib.sha256()
+    for start in range(0, len(records), LINES):
+        some = packed(records[start : start + LINES])
+        if some is None:
+            return None
+        digest.update(some)
+    return digest.hexdigest()
 
 
 def of_file(file: Path) -> str:

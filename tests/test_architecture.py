@@ -27,6 +27,7 @@ LAYERS = [
     {"checksums"},
     {"task"},
     {"fingerprint"},
+    {"recall"},
     {"media"},
     {"demo"},
     {"sources"},

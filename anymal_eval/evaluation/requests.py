@@ -15,6 +15,7 @@ from anymal_eval.records import Decoding, Example, Media, Message, Request, medi
 from anymal_eval.sources.ablation import ablated
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.sources.load import collector_resting
+from anymal_eval.sources.remembering import remembered
 
 SETTINGS_OF_0_1 = frozenset({"max_new_tokens", "min_new_tokens", "beams", "length_penalty", "stop"})
 
@@ -89,8 +90,9 @@ def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, a
     """
     examples = ablated(dataset.examples, ablate)
     builder = RequestBuilder(dataset.task, wording, protocol)
+    facts = {"of": "prompts", "ablate": ablate, "words": builder.words}
     with collector_resting():
-        prompts = prompts_hash(examples, builder)
+        prompts = remembered(dataset.digest, facts, lambda: prompts_hash(examples, builder))
     requests = Requests(examples, builder)
     return TaskRequests(
         dataset=dataset, wording=wording, protocol=protocol, ablate=ablate, requests=requests, prompts=prompts

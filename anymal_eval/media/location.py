@@ -4,8 +4,8 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -103,6 +103,18 @@ def _holds_no_link(folder: str) -> bool:
             return not any(entry.is_symlink() for entry in entries)
     except OSError:
         return False
+
+
+def files_in_folders(names: Iterable[str]) -> set[str]:
+    """The files of the folders in which many of these names lie, each folder listed once."""
+    counted = Counter(name.rpartition("/")[0] for name in names)
+    found: set[str] = set()
+    for folder, count in counted.items():
+        if count < MANY:
+            continue
+        with suppress(OSError), os.scandir(folder or "/") as entries:
+            found.update(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+    return found
 
 
 def _require_inside(root: Path, path: Path, relative: str, layout: str) -> None:

@@ -1,27 +1,17 @@
 """Remembers that a self-test was passed, so that the next run with the same class, libraries and device skips it.
 
-One small file a test in ``self-tests/`` of the cache folder, named by a hash of all that the outcome depends on; it
-states the same in words. Only a passed test is remembered: one that failed runs again. A file that is damaged, that is
-a link, or that belongs to another user counts as none.
+Only a passed test is remembered (``recall.py``, in ``self-tests/`` of the cache folder): one that failed runs again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import platform
-import stat
 from collections.abc import Mapping
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval import fingerprint, paths
-from anymal_eval.checksums import read_checked_json, write_checked_json
-from anymal_eval.errors import AnyMALEvalError
-from anymal_eval.locks import replace_file
+from anymal_eval import recall
 
 if TYPE_CHECKING:
     from anymal_eval.checkpoints.transformers_model import LoadedModel
@@ -30,7 +20,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "torchvision", "tokenizers", "safetensors", "bitsandbytes", "accelerate", "numpy")
 # What the network and its processor are; their weights only where rounding depends on them.
 CONTENT = ("config", "processor", "tokenizer", "image_backend", "settings", "device_map", "new_weights")
-MOST_BYTES = 1 << 16
+FOLDER = "self-tests"
 
 
 class SelfTestMemory:
@@ -43,38 +33,14 @@ class SelfTestMemory:
     def __init__(self, facts: Mapping[str, Any] | None) -> None:
         self.facts = facts
 
-    @property
-    def file(self) -> Path | None:
-        """Where a passed test is remembered."""
-        if self.facts is None:
-            return None
-        try:
-            return paths.cache() / "self-tests" / f"{fingerprint.of(self.facts)}.json"
-        except AnyMALEvalError:  # this user has no home folder
-            return None
-
     def is_passed(self) -> bool:
         """Whether the test was passed before."""
-        file = self.file
-        if file is None:
-            return False
-        try:
-            found = file.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_size > MOST_BYTES:
-                return False
-            content, matches = read_checked_json(file)
-        except (OSError, AnyMALEvalError):
-            return False
-        return bool(matches) and isinstance(content, dict) and content.get("passed") == _plain(self.facts)
+        return self.facts is not None and recall.recalled(FOLDER, self.facts) == "passed"
 
     def remember(self) -> None:
         """Remember that it was passed; a cache that cannot be written remembers nothing."""
-        file = self.file
-        if file is None:
-            return
-        with contextlib.suppress(OSError, AnyMALEvalError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, write_checked_json({"schema": 1, "passed": _plain(self.facts)}).encode())
+        if self.facts is not None:
+            recall.remember(FOLDER, self.facts, "passed")
 
 
 def of_chat(loaded: LoadedModel, limits: MediaLimits) -> SelfTestMemory:
@@ -98,14 +64,9 @@ def of_chat(loaded: LoadedModel, limits: MediaLimits) -> SelfTestMemory:
         "media": sorted(limits.kinds),
         "device": _device(loaded.device),
         "versions": {name: _version(name) for name in PACKAGES},
-        "code": _own_code(),
+        "code": recall.code_of(Path(__file__).parent, Path(__file__).parents[1] / "generation"),
     }
     return SelfTestMemory(facts)
-
-
-def _plain(facts: object) -> Any:
-    """As it is read from a file."""
-    return json.loads(json.dumps(facts))
 
 
 def _device(name: str) -> str:
@@ -121,11 +82,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-@cache
-def _own_code() -> str:
-    """A hash of the code that shares prefixes and tests it."""
-    folders = (Path(__file__).parent, Path(__file__).parents[1] / "generation")
-    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    return fingerprint.of([f"{file.name} {fingerprint.sha256(file)}" for file in files])

@@ -4,7 +4,9 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
+from anymal_eval.codec import encode
 from anymal_eval.errors import BadDefinition
 from anymal_eval.protocols import Phrase, Protocol, Wording
 from anymal_eval.records import Decoding, Example, Media, MediaOrder, Message, Request, media_order, with_media
@@ -58,6 +60,17 @@ class RequestBuilder:
         # Where the user's system message replaces that with their place, they come first.
         self._order = "media-first" if overridden and in_system else order_for(task, phrase, protocol)
         self._bare: list[str] = []
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """All that the requests depend on beside the examples, as plain data."""
+        return {
+            "task": [self._task.name, self._task.instruction],
+            "phrase": encode(self.phrase),
+            "decoding": encode(self.decoding),
+            "system": self._system,
+            "order": self._order,
+        }
 
     def build(self, example: Example) -> Request:
         """The request for one example.

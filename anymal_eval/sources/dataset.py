@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from anymal_eval.sources.load import (
 )
 from anymal_eval.sources.official_ids import lacking_ids
 from anymal_eval.sources.own import own_file
+from anymal_eval.sources.remembering import digest_of, remembered
 from anymal_eval.task import Split, Task
 
 OWN = "own"
@@ -83,6 +84,7 @@ class TaskDataset:
             ``notes``, sentences that belong beside the number: another split than the usual one, items that are
             lacking, whose ids are in ``lacking``.
         options: how they were chosen.
+        hashed: examples, and their SHA-256 by :func:`~anymal_eval.sources.remembering.digest_of`.
     """
 
     task: Task
@@ -93,6 +95,14 @@ class TaskDataset:
     content: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
     options: DataOptions = field(default_factory=DataOptions)
+    hashed: tuple[Sequence[Example], str | None] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of the examples; None for few."""
+        if self.hashed is not None and self.hashed[0] is self.examples:
+            return self.hashed[1]
+        return digest_of(self.examples)
 
     @property
     def kind(self) -> str:
@@ -126,7 +136,8 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
     split, notes = (task.split(options.split), []) if kind != "hub" else hub_split(task, options)
     demo = (options.demo_examples, options.demo_seed)
     examples = load_examples(task, split, kind, options.data_root, demo_examples=demo[0], demo_seed=demo[1])
-    chosen = limit(examples, options.limit) if options.limit is not None else examples
+    chosen = tuple(limit(examples, options.limit) if options.limit is not None else examples)
+    digest = digest_of(chosen)
     source: dict[str, Any] = {"examples": demo[0], "seed": demo[1]} if kind == "demo" else {}
     if kind == "hub":
         name, revision, _ = task.hub.named() if isinstance(task.hub, Hub) else ("", "", "")
@@ -142,16 +153,19 @@ def load_dataset(task: Task, options: DataOptions) -> TaskDataset:
         source |= {"file": str(file), "metrics": list(task.metrics)}
         whole = fingerprint.of_file(file)
     else:
-        whole, content = fingerprints(chosen, data_root(task, split, kind, options.data_root, demo))
+        root = data_root(task, split, kind, options.data_root, demo)
+        facts = {"of": "data", "root": str(root.absolute())}
+        whole, content = remembered(digest, facts, lambda: list(fingerprints(chosen, root)))
     return TaskDataset(
         task=task,
         split=split,
-        examples=tuple(chosen),
+        examples=chosen,
         all_ids=dict.fromkeys(example.id for example in examples),
         fingerprint=whole,
         content="" if kind == "demo" else content,
         source=source,
         options=options,
+        hashed=(chosen, digest),
     )
 
 

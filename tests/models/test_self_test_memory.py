@@ -60,7 +60,7 @@ def test_a_passed_test_is_remembered(load: Callable[..., tuple[str, int]], tmp_p
                         "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %} A:")  # fmt: skip
     assert load(chat_template=str(template)) == (ON, 1)
     (first, *_) = sorted((tmp_path / "cache" / "self-tests").glob("*.json"))
-    facts = json.loads(first.read_text())["passed"]
+    facts = json.loads(first.read_text())["facts"]
     assert facts["class"] == "transformers.models.llava.modeling_llava.LlavaForConditionalGeneration"
     assert {"torch", "transformers"} <= set(facts["versions"])
 
@@ -81,7 +81,7 @@ def test_odd_files_count_as_none(
     assert load() == (ON, 1)
     owner = os.geteuid()
     with monkeypatch.context() as patch:
-        patch.setattr("anymal_eval.models._self_test_memory.os.geteuid", lambda: owner + 1)
+        patch.setattr("os.geteuid", lambda: owner + 1)
         assert load() == (ON, 1)
     assert load() == (ON, 0)
     with monkeypatch.context() as patch:
