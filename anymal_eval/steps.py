@@ -19,6 +19,7 @@ LABELS = {
     "weights": "weights",
     "warm-up": "warm-up",
     "self-test": "self-test",
+    "compiling": "compiling",
     "prompts": "prompts",
     "first batch": "first batch",
 }

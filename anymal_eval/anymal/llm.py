@@ -24,7 +24,7 @@ from anymal_eval.checkpoints.quantization import keep_layout
 from anymal_eval.checkpoints.token_ids import TokenIds, resolve_token_ids
 from anymal_eval.checkpoints.weights import fingerprint
 from anymal_eval.errors import ContextTooLong, WrongUse
-from anymal_eval.generation import OptionRanker, TextGenerator, forgetful_layers
+from anymal_eval.generation import CompiledStep, OptionRanker, TextGenerator, forgetful_layers
 
 
 class LLM(nn.Module):
@@ -40,6 +40,7 @@ class LLM(nn.Module):
         pad: the id to pad with.
         contradictions: of the checkpoint's metadata about these ids, and how each was resolved.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
+        compiled_step: of its generators; None for the model's own.
     """
 
     def __init__(self, model: Any, chat: Chat, *, context: int, weights: str, ids: TokenIds) -> None:
@@ -57,13 +58,14 @@ class LLM(nn.Module):
         self.timings: dict[str, float] = dict.fromkeys(("encoding", "prefilling", "decoding"), 0.0)
         # Classes with an attention of their own may want keys and values as one piece.
         self._keeps_tokens = bool(getattr(model, "_supports_attention_backend", False)) and not forgetful_layers(model)
+        self.compiled_step: CompiledStep | None = None
         model.generation_config = library().GenerationConfig(**ids.settings())
 
     @property
     def generator(self) -> TextGenerator:
         """Generates with the model as it is now: adapters may be attached after loading."""
         made = TextGenerator(self.model, self.chat.tokenizer, self.chat.lock, self.timings)
-        made.grows_in_place = self._keeps_tokens
+        made.grows_in_place, made.compiled_step = self._keeps_tokens, self.compiled_step
         return made
 
     @property

@@ -80,11 +80,13 @@ class OpenOptions(CheckpointOptions):
         trust_remote_code: run the Python that comes with the checkpoint.
         share: prefix caching: requests with one prefix prefill it once, where a self-test shows that it works. No
             answer depends on it.
+        compile: the steps of decoding as one compiled function, where a self-test shows that it works.
         chat_template: a file with a chat template, in place of the checkpoint's own.
     """
 
     trust_remote_code: bool = False
     share: bool = True
+    compile: bool = False
     chat_template: str = ""
 
 

@@ -84,6 +84,9 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
         warn_of_cleaning(resolved, model.wording, console)
         for note in getattr(model, "provenance", {}).get("contradictions", ()):
             console.message(f"{resolved.spec.name}: the checkpoint contradicts itself: {note}")
+        on_or_off, _, why = str(getattr(model, "provenance", {}).get("compiled_decoding", "")).partition(": ")
+        if on_or_off == "off":
+            console.message(f"{resolved.spec.name}: decoding is not compiled: {why}")
         with console.phase("building the prompts"), step("prompts"):
             tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         for remark in dict.fromkeys(filter(None, (order_remark(model, task) for task in tasks))):

@@ -5,6 +5,8 @@ It knows no benchmark and no wrapper. Importing it does not import torch.
 
 from anymal_eval.generation.batches import SEQUENCES, concatenated, left_padded, padded_embeddings, position_ids
 from anymal_eval.generation.bounded_cache import BoundedCache
+from anymal_eval.generation.compiled_self_test import drawn_rows, try_compiling
+from anymal_eval.generation.compiled_step import CompiledStep, compile_fault
 from anymal_eval.generation.devices import memory_guard, release_memory, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import replaced_forward
@@ -25,6 +27,7 @@ __all__ = [
     "SEQUENCES",
     "BatchedPrefix",
     "BoundedCache",
+    "CompiledStep",
     "Completion",
     "LiteralText",
     "MemoryForecast",
@@ -35,7 +38,9 @@ __all__ = [
     "Row",
     "RowShape",
     "TextGenerator",
+    "compile_fault",
     "concatenated",
+    "drawn_rows",
     "forgetful_layers",
     "forward_parameters",
     "join_with_space",
@@ -50,4 +55,5 @@ __all__ = [
     "replaced_forward",
     "shared_prefix_length",
     "to_device",
+    "try_compiling",
 ]

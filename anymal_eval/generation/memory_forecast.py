@@ -20,6 +20,7 @@ from anymal_eval.generation.prefix_kv import forward_parameters
 
 SHARE_OF_GPU, SHARE_OF_HOST = 0.8, 0.5  # of the free memory; on a host media and other processes grow too
 LEAST_BYTES = 256 << 20  # where less is free, an ordinary prompt is tried nevertheless
+_FIXED, _FIXED_MORE = 3, 256  # a fixed cache has up to twice the rows, and 1.5 times the positions with some ahead
 OPTION_ROWS = 64  # options that are scored at once
 _STREAMS = 10  # tensors of the width d that are alive at once in a layer, and
 _GATES = 3  # of the width f
@@ -51,6 +52,7 @@ class MemoryForecast:
 
     Attributes:
         budget: bytes that a batch may take: a share of what is free when the model is loaded, ``LEAST_BYTES`` at least.
+        fixed_cache: whether greedy search and sampling copy a prompt's keys and values into a cache of a fixed shape.
     """
 
     def __init__(self, model: Any, budget: int | None = None) -> None:
@@ -78,6 +80,7 @@ class MemoryForecast:
         matrices = 2 if alibi else int(self._relative or named not in _PLAIN)
         self._matrix = matrices * (self._item + max(self._item, 4))  # bytes of two tokens' attention in a head
         self.budget = _free(model.device) if budget is None else budget
+        self.fixed_cache = False
 
     def bytes(self, rows: int, shape: RowShape) -> int:
         """Bytes of a batch of ``rows`` rows that are all as long as the longest."""
@@ -116,7 +119,10 @@ class MemoryForecast:
         # ``generate`` repeats a prompt for each beam before it computes it; an encoder computes it once.
         prefills = 1 if self._encoder_decoder or shape.options else shape.beams
         copies = min(shape.options, self.option_rows(prompt)) if shape.options else shape.beams
-        cache = (copies * (prompt + shape.new) + (prompt if copies > 1 else 0)) * self._keys
+        tokens = copies * (prompt + shape.new) + (prompt if copies > 1 else 0)
+        if self.fixed_cache and copies == 1 and not shape.options:
+            tokens += _FIXED * (prompt + shape.new) + _FIXED_MORE
+        cache = tokens * self._keys
         return prefills * (activations + mask + matrices) + copies * logits + cache
 
 

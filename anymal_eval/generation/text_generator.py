@@ -9,9 +9,11 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anymal_eval.generation.compiled_step import CompiledStep
 from anymal_eval.generation.freed_memory import keep_freed_memory
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor
@@ -66,6 +68,7 @@ class TextGenerator:
         grows_in_place: whether a step of greedy search or sampling writes into a KV cache with room for it, which rows
             leave when they end; a causal model whose cache keeps every token may have it. False where it was tried and
             failed, None before.
+        compiled_step: computes the steps of greedy search and sampling; None for the model itself.
         repetition_penalty: of tokens generated before; 1.0 for none.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
         lock: held while the tokenizer works.
@@ -96,6 +99,7 @@ class TextGenerator:
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.grows_in_place: bool | None = None
+        self.compiled_step: CompiledStep | None = None
 
     def token_ids(self, text: str) -> list[int]:
         """Tokenise a text of data, within the tokenizer's special tokens. Safe in any thread.
@@ -150,10 +154,10 @@ class TextGenerator:
             BadLogits: a row's logits hold NaN or infinity.
         """
         started = time.perf_counter()
-        if self.grows_in_place and decoding.beams == 1 and self.repetition_penalty == 1.0:
-            found, first = self._generate_open(inputs, decoding, prefix, rows)
-        else:
-            found, first = self._generate_whole(inputs, decoding, prefix, rows)
+        is_open = self.grows_in_place and decoding.beams == 1 and self.repetition_penalty == 1.0
+        with self._compiled(decoding):
+            generate = self._generate_open if is_open else self._generate_whole
+            found, first = generate(inputs, decoding, prefix, rows)
         self.timings["prefilling"] += first - started
         self.timings["decoding"] += time.perf_counter() - first
         if decoding.thinking != "on":
@@ -215,6 +219,10 @@ class TextGenerator:
         if ends is not None:
             found = [ids[: ends.lengths.get(row)] for row, ids in enumerate(found)]
         return found, finite.first
+
+    def _compiled(self, decoding: Decoding) -> AbstractContextManager[None]:
+        step = self.compiled_step
+        return nullcontext() if step is None or decoding.beams > 1 else step.used()
 
     def _settings(self, **settings: Any) -> Any:
         import transformers

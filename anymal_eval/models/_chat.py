@@ -152,8 +152,7 @@ class ChatModel:
             with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
                 return answer_in_groups(items, self._compute)
         except OutOfMemory:
-            if self.prefix_sharing is not None:
-                self.prefix_sharing.clear()
+            self._free()
             raise
 
     def shown(self, item: Prepared) -> ShownPrompt:
@@ -166,8 +165,14 @@ class ChatModel:
         """Stop the decoder processes and empty the caches."""
         self.media.close()
         self.preprocessed.clear()
+        self._free()
+
+    def _free(self) -> None:
+        """Free the device's memory that is kept for the next batch."""
         if self.prefix_sharing is not None:
             self.prefix_sharing.clear()
+        if self.generator.compiled_step is not None:
+            self.generator.compiled_step.clear()
 
     def _processor_of_thread(self) -> Any:
         """The calling thread's processor: two threads cannot use one fast tokenizer."""

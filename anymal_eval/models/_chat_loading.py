@@ -9,8 +9,8 @@ from anymal_eval.errors import BadCheckpoint
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._chat_media import MediaLimits
 from anymal_eval.models._chat_options import set_media, set_template
-from anymal_eval.models._prefix_self_test import require_answer, share, try_sharing
-from anymal_eval.models._prepared import media_reader
+from anymal_eval.models._prefix_self_test import require_answer, share, try_compiled_decoding, try_sharing
+from anymal_eval.models._prepared import media_reader, require_one_device
 from anymal_eval.models._self_test_memory import of_chat
 from anymal_eval.sources.load import collector_resting
 from anymal_eval.steps import step
@@ -30,7 +30,9 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     Raises:
         BadCheckpoint: it is incomplete, of an architecture that another wrapper takes, or without a chat template.
         NeedsExtra: its processor needs torchvision.
+        WrongUse: ``compile`` with several devices.
     """
+    require_one_device(options, compiled=options.compile)
     checkpoint = fetch(options)
     if checkpoint.config.get("model_type") in MISTRAL:
         raise BadCheckpoint(
@@ -51,18 +53,22 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     _require_template(processor, options.checkpoint)
     complete_processor(processor, checkpoint)
     native, pictures = set_media(processor, checkpoint.folder, options)
-    settings |= pictures
+    settings |= pictures | ({"compile": True} if options.compile else {})
     loaded = load_model(_class_of(checkpoint, auto_class), checkpoint, options, name, processor, settings)
     chat = ChatModel(loaded, media_reader(options), limits, native)
     memory = of_chat(loaded, limits)
     if options.share and memory.is_passed():
-        return share(chat)
-    with step("warm-up", "a first answer"):
-        require_answer(chat, options.checkpoint)
-    with step("self-test", "testing whether prefixes can be shared"):
-        try_sharing(chat, options.share, exact=loaded.exact)
-    if chat.prefix_sharing is not None and chat.generator.grows_in_place is not False:
-        memory.remember()
+        share(chat)
+    else:
+        with step("warm-up", "a first answer"):
+            require_answer(chat, options.checkpoint)
+        with step("self-test", "testing whether prefixes can be shared"):
+            try_sharing(chat, options.share, exact=loaded.exact)
+        if chat.prefix_sharing is not None and chat.generator.grows_in_place is not False:
+            memory.remember()
+    if options.compile:
+        with step("compiling", "compiling a step of decoding, and testing it"):
+            try_compiled_decoding(chat, exact=loaded.exact)
     return chat
 
 

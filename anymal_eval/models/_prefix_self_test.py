@@ -1,4 +1,4 @@
-"""Tests prefix sharing on a loaded model: a few requests must get the same answers with it and without.
+"""Tests prefix sharing, and compiled decoding, on a loaded model: a few requests must get the same answers without.
 
 How a class treats a cache, positions and its processor's output cannot be read from its name, and thousands of
 checkpoints share one name. Where the test fails, requests are answered whole, which changes no number. The outcome is
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval.checkpoints.files import reason
 from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
+from anymal_eval.generation import try_compiling
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._prefix_sharing import PrefixSharing, obstacle
 from anymal_eval.models._prepared import media_key
@@ -104,6 +105,19 @@ def share(chat: ChatModel) -> ChatModel:
     chat.generator.grows_in_place = True
     chat.provenance["prefix_sharing"] = ON
     return chat
+
+
+def try_compiled_decoding(chat: ChatModel, *, exact: bool) -> None:
+    """Turn compiled decoding on if it passes its test, and record in ``provenance`` why it is on or off.
+
+    Args:
+        chat: a loaded model.
+        exact: whether it computes in float32.
+    """
+    plain = [one for one in _requests(chat) if one.media and one.decoding == GREEDY and not one.candidates]
+    short, long = (chat.prepare(request).inputs for request in plain[: len(QUESTIONS)])
+    chat.provenance["compiled_decoding"] = try_compiling(chat.generator, [short, long, short], exact=exact)
+    chat.memory_forecast.fixed_cache = chat.generator.compiled_step is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from anymal_eval.records import Failure, Media, Request, Response
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from anymal_eval.checkpoints.transformers_folder import LoadingOptions
     from anymal_eval.media.reader import MediaReader
 
 
@@ -188,6 +189,16 @@ def nbytes(values: Iterable[Any]) -> int:
     4
     """
     return sum(getattr(value, "nbytes", 0) for value in values)
+
+
+def require_one_device(options: LoadingOptions, *, compiled: bool) -> None:
+    """Refuse to compile what is spread over several devices.
+
+    Raises:
+        WrongUse: ``-o compile=true`` with ``device_map``.
+    """
+    if compiled and options.device_map:
+        raise WrongUse("-o compile=true: not with -o device_map, which moves tensors between the layers")
 
 
 class MediaOptions(Protocol):

@@ -14,6 +14,7 @@ from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import spread
 from anymal_eval.anymal.tokenized_conversation import draw_conversation
 from anymal_eval.errors import OutOfMemory, WrongUse
+from anymal_eval.generation import compile_fault
 
 BACKEND = "inductor"
 _LENGTHS = ((13, 7), (6, 11, 4))  # batches of other shapes: code for one shape alone would be built again and again
@@ -38,8 +39,8 @@ def compile_layers(network: AnyMAL) -> None:
     except torch.OutOfMemoryError:
         raise OutOfMemory("--compile: no memory for a row of 13 tokens: leave it out") from None
     except TorchDynamoException as error:  # also what the backend, or its compiler, raises
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise WrongUse(f"--compile: torch cannot compile this language model here: {reason}; leave it out") from error
+        why = compile_fault(error)
+        raise WrongUse(f"--compile: torch cannot compile this language model here: {why}; leave it out") from error
     within = _WITHIN.get(network.llm.dtype, _WITHIN_SHORT)
     for old, new in zip(before, after, strict=True):
         difference = float((new - old).abs().max() / old.abs().max().clamp(min=1e-12))

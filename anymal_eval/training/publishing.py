@@ -160,8 +160,7 @@ def _licences(facts: CheckpointFacts) -> dict[str, str]:
 
 def _results(run: Path, facts: CheckpointFacts) -> Results:
     opened = open_verified(run)
-    options = opened.manifest.model.get("options", {})
-    wanted = fingerprint_of(facts, str(options.get("precision")), str(options.get("quantize")), facts.frozen)
+    wanted = fingerprint_of(facts, opened.manifest.model.get("options", {}), facts.frozen)
     found = opened.manifest.identity.get("fingerprint")
     if found != wanted:
         raise OtherRun(f"{run} holds results of another model than {facts.folder} ({found}, not {wanted})")

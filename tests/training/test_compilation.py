@@ -60,7 +60,10 @@ def test_what_computes_something_else_or_cannot_be_built_is_refused(
         del graph, inputs
         raise OSError("no compiler\nwas found")
 
-    for backend, line in ((wrong, "compute something else, by 0."), (broken, "cannot compile this language model")):
+    for backend, line in (
+        (wrong, "compute something else, by 0."),
+        (broken, "cannot compile this language model here: no compiler"),
+    ):
         monkeypatch.setattr(compilation, "BACKEND", backend)
         with pytest.raises(WrongUse, match=f"^--compile: .*{line}.*; leave it out$"):
             compilation.compile_layers(load_network(align_job(folder, folder)))

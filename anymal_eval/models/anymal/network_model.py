@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.errors import OutOfMemory
-from anymal_eval.generation import OptionTokenIds, memory_guard
+from anymal_eval.generation import OptionTokenIds, drawn_rows, memory_guard, try_compiling
 from anymal_eval.models._prepared import answer_in_groups, nbytes, require_vocabulary, respond
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
@@ -68,6 +68,18 @@ class NetworkModel:
         self._prompt_limits = PromptLimits(network.llm.model, network.llm.chat.tokenizer, network.llm.context)
         self.memory_forecast = self._prompt_limits.forecast
 
+    def compile_decoding(self, *, exact: bool) -> None:
+        """Turn compiled decoding on if it passes its test, and record in ``provenance`` why it is on or off.
+
+        Args:
+            exact: whether the language model computes in float32.
+        """
+        generator = self._network.llm.generator
+        rows = drawn_rows(self._network.llm.vocabulary)
+        self.provenance["compiled_decoding"] = try_compiling(generator, rows, exact=exact)
+        self._network.llm.compiled_step = generator.compiled_step
+        self.memory_forecast.fixed_cache = generator.compiled_step is not None
+
     def prepare(self, request: Request) -> PreparedPrompt:
         """Decode, preprocess and tokenise."""
         request = replace(request, decoding=self._network.with_own_stop(request.decoding))
@@ -109,6 +121,8 @@ class NetworkModel:
         except OutOfMemory:
             self.tokens.cached.clear()
             self.prefixes.clear()
+            if self._network.llm.compiled_step is not None:
+                self._network.llm.compiled_step.clear()
             raise
 
     def shown(self, item: Prepared) -> ShownPrompt:

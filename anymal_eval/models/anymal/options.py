@@ -25,6 +25,7 @@ class Options(LoadingOptions):
         features: a folder for the encoders' outputs, computed once for all checkpoints; empty for none.
         share: prefix caching: requests that share a system prompt and media prefill that prefix once and reuse its KV
             cache. No answer depends on it.
+        compile: the steps of decoding as one compiled function, where a self-test shows that it works.
         llm_engine: vllm decodes on a vLLM server of its own, which gets embedded prompts; encoders, projectors and the
             embeddings stay here.
         python: of the environment that has vLLM; by default the ``vllm`` on the PATH.
@@ -42,6 +43,7 @@ class Options(LoadingOptions):
     imu: str = ""
     features: str = ""
     share: bool = True
+    compile: bool = False
     llm_engine: Literal["transformers", "vllm"] = "transformers"
     python: str = ""
     vllm_args: str = ""
