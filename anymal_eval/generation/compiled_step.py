@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch._dynamo.exc import TorchDynamoException
 
-    from anymal_eval.generation.fixed_kv import FixedKV
+    from anymal_eval.generation.fixed_kv import FixedKV, FixedView
 
 BACKEND = "inductor"
 CACHE_BYTES = 1 << 30  # of fixed caches that stay on the device for the next batch; the last one stays in any case
@@ -109,11 +109,12 @@ class CompiledStep:
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
         cache, ids, mask = given["past_key_values"], given["input_ids"], given.get("attention_mask")
-        fixed, window = self._placed(cache, len(ids))
-        fixed.aim(window, mask)
+        view = self._placed(cache, len(ids))
+        fixed, length = view.fixed, view.end - view.first
+        fixed.aim(view, mask)
         positions = given.get("position_ids")
-        if positions is None and self._takes_positions and mask is not None:
-            positions = position_ids(mask)[:, -1:]
+        if positions is None and self._takes_positions:
+            positions = ids.new_full(ids.shape, length) if mask is None else position_ids(mask)[:, -1:]
         rows = fixed.shape[0]
         inputs = _padded(ids, 0, rows), None if positions is None else _padded(positions, -2, rows)
         if self._is_gpu:
@@ -129,23 +130,23 @@ class CompiledStep:
             ) from error
         self.shapes.add(fixed.shape)
         self.steps += 1
-        window.length += 1
+        for layer in cache.layers:
+            layer.end += 1
         # The next step of a CUDA graph writes its logits to the same place.
         return CausalLMOutputWithPast(logits=logits[: len(ids), None].clone(), past_key_values=cache)
 
-    def _placed(self, cache: Any, rows: int) -> tuple[FixedKV, Any]:
-        """The fixed cache that holds this one, with room for a step, and what of it this one is."""
-        from anymal_eval.generation.fixed_kv import AHEAD, FixedKV, padded_positions, padded_rows, window_of
+    def _placed(self, cache: Any, rows: int) -> FixedView:
+        """The view of a fixed cache with room for a step that this cache is from now on."""
+        from anymal_eval.generation.fixed_kv import AHEAD, FixedKV, padded_positions, padded_rows, view_of
 
-        window = window_of(cache)
-        if window is not None and window.rows == rows and window.length < window.fixed.shape[1]:
-            return window.fixed, window
+        view = view_of(cache)
+        if view is not None and view.rows == rows and view.end < view.fixed.shape[1]:
+            return view
         shape = padded_rows(rows), padded_positions(int(cache.get_seq_length()) + AHEAD)
         fixed = self._fixed.get(str(shape), lambda: FixedKV(cache, *shape))
         fixed.take(cache)
-        found = window_of(cache)
-        assert found is not None  # noqa: S101
-        return fixed, found
+        found: FixedView = cache.layers[0]
+        return found
 
     def _logits(self, ids: Tensor, positions: Tensor | None, mask: Tensor, cache: Any) -> Tensor:
         """(r, 1) ids -> (r, v): what is compiled."""

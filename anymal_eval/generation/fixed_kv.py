@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from anymal_eval.generation.growing_kv import GrowingLayer
+from anymal_eval.generation.growing_kv import GrowingLayer, move_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 LEAST_POSITIONS = 128
@@ -121,48 +123,53 @@ class FixedKV:
         if before is not None and before is not cache:
             for layer in before.layers:
                 layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
-        rows, _, length, _ = cache.layers[0].keys.shape
-        window = _Window(self, rows, length)
         for place, (layer, own) in enumerate(zip(cache.layers, self.cache.layers, strict=True)):
-            own.keys[:rows, :, :length] = layer.keys
-            own.values[:rows, :, :length] = layer.values
-            cache.layers[place] = FixedView(own, window)
+            rows, _, length, _ = layer.keys.shape
+            is_here = isinstance(layer, FixedView) and layer.fixed is self  # it moves to the front
+            own.keys[:rows, :, :length] = layer.keys.clone() if is_here else layer.keys
+            own.values[:rows, :, :length] = layer.values.clone() if is_here else layer.values
+            cache.layers[place] = FixedView(self, own, rows, length)
         self._owner = weakref.ref(cache)
 
-    def aim(self, window: _Window, mask: Tensor | None) -> None:
+    def aim(self, view: FixedView, mask: Tensor | None) -> None:
         """Set the place that the next step writes, and the mask by that (b, t + 1) of the batch.
 
         A padded row attends to that place alone: with nothing to attend to it would compute NaN.
         """
-        self._place.fill_(window.length)
+        self._place.fill_(view.end)
         self.mask.zero_()
-        seen = self.mask[:, 0, 0, : window.length + 1]
-        seen[window.rows :, -1] = True
-        seen[: window.rows] = True if mask is None else mask.bool()
-
-
-class _Window:
-    """What of a fixed cache a batch uses: the first ``rows`` and ``length``."""
-
-    def __init__(self, fixed: FixedKV, rows: int, length: int) -> None:
-        self.fixed, self.rows, self.length = fixed, rows, length
+        seen = self.mask[:, 0, 0, view.first : view.end + 1]
+        seen[view.rows :, -1] = True
+        seen[: view.rows] = True if mask is None else mask.bool()
 
 
 class FixedView(DynamicLayer):  # type: ignore[no-untyped-call]
-    """The keys and values (b, h, t, d) of a batch in a fixed cache, until somebody replaces them."""
+    """The keys and values (b, h, t, d) of a batch in a layer of a fixed cache, until somebody replaces them.
 
-    def __init__(self, layer: FixedLayer, window: _Window) -> None:
-        self._layer, self.window = layer, window
+    Attributes:
+        fixed: the whole cache.
+        rows, first, end: b, and the positions from the first to before the end, that are the batch's.
+    """
+
+    def __init__(self, fixed: FixedKV, layer: FixedLayer, rows: int, length: int) -> None:
+        self.fixed, self._layer = fixed, layer
+        self.rows, self.first, self.end = rows, 0, length
         self._replaced: dict[str, Any] = {}
         super().__init__()  # type: ignore[no-untyped-call]
         self._replaced.clear()
         self.dtype, self.device = layer.keys.dtype, layer.keys.device
         self.is_initialized = True
 
-    @property
     def is_own(self) -> bool:
         """Whether nobody replaced them."""
         return not self._replaced
+
+    def keep(self, order: Sequence[int], start: int) -> None:
+        """As :func:`anymal_eval.generation.growing_kv.keep_rows`, in place: the shape stays, and what is compiled."""
+        self.first += start
+        for part in (self._layer.keys, self._layer.values):
+            move_rows(part, order, slice(self.first, self.end))
+        self.rows = len(order)
 
     @property
     def keys(self) -> Any:
@@ -183,7 +190,7 @@ class FixedView(DynamicLayer):  # type: ignore[no-untyped-call]
         self._replaced["values"] = value
 
     def _seen(self, part: Any) -> Any:
-        return part[: self.window.rows, :, : self.window.length]
+        return part[: self.rows, :, self.first : self.end]
 
 
 def is_copied(cache: Any) -> bool:
@@ -191,14 +198,13 @@ def is_copied(cache: Any) -> bool:
     return all(type(layer) in (DynamicLayer, GrowingLayer, FixedView) for layer in cache.layers)
 
 
-def window_of(cache: Any) -> _Window | None:
-    """What of a fixed cache is this one; None where it is another's, or was changed since."""
+def view_of(cache: Any) -> FixedView | None:
+    """The first layer's view of a fixed cache; None where this cache is none, or was changed since."""
     first = cache.layers[0]
-    if not isinstance(first, FixedView) or not all(
-        isinstance(layer, FixedView) and layer.is_own and layer.window is first.window for layer in cache.layers
-    ):
-        return None
-    return first.window
+    is_view = all(
+        isinstance(layer, FixedView) and layer.is_own() and layer.fixed is first.fixed for layer in cache.layers
+    )
+    return first if is_view else None
 
 
 def _room(part: Tensor, rows: int, positions: int) -> Tensor:

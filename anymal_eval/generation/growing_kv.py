@@ -51,10 +51,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init
         end = self.get_seq_length()
         assert self._whole is not None  # noqa: S101
         kept = slice(self._first + start, self._first + end)
-        for place, row in enumerate(order):
-            if row != place:
-                for part in self._whole:
-                    part[place, ..., kept, :] = part[row, ..., kept, :]
+        for part in self._whole:
+            move_rows(part, order, kept)
         self._first += start
         self._view(self._whole, len(order), end - start)
 
@@ -93,12 +91,19 @@ def keep_rows(cache: Any, order: Sequence[int], start: int) -> None:
         start: the first position that is kept.
     """
     for layer in cache.layers:
-        if isinstance(layer, GrowingLayer) and layer.is_own():
+        if hasattr(layer, "keep") and layer.is_own():
             layer.keep(order, start)
         elif layer.get_seq_length():
             index = torch.tensor(order, device=layer.keys.device)
             layer.keys = layer.keys[..., start:, :].index_select(0, index)
             layer.values = layer.values[..., start:, :].index_select(0, index)
+
+
+def move_rows(part: Tensor, order: Sequence[int], kept: slice) -> None:
+    """Move rows of keys or values (b, h, t, d), of these the positions that are kept, to the front."""
+    for place, row in enumerate(order):
+        if row != place:
+            part[place, ..., kept, :] = part[row, ..., kept, :]
 
 
 def growing(cache: Any, most: int) -> Any:

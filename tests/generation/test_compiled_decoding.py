@@ -25,12 +25,18 @@ from anymal_eval.generation import (
 )
 from anymal_eval.generation.compiled_self_test import ON
 from anymal_eval.generation.compiled_step import obstacle
-from anymal_eval.generation.fixed_kv import FixedKV, window_of
+from anymal_eval.generation.fixed_kv import FixedKV, view_of
+from anymal_eval.generation.growing_kv import keep_rows
 from anymal_eval.records import Decoding
 from tests.generation.conftest import SIZES, gemma, llama, made, t5
 from tests.generation.test_prefix_kv import ROWS, SUFFIXES, Words, batch
 
 NEW = 14
+HOW = (
+    Decoding(max_new_tokens=NEW, min_new_tokens=NEW),
+    Decoding(max_new_tokens=NEW, temperature=1.0, seed=3, stop=("1", "44")),
+    Decoding(max_new_tokens=4, beams=2),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,20 +65,13 @@ def test_texts_are_those_of_the_model_with_and_without_a_prefix_and_in_few_shape
     before = [part.clone() for layer in kv.cache.layers for part in (layer.keys, layer.values)]
     found = []
     step = CompiledStep(model)
-    for used in (None, step):
+    torch._dynamo.utils.counters.clear()
+    for used, leave in ((None, None), (step, None), (step, True)):
         generator = TextGenerator(model, Words())
-        generator.compiled_step = used
-        greedy = Decoding(max_new_tokens=NEW, min_new_tokens=NEW)
-        sampled = Decoding(max_new_tokens=9, temperature=1.0, seed=3)
-        beams = Decoding(max_new_tokens=4, beams=2)
-        found.append(
-            [
-                generator.generate(inputs, how, given, rows)
-                for how in (greedy, sampled, beams)
-                for given in (None, prefix)
-            ]
-        )
-    assert found[0] == found[1]
+        generator.compiled_step, generator.grows_in_place = used, leave
+        found.append([generator.generate(inputs, how, given, rows) for how in HOW for given in (None, prefix)])
+    assert found[0] == found[1] == found[2]
+    assert len({one.new_tokens for one in found[0][2]}) > 2, "rows leave at other steps"
     assert len({one.text for one in found[0][0]}) == len(rows)
     assert inputs["input_ids"].shape == (4, 16)
     assert step.shapes == {(4, 24), (4, 32)}, "one when it starts, one when it grows"
@@ -105,14 +104,20 @@ def test_a_fixed_cache_holds_one_batch_and_gives_back_what_the_one_before_still_
     fixed.take(first)
     assert same(first, copies[0])
     assert first.get_seq_length() == 9
-    assert window_of(first) is not None
+    assert view_of(first) is not None
     fixed.take(second)
     assert same(first, copies[0])
-    assert window_of(first) is None, "its keys are its own again"
+    assert view_of(first) is None, "its keys are its own again"
     assert same(second, copies[1])
-    second.reorder_cache(torch.tensor([1, 0, 3, 2]))
-    copies[1].reorder_cache(torch.tensor([1, 0, 3, 2]))
-    assert window_of(second) is None, "somebody replaced its keys"
+    for each in (second, copies[1]):
+        keep_rows(each, [0, 3, 2], 2)
+    assert same(second, copies[1])
+    assert view_of(second) is not None, "rows left in place"
+    fixed.take(second)
+    assert same(second, copies[1])
+    second.reorder_cache(torch.tensor([1, 0, 2]))
+    copies[1].reorder_cache(torch.tensor([1, 0, 2]))
+    assert view_of(second) is None, "somebody replaced its keys"
     fixed.take(second)
     assert same(second, copies[1])
 
@@ -121,11 +126,11 @@ def test_a_step_sees_its_own_tokens_alone_and_a_padded_row_its_own_place() -> No
     fixed = FixedKV(cache_of(small(), 1, 1, 1), 4, 32)
     cache = cache_of(small(), 3, 6, 1)
     fixed.take(cache)
-    window = window_of(cache)
-    assert window is not None
+    view = view_of(cache)
+    assert view is not None
     given = torch.tensor([[0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1, 1]])
     for mask in (torch.ones(3, 7), given):
-        fixed.aim(window, mask)
+        fixed.aim(view, mask)
     assert fixed.mask[:3, 0, 0, :7].long().equal(given)
     assert fixed.mask[3, 0, 0, :7].tolist() == [False] * 6 + [True]
     assert not fixed.mask[..., 7:].any()
