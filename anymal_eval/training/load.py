@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.parts import enable_gradients, is_16_bit
-from anymal_eval.training.placement import StoreOfAttempt
+from anymal_eval.training.peers import connect
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
@@ -35,7 +36,8 @@ CHECKPOINT, STEPS = "checkpoint", "steps"
 ORDERS = "trained_orders"  # in the record: of the prompts
 NETWORK = "network"  # in the record: the network, with its frozen parts as a checkpoint in CHECKPOINT names them
 DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
-_EVALUATION_S = 24 * 3600  # the other processes wait while the first one evaluates
+_EVALUATION = timedelta(hours=24)  # that the other processes wait while the first one evaluates
+_STEP = timedelta(minutes=30)  # that they wait for each other else
 _LARGE = 256 << 20  # bytes of a language model from which memory matters more than a few per cent of time
 _OPTIMIZERS = {
     "adamw": "adamw_torch",
@@ -54,7 +56,7 @@ class LoadedTraining:
         arguments: what transformers' ``Trainer`` takes.
         partition: this process's part of every batch.
         network: only what is trained takes gradients.
-        state: the last saved state that is whole, to resume from; None at the start.
+        choice: of the state to resume from.
         messages: what the user must know about it.
         recompute: whether activations are recomputed (gradient checkpointing).
         new_data: whether the state's place in the data is that of other data.
@@ -65,7 +67,7 @@ class LoadedTraining:
     arguments: transformers.TrainingArguments
     partition: BatchPartition
     network: AnyMAL
-    state: Path | None
+    choice: state_digests.Choice
     messages: Sequence[str]
     record: Mapping[str, Any]
     recompute: bool = False
@@ -76,9 +78,24 @@ class LoadedTraining:
         """Whether this is the process that writes and shows the results."""
         return self.partition.rank == 0
 
+    @property
+    def state(self) -> Path | None:
+        """The last saved state that is whole, to resume from; None at the start."""
+        return self.choice.state
+
+    def begin(self) -> None:
+        """Write the record, and move damaged states away: nothing given is refused from here on.
+
+        Raises:
+            StorageFull, WrongUse: it cannot be written.
+        """
+        if self.is_main and not self.record["finished"]:
+            record.write(self.resolved.plan.out, self.record)
+            state_digests.set_aside(self.choice)
+
 
 def load(resolved: ResolvedTraining) -> LoadedTraining:
-    """Load the network, and compare the training with the one in its folder.
+    """Load the network, and compare the training with the one in its folder, where nothing is written yet.
 
     Raises:
         WrongUse: the batch cannot be partitioned, one network is to be sharded over several devices, a reporter is
@@ -90,7 +107,7 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     """
     out, recipe = resolved.plan.out, resolved.recipe
     out.mkdir(parents=True, exist_ok=True)
-    StoreOfAttempt.use()
+    connect(resolved.loading.device, _EVALUATION if resolved.plan.saving.eval_every else _STEP)
     arguments = _arguments(recipe, resolved.plan.saving, out / STEPS, cpu=resolved.loading.device == "cpu")
     partition = BatchPartition(
         batch_size=recipe.batch_size,
@@ -131,21 +148,17 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
     messages += described(content[CHANGES], step, recipe) if changed else []
     if choice.damaged or before.get(DAMAGED):
         content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
-    loaded = LoadedTraining(
+    return LoadedTraining(
         resolved=resolved,
         arguments=arguments,
         partition=partition,
         network=network,
-        state=choice.state,
+        choice=choice,
         messages=[*messages, *choice.messages],
         recompute=recompute,
         new_data=starts_data(content[CHANGES], step),
         record=before if is_finished else content,
     )
-    if loaded.is_main and not is_finished:
-        record.write(out, content)
-        state_digests.set_aside(choice)
-    return loaded
 
 
 def load_network(resolved: ResolvedTraining) -> AnyMAL:
@@ -226,7 +239,6 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
         ignore_data_skip=True,
         ddp_find_unused_parameters=True,  # a step may hold no sample of some medium
         ddp_broadcast_buffers=False,
-        ddp_timeout=_EVALUATION_S if saving.eval_every else 1800,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )

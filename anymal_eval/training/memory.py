@@ -19,7 +19,7 @@ from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.parts import is_16_bit, require_parts
-from anymal_eval.training.placement import processes
+from anymal_eval.training.peers import processes
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
 from anymal_eval.training.recipe import Optim, Recipe, resolve_recipe
 from anymal_eval.training.resolve import adapters_of, data_of, fraction

@@ -22,6 +22,7 @@ from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.best import require_evaluated
 from anymal_eval.training.parts import require_parts
+from anymal_eval.training.peers import require_launched
 from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import TrainingPlan
 from anymal_eval.training.recipe import Recipe, resolve_recipe
@@ -85,8 +86,6 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
     adapters = adapters_of(plan, config.lora or LoraConfig())
     require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters is not None)
-    data = data_of(plan, config, most)
-    _require_order(plan, data)
     require_placement(plan)
     options = LoadingOptions(
         checkpoint="",
@@ -98,6 +97,9 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     loading = loading_of(options, "--device-map ")
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
     _require_gpu(recipe, loading.device)
+    require_launched(loading.device)
+    data = data_of(plan, config, most)
+    _require_order(plan, data)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,

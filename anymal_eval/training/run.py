@@ -1,6 +1,5 @@
 """A training from what was resolved to its checkpoint: load, encode, train, save. Both stages run the same steps."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -27,6 +26,7 @@ from anymal_eval.training.mixture import Mixed, SampleOrder
 from anymal_eval.training.order import OPEN_SHARDS, Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.parts import is_16_bit
+from anymal_eval.training.peers import named_losses, rank
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources._shard_file import keep
@@ -61,11 +61,11 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         BadCheckpoint: of what training starts from, or a state to resume from.
         BadLogits: the loss or the gradient is not finite.
         StorageFull: a state could not be saved; those before are whole.
-        IncompleteRun: too many samples cannot be read.
+        IncompleteRun: too many samples cannot be read, or another process of the training ended.
     """
-    seen: Console = console if console is not None and _is_first() else SilentConsole()
+    seen: Console = console if console is not None and rank() == 0 else SilentConsole()
     stop = StopSignal()
-    with stop.handled(), _exclusive(resolved.plan.out) as lock:
+    with stop.handled(), _exclusive(resolved.plan.out) as lock, named_losses(resolved.plan.out):
         seen.keep_log(resolved.plan.out)
         with seen.phase("loading the network"):
             loaded = load(resolved)
@@ -81,14 +81,10 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         return _save(loaded, _of_all_processes(batches.unreadable.all_reasons()))
 
 
-def _is_first() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 @contextmanager
 def _exclusive(out: Path) -> Iterator[Lock | None]:
     """Keep other trainings out, and delete what one that was killed left; only the first process does this."""
-    if not _is_first():
+    if rank() > 0:
         yield None
         return
     busy = f"{out}: another training is writing there; wait for it, stop it, or choose another --out"
@@ -109,6 +105,7 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     reduced = resolved.plan.input.decode == "reduced"
     encoder = FeatureEncoder(loaded.network, openers, compute, reduced=reduced)
     with closing(encoder):
+        loaded.begin()
         if not isinstance(order, Streamed):
             samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))
             encoder.encode_ahead([media for sample in samples for media in sample.media], console)

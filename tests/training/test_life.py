@@ -19,6 +19,7 @@ from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.errors import BadData, OtherRun, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training import run
 from anymal_eval.training.batches import Batch, Collator
 from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.changes import described, shift_of, starts_data, with_change
@@ -48,6 +49,11 @@ def signalled(number: int, step: int) -> Callable[[object, int], dict[str, float
 
 def constant(folder: Path, out: Path, **changed: Any) -> ResolvedTraining:
     return every_step(align_job(folder, out, **{"schedule": "constant", "warmup": 0, "learning_rate": 1e-3, **changed}))
+
+
+def refused(*given: object) -> None:
+    del given
+    raise BadData("not enough shards")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -209,7 +215,7 @@ def test_changes_that_nothing_was_trained_with_are_replaced() -> None:
     assert with_change({"changes": batch}, {}, 7, recipe) == batch
 
 
-def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path) -> None:
+def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, then shards beside them by weights: the place in the tables says nothing about the shards."""
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
         for number in range(3):
@@ -220,6 +226,12 @@ def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path) -> 
     pairs, out = f"pairs:{folder / 'data' / 'pairs.jsonl'}", tmp_path / "out"
     mixed: dict[str, Any] = {"data": (pairs, f"webdataset:{tmp_path}/0.tar"), "weights": (1.0, 1.0)}
     train(constant(folder, out, steps=2))
+    before = (out / "training.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "Mixed", refused)  # as with fewer shards than processes
+        with pytest.raises(BadData, match="not enough shards"):
+            train(saving(constant(folder, out, steps=3, **mixed), with_changes=True))
+    assert (out / "training.json").read_bytes() == before  # the command before still resumes it
     train(saving(constant(folder, out, steps=3, **mixed), with_changes=True))
     change = content(out)["changes"][-1]
     assert sorted(change["changed"]) == ["accumulate", "data", "processes", "recipe.steps", "weights"]

@@ -17,14 +17,14 @@ from anymal_eval.locks import hold
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.training.cleaning.captions import LEAST, PIPELINE, CaptionParser
 from anymal_eval.training.cleaning.faces import FaceBlur
-from anymal_eval.training.cleaning.shard import EXAMPLES, ShardCleaner, ShardReport, stamp
+from anymal_eval.training.cleaning.shard import EXAMPLES, REPORTS, ShardCleaner, ShardReport, report_file, stamp
 from anymal_eval.training.cleaning.text_spotting import LETTERS, TextSpotter
 from anymal_eval.training.sources._cleaning import MANIFEST
 from anymal_eval.training.sources._remote_shard import is_address, without_secrets
 from anymal_eval.training.sources._shard_file import ENDINGS
 from anymal_eval.training.sources.webdataset import expand
 
-REPORT, REPORTS = "cleaning.md", "reports"
+REPORT = "cleaning.md"
 MOST_UNREAD = 100  # lines in the report; the manifest has all
 FORMAT = 1
 
@@ -102,8 +102,7 @@ def clean(plan: CleaningPlan, console: Console) -> Cleaned:
             write_atomic(plan.out / MANIFEST, write_checked_json(unfinished))
         advance = stack.enter_context(console.progress("cleaning shards", len(jobs), 0))
         advance(len(jobs) - len(todo))
-        for target, report in _local(cleaner, todo) if not plan.workers else _on_ray(plan, todo):
-            write_atomic(_report_file(target), write_checked_json(dataclasses.asdict(report)))
+        for _ in _local(cleaner, todo) if not plan.workers else _on_ray(plan, todo):
             advance(1)
     return _summarise(plan.out, identity)
 
@@ -161,7 +160,8 @@ def _identity(plan: CleaningPlan, cleaner: DescribedCleaner) -> dict[str, Any]:
 def _require_same(out: Path, identity: dict[str, Any], jobs: Sequence[tuple[Path, Path]]) -> None:
     file = out / MANIFEST
     if not file.exists():
-        if other := next((target for _, target in jobs if os.path.lexists(target)), None):
+        named = [out / REPORT, *(each for _, target in jobs for each in (target, report_file(target)))]
+        if other := next((each for each in named if os.path.lexists(each)), None):
             raise WrongUse(f"{other}: no cleaning made it; choose another --out")
         return
     found, matches = read_checked_json(file)
@@ -171,25 +171,26 @@ def _require_same(out: Path, identity: dict[str, Any], jobs: Sequence[tuple[Path
         raise OtherRun(f"{out}: its shards were cleaned in another way: {found.get('cleaning')}; choose another --out")
 
 
-def _report_file(target: Path) -> Path:
-    return target.parent / REPORTS / f"{target.name}.json"
-
-
 def _is_done(source: Path, target: Path) -> bool:
-    """Whether a shard is whole.
+    """Whether a shard is there.
 
     Raises:
-        OtherRun: it is, and was made of another shard than this source.
+        WrongUse: it is not what a cleaning made.
+        OtherRun: it was made of another shard than this source.
     """
+    if not os.path.lexists(target):
+        return False
     found = _report(target)
-    if found is not None and found.get("source") != stamp(source):
+    if found is None:
+        raise WrongUse(f"{target}: no cleaning made it, or it was changed since; move it away, or choose another --out")
+    if found.get("source") != stamp(source):
         raise OtherRun(f"{target}: it was made of another shard than {source}; choose another --out")
-    return found is not None
+    return True
 
 
 def _report(target: Path) -> dict[str, Any] | None:
-    """The report of a shard that is whole: its report, which is written last, has its size."""
-    file = _report_file(target)
+    """The report of a shard that is there, if it has the size in it."""
+    file = report_file(target)
     if not (file.is_file() and target.is_file()):
         return None
     found, matches = read_checked_json(file)
@@ -197,10 +198,10 @@ def _report(target: Path) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def _local(cleaner: ShardCleaner, todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+def _local(cleaner: ShardCleaner, todo: Sequence[tuple[Path, Path]]) -> Iterator[ShardReport]:
     for source, target in todo:
         with storage_errors(target):
-            yield target, cleaner.clean(source, target)
+            yield cleaner.clean(source, target)
 
 
 class CleaningWorker:
@@ -209,12 +210,12 @@ class CleaningWorker:
     def __init__(self, plan: CleaningPlan) -> None:
         self._cleaner = make_cleaner(plan)
 
-    def clean(self, jobs: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+    def clean(self, jobs: Sequence[tuple[Path, Path]]) -> Iterator[ShardReport]:
         """The reports of some shards, as they are made."""
         yield from _local(self._cleaner, jobs)
 
 
-def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, ShardReport]]:
+def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[ShardReport]:
     from anymal_eval.engine.ray_pool import Cluster, Pool, Unit
 
     absolute = [(source, target.absolute()) for source, target in todo]

@@ -1,5 +1,6 @@
 """One shard cleaned: the samples that stay, in their order, in a new shard; and what became of each."""
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anymal_eval.checksums import write_checked_json
 from anymal_eval.errors import MissingData, RequestFailed, reason
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
+from anymal_eval.store.atomic import write_atomic
 from anymal_eval.training.cleaning.captions import LEAST, CaptionParser
 from anymal_eval.training.cleaning.faces import FaceBlur
 from anymal_eval.training.cleaning.text_spotting import TextSpotter, repeated
 from anymal_eval.training.sources._shard_sample import split_name
 from anymal_eval.training.sources._tar import Member, members
 
+REPORTS = "reports"
 PICTURES = ("jpg", "jpeg", "png", "webp")
 STAMP_BYTES = 1 << 16
 EXAMPLES = 5  # of each rule, in a shard's report
@@ -77,13 +81,14 @@ class ShardCleaner:
         self._reader.close()
 
     def clean(self, source: Path, target: Path) -> ShardReport:
-        """Write a cleaned shard; it takes its name when it is whole.
+        """Write a cleaned shard; it takes its name when it is whole and its report is there.
 
         Raises:
             MissingData: the source cannot be read.
         """
         report = ShardReport(shard=target.name, source=stamp(source))
         draft = target.with_name(f".{target.name}.draft")
+        draft.unlink(missing_ok=True)  # a link there would be followed
         with draft.open("wb") as stream:
             hashed = _Hashed(stream)
             with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
@@ -95,8 +100,9 @@ class ShardCleaner:
                         archive.addfile(entry, io.BytesIO(content))
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(target)
         report.size, report.digest = hashed.size, hashed.digest.hexdigest()
+        write_atomic(report_file(target), write_checked_json(dataclasses.asdict(report)))
+        draft.replace(target)
         return report
 
     def _sample(self, key: str, parts: Sequence[Member], report: ShardReport) -> list[tuple[str, bytes]]:
@@ -168,6 +174,11 @@ class ShardCleaner:
         report.dropped[rule] = report.dropped.get(rule, 0) + 1
         report.note(rule, key, caption, why)
         return []
+
+
+def report_file(target: Path) -> Path:
+    """Where the report of a shard is. One that stands without it was made by no cleaning."""
+    return target.parent / REPORTS / f"{target.name}.json"
 
 
 def stamp(source: Path) -> str:

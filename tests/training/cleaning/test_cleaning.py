@@ -198,6 +198,11 @@ def test_no_file_is_replaced_that_no_cleaning_made(sources: Path, tmp_path: Path
     with pytest.raises(WrongUse, match=r"00\.tar: no cleaning made it; choose another --out"):
         clean(CleaningPlan(shards=one, out=tmp_path / "other", blur_faces=True), console)
     assert (tmp_path / "other" / "00.tar").read_bytes() == b"mine"
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "cleaning.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(WrongUse, match=r"cleaning\.md: no cleaning made it; choose another --out"):
+        clean(CleaningPlan(shards=one, out=tmp_path / "page", blur_faces=True), console)
+    assert (tmp_path / "page" / "cleaning.md").read_text(encoding="utf-8") == "mine"
     for wrong, line in (("pipe:cat 0.tar", "pipe:cat 0.tar"), ("https://me:word@host/0.tar", "https://host/0.tar")):
         with pytest.raises(WrongUse) as refused:
             clean(CleaningPlan(shards=wrong, out=tmp_path / "b", blur_faces=True), console)
@@ -222,6 +227,22 @@ def test_a_folder_takes_more_shards_and_no_other_of_the_same_name(sources: Path,
     # A shard that was put there is not cleaned, and so the data are not.
     (out / "07.tar").write_bytes((tmp_path / "else" / "00.tar").read_bytes())
     assert open_data(f"webdataset:{out}/*.tar").cleaned is None
+    # And it is not replaced, nor one that was changed; one whose kill came before it had its name is made again.
+    (tmp_path / "else" / "07.tar").write_bytes(before)
+    (out / "00.tar").write_bytes(before + bytes(512))
+    for source in (tmp_path / "else" / "07.tar", sources / "00.tar"):
+        mine = (out / source.name).read_bytes()
+        with pytest.raises(WrongUse) as refused:
+            clean(CleaningPlan(shards=str(source), out=out, blur_faces=True), console)
+        assert str(refused.value) == (
+            f"{out / source.name}: no cleaning made it, or it was changed since; move it away, or choose another --out"
+        )
+        assert (out / source.name).read_bytes() == mine
+    (out / "00.tar").unlink()
+    (out / ".00.tar.draft").symlink_to(tmp_path / "else" / "00.tar")
+    outside = (tmp_path / "else" / "00.tar").read_bytes()
+    assert clean(CleaningPlan(shards=str(sources / "00.tar"), out=out, blur_faces=True), console).shards == 2
+    assert ((out / "00.tar").read_bytes(), (tmp_path / "else" / "00.tar").read_bytes()) == (before, outside)
 
 
 def test_a_thumbnail_has_no_face_either(tmp_path: Path) -> None:
