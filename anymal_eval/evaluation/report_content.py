@@ -15,7 +15,7 @@ from anymal_eval.errors import BadData, BadDefinition, MissingData, NotInCatalog
 from anymal_eval.evaluation.dataset import reload_dataset
 from anymal_eval.evaluation.report_selection import RowsById, select_examples
 from anymal_eval.evaluation.report_trainings import title, with_trainings
-from anymal_eval.evaluation.requests import prompts_hash
+from anymal_eval.evaluation.requests import prompts_of
 from anymal_eval.models import PLAIN_WORDING
 from anymal_eval.paths import inside
 from anymal_eval.protocols import Wording
@@ -153,13 +153,14 @@ def rebuild_requests(dataset: TaskDataset, run: StoredRun, wanted: Collection[st
     try:
         overrides = decode(Overrides, dict(entry.overrides), f"{run.manifest.run}: overrides")
         protocol = replace(protocols.get(entry.protocol), overrides=overrides)
-        examples = ablated(dataset.examples, str(identity.get("ablate", "none")))
+        ablate = str(identity.get("ablate", "none"))
+        examples = ablated(dataset.examples, ablate)
     except NotInCatalog:
         return {}
     for wording in _wordings(str(identity["model"]), bool(entry.reading.get("length_normalise", False))):
         with suppress(BadDefinition):
             builder = RequestBuilder(dataset.task, wording, protocol)
-            if prompts_hash(examples, builder) == entry.prompts:
+            if prompts_of(dataset, examples, builder, ablate) == entry.prompts:
                 kept = (item for item in examples if wanted is None or item.id in wanted)
                 return {item.id: builder.build(item) for item in kept}
     return {}

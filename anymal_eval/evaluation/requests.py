@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import overload
 
@@ -90,13 +90,28 @@ def build_requests(dataset: TaskDataset, wording: Wording, protocol: Protocol, a
     """
     examples = ablated(dataset.examples, ablate)
     builder = RequestBuilder(dataset.task, wording, protocol)
-    facts = {"of": "prompts", "ablate": ablate, "words": builder.words}
-    with collector_resting():
-        prompts = remembered(dataset.digest, facts, lambda: prompts_hash(examples, builder))
+    prompts = prompts_of(dataset, examples, builder, ablate)
     requests = Requests(examples, builder)
     return TaskRequests(
         dataset=dataset, wording=wording, protocol=protocol, ablate=ablate, requests=requests, prompts=prompts
     )
+
+
+def prompts_of(dataset: TaskDataset, examples: Sequence[Example], builder: RequestBuilder, ablate: str) -> str:
+    """The hash of a dataset's prompts, of many remembered.
+
+    Args:
+        dataset: whose prompts they are.
+        examples: its examples, after the ablation ``ablate``.
+        builder: of its task.
+        ablate: as for :func:`build_requests`.
+
+    Raises:
+        BadDefinition: as for :func:`prompts_hash`.
+    """
+    facts = {"of": "prompts", "ablate": ablate, "words": builder.words}
+    with collector_resting():
+        return remembered(dataset.digest, facts, lambda: prompts_hash(examples, builder))
 
 
 def prompts_hash(examples: Sequence[Example], builder: RequestBuilder) -> str:
@@ -108,14 +123,31 @@ def prompts_hash(examples: Sequence[Example], builder: RequestBuilder) -> str:
         BadDefinition: the words name something that the examples do not have.
     """
     rests: dict[tuple[str, ...], str] = {}
+    around: dict[tuple[str, ...], list[str] | None] = {}
 
     def line(example: Example) -> str:
         chosen = candidates(example, builder.phrase)
         if chosen not in rests:
             rests[chosen] = _rest(builder, chosen)
-        return f"[{_turns(builder.messages(example))}, {rests[chosen]}]"
+        question, pieces = builder.question(example), None
+        if question and not example.context and not example.options:  # only its question makes it differ from others
+            kinds = tuple([medium.kind for medium in example.media])
+            if kinds not in around:
+                around[kinds] = _around_question(example, builder)
+            pieces = around[kinds]
+        turns = _turns(builder.messages(example)) if pieces is None else write_json(question)[1:-1].join(pieces)
+        return f"[{turns}, {rests[chosen]}]"
 
     return fingerprint.of_lines(map(line, examples))
+
+
+def _around_question(example: Example, builder: RequestBuilder) -> list[str] | None:
+    """What stands around the question in the JSON of its messages; None where a prompt may hold the marks for it."""
+    found = [_turns(builder.messages(replace(example, question=mark))).split(write_json(mark)[1:-1]) for mark in _MARKS]
+    return found[0] if found[0] == found[1] else None
+
+
+_MARKS = ("\0", "\1")
 
 
 def _turns(messages: Sequence[Message]) -> str:

@@ -96,7 +96,7 @@ class RequestBuilder:
         values = {
             **_NONE,
             **example.context,
-            "question": _question(example.question, phrase) if example.question.strip() else phrase.default_question,
+            "question": self.question(example),
             "options": render_options(example.options, phrase) if example.options else "",
             "instruction": task.instruction,
         }
@@ -117,6 +117,11 @@ class RequestBuilder:
         if self._has_place:
             self._require_order(messages)
         return messages if is_placed or not example.media else with_media(messages, example.media, order)
+
+    def question(self, example: Example) -> str:
+        """The question as the template gets it."""
+        phrase = self.phrase
+        return _question(example.question, phrase) if example.question.strip() else phrase.default_question
 
     def _require_order(self, messages: Sequence[Message]) -> None:
         order, found = self._order, media_order(messages)

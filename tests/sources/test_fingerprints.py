@@ -57,11 +57,12 @@ def line(request: Request) -> str:
 @pytest.mark.parametrize("protocol", catalog.protocols().names())
 def test_of_prompts(protocol: str) -> None:
     read = protocols.get(protocol)
-    for system in (None, "", 'be "brief"'):
+    examples = [*EXAMPLES, *(replace(item, context={}, options=()) for item in EXAMPLES)]
+    for system in (None, "", 'be "brief"', "a \0 in it"):
         chosen = replace(read, overrides=replace(read.overrides, system=system, max_new_tokens=7))
         for name in ("vqav2", "textvqa", "scienceqa", "hateful_memes", "coco"):
             builder = RequestBuilder(catalog.tasks().get(name, "TASK", Task), PLAIN_WORDING, chosen)
-            assert prompts_hash(EXAMPLES, builder) == digest([line(builder.build(item)) for item in EXAMPLES])
+            assert prompts_hash(examples, builder) == digest([line(builder.build(item)) for item in examples])
 
 
 def test_requests_are_built_when_they_are_needed() -> None:
