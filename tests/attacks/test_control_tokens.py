@@ -1,14 +1,17 @@
 """Questions, options, hints and begun answers that hold control tokens, in every wrapper: they stay text."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from anymal_eval.anymal import tiny as tiny_anymal
 from anymal_eval.models import choose_model
+from tests.conftest import Command
 from tests.models.conftest import _offline, opened, pictures, sounds, tiny  # noqa: F401  # fixtures
 from tests.models.example_requests import medium, request
 
@@ -99,13 +102,7 @@ def test_they_are_answered_in_one_batch_with_others(model: Any, media: list[Any]
     assert [response.failure for response in model.answer(items)] == [None] * len(items)
 
 
-def test_a_run_of_questions_with_markers_is_complete(tmp_path: Path, checkpoint: Path) -> None:
-    import json
-    import subprocess
-    import sys
-
-    from PIL import Image
-
+def test_a_run_of_questions_with_markers_is_complete(tmp_path: Path, checkpoint: Path, command_here: Command) -> None:
     folder = tmp_path / "data" / "vqav2"
     (folder / "val2014").mkdir(parents=True)
     questions, annotations = [], []
@@ -122,11 +119,10 @@ def test_a_run_of_questions_with_markers_is_complete(tmp_path: Path, checkpoint:
         json.dumps({**facts, "task_type": "Open-Ended", "questions": questions})
     )
     (folder / "v2_mscoco_val2014_annotations.json").write_text(json.dumps({**facts, "annotations": annotations}))
-    command = [
-        sys.executable, "-m", "anymal_eval", "run", "--tasks", "vqav2", "--model", f"anymal:{checkpoint}", "--split",
-        "val", "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--device", "cpu",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command_here(
+        "run", "--tasks", "vqav2", "--model", f"anymal:{checkpoint}", "--split", "val",
+        "--data-root", tmp_path / "data", "--out", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "out" / "vqav2" / "responses.jsonl").read_text().splitlines()
     assert len(rows) == len(HOSTILE)

@@ -2,13 +2,14 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from anymal_eval.anymal import config, tiny
+from anymal_eval.anymal import checkpoint, config, tiny
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog
 from tests.checkpoints.fake_hub import serving
@@ -35,7 +36,10 @@ def test_the_memory_of_a_preset_that_is_not_here() -> None:
 
 def test_of_a_folder_and_of_what_is_none(tmp_path: Path) -> None:
     tiny.write(tmp_path)
-    network = tmp_path / "checkpoint"
+    network = tmp_path / "of-pictures"  # the memory of one encoder is estimated quickly
+    whole = config.preset("tiny")
+    pictures = replace(whole, modalities={"image": whole.modalities["image"]})
+    checkpoint.save(tiny.network_of(pictures, tmp_path / "backbones"), network, note="untrained")
     assert total(call("estimate", network, "--precision", "fp32")) < 0.1
     step = ("estimate", network, "--train", "align", "--batch-size", 4, "--text-tokens", 8192, "--precision", "fp32")
     plain = total(call(*step))

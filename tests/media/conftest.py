@@ -57,7 +57,7 @@ def beat(count: int, every_ms: int = 100) -> list[int]:
     return [number * every_ms for number in range(count)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reader() -> Iterator[MediaReader]:
     with MediaReader(timeout_s=60) as reader:
         yield reader
