@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ SHORT = {"version.py": "any part can import it, and the build reads it"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def _imported(file: Path) -> set[str]:
     """Every name that a file imports, also inside functions and under TYPE_CHECKING."""
     names: set[str] = set()
