@@ -1,4 +1,4 @@
-"""Ten checks of what only a GPU can show, each in a process of its own, with random weights and fixed seeds.
+"""Eleven checks of what only a GPU can show, each in a process of its own, with random weights and fixed seeds.
 
     python -m benchmarks.gpu [--only NAME ...] [--budget 570] [--write]
     python -m benchmarks.gpu --device cpu --tiny      the same code in small; its figures mean nothing
@@ -50,6 +50,7 @@ CHECKS = (
     Check("checkpointing", "gpu_numbers.recomputation", 15),
     Check("sharing and batching", "gpu_numbers.sharing", 45),
     Check("speed", "gpu_speed.speed", 100),
+    Check("compiled decoding", "gpu_compiled.compiled_decoding", 60),
     Check("training loop", "gpu_speed.training_loop", 50),
     Check("out of memory", "gpu_memory.out_of_memory", 30),
 )

@@ -94,7 +94,7 @@ def _layer_weights(network: AnyMAL) -> int:
 
 def _prefilling(network: AnyMAL, size: Size, place: Place) -> float:
     """Operations a second of prefilling: weights, and attention to what stands before."""
-    config, batch = network.llm.model.config, _noise(network, size.rows, size.positions)
+    config, batch = network.llm.model.config, noise(network, size.rows, size.positions)
     spent = place.seconds(lambda: network.prefill(batch))
     attention = 2 * config.num_hidden_layers * size.positions**2 * config.hidden_size
     return size.rows * (2 * _layer_weights(network) * size.positions + attention) / spent
@@ -102,7 +102,7 @@ def _prefilling(network: AnyMAL, size: Size, place: Place) -> float:
 
 def _decoding(network: AnyMAL, size: Size, place: Place) -> float:
     """Bytes a second of decoding: every step reads all weights and the whole cache."""
-    config, whole = network.llm.model.config, _noise(network, size.rows, size.positions)
+    config, whole = network.llm.model.config, noise(network, size.rows, size.positions)
     head = Batch(embeds=whole.embeds[:, :-1], mask=whole.mask[:, :-1])
     prefix = BatchedPrefix(prefixes=(network.prefill(head),), rows=tuple(range(size.rows)))
     how = Decoding(max_new_tokens=size.steps, min_new_tokens=size.steps)
@@ -141,11 +141,12 @@ def _nf4(place: Place, size: Size, compute: torch.dtype) -> float:
     settings = library().AutoConfig.for_model(**(llm_config(place).llm.architecture or {}))
     settings.num_hidden_layers = min(4, settings.num_hidden_layers)
     network = network_of(llm_config(place), place, torch.bfloat16, nf4_llama(settings, place.device, compute))
-    batch = _noise(network, size.rows, size.positions)
+    batch = noise(network, size.rows, size.positions)
     return place.seconds(lambda: network.prefill(batch))
 
 
-def _noise(network: AnyMAL, rows: int, positions: int) -> Batch:
+def noise(network: AnyMAL, rows: int, positions: int) -> Batch:
+    """Rows of embeddings."""
     embeds = torch.randn(rows, positions, network.llm.width, device=network.llm.device, dtype=network.llm.dtype)
     return Batch(embeds=embeds, mask=torch.ones(rows, positions, dtype=torch.long, device=embeds.device))
 

@@ -27,7 +27,7 @@ def test_in_small_on_the_processor(name: str) -> None:
 
 
 def test_every_check_has_its_function() -> None:
-    assert len(gpu.CHECKS) == 10
+    assert len(gpu.CHECKS) == 11
     for check in gpu.CHECKS:
         module, _, function = check.function.partition(".")
         assert callable(getattr(importlib.import_module(f"benchmarks.{module}"), function))
