@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,24 @@ def test_evaluate_writes_the_bytes_of_run(tmp_path: Path, command_here: Command)
     with pytest.raises(OtherRun, match="differs in fingerprint"):
         anymal_eval.evaluate("constant", ["vqav2"], data="demo", demo_examples=30, options={"says": "yes"},
                              out=tmp_path / "python")  # fmt: skip
+
+
+class Rehearsing(Parrot):
+    """Tests how it answers each kind of request."""
+
+    def __init__(self) -> None:
+        self.provenance = {"tested": ""}
+
+    def self_test(self, requests: Iterable[Request]) -> None:
+        found = {f"{'media' if one.media else 'words'}, {'choice' if one.candidates else 'text'}" for one in requests}
+        self.provenance["tested"] = "; ".join(sorted(found))
+
+
+def test_a_model_that_tests_itself_gets_each_kind_of_request_before_the_manifest_is_written(tmp_path: Path) -> None:
+    made = anymal_eval.evaluate(
+        Rehearsing(), ["vqav2", "scienceqa"], data="demo", demo_examples=12, out=tmp_path / "run"
+    )
+    assert made.manifest.model["provenance"]["tested"] == "media, choice; media, text; words, choice"
 
 
 def test_a_model_and_a_task_as_objects(tmp_path: Path) -> None:

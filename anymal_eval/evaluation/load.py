@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from anymal_eval.errors import MissingData, WrongUse
 from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import ResolvedEvaluation
-from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing, split_address
+from anymal_eval.models import Comparing, Expecting, Model, Question, Refusing, SelfTesting, split_address
 from anymal_eval.protocols import Wording
 from anymal_eval.sources.dataset import TaskDataset
 from anymal_eval.steps import step
@@ -91,9 +92,7 @@ def load(resolved: ResolvedEvaluation, console: Console) -> LoadedEvaluation:
             tasks = [build_requests(dataset, model.wording, resolved.protocol, plan.ablate) for dataset in datasets]
         for remark in dict.fromkeys(filter(None, (order_remark(model, task) for task in tasks))):
             console.message(f"{resolved.spec.name}, protocol {resolved.protocol.name}: {remark}")
-        if isinstance(model, Refusing):
-            for task in tasks:
-                model.refuse(task.requests[0])
+        _announce(model, tasks)
     except BaseException:
         resolved.release(model)
         raise
@@ -137,6 +136,15 @@ def order_remark(model: Model, task: TaskRequests) -> str:
     if not trained:
         return ""
     return "" if task.orders <= set(trained) else different_order(sorted(task.orders), trained)
+
+
+def _announce(model: Model, tasks: Sequence[TaskRequests]) -> None:
+    """Give the model what requests will be like, where it wants to refuse some or to test how it answers them."""
+    if isinstance(model, Refusing):
+        for task in tasks:
+            model.refuse(task.requests[0])
+    if isinstance(model, SelfTesting):
+        model.self_test([request for task in tasks for request in task.requests.one_of_each_kind()])
 
 
 def _expected_by(model: Model, dataset: TaskDataset) -> TaskDataset:

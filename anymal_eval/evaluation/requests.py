@@ -45,6 +45,11 @@ class Requests(Sequence[Request]):
         """The requests, in order, each built when it is reached."""
         return map(self._builder.build, self._examples)
 
+    def one_of_each_kind(self) -> list[Request]:
+        """One with media and one without, one with options and one without, as far as there are such."""
+        found = {(bool(example.media), bool(example.options)): example for example in self._examples}
+        return [self._builder.build(example) for example in found.values()]
+
     def without(self, answered: Collection[str]) -> list[Request]:
         """The requests whose ids are not among these, in order."""
         build = self._builder.build

@@ -9,7 +9,7 @@ from anymal_eval.generation.compiled_self_test import drawn_rows, try_compiling
 from anymal_eval.generation.compiled_step import CompiledStep, compile_fault
 from anymal_eval.generation.devices import memory_guard, release_memory, to_device
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
-from anymal_eval.generation.logits import replaced_forward
+from anymal_eval.generation.logits import Traces, replaced_forward
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import (
@@ -38,6 +38,7 @@ __all__ = [
     "Row",
     "RowShape",
     "TextGenerator",
+    "Traces",
     "compile_fault",
     "concatenated",
     "drawn_rows",

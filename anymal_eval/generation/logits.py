@@ -53,6 +53,33 @@ def refuse_broken(scores: Tensor, rows: Sequence[int], count: int) -> None:
         raise BadLogits(_message(sorted({rows[place] for place in bad.nonzero().flatten().tolist()}), count))
 
 
+class Traces:
+    """What greedy search chose, step by step, for tests that compare two ways to the same answer.
+
+    Attributes:
+        ids: of each row, by its name, the tokens.
+        sums: of each row, by its name, for each token the sum of log p of all up to it.
+    """
+
+    def __init__(self) -> None:
+        self.ids: dict[str, Sequence[int]] = {}
+        self.sums: dict[str, list[float]] = {}
+
+    def add(self, names: Sequence[str], logits: Tensor) -> None:
+        """Take a step's (b, v) logits of these rows, whose likeliest tokens are chosen."""
+        for name, value in zip(names, logits.float().log_softmax(dim=-1).amax(dim=-1).tolist(), strict=True):
+            sums = self.sums.setdefault(name, [])
+            sums.append(value + (sums[-1] if sums else 0.0))
+
+    def gap(self, other: Traces, name: str) -> float:
+        """The largest difference between the sums of a row, up to the first token that differs; 0.0 without sums."""
+        tokens = zip(self.ids.get(name, ()), other.ids.get(name, ()), strict=False)
+        same = next((place for place, (mine, its) in enumerate(tokens) if mine != its), None)
+        end = None if same is None else same + 1
+        pairs = zip(self.sums.get(name, ())[:end], other.sums.get(name, ())[:end], strict=False)
+        return max((abs(mine - its) for mine, its in pairs), default=0.0)
+
+
 class FiniteLogitsProcessor:
     """A logits processor that changes nothing and refuses NaN and +infinity.
 
@@ -62,8 +89,10 @@ class FiniteLogitsProcessor:
         first: when the logits after the prompt were there, in seconds of ``time.perf_counter``; 0.0 before that.
     """
 
-    def __init__(self, beams: int) -> None:
+    def __init__(self, beams: int, traces: Traces | None = None, names: Sequence[str] = ()) -> None:
+        """``traces`` take every step of greedy search, of the rows with these names."""
         self._beams = beams
+        self._traces, self._names = traces if beams == 1 else None, names
         self.first = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -74,6 +103,8 @@ class FiniteLogitsProcessor:
         """
         refuse_broken(scores, [row // self._beams for row in range(len(scores))], len(scores) // self._beams)
         self.first = self.first or time.perf_counter()
+        if self._traces is not None:
+            self._traces.add(self._names, scores)
         return scores
 
 

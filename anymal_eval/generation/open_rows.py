@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.generation.logits import refuse_broken
+from anymal_eval.generation.logits import Traces, refuse_broken
 from anymal_eval.generation.prefix_kv import forward_parameters
 from anymal_eval.generation.sampling import SamplingProcessor
 
@@ -86,15 +86,19 @@ class OpenRows:
 class NextTokens:
     """Chooses the next token of each row: the likeliest, or a sample."""
 
-    def __init__(self, decoding: Decoding, end_ids: Collection[int], names: Sequence[str]) -> None:
+    def __init__(
+        self, decoding: Decoding, end_ids: Collection[int], names: Sequence[str], traces: Traces | None = None
+    ) -> None:
         """Prepare the choice.
 
         Args:
             decoding: its temperature, top_p, seed and least number of tokens.
             end_ids: the ids that end an answer.
             names: the ids of the requests of all rows of the batch.
+            traces: take every step.
         """
-        self._least, self._ends, self._count = decoding.min_new_tokens, sorted(end_ids), len(names)
+        self._least, self._ends, self._names = decoding.min_new_tokens, sorted(end_ids), names
+        self._traces = traces
         self._sampling = SamplingProcessor(decoding, names) if decoding.temperature > 0 else None
 
     def __call__(self, logits: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
@@ -110,7 +114,9 @@ class NextTokens:
         """
         import torch
 
-        refuse_broken(logits, rows, self._count)
+        refuse_broken(logits, rows, len(self._names))
+        if self._traces is not None:
+            self._traces.add([self._names[row] for row in rows], logits)
         early = [place for place, length in enumerate(lengths) if length < self._least]
         if early and self._ends:
             logits[torch.tensor(early)[:, None], torch.tensor(self._ends)] = -torch.inf

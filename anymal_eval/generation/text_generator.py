@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.generation.compiled_step import CompiledStep
 from anymal_eval.generation.freed_memory import keep_freed_memory
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
-from anymal_eval.generation.logits import FiniteLogitsProcessor
+from anymal_eval.generation.logits import FiniteLogitsProcessor, Traces
 from anymal_eval.generation.open_rows import NextTokens, OpenRows, decode
 from anymal_eval.generation.prefix_kv import BatchedPrefix
 from anymal_eval.generation.sampling import SamplingProcessor
@@ -70,6 +70,7 @@ class TextGenerator:
             failed, None before.
         compiled_step: computes the steps of greedy search and sampling; None for the model itself.
         repetition_penalty: of tokens generated before; 1.0 for none.
+        traces: take the steps of greedy search; None: nobody does.
         timings: seconds spent so far in ``prefilling`` and ``decoding``.
         lock: held while the tokenizer works.
     """
@@ -100,6 +101,7 @@ class TextGenerator:
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.grows_in_place: bool | None = None
         self.compiled_step: CompiledStep | None = None
+        self.traces: Traces | None = None
 
     def token_ids(self, text: str) -> list[int]:
         """Tokenise a text of data, within the tokenizer's special tokens. Safe in any thread.
@@ -160,6 +162,8 @@ class TextGenerator:
             found, first = generate(inputs, decoding, prefix, rows)
         self.timings["prefilling"] += first - started
         self.timings["decoding"] += time.perf_counter() - first
+        if self.traces is not None:
+            self.traces.ids |= {row.name: ids for row, ids in zip(rows, found, strict=True)}
         if decoding.thinking != "on":
             return [self.completion(ids, decoding) for ids in found]
         return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
@@ -186,7 +190,7 @@ class TextGenerator:
             return limit or (row_ended is not None and row_ended(row, ids))
 
         with torch.no_grad():
-            choose = NextTokens(decoding, self.end_ids, names)
+            choose = NextTokens(decoding, self.end_ids, names, self.traces)
             return decode(OpenRows(self.model, cache, mask), out.logits[0], choose, ended), first
 
     def _generate_whole(
@@ -208,7 +212,7 @@ class TextGenerator:
         ends = None if row_ended is None else RowEndCriteria(row_ended, start)
         if ends is not None:
             extra["stopping_criteria"] = [ends]
-        finite = FiniteLogitsProcessor(decoding.beams)
+        finite = FiniteLogitsProcessor(decoding.beams, self.traces, [row.name for row in rows])
         processors: list[Any] = [finite]
         if self.repetition_penalty != 1.0:
             processors.append(transformers.RepetitionPenaltyLogitsProcessor(self.repetition_penalty))

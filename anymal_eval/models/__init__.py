@@ -27,6 +27,7 @@ from anymal_eval.models._protocols import (
     Prepared,
     Question,
     Refusing,
+    SelfTesting,
     Streaming,
 )
 from anymal_eval.models._selection import ModelSpec, choose_model, given_model, split_address, wrapper
@@ -44,6 +45,7 @@ __all__ = [
     "PreparedRequest",
     "Question",
     "Refusing",
+    "SelfTesting",
     "Showing",
     "ShownPrompt",
     "Streaming",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from anymal_eval.generation import (
 from anymal_eval.generation.thinking import opened_by
 from anymal_eval.models._chat_media import ChatMedia, MediaLimits, OpenedMedia
 from anymal_eval.models._native_video import NativeVideo
-from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, media_token_ids
+from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, kinds, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
     failed_response,
@@ -66,6 +66,7 @@ class ChatModel:
     Attributes:
         media: opens them.
         prefix_sharing: None until ``_prefix_self_test.try_sharing`` turns it on.
+        passes: tests one of ``_prefix_sharing.kinds``; None where there is no test.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ChatModel:
         self.timings = self.generator.timings  # media are encoded as a part of prefilling
         self.ranker = OptionRanker(loaded.model, self.generator.pad_id, self.timings)
         self.prefix_sharing: PrefixSharing | None = None
+        self.passes: Callable[[ChatModel, str], bool] | None = None
         self._literal = _literal_text(loaded.processor)
         self._rows = len(loaded.model.get_input_embeddings().weight)
         self._places = media_token_ids(loaded.model.config)
@@ -141,13 +143,26 @@ class ChatModel:
         prompt = self._render(self._processor_of_thread(), request)
         self._thinking.refuse(request, prompt, "this model")
 
+    def self_test(self, requests: Iterable[Request]) -> None:
+        """Test what prefix sharing needs for requests like these, each once; it stays off where that fails."""
+        sharing = self.prefix_sharing
+        if sharing is None or self.passes is None:
+            return
+        for kind in sorted({kind for request in requests for kind in kinds(request)} - sharing.tested.keys()):
+            sharing.tested[kind] = self.passes(self, kind)
+
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Generate or rank; a request whose logits are broken fails alone."""
-        import torch
-
         items = [item for item in batch if isinstance(item, PreparedChat)]
         if self.prefix_sharing is not None:
+            self.self_test(item.request for item in items)
             items = self.prefix_sharing.with_batch_keys(items)
+        return self.compute(items)
+
+    def compute(self, items: Sequence[PreparedChat]) -> list[Response]:
+        """Answer requests; those whose batch key is ``MEDIA`` or ``TEXT`` share prefixes."""
+        import torch
+
         try:
             with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
                 return answer_in_groups(items, self._compute)

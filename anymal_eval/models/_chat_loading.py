@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from anymal_eval.checkpoints.transformers_folder import Checkpoint, OpenOptions, fetch, require_processor
@@ -9,7 +10,14 @@ from anymal_eval.errors import BadCheckpoint
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._chat_media import MediaLimits
 from anymal_eval.models._chat_options import set_media, set_template
-from anymal_eval.models._prefix_self_test import require_answer, share, try_compiled_decoding, try_sharing
+from anymal_eval.models._prefix_self_test import (
+    GENERATION,
+    passes,
+    require_answer,
+    share,
+    try_compiled_decoding,
+    try_sharing,
+)
 from anymal_eval.models._prepared import media_reader, require_one_device
 from anymal_eval.models._self_test_memory import of_chat
 from anymal_eval.sources.load import collector_resting
@@ -57,15 +65,16 @@ def load_chat(auto_class: str, options: OpenOptions, name: str, limits: MediaLim
     loaded = load_model(_class_of(checkpoint, auto_class), checkpoint, options, name, processor, settings)
     chat = ChatModel(loaded, media_reader(options), limits, native)
     memory = of_chat(loaded, limits)
-    if options.share and memory.is_passed():
+    chat.passes = partial(passes, memory=memory, exact=loaded.exact)
+    if options.share and memory.is_passed(GENERATION):
         share(chat)
     else:
         with step("warm-up", "a first answer"):
-            require_answer(chat, options.checkpoint)
+            known = require_answer(chat, options.checkpoint)
         with step("self-test", "testing whether prefixes can be shared"):
-            try_sharing(chat, options.share, exact=loaded.exact)
+            try_sharing(chat, options.share, exact=loaded.exact, known=known)
         if chat.prefix_sharing is not None and chat.generator.grows_in_place is not False:
-            memory.remember()
+            memory.remember(GENERATION)
     if options.compile:
         with step("compiling", "compiling a step of decoding, and testing it"):
             try_compiled_decoding(chat, exact=loaded.exact)

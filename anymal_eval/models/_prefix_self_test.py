@@ -3,30 +3,45 @@
 How a class treats a cache, positions and its processor's output cannot be read from its name, and thousands of
 checkpoints share one name. Where the test fails, requests are answered whole, which changes no number. The outcome is
 recorded in the manifest.
+
+Texts generated about media are tested when a model is loaded; ranking, beam search and requests without media before
+the first of them is answered, so that a run waits for no test of what it does not do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.checkpoints.files import reason
 from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
-from anymal_eval.generation import try_compiling
+from anymal_eval.generation import Traces, try_compiling
 from anymal_eval.models._chat import ChatModel
-from anymal_eval.models._prefix_sharing import PrefixSharing, obstacle
+from anymal_eval.models._prefix_sharing import (
+    BEAMS,
+    MEDIA,
+    NO_MEDIA,
+    RANKING,
+    TEXT,
+    PrefixSharing,
+    PreparedChat,
+    obstacle,
+)
 from anymal_eval.models._prepared import media_key
+from anymal_eval.models._self_test_memory import SelfTestMemory
 from anymal_eval.records import Decoding, Media, Message, Request, Response
+from anymal_eval.steps import step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ON = "on: self-test passed"
+GENERATION = "generation"  # beside _prefix_sharing.kinds
 TOLERANCE = 1e-4  # of a sum of log p, in float32
 # In lower precision: scores may differ from those of single requests by so many times what plain batching changes.
 NOISE = 4.0
-GREEDY, BEAMS = Decoding(max_new_tokens=5), Decoding(max_new_tokens=5, beams=2)
+GREEDY, SEARCH = Decoding(max_new_tokens=5), Decoding(max_new_tokens=5, beams=2)
 OPTIONS = ("yes", "no", "it is neither of these")
 QUESTIONS = ("What is this?", "How many things are there, where are they, and which of them is the largest?")
 # Requests that another version tested with other texts could pass or fail where this one does not: they are fixed.
@@ -38,7 +53,15 @@ AUDIO_SECONDS = (0.5, 0.9)
 REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
-def require_answer(chat: ChatModel, name: str) -> None:
+@dataclass(frozen=True)
+class Answered:
+    """A response of the test, and the steps of the search that gave it."""
+
+    response: Response
+    traces: Traces
+
+
+def require_answer(chat: ChatModel, name: str) -> dict[str, Answered]:
     """Ensure that the model answers a plain question about a medium, as every task will have it.
 
     What fails here would fail on every example. Limits of the machine and of the context are no such failure.
@@ -47,16 +70,19 @@ def require_answer(chat: ChatModel, name: str) -> None:
         chat: a loaded model.
         name: of its checkpoint.
 
+    Returns:
+        The answer by its request's id, for ``try_sharing``; empty where such a limit was met.
+
     Raises:
         BadCheckpoint: it answers about neither of two media; the line has the library's error.
     """
     errors: list[Exception] = []
-    plain = [request for request in _requests(chat) if request.media and request.decoding == GREEDY]
-    for request in [one for one in plain if not one.candidates][:: len(QUESTIONS)]:
+    found: dict[str, Answered] = {}
+    for request in _requests(chat, GENERATION)[:: len(QUESTIONS)]:
         try:
-            _responses(chat, [request])
+            found[request.id] = _answered(chat, [chat.prepare(request)])[0]
         except (OutOfMemory, ContextTooLong, BadLogits):
-            return
+            return {}
         except BadCheckpoint:
             raise
         except Exception as error:  # noqa: BLE001  # raised again below, as one line
@@ -65,10 +91,10 @@ def require_answer(chat: ChatModel, name: str) -> None:
             break
     else:
         raise BadCheckpoint(f"{name}: it cannot answer a question about a medium: {reason(errors[0])}") from errors[0]
-    chat.timings.update(dict.fromkeys(chat.timings, 0.0))
+    return found
 
 
-def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
+def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool, known: dict[str, Answered] | None = None) -> ChatModel:
     """Turn prefix sharing on if it is wanted and passes the test, and record in ``provenance`` why it is on or off.
 
     With it goes a KV cache that grows in place. A class that passes the test only without that has it off.
@@ -77,25 +103,17 @@ def try_sharing(chat: ChatModel, wanted: bool, *, exact: bool) -> ChatModel:
         chat: a loaded model.
         wanted: ``-o share``.
         exact: whether it computes in float32.
+        known: from ``require_answer``.
     """
     why = "-o share=false" if not wanted else obstacle(chat.network)
     if why is None:
-        sharing = PrefixSharing(chat.network, chat.generator.pad_id)
-        try:
-            alone = _Alone.of(chat, exact=exact)
-            why = _difference(chat, sharing, alone, grows=True)
-            if why is not None:
-                sharing.clear()
-                why = _difference(chat, sharing, alone, grows=False)
-        except REFUSALS as error:
-            why = _line(error)
-        sharing.clear()
-        sharing.prefilled = 0
-        chat.prefix_sharing = sharing if why is None else None
-        if why is not None:
-            chat.generator.grows_in_place = None
+        chat.prefix_sharing = PrefixSharing(chat.network, chat.generator.pad_id)
+        why = _fault(chat, GENERATION, exact=exact, known=known or {})
+        chat.prefix_sharing.prefilled = 0
+    if why is not None:
+        chat.prefix_sharing = None
+        chat.generator.grows_in_place = None
     chat.provenance["prefix_sharing"] = ON if why is None else f"off: {why}"
-    chat.timings.update(dict.fromkeys(chat.timings, 0.0))
     return chat
 
 
@@ -114,104 +132,177 @@ def try_compiled_decoding(chat: ChatModel, *, exact: bool) -> None:
         chat: a loaded model.
         exact: whether it computes in float32.
     """
-    plain = [one for one in _requests(chat) if one.media and one.decoding == GREEDY and not one.candidates]
-    short, long = (chat.prepare(request).inputs for request in plain[: len(QUESTIONS)])
+    short, long = (chat.prepare(request).inputs for request in _requests(chat, GENERATION)[: len(QUESTIONS)])
     chat.provenance["compiled_decoding"] = try_compiling(chat.generator, [short, long, short], exact=exact)
     chat.memory_forecast.fixed_cache = chat.generator.compiled_step is not None
 
 
+def passes(chat: ChatModel, kind: str, memory: SelfTestMemory, *, exact: bool) -> bool:
+    """Test what requests have beside a text that is generated about media, where no earlier run did.
+
+    Args:
+        chat: a model that shares prefixes.
+        kind: one of ``_prefix_sharing.kinds``.
+        memory: of passed tests.
+        exact: whether it computes in float32.
+    """
+    if memory.is_passed(kind):
+        return True
+    with step("self-test", f"testing whether prefixes can be shared: {kind}"):
+        why = _fault(chat, kind, exact=exact, known={})
+    if why is not None:
+        chat.provenance["prefix_sharing"] = f"{chat.provenance['prefix_sharing']}; off for {kind}: {why}"
+    elif chat.generator.grows_in_place is not False:
+        memory.remember(kind)
+    return why is None
+
+
+def _fault(chat: ChatModel, kind: str, *, exact: bool, known: dict[str, Answered]) -> str | None:
+    """What the test of a kind of requests finds; None if it passes."""
+    sharing, generator = chat.prefix_sharing, chat.generator
+    assert sharing is not None  # noqa: S101
+    grows, timings, prefilled = generator.grows_in_place, dict(chat.timings), sharing.prefilled
+    compiled, generator.compiled_step = generator.compiled_step, None  # it has a test of its own
+    try:
+        alone = _Alone.of(chat, kind, exact=exact, known=known)
+        if kind == GENERATION:
+            generator.grows_in_place = grows = True
+            why = _difference(chat, alone) or _difference_apart(chat, alone)
+            if why is None:
+                return None
+            sharing.clear()
+            grows = False
+        generator.grows_in_place = grows
+        return _difference(chat, alone)
+    except REFUSALS as error:
+        return _line(error)
+    finally:
+        generator.grows_in_place, generator.compiled_step = grows, compiled
+        chat.timings.update(timings)
+        sharing.clear()
+        sharing.prefilled = prefilled
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Alone:
-    """The requests of the test with their responses one at a time.
+    """The requests of a test, and answers to single ones of them without sharing.
 
     Attributes:
+        items: the requests, in the order in which they are computed together.
+        places: of those that were answered alone.
+        answers: of these.
         noise: how much of a difference of scores a plain batch makes, and how many of different answers.
     """
 
-    requests: list[Request]
-    responses: list[Response]
+    items: list[PreparedChat]
+    places: list[int]
+    answers: list[Answered]
     exact: bool
     noise: tuple[float, int]
 
     @classmethod
-    def of(cls, chat: ChatModel, *, exact: bool) -> _Alone:
-        requests = _requests(chat)
-        chat.prefix_sharing, chat.generator.grows_in_place = None, None
-        alone = [_responses(chat, [request])[0] for request in requests]
-        batched = alone if exact else _responses(chat, requests)
-        noise = _largest_gap(alone, batched), _different(alone, batched)
-        return cls(requests=requests, responses=alone, exact=exact, noise=noise)
+    def of(cls, chat: ChatModel, kind: str, *, exact: bool, known: dict[str, Answered]) -> _Alone:
+        """Answer singly: in float32 one question on each medium, in turns; else all, since rounding differs by row."""
+        items = [chat.prepare(request) for request in _requests(chat, kind)]
+        each = len(QUESTIONS)
+        in_turns = exact and kind in (GENERATION, RANKING)
+        places = [n for n in range(len(items)) if not in_turns or n % each == n // each % each]
+        chat.generator.grows_in_place = None
+        answers = [known.get(items[n].request.id) or _answered(chat, [items[n]])[0] for n in places]
+        batched = answers if exact else _answered(chat, items)
+        noise = _largest_gap(answers, batched), _different(answers, batched)
+        return cls(items=items, places=places, answers=answers, exact=exact, noise=noise)
 
 
-def _difference(chat: ChatModel, sharing: PrefixSharing, alone: _Alone, *, grows: bool) -> str | None:
+def _difference(chat: ChatModel, alone: _Alone) -> str | None:
     """How answers with sharing differ from those to single requests; None if they do not."""
-    chat.prefix_sharing, chat.generator.grows_in_place = sharing, grows
-    if chat.prepare(alone.requests[0]).prefix_key is None:
+    if alone.items[0].request.media and alone.items[0].prefix_key is None:
         return "its processor leaves no place of a medium to be seen"
-    plain = [n for n, one in enumerate(alone.requests) if one.media and not one.candidates and one.decoding == GREEDY]
-    apart = [plain[0], plain[-1]] if grows else []  # rows that share nothing: their cache starts empty
+    shared = [
+        replace(item, batch_key=MEDIA if item.prefix_key is not None else TEXT)
+        if item.prefix_key is not None or not item.request.media
+        else item
+        for item in alone.items
+    ]
     try:
-        shared = _responses(chat, alone.requests)
-        without = _responses(chat, [alone.requests[place] for place in apart])
+        found = _answered(chat, shared)
     except REFUSALS as error:
         return _line(error)
-    gap = _largest_gap(alone.responses, shared)
+    return _unlike(alone, alone.answers, [found[place] for place in alone.places])
+
+
+def _difference_apart(chat: ChatModel, alone: _Alone) -> str | None:
+    """The same for rows that share nothing: their cache starts empty."""
+    ends = (0, -1)
+    try:
+        found = _answered(chat, [alone.items[alone.places[end]] for end in ends])
+    except REFUSALS as error:
+        return _line(error)
+    return _unlike(alone, [alone.answers[end] for end in ends], found)
+
+
+def _unlike(alone: _Alone, expected: Sequence[Answered], found: Sequence[Answered]) -> str | None:
+    gap = _largest_gap(expected, found)
     if not gap <= (TOLERANCE if alone.exact else max(TOLERANCE, NOISE * alone.noise[0])):
         return f"self-test failed, scores differ by {gap:.1e}"
-    different = _different(alone.responses, shared)
-    different += _different([alone.responses[place] for place in apart], without)
+    different = _different(expected, found)
     if different > (0 if alone.exact else alone.noise[1] + 1):  # in lower precision two tokens may be level
-        return f"self-test failed, {different} of {len(alone.requests)} answers differ"
+        return f"self-test failed, {different} of {len(expected)} answers differ"
     return None
 
 
-def _different(some: Sequence[Response], others: Sequence[Response]) -> int:
-    return sum(one.answer != other.answer for one, other in zip(some, others, strict=True))
+def _different(some: Sequence[Answered], others: Sequence[Answered]) -> int:
+    return sum(one.response.answer != other.response.answer for one, other in zip(some, others, strict=True))
 
 
 def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _responses(chat: ChatModel, requests: Sequence[Request]) -> list[Response]:
+def _answered(chat: ChatModel, items: Sequence[PreparedChat]) -> list[Answered]:
     """Responses without failures.
 
     Raises:
         RequestFailed: there is one.
     """
-    found = list(chat.answer([chat.prepare(request) for request in requests]))
+    chat.generator.traces = traces = Traces()
+    try:
+        found = chat.compute(items)
+    finally:
+        chat.generator.traces = None
     failures = [response.failure.message for response in found if response.failure is not None]
     if failures:
         raise RequestFailed(failures[0])
-    return found
+    return [Answered(response, traces) for response in found]
 
 
-def _largest_gap(some: Sequence[Response], others: Sequence[Response]) -> float:
-    """The largest difference between scores."""
-    pairs = [
-        pair
-        for one, other in zip(some, others, strict=True)
-        for pair in zip(one.option_scores or (), other.option_scores or (), strict=True)
-    ]
-    return max((abs(one - other) for one, other in pairs), default=0.0)
+def _largest_gap(some: Sequence[Answered], others: Sequence[Answered]) -> float:
+    """The largest difference between scores: of options, or of the tokens of greedy search."""
+    gaps = [0.0]
+    for one, other in zip(some, others, strict=True):
+        options = zip(one.response.option_scores or (), other.response.option_scores or (), strict=True)
+        gaps += [abs(mine - its) for mine, its in options]
+        gaps.append(one.traces.gap(other.traces, one.response.id))
+    return max(gaps)
 
 
-def _requests(chat: ChatModel) -> list[Request]:
-    """Two questions on each of two media, by greedy search and ranking, and one by beam search; two without media."""
-    made: list[tuple[tuple[str | Media, ...], tuple[str, ...], Decoding]] = []
-    for number, medium in enumerate(_media(chat)):
-        for question in QUESTIONS:
-            made += [((medium, question), (), GREEDY), ((medium, question), OPTIONS, GREEDY)]
-        made.append(((medium, QUESTIONS[number % 2]), (), BEAMS))  # each beam computes its prompt: the dearest
-    made += [((PREAMBLE + question,), (), GREEDY) for question in QUESTIONS]
+def _requests(chat: ChatModel, kind: str) -> list[Request]:
+    """Two questions on each of two media, or two without; by beam search one on each medium."""
+    asked: list[tuple[str | Media, ...]]
+    if kind == NO_MEDIA:
+        asked = [(PREAMBLE + question,) for question in QUESTIONS]
+    elif kind == BEAMS:  # each beam computes its prompt: the dearest
+        asked = [(medium, QUESTIONS[place % len(QUESTIONS)]) for place, medium in enumerate(_media(chat))]
+    else:
+        asked = [(medium, question) for medium in _media(chat) for question in QUESTIONS]
     return [
         Request(
             id=f"self-test-{place}",
             messages=(Message(role="user", parts=parts),),
-            candidates=candidates,
-            decoding=decoding,
+            candidates=OPTIONS if kind == RANKING else (),
+            decoding=SEARCH if kind == BEAMS else GREEDY,
         )
-        for place, (parts, candidates, decoding) in enumerate(made)
+        for place, parts in enumerate(asked)
     ]
 
 

@@ -38,6 +38,8 @@ from anymal_eval.records import Request
 CACHE_BYTES = 256 << 20  # of prefixes that stay on the device for the next batch; the last one stays in any case
 LEAST_TEXT = 16  # tokens that requests without media must share: a shorter prefix costs as much as it saves
 MEDIA, TEXT = "shared media", "shared text"  # batch keys of rows that share a prefix
+# What a request may have beside a text that is generated about media. Each is tested before it is shared.
+RANKING, BEAMS, NO_MEDIA = "ranking", "beam search", "requests without media"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class PrefixSharing:
     """The cached prefixes of one model.
 
     Attributes:
+        tested: of what requests may have beside a text generated about media, whether it passed its self-test; a
+            request that has another is not split.
         prefilled: how many were computed, for tests.
     """
 
@@ -65,6 +69,7 @@ class PrefixSharing:
         self._media_ids = media_token_ids(model.config)
         self._encodes_before_beams = "mm_encoder_outputs" in forward_parameters(model)
         self._cache: BoundedCache[PrefixKV] = BoundedCache(CACHE_BYTES, lambda prefix: prefix.nbytes)
+        self.tested: dict[str, bool] = {}
         self.prefilled = 0
 
     def clear(self) -> None:
@@ -88,15 +93,18 @@ class PrefixSharing:
         A prefix that a single request of a batch has is not split off, but in a batch of one, whose successor may have
         it too. So how a batch is computed depends on the batch alone.
         """
-        count = Counter(item.prefix_key for item in items)
-        without_media = [item for item in items if not item.request.media]
+        may = [all(self.tested.get(one) for one in kinds(item.request)) for item in items]
+        count = Counter(item.prefix_key for item, shared in zip(items, may, strict=True) if shared)
+        without_media = sum(not item.request.media and shared for item, shared in zip(items, may, strict=True))
         return [
-            replace(item, batch_key=MEDIA)
+            item
+            if not shared
+            else replace(item, batch_key=MEDIA)
             if item.prefix_key is not None and (count[item.prefix_key] > 1 or len(items) == 1)
             else replace(item, batch_key=TEXT)
-            if not item.request.media and len(without_media) > 1
+            if not item.request.media and without_media > 1
             else item
-            for item in items
+            for item, shared in zip(items, may, strict=True)
         ]
 
     def batch(self, items: Sequence[PreparedChat]) -> tuple[dict[str, Any], BatchedPrefix] | None:
@@ -131,6 +139,13 @@ class PrefixSharing:
         }
         self.prefilled += 1
         return prefill(self._model, left_padded([inputs], self._pad_id, self._model))
+
+
+def kinds(request: Request) -> frozenset[str]:
+    """What a request has beside a text that is generated about media."""
+    ranked = bool(request.candidates)
+    found = {RANKING: ranked, BEAMS: not ranked and request.decoding.beams > 1, NO_MEDIA: not request.media}
+    return frozenset(name for name, has in found.items() if has)
 
 
 def obstacle(model: Any) -> str | None:

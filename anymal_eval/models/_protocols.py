@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,15 @@ class Refusing(Protocol):
         Raises:
             WrongUse: why it cannot answer requests of this kind.
         """
+        ...
+
+
+@runtime_checkable
+class SelfTesting(Protocol):
+    """A model that tests whether it may answer some kinds of request in a faster way."""
+
+    def self_test(self, requests: Iterable[Request]) -> None:
+        """Called with one request of each kind, before a run folder is made: the outcome is in ``provenance``."""
         ...
 
 

@@ -1,6 +1,7 @@
 """Remembers that a self-test was passed, so that the next run with the same class, libraries and device skips it.
 
-Only a passed test is remembered (``recall.py``, in ``self-tests/`` of the cache folder): one that failed runs again.
+Each kind of request has a test. Only a passed one is remembered (``recall.py``, in ``self-tests/`` of the cache
+folder): one that failed runs again.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ class SelfTestMemory:
     def __init__(self, facts: Mapping[str, Any] | None) -> None:
         self.facts = facts
 
-    def is_passed(self) -> bool:
-        """Whether the test was passed before."""
-        return self.facts is not None and recall.recalled(FOLDER, self.facts) == "passed"
+    def is_passed(self, kind: str) -> bool:
+        """Whether the test of a kind of requests was passed before."""
+        return self.facts is not None and recall.recalled(FOLDER, {**self.facts, "requests": kind}) == "passed"
 
-    def remember(self) -> None:
+    def remember(self, kind: str) -> None:
         """Remember that it was passed; a cache that cannot be written remembers nothing."""
         if self.facts is not None:
-            recall.remember(FOLDER, self.facts, "passed")
+            recall.remember(FOLDER, {**self.facts, "requests": kind}, "passed")
 
 
 def of_chat(loaded: LoadedModel, limits: MediaLimits) -> SelfTestMemory:

@@ -14,8 +14,10 @@ from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import OutOfMemory
+from anymal_eval.generation import OptionRanker
 from anymal_eval.models import Prepared, choose_model
 from anymal_eval.models._prefix_self_test import ON
+from anymal_eval.models._prefix_sharing import NO_MEDIA, RANKING
 from anymal_eval.records import Decoding, Media, Message, Request, Response
 from tests.models.conftest import Open, Tiny
 from tests.models.example_requests import medium
@@ -120,6 +122,7 @@ def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
     model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
     shown = [medium(file) for file in pictures]
     requests = [request for request in requests_on(shown, LETTERS) if request.media]
+    model.self_test(requests)
     before = model.preprocessed.made
     rows = counting(model, monkeypatch)
     clock = Clock()
@@ -133,6 +136,46 @@ def test_a_medium_is_prefilled_once_and_letters_are_read_from_one_forward(
     answers(model, last, 1)
     assert model.prefix_sharing.prefilled == PICTURES
     model.close()
+
+
+def test_what_a_run_does_not_do_is_not_tested_and_what_fails_its_test_is_not_shared(
+    tiny: Tiny, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYMAL_EVAL_CACHE", str(tmp_path))
+    model: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
+    shown = [medium(file) for file in pictures]
+    generated, ranked = requests_on(shown), requests_on(shown, TEXTS)
+    assert model.prefix_sharing.tested == {}
+    model.self_test(one for one in generated if one.media)
+    assert model.prefix_sharing.tested == {}
+    real = OptionRanker._continued
+
+    def another(self: Any, cache: Any, *given: Any) -> list[float]:
+        """Wrong where several rows are ranked, as those of the test are that share prefixes."""
+        return [value + (len(cache.layers[0].keys) > 1) for value in real(self, cache, *given)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OptionRanker, "_continued", another)
+        model.self_test(ranked)
+    assert model.prefix_sharing.tested == {RANKING: False, NO_MEDIA: True}
+    why = model.provenance["prefix_sharing"]
+    assert why == f"{ON}; off for ranking: self-test failed, scores differ by 1.0e+00"
+    for requests in (ranked, generated):
+        expected = alone(model, requests)
+        model.prefix_sharing.prefilled = 0
+        found = answers(model, requests, None)
+        assert (model.prefix_sharing.prefilled > 0) == (requests is generated)
+        assert {name: one.answer for name, one in found.items()} == {n: one.answer for n, one in expected.items()}
+    model.close()
+    again: Any = choose_model(f"hf:{tiny('llava')}", {}).load()
+    rows = counting(again, monkeypatch)
+    again.self_test(one for one in generated if not one.media)
+    assert (again.prefix_sharing.tested, rows) == ({NO_MEDIA: True}, []), "it is remembered"
+    again.self_test(ranked)
+    assert again.prefix_sharing.tested == {RANKING: True, NO_MEDIA: True}
+    assert again.provenance["prefix_sharing"] == ON
+    assert rows, "a test that failed is not remembered"
+    again.close()
 
 
 def test_images_of_several_shapes_share_a_batch(tiny: Tiny, pictures: list[Path], opened: Open) -> None:
