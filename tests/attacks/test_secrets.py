@@ -35,7 +35,8 @@ def leaked(text: str) -> set[str]:
     searched |= {quote(each, safe="") for each in fragments(KEY)} | {each.encode().hex() for each in fragments(KEY)}
     searched |= {json.dumps(each)[1:-1].replace("/", "\\/") for each in fragments(KEY)}
     searched |= {"".join(f"\\u{ord(letter):04x}" for letter in each) for each in fragments(KEY)}
-    return {each for each in searched for form in (text, squeezed) if each.lower() in form.lower()}
+    forms = (text.lower(), squeezed.lower())
+    return {each for each in searched if any(each.lower() in form for form in forms)}
 
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
