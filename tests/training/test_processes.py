@@ -136,9 +136,8 @@ def test_the_killed_process_was_started_again(trained: Path) -> None:
         "attempt 1: 1 starts",
     ]
     assert [row["step"] for row in logged(trained / "elastic")] == list(range(1, STEPS + 1))
-    said = (trained / "stderr").read_text(encoding="utf-8")
-    assert "error: process 0 of 2 lost another one (" in said
-    assert "this is a fault of anymal_eval" not in said
+    # The other process loses the connection, or torchrun ends it first.
+    assert "this is a fault of anymal_eval" not in (trained / "stderr").read_text(encoding="utf-8")
 
 
 def test_what_one_process_resumes_from_a_sharded_state(trained: Path, folder: Path) -> None:
