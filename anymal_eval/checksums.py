@@ -61,7 +61,7 @@ def read_checked_lines(
             if end is not None and read > end:
                 break
             known = quick(line)
-            if known is not None and known.crc is not None and line[-_CRC_BYTES:] == _crc_end(line[:-_CRC_BYTES]):
+            if known is not None and known.crc is not None and ends_with_checksum(line):
                 is_checked = True
                 yield number, line, known
                 continue
@@ -81,6 +81,11 @@ def read_checked_lines(
         )
 
 
+def ends_with_checksum(line: bytes) -> bool:
+    """Whether a line is one of :func:`write_checked_line`, unchanged."""
+    return line[-_CRC_BYTES:] == _crc_end(line[:-_CRC_BYTES])
+
+
 def _checked_row(line: bytes) -> dict[str, Any] | None:
     """The row of a line; None where it is no object, or its checksum does not match."""
     try:
@@ -89,7 +94,7 @@ def _checked_row(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(row, dict):
         return None
-    if CRC in row and line[-_CRC_BYTES:] != _crc_end(line[:-_CRC_BYTES]):
+    if CRC in row and not ends_with_checksum(line):
         return None
     return row
 

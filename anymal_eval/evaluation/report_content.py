@@ -94,7 +94,8 @@ def read_report(options: ReportOptions) -> Report:
         for at, run in enumerate(opened)
     ]
     tasks = dict.fromkeys(task for run in opened for task in run.manifest.tasks)
-    runs = [replace(one, rows=_rows(one, tasks)) for one in runs]
+    first: dict[str, RowsById] = {}
+    runs = [replace(one, rows=_rows(one, tasks, first)) for one in runs]
     return Report(
         title=_heading(opened, names, trainings),
         is_demo=any(each.results.is_demo or any(entry.data == "demo" for entry in each.manifest.tasks.values())
@@ -186,9 +187,15 @@ def _digests(run: StoredRun) -> Mapping[str, str]:
     return {}
 
 
-def _rows(reported: _ReportedRun, tasks: Iterable[str]) -> Mapping[str, RowsById]:
-    """What the report needs of each row; the rest, which comparing needed, is held no longer."""
-    found = {task: RowsById(reported.runs[task].score_rows(task)) for task in tasks if task in reported.runs}
+def _rows(reported: _ReportedRun, tasks: Iterable[str], first: dict[str, RowsById]) -> Mapping[str, RowsById]:
+    """What the report needs of each row; the rest, which comparing needed, is held no longer.
+
+    ``first``: by task, those of the first run, with which the others share what is the same; they are added here.
+    """
+    found = {}
+    for task in (task for task in tasks if task in reported.runs):
+        found[task] = RowsById(reported.runs[task].score_rows(task), first.get(task))
+        first.setdefault(task, found[task])
     for run in reported.runs.values():
         run.release_rows()
     return found

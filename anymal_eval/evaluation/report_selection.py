@@ -21,11 +21,19 @@ _Given = tuple[Any, ...]  # a row's values of these keys
 class RowsById(Mapping[str, Row]):
     """What the pages need of each row, by example id: columns, of which a row is made when it is looked at."""
 
-    def __init__(self, rows: ScoreRows) -> None:
-        """Keep some columns of the rows; the rows themselves may go."""
+    def __init__(self, rows: ScoreRows, like: RowsById | None = None) -> None:
+        """Keep some columns of the rows; the rows themselves may go.
+
+        ``like``: of another run, whose ids are kept once where they are the same.
+        """
+        names: Sequence[str] = rows.column("id")
+        nothing = [None] * len(names)
+        columns = (rows.column(name) for name in _SHOWN)
         self.states: Sequence[str] = rows.column("state")
-        self._columns = [rows.column(name) for name in _SHOWN]
-        self._places = {name: at for at, name in enumerate(rows.column("id"))}
+        self._columns = [nothing if column == nothing else column for column in columns]
+        self._places: Mapping[str, int] = {} if like is None else like._places
+        if like is None or list(like) != names:
+            self._places = {name: at for at, name in enumerate(names)}
 
     def __getitem__(self, name: str) -> Row:
         """The row of an example."""

@@ -96,6 +96,22 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:
         read_responses(file)
 
 
+def test_of_some_responses_a_line_that_is_not_read_may_be_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    ranked = Response(id="4", option_scores=(-1.0, -2.5), finish="ranked")
+    with ResponseLog(file) as log:
+        log.append([ONE, TWO, GONE, ranked])
+    assert read_responses(file, {"2", "4", "9"}) == {"2": TWO, "4": ranked}
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"-2.5", b"-3.5"))
+    assert read_responses(file, {"2"}) == {"2": TWO}
+    with pytest.raises(BadData, match="line 4: damaged"):
+        read_responses(file, {"4"})
+    file.write_bytes(whole + whole.splitlines(keepends=True)[1])
+    with pytest.raises(BadData, match="line 5: 2 occurs twice"):
+        read_responses(file, {"4"})
+
+
 def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write_atomic(file, "old")

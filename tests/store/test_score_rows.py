@@ -54,6 +54,10 @@ def test_rows_by_id_are_the_rows(extra: list[Any]) -> None:
     assert dict(found) == {row["id"]: {key: row.get(key) for key in keys} for row in rows}
     assert "5" not in found
     assert found.get("5") is None
+    # Another run's, of the same ids or of others.
+    assert dict(RowsById(_read(rows), found)) == dict(found)
+    assert dict(RowsById(_read(rows[1:]), found)) == {row["id"]: found[row["id"]] for row in rows[1:]}
+    assert dict(RowsById(_read(rows[::-1]), found)) == dict(found)
 
 
 def test_held_rows_are_read_once(tmp_path: Path) -> None:
