@@ -196,12 +196,15 @@ class Streamed:
         """
         shards = [(each, number) for each in data for number in range(max(each.shards, 1))]
         if len(shards) < partition.processes:
-            raise BadData(f"{len(shards)} shards cannot be shared by {partition.processes} processes")
+            raise BadData(
+                f"{len(shards)} shards cannot be shared by {partition.processes} processes: write the data as more "
+                "shards, or start fewer processes"
+            )
         self._shards, self._partition, self._seed = shards, partition, seed
         self._open: list[_Open] = []
         self._drawn = 0
         self._next = (0, 0)  # epoch, position in this process's order of that epoch
-        self._empty = 0  # shards without a sample, in a row
+        self._empty: set[int] = set()  # shards without a sample
         self._admit = admit
 
     def take(self, step: int, micro_batch: int) -> list[Sample]:
@@ -237,8 +240,9 @@ class Streamed:
         epoch, position = self._next
         self._next = (epoch, position + 1) if position + 1 < len(self._own_shards(epoch)) else (epoch + 1, 0)
         opened = self._read(epoch, position, 0)
-        self._empty = 0 if opened.samples else self._empty + 1
-        if self._empty > len(self._shards):
+        if not opened.samples:
+            self._empty.add(self._own_shards(epoch)[position])
+        if len(self._empty) == len(self._shards):  # else another epoch gives this process another one
             lines = dict.fromkeys(line for each, _ in self._shards for line in each.bad.reasons)
             why = f": {listed(list(lines), shown=3, between='; ')}" if lines else ""
             raise BadData(f"the shards hold no sample to learn from{why}")

@@ -1,6 +1,5 @@
 """Step 1, resolve: look up and check all that a plan names, and read its data, before a weight is loaded."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -143,8 +142,11 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
 
 def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
     weights = plan.input.weights
-    if weights and (len(weights) != len(data) or not all(0 < weight < math.inf for weight in weights)):
-        raise WrongUse(f"--weight {', '.join(map(str, weights))}: {len(data)} data need as many numbers above 0")
+    total = sum(weights)
+    # The share of one beside a number of another magnitude may be 0, and that of numbers without a sum.
+    if weights and not (len(weights) == len(data) and min(weights) > 0 and min(weights) / total > 0):
+        shown = ", ".join(map(str, weights))
+        raise WrongUse(f"--weight {shown}: {len(data)} data need as many numbers above 0, such as 1 and 2")
     if plan.input.group_by_length and (weights or any(each.samples is None for each in data)):
         raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
 

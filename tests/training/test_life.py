@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +49,15 @@ def signalled(number: int, step: int) -> Callable[[object, int], dict[str, float
 
 def constant(folder: Path, out: Path, **changed: Any) -> ResolvedTraining:
     return every_step(align_job(folder, out, **{"schedule": "constant", "warmup": 0, "learning_rate": 1e-3, **changed}))
+
+
+def write_pictures(shard: Path, pictures: Sequence[bytes]) -> None:
+    with tarfile.open(shard, "w") as archive:
+        for number, picture in enumerate(pictures):
+            for name, body in ((f"{number}.png", picture), (f"{number}.txt", b"red")):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(body)
+                archive.addfile(entry, io.BytesIO(body))
 
 
 def refused(*given: object) -> None:
@@ -217,12 +226,7 @@ def test_changes_that_nothing_was_trained_with_are_replaced() -> None:
 
 def test_other_data_may_be_read_in_another_way(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, then shards beside them by weights: the place in the tables says nothing about the shards."""
-    with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        for number in range(3):
-            for name, body in ((f"{number}.png", (folder / "data" / "0.png").read_bytes()), (f"{number}.txt", b"red")):
-                entry = tarfile.TarInfo(name)
-                entry.size = len(body)
-                archive.addfile(entry, io.BytesIO(body))
+    write_pictures(tmp_path / "0.tar", [(folder / "data" / "0.png").read_bytes()] * 3)
     pairs, out = f"pairs:{folder / 'data' / 'pairs.jsonl'}", tmp_path / "out"
     mixed: dict[str, Any] = {"data": (pairs, f"webdataset:{tmp_path}/0.tar"), "weights": (1.0, 1.0)}
     train(constant(folder, out, steps=2))
@@ -340,3 +344,15 @@ def test_shards_without_a_sample_are_named(tmp_path: Path) -> None:
     assert str(found.value) == (
         f"the shards hold no sample to learn from: {tmp_path}/0.tar: no plain tar file: empty file"
     )
+
+
+def test_an_empty_shard_does_not_end_the_process_that_has_it(folder: Path, tmp_path: Path) -> None:
+    """Another epoch gives it another shard, for any seed."""
+    write_pictures(tmp_path / "0.tar", [(folder / "data" / "0.png").read_bytes()])
+    write_pictures(tmp_path / "1.tar", [])
+    data, partition = (
+        open_data(f"webdataset:{tmp_path}/{{0..1}}.tar"),
+        BatchPartition(batch_size=2, rank=1, processes=2),
+    )
+    for seed in range(12):
+        assert Streamed([data], partition, seed, lambda *_: None).draw().id == "0/0"

@@ -126,8 +126,9 @@ def test_a_mixture_resumes_with_the_same_losses(folder: Path, tmp_path: Path) ->
     record = json.loads((tmp_path / "whole" / "training.json").read_text())
     assert [each["weight"] for each in record["data"]] == [1.0, 3.0]
     assert record["identity"]["weights"] == [1.0, 3.0]
-    with pytest.raises(WrongUse, match="2 data need as many numbers above 0"):
-        job("refused", (1.0,))
+    for wrong in ((1.0,), (0.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0), (1e308, 1e308), (1e-300, 1e300)):
+        with pytest.raises(WrongUse, match="2 data need as many numbers above 0, such as 1 and 2"):
+            job("refused", wrong)
     with pytest.raises(WrongUse, match="--group-by-length takes tables without --weight"):
         align_job(folder, tmp_path / "refused", data=data, weights=(1.0, 1.0), group_by_length=True)
 
