@@ -156,8 +156,9 @@ def cold(model: Any, requests: Sequence[Request]) -> dict[str, Response]:
     return {item.id: item for item in found}
 
 
-def opened(folder: Path) -> Any:
+def opened(folder: Path, requests: Sequence[Request]) -> Any:
     model: Any = choose_model(f"hf:{folder}", {"device": "cpu"}).load()
+    model.self_test(requests)
     assert model.provenance["prefix_sharing"] == ON, model.provenance["prefix_sharing"]
     return model
 
@@ -165,7 +166,7 @@ def opened(folder: Path) -> Any:
 def shared(folder: Path, rounds: int) -> list[Row]:
     requests = loads.pictures(folder, count=8).requests
     checkpoint = write(folder / "llava")
-    model, hand = opened(checkpoint), Hand(checkpoint)
+    model, hand = opened(checkpoint, requests), Hand(checkpoint)
     ways = {
         "plain": lambda: hand.one_by_one(requests),
         "by hand": lambda: hand.shared(requests),
@@ -184,7 +185,7 @@ def options(folder: Path, rounds: int) -> list[Row]:
     made = loads.clips(folder, count=2).requests
     requests = [Request(**{**vars(request), "frames": FRAMES}) for request in made]
     checkpoint = write(folder / "llava")
-    model, hand = opened(checkpoint), Hand(checkpoint)
+    model, hand = opened(checkpoint, requests), Hand(checkpoint)
     ways = {"alone": lambda: hand.scores(requests, model._reader), "engine": lambda: cold(model, requests)}
     seconds, results = interleaved(ways, rounds)
     model.close()
