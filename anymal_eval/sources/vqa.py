@@ -171,22 +171,25 @@ def _regular(table: Table, root: Path, split: Split) -> Generator[VQARow, None, 
     questions, *labels = whole
     notes: Iterable[_Labels | None] = labels[0].typed(_Labels) if labels else itertools.repeat(None)
     folder, home = FOLDERS.get(split.in_files, split.in_files), root.absolute()
-    pictures: dict[int, str] = {}
+    pictures: dict[int, tuple[str, str]] = {}  # by id: the same as text, and the file
     seen = set()
     for row, note in zip(questions.typed(_Question), notes, strict=False):
-        if note is not None and not _belongs(note, row):
+        if note is not None and not (
+            note.question_id == row.question_id and note.image_id == row.image_id and len(note.answers) == ANNOTATORS
+        ):
             return False
         if row.image_id not in pictures:
             try:
                 name = f"COCO_{folder}_{row.image_id:012d}.jpg"
-                pictures[row.image_id] = medium(home, folder, name, Fields({}, files[0], ""))
+                pictures[row.image_id] = str(row.image_id), medium(home, folder, name, Fields({}, files[0], ""))
             except BadData:
                 return False
         seen.add(row.question_id)
+        image_id, image = pictures[row.image_id]
         yield VQARow(
             question_id=str(row.question_id),
-            image_id=str(row.image_id),
-            image=pictures[row.image_id],
+            image_id=image_id,
+            image=image,
             question=row.question,
             answers=None if note is None else tuple(map(sys.intern, map(_TEXT, note.answers))),
             answer_type="" if note is None else note.answer_type,
@@ -196,10 +199,6 @@ def _regular(table: Table, root: Path, split: Split) -> Generator[VQARow, None, 
 
 
 _TEXT: Callable[[_Answer], str] = attrgetter("answer")
-
-
-def _belongs(note: _Labels, row: _Question) -> bool:
-    return (note.question_id, note.image_id, len(note.answers)) == (row.question_id, row.image_id, ANNOTATORS)
 
 
 @dataclass(frozen=True, kw_only=True)
