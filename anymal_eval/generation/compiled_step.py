@@ -115,8 +115,8 @@ class CompiledStep:
         positions = given.get("position_ids")
         if positions is None and self._takes_positions:
             positions = ids.new_full(ids.shape, length) if mask is None else position_ids(mask)[:, -1:]
-        rows = fixed.shape[0]
-        inputs = _padded(ids, 0, rows), None if positions is None else _padded(positions, -2, rows)
+        rows = view.rows, fixed.shape[0]
+        inputs = _padded(ids, 0, *rows), None if positions is None else _padded(positions, -2, *rows)
         if self._is_gpu:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
@@ -126,7 +126,7 @@ class CompiledStep:
             if isinstance(error.__cause__, torch.OutOfMemoryError):
                 raise error.__cause__ from None
             raise CannotCompile(
-                f"torch cannot compile a step of {rows} rows and {fixed.shape[1]} positions: {compile_fault(error)}"
+                f"torch cannot compile a step of {rows[1]} rows and {fixed.shape[1]} positions: {compile_fault(error)}"
             ) from error
         self.shapes.add(fixed.shape)
         self.steps += 1
@@ -175,14 +175,14 @@ def _attention(model: Any) -> str:
     return str(getattr(model.config.get_text_config(), "_attn_implementation", None) or "eager")
 
 
-def _padded(part: Tensor, dim: int, rows: int) -> Tensor:
-    """With zeros for the padded rows; what all rows share stays as it is."""
+def _padded(part: Tensor, dim: int, rows: int, padded: int) -> Tensor:
+    """What is of b rows, or of all in common, with zeros for the padded ones."""
     import torch
 
-    if part.shape[dim] in (1, rows) and (part.shape[dim] == rows or rows == 1):
-        return part.contiguous()
     shape = list(part.shape)
-    shape[dim] = rows - part.shape[dim]
+    shape[dim] = rows
+    part = part.expand(shape)
+    shape[dim] = padded - rows
     return torch.cat([part, part.new_zeros(shape)], dim=dim)
 
 

@@ -100,7 +100,7 @@ class FixedKV:
         self.cache: Any = Cache(layers=[FixedLayer(keys, values, place) for keys, values in parts])
         self.mask = torch.zeros(rows, 1, 1, positions, dtype=torch.bool, device=place.device)
         for fixed in (place, self.mask, *chain.from_iterable(parts)):
-            torch._dynamo.mark_static_address(fixed)  # or a CUDA graph would copy it at every step
+            torch._dynamo.mark_static_address(fixed, guard=False)  # or a CUDA graph would copy it at every step
         self._place = place
         self._owner: weakref.ref[Any] | None = None
 
