@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.store.atomic import storage_errors
+from anymal_eval.training.peers import processes
 
 TRAINED, POSITION = "trained.safetensors", "position_{}.json"
 _PREFIX = "checkpoint-"
@@ -45,7 +46,7 @@ def step_of(state: Path | None) -> int:
 
 @contextlib.contextmanager
 def draft(folder: Path, step: int) -> Iterator[Path]:
-    """A folder to write a state into; deleted if it cannot be written.
+    """A folder to write a state into; deleted if it cannot be written by a process alone.
 
     Raises:
         StorageFull, WrongUse: no space, or no permission to write; earlier states are whole.
@@ -56,7 +57,8 @@ def draft(folder: Path, step: int) -> Iterator[Path]:
             unfinished.mkdir(parents=True, exist_ok=True)
             yield unfinished
         except OSError:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if processes() == 1:  # else another one may be writing into it; the next start deletes it
+                shutil.rmtree(unfinished, ignore_errors=True)
             raise
 
 

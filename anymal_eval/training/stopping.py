@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -12,10 +13,11 @@ import transformers
 
 _Callback: Any = transformers.TrainerCallback
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+REPEATED_S = 5.0  # SLURM signals every process, and torchrun passes its signal on to them: both mean the same
 
 
 class StopSignal:
-    """Remembers the first signal; a second one of the same kind ends the process at once.
+    """Remembers the first signal; a second one, later than ``REPEATED_S``, ends the process at once.
 
     Attributes:
         name: of the signal that came while steps were running; empty before.
@@ -23,6 +25,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.name = ""
+        self._came = 0.0
         self._stepping = False
         self._before: dict[int, Any] = {}
 
@@ -52,8 +55,11 @@ class StopSignal:
             self._stepping = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self._stepping and not self.name:
-            self.name = signal.Signals(number).name
+            self.name, self._came = signal.Signals(number).name, now
+            return
+        if self._stepping and now - self._came < REPEATED_S:
             return
         before: Callable[[int, FrameType | None], Any] | Any = self._before[number]
         if callable(before):

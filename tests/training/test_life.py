@@ -1,5 +1,6 @@
 """Signals that save and stop, a training resumed with changes, and the best network of a training."""
 
+import errno
 import io
 import json
 import os
@@ -17,9 +18,9 @@ import torch
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
-from anymal_eval.errors import BadData, OtherRun, WrongUse
+from anymal_eval.errors import BadData, OtherRun, StorageFull, WrongUse
 from anymal_eval.evaluation.console import SilentConsole
-from anymal_eval.training import run
+from anymal_eval.training import run, states, stopping
 from anymal_eval.training.batches import Batch, Collator
 from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.changes import described, shift_of, starts_data, with_change
@@ -75,6 +76,39 @@ def test_a_signal_saves_after_its_step(number: int, folder: Path, whole: Path, t
     assert [each.name for each in (tmp_path / "steps").iterdir()] == ["checkpoint-3"]
     train(job)
     assert_close(losses(tmp_path), losses(whole))
+
+
+@pytest.mark.parametrize(("apart", "saved"), [(5.0, ["checkpoint-1"]), (0.0, [])])
+def test_a_signal_that_comes_twice(
+    apart: float, saved: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM and torchrun may both send it; a later one ends the training at once."""
+    monkeypatch.setattr(stopping, "REPEATED_S", apart * 1000)  # the machine may be slow
+
+    def evaluate(network: object, now: int) -> dict[str, float]:
+        del network, now
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return {}
+
+    job = saving(align_job(folder, tmp_path, steps=2), save_every=500, eval_every=1)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(job, evaluate=evaluate))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [each.name for each in tmp_path.glob("steps/checkpoint-*")] == saved
+
+
+def test_a_draft_of_several_processes_is_left_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for processes, left in ((1, []), (2, [".checkpoint-3.draft"])):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        with pytest.raises(StorageFull), states.draft(tmp_path, 3):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert [each.name for each in tmp_path.iterdir()] == left
 
 
 def test_a_signal_in_the_last_step_changes_nothing(folder: Path, tmp_path: Path) -> None:
