@@ -16,6 +16,7 @@ M = TypeVar("M")
 # Failures that time, another machine or a restart may end: a server's fault, a deadline, memory, a lost worker.
 # All others (broken media, refusals, prompts beyond the context, missing answers ...) come again with the same input.
 PASSING_KINDS = frozenset({"server", "timeout", "memory", "worker"})
+FRAMES = 8  # of a clip, where no task says another number
 
 _T = TypeVar("_T")
 
@@ -187,7 +188,7 @@ class Request:
     candidates: tuple[str, ...] = ()
     length_normalise: bool = False
     decoding: Decoding = Decoding()
-    frames: int = 8
+    frames: int = FRAMES
 
     @property
     def media(self) -> tuple[Media, ...]:

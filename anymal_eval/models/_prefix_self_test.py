@@ -30,7 +30,7 @@ from anymal_eval.models._prefix_sharing import (
 )
 from anymal_eval.models._prepared import media_key
 from anymal_eval.models._self_test_memory import SelfTestMemory
-from anymal_eval.records import Decoding, Media, Message, Request, Response
+from anymal_eval.records import FRAMES, Decoding, Media, Message, Request, Response
 from anymal_eval.steps import step
 
 if TYPE_CHECKING:
@@ -329,6 +329,6 @@ def _media(chat: ChatModel) -> list[Media]:
     if chat.media.takes_clips:
         medium = Media(kind="video", uri="self-test:clip")
         pictures = rng.integers(0, 256, (4, *IMAGE_SIZES[0], 3), dtype=np.uint8)
-        chat.media.cache_clip(media_key(medium, Request.frames), pictures, CLIP_RATE)
+        chat.media.cache_clip(media_key(medium, FRAMES), pictures, CLIP_RATE)
         found.append(medium)
     return found

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, tokenize_conversation
 from anymal_eval.errors import BadData, ContextTooLong, IncompleteRun, RequestFailed, listed
 from anymal_eval.models import media_key
+from anymal_eval.records import FRAMES
 from anymal_eval.training.ahead import Ahead
-from anymal_eval.training.features import FRAMES, FeatureEncoder, Prepared
+from anymal_eval.training.features import FeatureEncoder, Prepared
 from anymal_eval.training.mixture import SampleOrder
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import NO_SAMPLE, TrainingData

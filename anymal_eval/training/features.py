@@ -22,7 +22,7 @@ from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import media_key
 from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, ModalityTokens, open_cache
-from anymal_eval.records import Media
+from anymal_eval.records import FRAMES, Media
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.plan import ComputeOptions
 from anymal_eval.training.samples import Sample
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from anymal_eval.media.location import Opener
 
 DEFAULTS = ComputeOptions()
-FRAMES = 8  # of a clip, as Request.frames
 ENCODED_TOGETHER = 16  # media
 MEMORY_BYTES = 4 << 30
 AHEAD_BYTES = 1 << 30  # of media that are decoded and preprocessed, and not encoded yet

@@ -13,6 +13,7 @@ from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import choose_model
 from anymal_eval.models._native_video import NativeVideo
+from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Decoding, Media, Request
 from tests.models.by_hand import Hand
 from tests.models.conftest import Open, Tiny
@@ -84,6 +85,8 @@ def test_texts_and_scores_are_those_of_the_class(name: str, opened: Open, tiny: 
     model, hand = opened("hf", name), VideoHand(tiny(name), clip, name)
     assert model.provenance["settings"]["video"] == "native"
     assert "video=native" in model.remark
+    sharing = "off: its positions are computed from the whole prompt" if name.startswith("qwen") else ON
+    assert model.provenance["prefix_sharing"] == sharing
     shown = medium(clip, "video")
     questions = [request(f"q{n}", [shown], QUESTIONS[n], decoding=GREEDY, frames=FRAMES) for n in range(4)]
     expected = [hand.generate(each) for each in questions]
