@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
@@ -191,6 +192,8 @@ def test_the_rate_follows_the_new_schedule(folder: Path, tmp_path: Path, monkeyp
     ]
     rates = [row["learning_rate"] for row in logged(tmp_path) if "loss" in row]
     assert rates == pytest.approx([8e-3, 4e-3, 4e-3, 2e-3])  # 8e-3 (1 - step / steps)
+    before, after = (load_file(tmp_path / "steps" / f"checkpoint-{step}" / "trained.safetensors") for step in (2, 3))
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-3, "the rate before was 0"
 
 
 def test_another_batch_size_takes_the_next_samples_and_other_data_start(
