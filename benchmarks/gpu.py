@@ -50,9 +50,9 @@ CHECKS = (
     Check("checkpointing", "gpu_numbers.recomputation", 15),
     Check("sharing and batching", "gpu_numbers.sharing", 45),
     Check("speed", "gpu_speed.speed", 100),
-    Check("compiled decoding", "gpu_compiled.compiled_decoding", 60),
     Check("training loop", "gpu_speed.training_loop", 50),
     Check("out of memory", "gpu_memory.out_of_memory", 30),
+    Check("compiled decoding", "gpu_compiled.compiled_decoding", 60),
 )
 
 
