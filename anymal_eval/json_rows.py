@@ -137,6 +137,11 @@ def columns_in(
     return found
 
 
+def by_identity(objects: Sequence[T]) -> dict[int, T]:
+    """The different objects among many, by ``id``, in their order: rows share what is equal in them."""
+    return dict(zip(map(id, objects), objects, strict=True))
+
+
 class _Parsed(dict[bytes, Any]):
     """Values by their JSON, each decoded once."""
 

@@ -22,7 +22,7 @@ import transformers
 from anymal_eval.generation import Completion, Row, TextGenerator, left_padded
 from anymal_eval.generation.growing_kv import empty
 from anymal_eval.records import Decoding
-from benchmarks.measuring import write_section
+from benchmarks.measuring import interleaved, ratio, write_section
 
 PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
 SIZES: dict[str, dict[str, int]] = {
@@ -112,20 +112,14 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
         "until the last row ends": lambda: whole_batches(generator, load, leave=False),
         "rows leave when they end": lambda: whole_batches(generator, load, leave=True),
     }
-    spent: dict[str, list[float]] = {way: [] for way in ways}
-    results: dict[str, list[Completion]] = {}
-    for number in range(rounds):
-        for way, work in ways.items():
-            start = time.process_time() if device == "cpu" else time.perf_counter()
-            results[way] = work()
-            spent[way].append((time.process_time() if device == "cpu" else time.perf_counter()) - start)
-            print(f"  {name}, round {number + 1}: {way} {spent[way][-1]:.2f} s", file=sys.stderr)
+    print(name, file=sys.stderr)
+    spent, results = interleaved(ways, rounds, time.process_time if device == "cpu" else time.perf_counter)
     first, *others = results.values()
     assert all(one == first for one in others), "the answers differ"
     tokens, base = sum(load.lengths), next(iter(spent.values()))
     return [
         f"| {name}, {way} | {tokens / float(np.median(own)):,.0f} | "
-        f"{float(np.median(np.divide(base, own))):.2f}x |"
+        f"{ratio(base, own):.2f}x |"
         for way, own in spent.items()
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import torch
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.generation import BatchedPrefix, compiled_step, drawn_rows, try_compiling
-from anymal_eval.generation.compiled_self_test import ON
+from anymal_eval.generation.self_test import ON
 from anymal_eval.records import Decoding
 from benchmarks.gpu_memory import llm_config
 from benchmarks.gpu_place import Figure, Place, network_of

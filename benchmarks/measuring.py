@@ -30,19 +30,21 @@ class Row:
         return self.value <= self.bound if self.most else self.value >= self.bound
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+def timed(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
+    start = clock()
     result = work()
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
-def interleaved(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
+def interleaved(
+    ways: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Seconds of every way, round by round, and the last result of each."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, Any] = {}
     for number in range(rounds):
         for name, way in ways.items():
-            spent, results[name] = timed(way)
+            spent, results[name] = timed(way, clock)
             seconds[name].append(spent)
             print(f"  round {number + 1}: {name} {spent:.2f} s", file=sys.stderr)
     return seconds, results

@@ -11,8 +11,8 @@ from anymal_eval.anymal import tiny
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.local import run_requests
+from anymal_eval.generation.self_test import ON
 from anymal_eval.models import choose_model
-from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Media, Request, Response
 from benchmarks import throughput_loads as loads
 from benchmarks.measuring import Row, interleaved, ratio, shared_rows

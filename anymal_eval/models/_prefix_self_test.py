@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval.checkpoints.files import reason
 from anymal_eval.errors import BadCheckpoint, BadLogits, ContextTooLong, OutOfMemory, RequestFailed
-from anymal_eval.generation import Traces, try_compiling
+from anymal_eval.generation import Traces, self_test, try_compiling
+from anymal_eval.generation.self_test import ON, Difference
 from anymal_eval.models._chat import ChatModel
 from anymal_eval.models._prefix_sharing import (
     BEAMS,
@@ -36,11 +37,7 @@ from anymal_eval.steps import step
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ON = "on: self-test passed"
 GENERATION = "generation"  # beside _prefix_sharing.kinds
-TOLERANCE = 1e-4  # of a sum of log p, in float32
-# In lower precision: scores may differ from those of single requests by so many times what plain batching changes.
-NOISE = 4.0
 GREEDY, SEARCH = Decoding(max_new_tokens=5), Decoding(max_new_tokens=5, beams=2)
 OPTIONS = ("yes", "no", "it is neither of these")
 QUESTIONS = ("What is this?", "How many things are there, where are they, and which of them is the largest?")
@@ -49,8 +46,7 @@ PREAMBLE = "All that is known of this matter was written down here, in one long 
 IMAGE_SIZES = ((96, 64), (48, 120))  # two shapes, which some processors cut into different numbers of tiles
 CLIP_RATE = 2.0  # frames a second
 AUDIO_SECONDS = (0.5, 0.9)
-# Errors of classes that do not support this; anything else is a bug and is raised.
-REFUSALS = (RequestFailed, RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+REFUSALS = (RequestFailed, *self_test.REFUSALS)
 
 
 @dataclass(frozen=True)
@@ -191,14 +187,13 @@ class _Alone:
         items: the requests, in the order in which they are computed together.
         places: of those that were answered alone.
         answers: of these.
-        noise: how much of a difference of scores a plain batch makes, and how many of different answers.
+        noise: between a plain batch and single requests; None in float32.
     """
 
     items: list[PreparedChat]
     places: list[int]
     answers: list[Answered]
-    exact: bool
-    noise: tuple[float, int]
+    noise: Difference | None
 
     @classmethod
     def of(cls, chat: ChatModel, kind: str, *, exact: bool, known: dict[str, Answered]) -> _Alone:
@@ -209,9 +204,8 @@ class _Alone:
         places = [n for n in range(len(items)) if not in_turns or n % each == n // each % each]
         chat.generator.grows_in_place = None
         answers = [known.get(items[n].request.id) or _answered(chat, [items[n]])[0] for n in places]
-        batched = answers if exact else _answered(chat, items)
-        noise = _largest_gap(answers, batched), _different(answers, batched)
-        return cls(items=items, places=places, answers=answers, exact=exact, noise=noise)
+        noise = None if exact else _apart(answers, _answered(chat, items))
+        return cls(items=items, places=places, answers=answers, noise=noise)
 
 
 def _difference(chat: ChatModel, alone: _Alone) -> str | None:
@@ -228,7 +222,8 @@ def _difference(chat: ChatModel, alone: _Alone) -> str | None:
         found = _answered(chat, shared)
     except REFUSALS as error:
         return _line(error)
-    return _unlike(alone, alone.answers, [found[place] for place in alone.places])
+    same = [found[place] for place in alone.places]
+    return self_test.fault(_apart(alone.answers, same), len(same), alone.noise)
 
 
 def _difference_apart(chat: ChatModel, alone: _Alone) -> str | None:
@@ -238,21 +233,7 @@ def _difference_apart(chat: ChatModel, alone: _Alone) -> str | None:
         found = _answered(chat, [alone.items[alone.places[end]] for end in ends])
     except REFUSALS as error:
         return _line(error)
-    return _unlike(alone, [alone.answers[end] for end in ends], found)
-
-
-def _unlike(alone: _Alone, expected: Sequence[Answered], found: Sequence[Answered]) -> str | None:
-    gap = _largest_gap(expected, found)
-    if not gap <= (TOLERANCE if alone.exact else max(TOLERANCE, NOISE * alone.noise[0])):
-        return f"self-test failed, scores differ by {gap:.1e}"
-    different = _different(expected, found)
-    if different > (0 if alone.exact else alone.noise[1] + 1):  # in lower precision two tokens may be level
-        return f"self-test failed, {different} of {len(expected)} answers differ"
-    return None
-
-
-def _different(some: Sequence[Answered], others: Sequence[Answered]) -> int:
-    return sum(one.response.answer != other.response.answer for one, other in zip(some, others, strict=True))
+    return self_test.fault(_apart([alone.answers[end] for end in ends], found), len(found), alone.noise)
 
 
 def _line(error: Exception) -> str:
@@ -276,25 +257,26 @@ def _answered(chat: ChatModel, items: Sequence[PreparedChat]) -> list[Answered]:
     return [Answered(response, traces) for response in found]
 
 
-def _largest_gap(some: Sequence[Answered], others: Sequence[Answered]) -> float:
-    """The largest difference between scores: of options, or of the tokens of greedy search."""
-    gaps = [0.0]
+def _apart(some: Sequence[Answered], others: Sequence[Answered]) -> Difference:
+    """Scores are those of options, or of the tokens of greedy search."""
+    gaps, different = [0.0], 0
     for one, other in zip(some, others, strict=True):
         options = zip(one.response.option_scores or (), other.response.option_scores or (), strict=True)
         gaps += [abs(mine - its) for mine, its in options]
         gaps.append(one.traces.gap(other.traces, one.response.id))
-    return max(gaps)
+        different += one.response.answer != other.response.answer
+    return Difference(max(gaps), different)
 
 
 def _requests(chat: ChatModel, kind: str) -> list[Request]:
     """Two questions on each of two media, or two without; by beam search one on each medium."""
-    asked: list[tuple[str | Media, ...]]
+    prompts: list[tuple[str | Media, ...]]
     if kind == NO_MEDIA:
-        asked = [(PREAMBLE + question,) for question in QUESTIONS]
+        prompts = [(PREAMBLE + question,) for question in QUESTIONS]
     elif kind == BEAMS:  # each beam computes its prompt: the dearest
-        asked = [(medium, QUESTIONS[place % len(QUESTIONS)]) for place, medium in enumerate(_media(chat))]
+        prompts = [(medium, QUESTIONS[place % len(QUESTIONS)]) for place, medium in enumerate(_media(chat))]
     else:
-        asked = [(medium, question) for medium in _media(chat) for question in QUESTIONS]
+        prompts = [(medium, question) for medium in _media(chat) for question in QUESTIONS]
     return [
         Request(
             id=f"self-test-{place}",
@@ -302,7 +284,7 @@ def _requests(chat: ChatModel, kind: str) -> list[Request]:
             candidates=OPTIONS if kind == RANKING else (),
             decoding=SEARCH if kind == BEAMS else GREEDY,
         )
-        for place, parts in enumerate(asked)
+        for place, parts in enumerate(prompts)
     ]
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anymal_eval import metrics
+from anymal_eval.json_rows import by_identity
 from anymal_eval.metrics import Metric
 from anymal_eval.scoring.verification import verify_task
 from anymal_eval.store.manifest import TaskEntry
 from anymal_eval.store.results import Measurement
-from anymal_eval.store.score_rows import ScoreRows, by_identity
+from anymal_eval.store.score_rows import ScoreRows
 from anymal_eval.store.stored import StoredRun
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 
+from anymal_eval.json_rows import by_identity
 from anymal_eval.metrics import text_array
 from anymal_eval.records import Example, State
 from anymal_eval.scoring.answer_notes import NOTED, NotedAnswers
@@ -125,9 +126,9 @@ def _names(groups: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _shared(groups: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.intp], list[Mapping[str, str]]]:
     """The objects among N mappings, which few examples have for themselves, and which of them is whose, (N,)."""
-    different = list(dict(zip(map(id, groups), groups, strict=True)).values())
-    number = {id(group): at for at, group in enumerate(different)}
-    return np.fromiter(map(number.__getitem__, map(id, groups)), np.intp, len(groups)), different
+    different = by_identity(groups)
+    number = {own: at for at, own in enumerate(different)}
+    return np.fromiter(map(number.__getitem__, map(id, groups)), np.intp, len(groups)), list(different.values())
 
 
 def group_labels(examples: Sequence[Example]) -> dict[str, NDArray[np.str_]]:

@@ -20,11 +20,12 @@ import numpy as np
 
 from anymal_eval import metrics
 from anymal_eval.errors import BadData, NotInCatalog
+from anymal_eval.json_rows import by_identity
 from anymal_eval.metrics import Metric
 from anymal_eval.records import State
 from anymal_eval.scoring.columns import Columns
 from anymal_eval.store.responses import read_raw
-from anymal_eval.store.score_rows import ScoreRows, by_identity
+from anymal_eval.store.score_rows import ScoreRows
 from anymal_eval.store.stored import StoredRun, open_run
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from anymal_eval import fingerprint
 from anymal_eval.codec import json_writer, read_json
 from anymal_eval.errors import FULL, BadData, WrongUse, system_error
+from anymal_eval.json_rows import by_identity
 from anymal_eval.media.location import ROW, files_in_folders, listing_folders
 from anymal_eval.records import Example, Media
 from anymal_eval.sources.folder import refuse_doubles, refuse_links_out
@@ -215,8 +216,7 @@ class _Quoted(dict[str, str]):
 
 def missing_media(examples: Iterable[Example]) -> list[str]:
     """The local media files that are not there, each once, in the order of the examples."""
-    shared = [example.media for example in examples]  # questions about one picture share it
-    different = dict(zip(map(id, shared), shared, strict=True)).values()
+    different = by_identity([example.media for example in examples]).values()  # questions about one picture share it
     names = dict.fromkeys(medium.uri for media in different for medium in media if not medium.uri.startswith(ROW))
     listed = files_in_folders(names)
     # Not Path.is_file, which raises where a name is longer than the file system takes. Not the listed names alone: a

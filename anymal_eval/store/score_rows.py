@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, overload
 
 from anymal_eval.codec import UNREADABLE, parse
 from anymal_eval.errors import BadData
-from anymal_eval.json_rows import columns_in, lines_in
+from anymal_eval.json_rows import by_identity, columns_in, lines_in
 
 # What every row has as text; then the other keys, with what stands for one that a row lacks.
 _TEXTS = dict.fromkeys(("id", "cluster", "state", "answer"), str)
@@ -19,14 +19,6 @@ _OTHERS: Mapping[str, Any] = {
 }
 # Of these, few are different: rows share them, because their memory counts.
 _FEW = ("cluster", "state", "answer")
-
-
-T = TypeVar("T")
-
-
-def by_identity(objects: Sequence[T]) -> dict[int, T]:
-    """The different objects among many, by ``id``, in their order: rows share what is equal in them."""
-    return dict(zip(map(id, objects), objects, strict=True))
 
 
 class ScoreRows(Sequence[Mapping[str, Any]]):

@@ -15,7 +15,7 @@ from anymal_eval.errors import IncompleteRun, WrongUse
 _torch: Any = torch.distributed  # its types lack some of its names
 CONNECT = timedelta(minutes=10)  # for the others to start, as torchrun waits
 _LAUNCHED = "start the processes by torchrun or accelerate launch, which set it"
-_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_PORT")
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 # gloo raises a plain RuntimeError, which begins with the place in its source and ends with advice; one has only a text.
 _GLOO = re.compile(r"\[\S*gloo/\S*\]\s*(.*?)(?:\. This is typically caused.*)?", re.DOTALL)
 _WITHOUT_PLACE = "Application timeout caused pair closure"
@@ -57,8 +57,6 @@ def require_launched(device: str) -> None:
             raise WrongUse(f"WORLD_SIZE is {processes()} and {name} is not set: {_LAUNCHED}")
     if _number("MASTER_PORT", 0) > _LAST_PORT:
         raise WrongUse(f"MASTER_PORT={_number('MASTER_PORT', 0)}: no port has a number above {_LAST_PORT}")
-    if not os.environ.get("MASTER_ADDR"):
-        raise WrongUse(f"WORLD_SIZE is {processes()} and MASTER_ADDR is not set: {_LAUNCHED}")
     if rank() >= processes():
         raise WrongUse(f"RANK is {rank()} of WORLD_SIZE {processes()}, and counts from 0: {_LAUNCHED}")
 

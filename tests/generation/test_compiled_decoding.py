@@ -23,10 +23,10 @@ from anymal_eval.generation import (
     prefill,
     try_compiling,
 )
-from anymal_eval.generation.compiled_self_test import ON
 from anymal_eval.generation.compiled_step import obstacle
 from anymal_eval.generation.fixed_kv import FixedKV, view_of
 from anymal_eval.generation.growing_kv import keep_rows
+from anymal_eval.generation.self_test import ON
 from anymal_eval.records import Decoding
 from tests.generation.conftest import SIZES, gemma, llama, made, t5
 from tests.generation.test_prefix_kv import ROWS, SUFFIXES, Words, batch

@@ -13,7 +13,7 @@ from anymal_eval.checkpoints.loading import quiet
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import OutOfMemory, WrongUse
 from anymal_eval.generation import compiled_step
-from anymal_eval.generation.compiled_self_test import ON
+from anymal_eval.generation.self_test import ON
 from anymal_eval.models import anymal, choose_model
 from anymal_eval.records import Decoding, Message, Request
 from tests.models.conftest import Open, Tiny

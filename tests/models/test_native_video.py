@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from anymal_eval.errors import BadCheckpoint, MediaError, WrongUse
+from anymal_eval.generation.self_test import ON
 from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import choose_model
 from anymal_eval.models._native_video import NativeVideo
-from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.records import Decoding, Media, Request
 from tests.models.by_hand import Hand
 from tests.models.conftest import Open, Tiny

@@ -15,8 +15,8 @@ from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.errors import OutOfMemory
 from anymal_eval.generation import OptionRanker
+from anymal_eval.generation.self_test import ON
 from anymal_eval.models import Prepared, choose_model
-from anymal_eval.models._prefix_self_test import ON
 from anymal_eval.models._prefix_sharing import NO_MEDIA, RANKING
 from anymal_eval.records import Decoding, Media, Message, Request, Response
 from tests.models.conftest import Open, Tiny

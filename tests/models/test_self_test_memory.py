@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from anymal_eval.generation.self_test import ON
 from anymal_eval.models import _chat_loading, _self_test_memory, choose_model
-from anymal_eval.models._prefix_self_test import ON
 from tests.models.conftest import Tiny
 
 
