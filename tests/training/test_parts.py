@@ -145,14 +145,17 @@ def test_out_of_memory_halves_the_rows_and_keeps_the_batch(
     messages: list[str] = []
     monkeypatch.setattr(SilentConsole, "message", lambda _, line: messages.append(line))
     train(every_step(align_job(folder, tmp_path / "found", accumulate=accumulate)))
-    assert_close(losses(tmp_path / "found"), losses(tmp_path / "wanted"))
+    halved, whole = losses(tmp_path / "found"), losses(tmp_path / "wanted")
+    assert_close(halved[:2], whole[:2])
+    # Halves add in another order, which every step of AdamW makes larger: by how much differs between processors.
+    assert_close(halved, whole, within=1e-3)
     assert any("out of memory" in line for line in messages)
     assert [row["rows_at_once"] for row in logged(tmp_path / "found") if "rows_at_once" in row][-1] <= 2
     assert max(sizes[max(at for at, size in enumerate(sizes) if size > 2) + 1 :]) == 2  # never tried again
     assert sum(size > 2 for size in sizes) == 3 - accumulate  # 6, then 3 rows; or 3 rows at once
     kinds, before = ([by_kind(row) for row in logged(tmp_path / out) if "loss" in row] for out in ("found", "wanted"))
     for one, other in zip(kinds, before, strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
+        assert one == pytest.approx(other, rel=1e-3)
 
 
 def by_kind(row: dict[str, float]) -> dict[str, float]:
