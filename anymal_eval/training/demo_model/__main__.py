@@ -93,7 +93,8 @@ def _train_stage(stage: str, out: Path, scale: Scale, seed: int) -> None:
     if stage == "align":
         data = tuple(f"pairs:{world / f'pairs-{kind}.jsonl'}" for kind in KINDS)
         parts = tuple(f"{part}={path}" for part, path in recipe.backbones(out).items())
-        plan = make_plan(network="demo", data=data, backbones=parts, prompt=CAPTION, **shared)
+        weights = tuple(recipe.ALIGNED[kind] for kind in KINDS)
+        plan = make_plan(network="demo", data=data, weights=weights, backbones=parts, prompt=CAPTION, **shared)
     else:
         data = (f"instructions:{world / 'instructions.jsonl'}",)
         network = str(out / "align" / "checkpoint")

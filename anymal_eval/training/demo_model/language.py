@@ -224,7 +224,7 @@ def train(scenes: Scenes, course: Course, seed: int, log: Callable[[int, float],
     tokenizer = make_tokenizer(scenes)
     model = make_model(tokenizer).train()
     rows = Rows(scenes, tokenizer, seed)
-    schedule = Schedule(model, rate=course.rate, steps=course.steps)
+    schedule = Schedule(model, rate=course.rate, steps=course.steps, embedding_rate=course.embedding_rate)
     for step in range(course.steps):
         loss = loss_of(model, rows.batch(course.rows))
         schedule.step(loss)

@@ -14,21 +14,26 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Schedule:
-    """Both optimizers under one learning rate.
+    """Both optimizers under one learning rate; where it is given, parameters named as embeddings have their own.
 
     Muon (Jordan et al. 2024) updates the matrices inside the network, AdamW the embeddings, convolutions, norms and
     biases. ``torch.optim.Muon`` computes in bfloat16, where a step of a small network takes four times as long on a CPU
     as its forward and backward pass; this one computes in float32.
     """
 
-    def __init__(self, network: nn.Module, *, rate: float, steps: int) -> None:
+    def __init__(self, network: nn.Module, *, rate: float, steps: int, embedding_rate: float | None = None) -> None:
         trained = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
         inside = [v for name, v in trained if v.ndim == 2 and "embed" not in name and "head" not in name]
         known = {id(value) for value in inside}
-        others = [value for _, value in trained if id(value) not in known]
+        others: dict[float, list[Tensor]] = {}  # by their peak rate
+        for name, value in trained:
+            if id(value) not in known:
+                peak = rate if embedding_rate is None or "embed" not in name else embedding_rate
+                others.setdefault(peak, []).append(value)
         self._trained = [value for _, value in trained]
         self._rate, self._steps, self._done = rate, steps, 0
-        self._adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98))
+        groups = [{"params": values, "lr": peak, "peak": peak} for peak, values in others.items()]
+        self._adam = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         self._inside = inside
         self._momenta = [torch.zeros_like(value) for value in inside]
 
@@ -36,11 +41,11 @@ class Schedule:
         """One optimizer step on this loss."""
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._trained, CLIPPED)
-        rate = self._rate * self._factor()
+        factor = self._factor()
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["peak"] * factor
         self._adam.step()
-        muon(self._inside, self._momenta, rate)
+        muon(self._inside, self._momenta, self._rate * factor)
         for value in self._trained:
             value.grad = None
         self._done += 1

@@ -13,16 +13,22 @@ from anymal_eval.training.demo_model.world import KINDS
 
 LANES: tuple[tuple[str, ...], ...] = (("llm",), ("image", "video", "audio", "imu", "world"))
 STAGES = ("align", "instruct")
+ALIGNED: dict[MediaKind, float] = {"image": 10, "video": 10, "audio": 3, "imu": 3}  # clips are the slowest to learn
 FIGURES = "figures.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The training of one part: steps, rows per step, learning rate."""
+    """The training of one part: steps, rows per step, learning rate.
+
+    ``embedding_rate`` is that of a language model's embeddings. AdamW lengthens them by rate times steps, and stages 1
+    and 2 learn slower the longer they are: a longer course needs a lower rate.
+    """
 
     steps: int
     rows: int
     rate: float
+    embedding_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +44,20 @@ FULL = Scale(
     scenes={"image": 12_000, "audio": 4_000, "video": 5_000, "imu": 4_000},
     texts=3_000,
     courses={
-        "llm": Course(steps=1_000, rows=64, rate=4e-3),
+        "llm": Course(steps=1_400, rows=64, rate=4e-3, embedding_rate=2.8e-3),
         "image": Course(steps=900, rows=64, rate=2e-3),
         "video": Course(steps=800, rows=32, rate=2e-3),
         "audio": Course(steps=500, rows=64, rate=2e-3),
         "imu": Course(steps=500, rows=64, rate=2e-3),
-        "align": Course(steps=600, rows=64, rate=1e-3),
-        "instruct": Course(steps=1_200, rows=64, rate=1e-3),
+        "align": Course(steps=1_300, rows=64, rate=1e-3),
+        "instruct": Course(steps=1_600, rows=64, rate=1e-3),
     },
 )
 SMALL = Scale(
     scenes={"image": 300, "audio": 100, "video": 100, "imu": 100},
     texts=60,
     courses={
-        "llm": Course(steps=8, rows=32, rate=4e-3),
+        "llm": Course(steps=8, rows=32, rate=4e-3, embedding_rate=2.8e-3),
         "image": Course(steps=10, rows=16, rate=2e-3),
         "video": Course(steps=6, rows=8, rate=2e-3),
         "audio": Course(steps=6, rows=16, rate=2e-3),

@@ -84,3 +84,14 @@ def test_the_rate_rises_and_falls() -> None:
     assert seen[5] == pytest.approx(1.0)
     assert seen[53] == pytest.approx(0.51, abs=0.01)
     assert seen[-1] == pytest.approx(0.02, abs=0.01)
+
+
+def test_embeddings_have_a_rate_of_their_own() -> None:
+    """The first step of AdamW moves every entry by the rate."""
+    network = torch.nn.ModuleDict({"embed": torch.nn.Embedding(3, 4), "norm": torch.nn.LayerNorm(4)})
+    schedule = Schedule(network, rate=0.5, steps=10, embedding_rate=0.125)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    schedule.step(sum((value.sum() for value in network.parameters()), start=torch.zeros(())))
+    moved = {name: float((before[name] - value.detach()).abs().mean()) for name, value in network.named_parameters()}
+    assert moved["norm.bias"] == pytest.approx(0.5, rel=0.02)
+    assert moved["embed.weight"] == pytest.approx(0.125, rel=0.02)
