@@ -1,8 +1,8 @@
-"""Decoding of answers of many lengths: what it saves that rows leave a batch when they end.
+"""Decoding of answers of many lengths: rows that leave their batch when they end, and others that take their places.
 
     python -m benchmarks.decoding [--rounds 3] [--device cpu] [--write]
 
-A random LLaMA, in small and with 100 M parameters, answers 32 prompts of 24 to 48 tokens with 2 to 128 tokens each, 16
+A random LLaMA, in small and with 100 M parameters, answers 64 prompts of 24 to 48 tokens with 2 to 128 tokens each, 16
 rows at a time. CPU seconds of interleaved rounds; every way must give the same tokens. ``--write`` puts the table into
 ``docs/speed.md``.
 """
@@ -10,6 +10,7 @@ rows at a time. CPU seconds of interleaved rounds; every way must give the same 
 import argparse
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 import transformers
 
-from anymal_eval.generation import Completion, Row, TextGenerator, left_padded
+from anymal_eval.engine.source import REFILL
+from anymal_eval.generation import Completion, OpenGeneration, Row, TextGenerator, left_padded
 from anymal_eval.generation.growing_kv import empty
 from anymal_eval.records import Decoding
 from benchmarks.measuring import interleaved, ratio, write_section
@@ -31,7 +33,7 @@ SIZES: dict[str, dict[str, int]] = {
     "100 M": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12,
               "vocab_size": 8000},
 }  # fmt: skip
-REQUESTS, ROWS, MOST = 32, 16, 128
+REQUESTS, ROWS, MOST = 64, 16, 128
 DECODING = Decoding(max_new_tokens=MOST)
 
 
@@ -58,7 +60,7 @@ class Scripted(TextGenerator):
 
     lengths: Sequence[int] = ()
 
-    def _row_end(self, decoding: Decoding, rows: Sequence[Row]) -> Any:
+    def row_end(self, decoding: Decoding, rows: Sequence[Row]) -> Any:
         del decoding
         return lambda row, ids: len(ids) >= self.lengths[int(rows[row].name)]
 
@@ -99,6 +101,26 @@ def whole_batches(generator: Scripted, load: Load, *, leave: bool) -> list[Compl
     return found
 
 
+def refilled(generator: Scripted, load: Load) -> list[Completion]:
+    """Others join when a quarter of the places is free, as in the engine."""
+    generator.grows_in_place = True
+    generation = OpenGeneration(generator, DECODING)
+    waiting = deque(range(REQUESTS))
+    places: dict[int, int] = {}  # of the rows that are open, by their numbers
+    found: dict[int, Completion] = {}
+    with torch.no_grad():
+        while waiting or not generation.is_empty:
+            free = ROWS - len(places)
+            if waiting and REFILL * free >= ROWS:
+                own = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+                inputs = padded(generator, [load.prompts[place] for place in own])
+                numbers = generation.join(inputs, None, [Row(name=str(place)) for place in own])
+                places.update(zip(numbers, own, strict=True))
+            for number, ids in generation.advance().items():
+                found[places.pop(number)] = generator.completion(ids, DECODING)
+    return [found[place] for place in range(REQUESTS)]
+
+
 def padded(generator: Scripted, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
     single = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()} for ids in prompts]
     return left_padded(single, 0, generator.model)
@@ -111,6 +133,7 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
     ways = {
         "until the last row ends": lambda: whole_batches(generator, load, leave=False),
         "rows leave when they end": lambda: whole_batches(generator, load, leave=True),
+        "and others take their places": lambda: refilled(generator, load),
     }
     print(name, file=sys.stderr)
     spent, results = interleaved(ways, rounds, time.process_time if device == "cpu" else time.perf_counter)

@@ -78,8 +78,8 @@ class Batcher:
         Returns:
             A batch that is now full, else an empty list.
         """
-        rows, key = self._rows, _group_key(item)
-        if not rows or key is None or key != _group_key(rows[-1]):
+        rows, key = self._rows, group_key(item)
+        if not rows or key is None or key != group_key(rows[-1]):
             self._group = len(rows)
         rows.append(item)
         self._longest = max(self._longest, tokens(item))
@@ -123,7 +123,8 @@ def shape_of(batch: Sequence[Prepared]) -> RowShape | None:
     )
 
 
-def _group_key(item: Prepared) -> str | None:
+def group_key(item: Prepared) -> str | None:
+    """Equal for requests that stay together where they fit."""
     return item.media_key or item.prefix_key
 
 

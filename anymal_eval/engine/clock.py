@@ -30,12 +30,15 @@ class Clock:
 
     @contextmanager
     def answering(self, timings: Mapping[str, float]) -> Iterator[None]:
-        """Time a model's work: the growth of its own ``timings``, and the rest as ``answering``."""
-        start, before = time.perf_counter(), dict(timings)
+        """Time a model's work: the growth of its own ``timings``, and the rest as ``answering``.
+
+        What this clock measures meanwhile, such as a wait for requests that join, is no work of the model.
+        """
+        start, before, others = time.perf_counter(), dict(timings), sum(self.seconds.values())
         try:
             yield
         finally:
-            rest = time.perf_counter() - start
+            rest = time.perf_counter() - start - (sum(self.seconds.values()) - others)
             for part, seconds in timings.items():
                 self.add(part, seconds - before.get(part, 0.0))
                 rest -= seconds - before.get(part, 0.0)

@@ -1,22 +1,31 @@
-"""The engine in one process: threads prepare ahead, the calling thread answers, each batch is written at once."""
+"""The engine in one process: threads prepare ahead, the calling thread answers, and what is answered is written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import Protocol, cast
 
 from anymal_eval.engine import EngineSettings, Sink
-from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS, Batcher, BatchLimits
+from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS, BatchLimits
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.failures import ErrorCount, failure_record
 from anymal_eval.engine.faults import failure_of
+from anymal_eval.engine.open_requests import OpenRequests
 from anymal_eval.engine.ordering import ordered
 from anymal_eval.engine.preparing import prepared
+from anymal_eval.engine.source import REFILL, RequestSource
 from anymal_eval.engine.streaming import stream_requests
 from anymal_eval.errors import OutOfMemory
-from anymal_eval.models import Model, Prepared, Streaming
+from anymal_eval.models import Model, Prepared, Refilling, Streaming
 from anymal_eval.records import Failure, Request, Response
 
 AHEAD_BATCHES = 4
+
 FAILURES_AT_ONCE = 16  # failures of preparation that are written without waiting for a batch
+
+
+class RefillingModel(Model, Refilling, Protocol):
+    """A model that can begin with new requests in the places of those that it has answered."""
 
 
 def run_requests(
@@ -53,12 +62,79 @@ def run_requests(
     )
     timings: Mapping[str, float] = getattr(model, "timings", {})
     count = ErrorCount(settings)
-    for batch, failures in _batches(requests, model, settings, limits, clock):
-        with clock.answering(timings):
-            responses = [*failures, *answer(model, batch, limits)]
-        with clock.measure("writing"):
-            sink(responses)
-        count.add(responses)
+    items = prepared(ordered(requests), model, settings, AHEAD_BATCHES * limits.most, clock)
+    source = RequestSource(items, limits, min(FAILURES_AT_ONCE, settings.batch_size or FAILURES_AT_ONCE))
+    for batch in source.batches():
+        with closing(_answers(model, batch, limits, source)) as answers:
+            while True:
+                with clock.answering(timings):
+                    responses = next(answers, None)
+                if responses is None:
+                    break
+                responses += source.failures()
+                with clock.measure("writing"):
+                    sink(responses)
+                count.add(responses)
+
+
+def _answers(
+    model: Model, batch: Sequence[Prepared], limits: BatchLimits, source: RequestSource
+) -> Generator[list[Response], None, None]:
+    if batch and isinstance(model, Refilling):
+        yield from answer_refilled(cast(RefillingModel, model), batch, limits, source)
+    else:
+        yield answer(model, batch, limits)
+
+
+def answer_refilled(
+    model: RefillingModel, batch: Sequence[Prepared], limits: BatchLimits, source: RequestSource
+) -> Iterator[list[Response]]:
+    """Answer a batch, and requests of the source in the places of those that ended.
+
+    Where that fails, what is not answered yet is answered in halves, as :func:`answer` does.
+
+    Args:
+        model: begins with new requests while others are open.
+        batch: the first requests.
+        limits: of batches.
+        source: has the next requests.
+
+    Yields:
+        Responses: when they are as many as a refill takes, before failures of preparation, and at the end.
+
+    Raises:
+        RuntimeError: the responses are not those of the requests.
+    """
+    batch = source.fitting(batch)
+    requests = OpenRequests(batch, limits, source)
+    failure: Failure | None = None
+    ready: list[Response] = []
+    with closing(model.answer_each(batch, requests.more)) as answers:
+        while requests.waiting and failure is None:
+            raised: BaseException | None = None
+            try:
+                found = next(answers, None)
+            except BaseException as error:  # noqa: BLE001  # what is no failure of a request is raised again
+                raised = error
+            else:
+                ready += requests.answered(found)
+            if ready and (raised or source.is_full_of_failures or REFILL * len(ready) >= len(batch)):
+                yield ready
+                ready = []
+            if raised is not None:
+                if requests.is_broken:
+                    raise raised
+                failure = failure_record(failure_of(raised))
+            del raised  # its traceback would keep the whole batch in memory
+    if ready:
+        yield ready
+    if failure is None:
+        requests.fitted()
+        return
+    left = list(requests.waiting.values())
+    if failure.kind == OutOfMemory.kind:
+        limits.too_large(left)
+    yield _halves(model, left, limits) if len(left) > 1 else [Response(id=left[0].request.id, failure=failure)]
 
 
 def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list[Response]:
@@ -93,23 +169,3 @@ def answer(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list
 def _halves(model: Model, batch: Sequence[Prepared], limits: BatchLimits) -> list[Response]:
     half = len(batch) // 2
     return [*answer(model, batch[:half], limits), *answer(model, batch[half:], limits)]
-
-
-def _batches(
-    requests: Sequence[Request], model: Model, settings: EngineSettings, limits: BatchLimits, clock: Clock
-) -> Iterator[tuple[list[Prepared], list[Response]]]:
-    batcher = Batcher(limits)
-    failures: list[Response] = []
-    at_once = min(FAILURES_AT_ONCE, settings.batch_size or FAILURES_AT_ONCE)
-    for item in prepared(ordered(requests), model, settings, AHEAD_BATCHES * limits.most, clock):
-        batch: list[Prepared] = []
-        if isinstance(item, Response):
-            failures.append(item)
-        else:
-            batch = batcher.add(item)
-        if batch or len(failures) >= at_once:
-            yield batch, failures
-            failures = []
-    batch = batcher.rest()
-    if batch or failures:
-        yield batch, failures

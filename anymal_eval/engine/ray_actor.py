@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 from anymal_eval.engine import EngineSettings
 from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS
 from anymal_eval.engine.clock import Clock
 from anymal_eval.engine.local import run_requests
 from anymal_eval.generation import MemoryForecast
-from anymal_eval.models import Expecting, Model, Prepared, Streaming, choose_model
+from anymal_eval.models import Expecting, Model, Prepared, Refilling, Streaming, choose_model
 from anymal_eval.protocols import Wording
 from anymal_eval.records import MediaKind, Request, Response
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class ModelWorker:
         """Load nothing yet: Ray would report an error in a constructor as a dead actor."""
         self._recipe = recipe
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer")
+        self._turn = Lock()
         self._model: Model | None = None
 
     def facts(self) -> ModelFacts:
@@ -78,7 +83,7 @@ class ModelWorker:
             seconds by activity.
         """
         loaded = self._thread.submit(self._load).result()
-        model = loaded if isinstance(loaded, Streaming) else _SingleThreadModel(loaded, self._thread)
+        model = loaded if isinstance(loaded, Streaming) else _SingleThreadModel(loaded, self._thread, self._turn)
         batches: SimpleQueue[Sequence[Response] | None] = SimpleQueue()
         clock = Clock()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="unit") as pool:
@@ -105,7 +110,8 @@ class ModelWorker:
 class _SingleThreadModel:
     """A model that answers in one thread, whichever thread calls it."""
 
-    def __init__(self, model: Model, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, model: Model, thread: ThreadPoolExecutor, turn: Lock) -> None:
+        """``turn`` is held while rows are open: those of two units would not fit into memory."""
         self._model, self._thread = model, thread
         self.fingerprint, self.accepts, self.wording = model.fingerprint, model.accepts, model.wording
         self.timings: dict[str, float] = {}
@@ -113,22 +119,42 @@ class _SingleThreadModel:
         self.token_budget: int = getattr(model, "token_budget", DEFAULT_TOKENS)
         self.batch_hint: int = getattr(model, "batch_hint", MAX_ROWS)
         self.memory_forecast: MemoryForecast | None = getattr(model, "memory_forecast", None)
+        self._turn = turn
 
     def prepare(self, request: Request) -> Prepared:
         return self._model.prepare(request)
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
-        return self._thread.submit(self._timed, batch).result()
+        with self._turn:
+            return self._thread.submit(self._timed, self._model.answer, batch).result()
+
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        if not isinstance(self._model, Refilling):
+            yield self.answer(batch)
+            return
+
+        def joining() -> Sequence[Prepared]:
+            start = time.perf_counter()
+            try:
+                return more()
+            finally:
+                self.undivided -= time.perf_counter() - start
+
+        with self._turn, closing(self._model.answer_each(batch, joining)) as answers:
+            while (responses := self._thread.submit(self._timed, next, answers, None).result()) is not None:
+                yield responses
 
     def close(self) -> None:
         self._model.close()
 
-    def _timed(self, batch: Sequence[Prepared]) -> Sequence[Response]:
+    def _timed(self, call: Callable[..., R], *given: Any) -> R:
         # The model's timings cover all units; the growth during this call is this unit's share.
         of_all: Mapping[str, float] = getattr(self._model, "timings", {})
         start, before = time.perf_counter(), dict(of_all)
         try:
-            return self._model.answer(batch)
+            return call(*given)
         finally:
             self.undivided += time.perf_counter() - start
             for part, seconds in of_all.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from anymal_eval.models import Model, Showing
+from anymal_eval.models import Model, Refilling, Showing
 from anymal_eval.store.shown_prompts import MOST, SentPrompt, append_prompts, read_prompts
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ def recording(model: Model, file: Path) -> Model:
         model: loaded here.
         file: of one task.
     """
-    return cast(Model, _Recording(model, file)) if isinstance(model, Showing) else model
+    if not isinstance(model, Showing):
+        return model
+    kind = _RefillingRecording if isinstance(model, Refilling) else _Recording
+    return cast(Model, kind(model, file))
 
 
 class _Recording:
@@ -37,10 +40,28 @@ class _Recording:
 
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Write down the prompts of a batch, and answer it."""
+        self._write_down(batch)
+        answers: Sequence[Response] = self._model.answer(batch)
+        return answers
+
+    def _write_down(self, batch: Sequence[Prepared]) -> None:
         new = [item for item in batch if item.request.id not in self._written][: MOST - len(self._written)]
         if new:
             shown = [SentPrompt(id=item.request.id, **asdict(self._model.shown(item))) for item in new]
             append_prompts(self._file, shown)
             self._written.update(one.id for one in shown)
-        answers: Sequence[Response] = self._model.answer(batch)
-        return answers
+
+
+class _RefillingRecording(_Recording):
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        """Write down the prompts of a batch and of what joins it, and answer them."""
+
+        def joining() -> Sequence[Prepared]:
+            found = more()
+            self._write_down(found)
+            return found
+
+        self._write_down(batch)
+        yield from self._model.answer_each(batch, joining)

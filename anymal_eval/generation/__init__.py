@@ -11,6 +11,7 @@ from anymal_eval.generation.devices import memory_guard, release_memory, to_devi
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import Traces, replaced_forward
 from anymal_eval.generation.memory_forecast import MemoryForecast, RowShape
+from anymal_eval.generation.open_generation import OpenGeneration
 from anymal_eval.generation.option_ranker import OptionRanker
 from anymal_eval.generation.prefix_kv import (
     BatchedPrefix,
@@ -20,7 +21,8 @@ from anymal_eval.generation.prefix_kv import (
     positions_of_whole_prompts,
     prefill,
 )
-from anymal_eval.generation.text_generator import Completion, Row, TextGenerator
+from anymal_eval.generation.rows import Completion, Row
+from anymal_eval.generation.text_generator import TextGenerator
 from anymal_eval.generation.token_ids import OptionTokenIds, join_with_space, option_token_ids, shared_prefix_length
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Completion",
     "LiteralText",
     "MemoryForecast",
+    "OpenGeneration",
     "OptionRanker",
     "OptionTokenIds",
     "PrefixKV",

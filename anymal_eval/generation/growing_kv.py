@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 if TYPE_CHECKING:
@@ -56,6 +57,18 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init
         self._first += start
         self._view(self._whole, len(order), end - start)
 
+    def join(self, *parts: tuple[Tensor, Tensor]) -> None:
+        """Take keys and values (b, h, t, d) of several layers, one below the other; the shorter are padded in front."""
+        length = max(keys.shape[-2] for keys, _ in parts)
+        room = max(length, min(length + BLOCK, self._most))
+        self.lazy_initialization(*parts[0])
+        keys, values = (
+            torch.cat([pad(part, (0, 0, length - part.shape[-2], room - length)) for part in own])
+            for own in zip(*parts, strict=True)
+        )
+        self._whole = keys, values
+        self._view(self._whole, len(keys), length)
+
     def _view(self, whole: tuple[Tensor, Tensor], rows: int, end: int) -> tuple[Tensor, Tensor]:
         used = slice(self._first, self._first + end)
         self.keys, self.values = self._views = whole[0][:rows, ..., used, :], whole[1][:rows, ..., used, :]
@@ -97,6 +110,23 @@ def keep_rows(cache: Any, order: Sequence[int], start: int) -> None:
             index = torch.tensor(order, device=layer.keys.device)
             layer.keys = layer.keys[..., start:, :].index_select(0, index)
             layer.values = layer.values[..., start:, :].index_select(0, index)
+
+
+def join_rows(cache: Any, others: Sequence[Any], most: int) -> None:
+    """Put the rows of other caches behind those of a cache; the shorter ones are padded on the left.
+
+    Args:
+        cache: of transformers, whose layers keep every token; its layers become growing ones.
+        others: of the same model; they are used up, layer by layer, so that nothing is there twice as a whole.
+        most: positions that the rows will have at most.
+    """
+    every = [cache, *others]
+    for place, layer in enumerate(cache.layers):
+        joint = GrowingLayer(most)
+        if layer.get_seq_length():
+            joint.join(*((each.layers[place].keys, each.layers[place].values) for each in every))
+        for each in every:
+            each.layers[place] = joint
 
 
 def move_rows(part: Tensor, order: Sequence[int], kept: slice) -> None:

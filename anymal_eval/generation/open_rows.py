@@ -1,49 +1,49 @@
 """The rows of a batch that are still being decoded.
 
 A row that ends leaves at once, so that a step computes the others alone. The last row moves into its place in the
-cache: that copies one row, whatever the size of the batch.
+cache: that copies one row, whatever the size of the batch. Other rows may join after their prompts.
 
 Shapes:  b open rows · t positions · v vocabulary
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anymal_eval.generation.logits import Traces, refuse_broken
 from anymal_eval.generation.prefix_kv import forward_parameters
-from anymal_eval.generation.sampling import SamplingProcessor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anymal_eval.records import Decoding
-
 
 class OpenRows:
-    """The KV cache, mask and positions of rows that were prefilled together.
+    """The KV cache, mask, positions and next logits of rows after their prompts.
 
     Attributes:
-        rows: which rows of the batch they are, in the order of the cache.
+        rows: the number of each, in the order of the cache.
+        logits: (b, v) in float32, of each row's last position.
     """
 
-    def __init__(self, model: Any, cache: Any, mask: Tensor) -> None:
+    def __init__(self, model: Any, cache: Any, mask: Tensor, logits: Tensor, rows: Sequence[int]) -> None:
         """Take over a cache after the prompts.
 
         Args:
             model: a causal language model.
             cache: of :mod:`anymal_eval.generation.growing_kv`, with no other user.
             mask: (b, t), which of its positions are tokens.
+            logits: (b, v) of each prompt's last position.
+            rows: b numbers, each of one row only.
         """
         self._model, self._cache, self._mask = model, cache, mask
         self._is_padded = not bool(mask.all())
         self._positions = mask.sum(dim=1, keepdim=True) - 1  # (b, 1), of the last token
         self._takes_positions = "position_ids" in forward_parameters(model)
-        self.rows = list(range(len(mask)))
+        self.rows, self.logits = list(rows), logits
+        self._has_left = False  # since the cache was made
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Append one token to each row: (b,) ids -> (b, v) logits in float32."""
+    def step(self, tokens: Tensor) -> None:
+        """Append one token to each row: (b,) ids."""
         import torch
 
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
@@ -56,11 +56,10 @@ class OpenRows:
             use_cache=True,
             **given,
         )
-        logits: Tensor = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=tokens.device)
-        return logits
+        self.logits = out.logits[:, -1].to(copy=True, dtype=torch.float32, device=tokens.device)
 
     def drop(self, ended: Collection[int]) -> list[int]:
-        """Let rows leave, by their places in :attr:`rows`.
+        """Let rows leave, by their places in :attr:`rows`; their next logits are no longer defined.
 
         Returns:
             For each place that is left, the place where its row was.
@@ -80,73 +79,35 @@ class OpenRows:
         self._mask = self._mask[:, unused:]
         self._is_padded = self._is_padded and not bool(self._mask.all())
         keep_rows(self._cache, order, unused)
+        self._has_left = True
         return order
 
+    def compact(self, more: int) -> None:
+        """Free the memory of the rows that left. ``more``: tokens that any row will still generate, at most."""
+        from anymal_eval.generation.growing_kv import join_rows
 
-class NextTokens:
-    """Chooses the next token of each row: the likeliest, or a sample."""
+        if self._has_left:
+            join_rows(self._cache, [], self._mask.shape[1] + more)
+            self._has_left = False
 
-    def __init__(
-        self, decoding: Decoding, end_ids: Collection[int], names: Sequence[str], traces: Traces | None = None
-    ) -> None:
-        """Prepare the choice.
-
-        Args:
-            decoding: its temperature, top_p, seed and least number of tokens.
-            end_ids: the ids that end an answer.
-            names: the ids of the requests of all rows of the batch.
-            traces: take every step.
-        """
-        self._least, self._ends, self._names = decoding.min_new_tokens, sorted(end_ids), names
-        self._traces = traces
-        self._sampling = SamplingProcessor(decoding, names) if decoding.temperature > 0 else None
-
-    def __call__(self, logits: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """(b, v) logits -> (b,) ids.
+    def join(self, others: Sequence[OpenRows], more: int) -> None:
+        """Let other rows of the same model join behind these; the shorter ones are padded on the left.
 
         Args:
-            logits: of open rows; they are changed.
-            rows: which rows of the batch they are.
-            lengths: how many tokens each has generated so far.
-
-        Raises:
-            BadLogits: names the rows whose logits hold NaN or infinity.
+            others: are used up.
+            more: tokens that any of them will still generate, at most.
         """
         import torch
+        from torch.nn.functional import pad
 
-        refuse_broken(logits, rows, len(self._names))
-        if self._traces is not None:
-            self._traces.add([self._names[row] for row in rows], logits)
-        early = [place for place, length in enumerate(lengths) if length < self._least]
-        if early and self._ends:
-            logits[torch.tensor(early)[:, None], torch.tensor(self._ends)] = -torch.inf
-        return (logits if self._sampling is None else self._sampling.of_rows(logits, rows)).argmax(dim=-1)
+        from anymal_eval.generation.growing_kv import join_rows
 
-
-def decode(
-    open_rows: OpenRows, logits: Tensor, choose: NextTokens, ended: Callable[[int, list[int]], bool]
-) -> list[list[int]]:
-    """Decode rows until the last one ends.
-
-    Args:
-        open_rows: b rows after their prompts.
-        logits: (b, v) of each prompt's last position.
-        choose: the next tokens.
-        ended: whether a row of the batch is done after these generated ids; called after each of them.
-
-    Returns:
-        For each row the generated ids, with the token that ended them.
-    """
-    found: list[list[int]] = [[] for _ in open_rows.rows]
-    while True:
-        tokens = choose(logits, open_rows.rows, [len(found[row]) for row in open_rows.rows])
-        done = set()
-        for place, (row, token) in enumerate(zip(open_rows.rows, tokens.tolist(), strict=True)):
-            found[row].append(token)
-            if ended(row, found[row]):
-                done.add(place)
-        if len(done) == len(open_rows.rows):
-            return found
-        if done:
-            tokens = tokens[open_rows.drop(done)]
-        logits = open_rows.step(tokens)
+        every = [self, *others]
+        length = max(each._mask.shape[1] for each in every)
+        self._mask = torch.cat([pad(each._mask, (length - each._mask.shape[1], 0)) for each in every])
+        self._is_padded = not bool(self._mask.all())
+        self._positions = torch.cat([each._positions for each in every])
+        self.logits = torch.cat([each.logits for each in every])
+        self.rows = [row for each in every for row in each.rows]
+        self._has_left = False
+        join_rows(self._cache, [other._cache for other in others], length + more)

@@ -149,6 +149,15 @@ def positions_of_whole_prompts(model: Any) -> bool:
     return any(hasattr(part, "get_rope_index") for part in (model, getattr(model, "model", model)))
 
 
+def positions_depend_on_length(model: Any) -> bool:
+    """Whether rotary embeddings change with the longest row of a batch: rows computed apart would not fit together."""
+    config = model.config.get_text_config(decoder=True)
+    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    # Some classes have parameters for each kind of layer.
+    each = [found, *(value for value in found.values() if isinstance(value, Mapping))]
+    return any(one.get("rope_type", one.get("type")) in ("dynamic", "longrope") for one in each)
+
+
 def last_logits_only(model: Any) -> dict[str, int]:
     """The argument that makes ``forward`` compute the logits of the last position alone, where it has one."""
     return {"logits_to_keep": 1} if "logits_to_keep" in forward_parameters(model) else {}

@@ -19,27 +19,34 @@ class SamplingProcessor:
     same logits. ``argmax(log p + g)`` with g from the standard Gumbel distribution is a sample from p.
     """
 
-    def __init__(self, decoding: Decoding, names: Sequence[str]) -> None:
+    def __init__(self, decoding: Decoding, names: Sequence[str] = ()) -> None:
         """Seed a generator for each of b rows.
 
         Args:
             decoding: its temperature, top_p and seed.
             names: the ids of the rows' requests.
         """
+        self._temperature, self._top_p, self._seed = decoding.temperature, decoding.top_p, decoding.seed
+        self._generators: dict[int, Generator] = {}  # by the row's number
+        for row, name in enumerate(names):
+            self.add(row, name)
+
+    def add(self, row: int, name: str) -> None:
+        """Seed the generator of a row, by its number, from the id of its request."""
         import torch
 
-        self._temperature, self._top_p = decoding.temperature, decoding.top_p
-        self._generators: list[Generator] = []
-        for name in names:
-            digest = hashlib.sha256(f"{decoding.seed}\n{name}".encode()).digest()
-            generator = torch.Generator()
-            generator.manual_seed(int.from_bytes(digest[:8]) >> 1)
-            self._generators.append(generator)
+        digest = hashlib.sha256(f"{self._seed}\n{name}".encode()).digest()
+        self._generators[row] = torch.Generator()
+        self._generators[row].manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+    def forget(self, row: int) -> None:
+        """Free the generator of a row that ended: there may be a million."""
+        del self._generators[row]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(b, v) logits of all rows -> (b, v) whose largest entry is the sample."""
         del input_ids
-        return self.of_rows(scores, range(len(self._generators)))
+        return self.of_rows(scores, list(self._generators))
 
     def of_rows(self, scores: Tensor, rows: Sequence[int]) -> Tensor:
         """The same for the logits of some rows, by their numbers; the others draw nothing."""

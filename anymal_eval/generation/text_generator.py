@@ -10,52 +10,22 @@ import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval.generation.compiled_step import CompiledStep
 from anymal_eval.generation.freed_memory import keep_freed_memory
 from anymal_eval.generation.literal_text import LiteralText, PromptTokenizer
 from anymal_eval.generation.logits import FiniteLogitsProcessor, Traces
-from anymal_eval.generation.open_rows import NextTokens, OpenRows, decode
-from anymal_eval.generation.prefix_kv import BatchedPrefix
+from anymal_eval.generation.open_generation import OpenGeneration
+from anymal_eval.generation.prefix_kv import BatchedPrefix, positions_depend_on_length
+from anymal_eval.generation.rows import Completion, Row
 from anymal_eval.generation.sampling import SamplingProcessor
 from anymal_eval.generation.stop_strings import AfterThinking, RowEnd, RowEndCriteria, StopStrings, cut_at_stop
 from anymal_eval.generation.thinking import answer_start, special_tags
-from anymal_eval.records import Decoding, Finish
+from anymal_eval.records import Decoding
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """The generated continuation of one row.
-
-    Attributes:
-        text: without special tokens, cut before the first stop string; white space around it is kept.
-        ids: the generated ids without the token that ended them.
-        finish: ``stop`` after an end token or a stop string, else ``length``.
-        new_tokens: how many were generated, the token that ended them included.
-    """
-
-    text: str
-    ids: tuple[int, ...]
-    finish: Finish
-    new_tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What is known of a row beside its inputs.
-
-    Attributes:
-        name: the request's id, which sampling depends on.
-        opened: the tag by which its prompt opened the model's thinking; it becomes the start of the text.
-    """
-
-    name: str
-    opened: str = ""
 
 
 class TextGenerator:
@@ -155,51 +125,44 @@ class TextGenerator:
         Raises:
             BadLogits: a row's logits hold NaN or infinity.
         """
-        started = time.perf_counter()
-        is_open = self.grows_in_place and decoding.beams == 1 and self.repetition_penalty == 1.0
-        with self._compiled(decoding):
-            generate = self._generate_open if is_open else self._generate_whole
-            found, first = generate(inputs, decoding, prefix, rows)
-        self.timings["prefilling"] += first - started
-        self.timings["decoding"] += time.perf_counter() - first
+        with self.compiled(decoding):
+            generate = self._generate_open if self.rows_leave(decoding) else self._generate_whole
+            found = generate(inputs, decoding, prefix, rows)
         if self.traces is not None:
             self.traces.ids |= {row.name: ids for row, ids in zip(rows, found, strict=True)}
-        if decoding.thinking != "on":
-            return [self.completion(ids, decoding) for ids in found]
-        return [self._thoughtful(ids, decoding, row.opened) for ids, row in zip(found, rows, strict=True)]
+        opened = [row.opened for row in rows] or [""] * len(found)
+        return [self.completion(ids, decoding, tag) for ids, tag in zip(found, opened, strict=True)]
+
+    def rows_leave(self, decoding: Decoding) -> bool:
+        """Whether rows of this decoding leave when they end."""
+        return bool(self.grows_in_place) and decoding.beams == 1 and self.repetition_penalty == 1.0
+
+    def rows_join(self, decoding: Decoding) -> bool:
+        """Whether rows may join others that are being generated."""
+        return self.rows_leave(decoding) and not positions_depend_on_length(self.model)
 
     def _generate_open(
         self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None, rows: Sequence[Row]
-    ) -> tuple[list[list[int]], float]:
-        """The generated ids of rows that leave the batch when they end, and the time when the prompts were computed."""
+    ) -> list[list[int]]:
+        """The generated ids of rows that leave the batch when they end."""
         import torch
 
-        from anymal_eval.generation.growing_kv import empty, growing
-
-        mask = inputs["attention_mask"]
-        most = mask.shape[1] + decoding.most_new_tokens
-        cache = empty(self.model, most) if prefix is None else growing(prefix.cache(), most)
-        wanted = {"max_new_tokens": 1, "use_cache": True, "return_dict_in_generate": True, "output_logits": True}
-        out = self.model.generate(**inputs, generation_config=self._settings(**wanted), past_key_values=cache)
-        first = time.perf_counter()
-        names = [row.name for row in rows] or [""] * len(mask)
-        row_ended = self._row_end(decoding, rows)
-
-        def ended(row: int, ids: list[int]) -> bool:
-            limit = ids[-1] in self.end_ids or len(ids) >= decoding.most_new_tokens
-            return limit or (row_ended is not None and row_ended(row, ids))
-
+        found: dict[int, list[int]] = {}
         with torch.no_grad():
-            choose = NextTokens(decoding, self.end_ids, names, self.traces)
-            return decode(OpenRows(self.model, cache, mask), out.logits[0], choose, ended), first
+            generation = OpenGeneration(self, decoding)
+            numbers = generation.join(inputs, prefix, rows)
+            while not generation.is_empty:
+                found |= generation.advance()
+        return [found[number] for number in numbers]
 
     def _generate_whole(
         self, inputs: Mapping[str, Tensor], decoding: Decoding, prefix: BatchedPrefix | None, rows: Sequence[Row]
-    ) -> tuple[list[list[int]], float]:
+    ) -> list[list[int]]:
         """The same by transformers' own search: every row is computed until the last one ends."""
         import transformers
 
-        settings = self._settings(
+        started = time.perf_counter()
+        settings = self.settings(
             num_beams=decoding.beams,
             length_penalty=decoding.length_penalty if decoding.beams > 1 else None,
             max_new_tokens=decoding.most_new_tokens,
@@ -208,7 +171,7 @@ class TextGenerator:
         # ``generate`` returns the prompt's ids too where it was given ids, and a decoder's start token.
         start = 1 if self.encoder_decoder else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         extra: dict[str, Any] = {} if prefix is None else {"past_key_values": prefix.cache(decoding.beams)}
-        row_ended = self._row_end(decoding, rows) if decoding.beams == 1 else None
+        row_ended = self.row_end(decoding, rows) if decoding.beams == 1 else None
         ends = None if row_ended is None else RowEndCriteria(row_ended, start)
         if ends is not None:
             extra["stopping_criteria"] = [ends]
@@ -222,26 +185,51 @@ class TextGenerator:
         found = [row[start:] for row in out.tolist()]
         if ends is not None:
             found = [ids[: ends.lengths.get(row)] for row, ids in enumerate(found)]
-        return found, finite.first
+        self.timings["prefilling"] += finite.first - started
+        self.timings["decoding"] += time.perf_counter() - finite.first
+        return found
 
-    def _compiled(self, decoding: Decoding) -> AbstractContextManager[None]:
+    def compiled(self, decoding: Decoding) -> AbstractContextManager[None]:
+        """The context in which the compiled step, if there is one, computes the steps of this decoding."""
         step = self.compiled_step
         return nullcontext() if step is None or decoding.beams > 1 else step.used()
 
-    def _settings(self, **settings: Any) -> Any:
+    def settings(self, **settings: Any) -> Any:
+        """Of transformers' ``generate``."""
         import transformers
 
         config: Any = transformers.GenerationConfig
         return config(do_sample=False, pad_token_id=self.pad_id, **settings)
 
-    def _row_end(self, decoding: Decoding, rows: Sequence[Row]) -> RowEnd | None:
+    def row_end(self, decoding: Decoding, rows: Sequence[Row]) -> RowEnd | None:
         """What ends a row before its end token and its last token do."""
         if decoding.thinking == "on":
             return AfterThinking(self.text, decoding, [row.opened for row in rows])
         return StopStrings(self.text, decoding.stop) if decoding.stop else None
 
+    def completion(self, ids: list[int], decoding: Decoding, opened: str = "") -> Completion:
+        """The completion in generated ids: up to the first that ends an answer, and the first stop string.
+
+        Args:
+            ids: of one row.
+            decoding: its settings.
+            opened: the tag by which its prompt opened the model's thinking.
+        """
+        if decoding.thinking == "on":
+            return self._thoughtful(ids, decoding, opened)
+        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
+        kept = ids if end is None else ids[:end]
+        whole = self.text(kept)
+        text = cut_at_stop(whole, decoding.stop)
+        return Completion(
+            text=text,
+            ids=tuple(kept),
+            finish="length" if end is None and text == whole else "stop",
+            new_tokens=len(kept) + (end is not None),
+        )
+
     def _thoughtful(self, ids: list[int], decoding: Decoding, opened: str) -> Completion:
-        """A completion with thinking before its answer: the limit of tokens and the stop strings are the answer's."""
+        """With thinking before its answer: the limit of tokens and the stop strings are the answer's."""
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
         kept = ids if end is None else ids[:end]
         start = answer_start(opened + self.text(kept))
@@ -260,19 +248,6 @@ class TextGenerator:
 
     def _start(self, opened: str, ids: Sequence[int]) -> int:
         return answer_start(opened + self.text(ids)) or 0
-
-    def completion(self, ids: list[int], decoding: Decoding) -> Completion:
-        """The completion in generated ids: up to the first that ends an answer, and the first stop string."""
-        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
-        kept = ids if end is None else ids[:end]
-        whole = self.text(kept)
-        text = cut_at_stop(whole, decoding.stop)
-        return Completion(
-            text=text,
-            ids=tuple(kept),
-            finish="length" if end is None and text == whole else "stop",
-            new_tokens=len(kept) + (end is not None),
-        )
 
 
 def _special(tokenizer: Any) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 A request becomes a conversation in the form of the processor's documentation; every thread has a processor of its own.
 Requests whose images or sounds have the same shape are batched, padded on the left; others are computed one after the
-other, because classes differ in how they batch images of several shapes.
+other, because classes differ in how they batch images of several shapes. Where rows leave the batch when they end, this
+holds for the prompts alone: their answers are generated together.
 
 Options are ranked as continuations of the rendered prompt, after a space unless it ends with white space. The ids that
 an option adds, or changes at the end of the prompt, are found in the text before its media are expanded to many tokens.
@@ -13,7 +14,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from anymal_eval.checkpoints.templates import render_template
 from anymal_eval.errors import OutOfMemory, RequestFailed, reason
 from anymal_eval.generation import (
     SEQUENCES,
+    BatchedPrefix,
     LiteralText,
     OptionRanker,
     PromptTokenizer,
@@ -38,6 +41,7 @@ from anymal_eval.models._native_video import NativeVideo
 from anymal_eval.models._prefix_sharing import PrefixSharing, PreparedChat, kinds, media_token_ids
 from anymal_eval.models._prepared import (
     answer_in_groups,
+    by_batch_key,
     failed_response,
     media_key,
     nbytes,
@@ -47,6 +51,7 @@ from anymal_eval.models._prepared import (
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models._refilling import PromptBatch, answer_refilled, may_refill
 from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models._thinking import TemplateThinking
 from anymal_eval.protocols import Wording
@@ -154,21 +159,32 @@ class ChatModel:
     def answer(self, batch: Sequence[Prepared]) -> Sequence[Response]:
         """Generate or rank; a request whose logits are broken fails alone."""
         items = [item for item in batch if isinstance(item, PreparedChat)]
-        if self.prefix_sharing is not None:
-            self.self_test(item.request for item in items)
-            items = self.prefix_sharing.with_batch_keys(items)
-        return self.compute(items)
+        self.self_test(item.request for item in items)
+        return self.compute(self._with_batch_keys(items))
+
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        """Generate the answers of a batch and of what joins it; other batches as :meth:`answer` does."""
+        items = [item for item in batch if isinstance(item, PreparedChat)]
+        if not may_refill(items, self.generator):
+            yield self.answer(items)
+            return
+        self.self_test(item.request for item in items)
+
+        def joining() -> Sequence[Prepared]:
+            found = more()
+            self.self_test(item.request for item in found)
+            return found
+
+        yield from answer_refilled(items, self.generator, self._prompts, joining, self._guarded)
 
     def compute(self, items: Sequence[PreparedChat]) -> list[Response]:
         """Answer requests; those whose batch key is ``MEDIA`` or ``TEXT`` share prefixes."""
         import torch
 
-        try:
-            with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
-                return answer_in_groups(items, self._compute)
-        except OutOfMemory:
-            self._free()
-            raise
+        with torch.no_grad(), self._guarded(len(items)):
+            return answer_in_groups(items, self._compute)
 
     def shown(self, item: Prepared) -> ShownPrompt:
         """What the network is given."""
@@ -258,14 +274,32 @@ class ChatModel:
             return object()
         return tuple(sorted((name, tuple(value.shape)) for name, value in inputs.items() if name not in SEQUENCES))
 
-    def _compute(self, items: Sequence[PreparedChat]) -> list[Response]:
+    @contextmanager
+    def _guarded(self, count: int) -> Iterator[None]:
+        try:
+            with memory_guard(f"answering {count} requests"):
+                yield
+        except OutOfMemory:
+            self._free()
+            raise
+
+    def _with_batch_keys(self, items: Sequence[PreparedChat]) -> Sequence[PreparedChat]:
+        return items if self.prefix_sharing is None else self.prefix_sharing.with_batch_keys(items)
+
+    def _prompts(self, items: Sequence[PreparedChat]) -> Iterator[PromptBatch]:
+        for own in by_batch_key(self._with_batch_keys(items)):
+            yield PromptBatch(own, *self._inputs(own))
+
+    def _inputs(self, items: Sequence[PreparedChat]) -> tuple[dict[str, Any], BatchedPrefix | None]:
         started = time.perf_counter()
         shared = self.prefix_sharing.batch(items) if self.prefix_sharing is not None else None
-        inputs, prefix = shared or (
-            left_padded([item.inputs for item in items], self.generator.pad_id, self.network),
-            None,
-        )
+        alone = [] if shared is not None else [item.inputs for item in items]
+        found = shared or (left_padded(alone, self.generator.pad_id, self.network), None)
         self.timings["prefilling"] += time.perf_counter() - started
+        return found
+
+    def _compute(self, items: Sequence[PreparedChat]) -> list[Response]:
+        inputs, prefix = self._inputs(items)
         try:
             return respond(items, (self.generator, self.ranker), inputs, prefix)
         except ValueError as error:

@@ -68,6 +68,14 @@ def answer_in_groups(items: Sequence[P], compute: Callable[[Sequence[P]], list[R
     return [found[place] for place in range(len(items))]
 
 
+def by_batch_key(items: Sequence[P]) -> list[list[P]]:
+    """Requests in groups of one ``batch_key``."""
+    groups: dict[Hashable, list[P]] = {}
+    for item in items:
+        groups.setdefault(item.batch_key, []).append(item)
+    return list(groups.values())
+
+
 def _isolated(items: Sequence[P], compute: Callable[[Sequence[P]], list[Response]]) -> list[Response]:
     try:
         return compute(items)

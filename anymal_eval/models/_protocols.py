@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +143,32 @@ class Streaming(Model, Protocol):
 
         Returns:
             The response to come; a request that fails at the server is a response with a failure.
+        """
+        ...
+
+
+@runtime_checkable
+class Refilling(Protocol):
+    """A model that can begin with new requests in the places of those that it has answered.
+
+    The generator is closed when all requests are answered: what comes after the last of them does not run.
+    """
+
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        """Answer a batch and what joins it. Called, and continued, from the thread that calls ``answer``.
+
+        Args:
+            batch: requests of any kind.
+            more: called after requests were answered; returns requests that may join, often none. They generate text
+                with the decoding of the first of those that are not answered.
+
+        Yields:
+            Responses as soon as they are there, in any order.
+
+        Raises:
+            OutOfMemory: what is not answered yet does not fit; the engine passes it to ``answer`` in halves.
         """
         ...
 

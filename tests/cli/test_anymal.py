@@ -190,20 +190,20 @@ def test_resumed_equals_uninterrupted(home: Path, tmp_path: Path, monkeypatch: p
         return "run", "--tasks", "okvqa,hateful_memes", *model(home), *DEMO, "--batch-size", 4, "--out", tmp_path / out
 
     assert call(*asked("whole")) == 0
-    real = NetworkModel.answer
+    real = NetworkModel.answer_each
     for stop in (2, 1):
         left = [stop]
 
-        def answer(self: Any, batch: Any, left: list[int] = left) -> Any:
+        def answer_each(self: Any, batch: Any, more: Any, left: list[int] = left) -> Any:
             if left[0] == 0:
                 raise KeyboardInterrupt
             left[0] -= 1
-            return real(self, batch)
+            return real(self, batch, more)
 
-        monkeypatch.setattr(NetworkModel, "answer", answer)
+        monkeypatch.setattr(NetworkModel, "answer_each", answer_each)
         with pytest.raises(click.Abort):
             call(*asked("resumed"))
-    monkeypatch.setattr(NetworkModel, "answer", real)
+    monkeypatch.setattr(NetworkModel, "answer_each", real)
     assert 0 < len(responses(tmp_path / "resumed")) < 20
     assert call(*asked("resumed")) == 0
     same(responses(tmp_path / "resumed"), responses(tmp_path / "whole"))

@@ -48,3 +48,19 @@ def prompts() -> list[list[int]]:
     """Token ids of many lengths."""
     drawn = torch.Generator().manual_seed(1)
     return [torch.randint(3, VOCABULARY, (length,), generator=drawn).tolist() for length in (9, 4, 12, 7, 4, 10)]
+
+
+ENDS = list(range(2, 500, 12))  # so many that rows of a random network end at different lengths
+
+
+@pytest.fixture(scope="module")
+def ending() -> Any:
+    made = llama()
+    made.generation_config.eos_token_id = ENDS
+    return made
+
+
+@pytest.fixture(scope="module")
+def drawn_prompts() -> list[list[int]]:
+    drawn = torch.Generator().manual_seed(4)
+    return [torch.randint(3, 500, (2 + 3 * number % 11,), generator=drawn).tolist() for number in range(8)]

@@ -12,24 +12,9 @@ from anymal_eval.errors import BadLogits
 from anymal_eval.generation import BatchedPrefix, Completion, Row, TextGenerator, concatenated, growing_kv, prefill
 from anymal_eval.generation.growing_kv import GrowingLayer, growing, keep_rows
 from anymal_eval.records import Decoding
-from tests.generation.conftest import llama
 from tests.generation.test_prefix_kv import Words, batch
 
-ENDS = list(range(2, 500, 12))  # so many that rows of a random network end at different lengths
 STEPS = 40
-
-
-@pytest.fixture(scope="module")
-def model() -> Any:
-    made = llama()
-    made.generation_config.eos_token_id = ENDS
-    return made
-
-
-@pytest.fixture(scope="module")
-def prompts() -> list[list[int]]:
-    drawn = torch.Generator().manual_seed(4)
-    return [torch.randint(3, 500, (2 + 3 * number % 11,), generator=drawn).tolist() for number in range(8)]
 
 
 class Thinking(Words):
@@ -83,15 +68,16 @@ HOW = {
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("how", HOW)
 def test_every_row_has_its_own_answer_and_leaves_when_it_ends(
-    model: Any, prompts: list[list[int]], how: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+    ending: Any, drawn_prompts: list[list[int]], how: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(growing_kv, "BLOCK", 5)
     names = "abcdefgh"
     alone = [
-        generated(model, [prompt], HOW[how], name, grows=False)[0] for prompt, name in zip(prompts, names, strict=True)
+        generated(ending, [prompt], HOW[how], name, grows=False)[0]
+        for prompt, name in zip(drawn_prompts, names, strict=True)
     ]
-    with counted(model) as rows:
-        found = generated(model, prompts, HOW[how], names, grows=True, shared=shared)
+    with counted(ending) as rows:
+        found = generated(ending, drawn_prompts, HOW[how], names, grows=True, shared=shared)
     assert found == alone
     lengths = [one.new_tokens for one in alone]
     assert len(set(lengths)) > 2
@@ -99,19 +85,19 @@ def test_every_row_has_its_own_answer_and_leaves_when_it_ends(
     assert rows[prefilled:] == [sum(length > step for length in lengths) for step in range(1, max(lengths))]
 
 
-def test_rows_of_transformers_own_search_have_no_padding(model: Any, prompts: list[list[int]]) -> None:
+def test_rows_of_transformers_own_search_have_no_padding(ending: Any, drawn_prompts: list[list[int]]) -> None:
     """A stop string ends a row; what ``generate`` appends to it is no part of the answer."""
     decoding = HOW["stopped"]
-    found = generated(model, prompts, decoding, "abcdefgh", grows=False)
-    assert found == [generated(model, [prompt], decoding, "a", grows=False)[0] for prompt in prompts]
+    found = generated(ending, drawn_prompts, decoding, "abcdefgh", grows=False)
+    assert found == [generated(ending, [prompt], decoding, "a", grows=False)[0] for prompt in drawn_prompts]
 
 
 def test_a_broken_row_is_named_by_its_place_in_the_batch(
-    model: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    ending: Any, drawn_prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths = [one.new_tokens for one in generated(model, prompts, HOW["greedy"], "abcdefgh", grows=True)]
+    lengths = [one.new_tokens for one in generated(ending, drawn_prompts, HOW["greedy"], "abcdefgh", grows=True)]
     last = max(range(8), key=lengths.__getitem__)
-    forward = model.forward
+    forward = ending.forward
 
     def breaking(*args: Any, **given: Any) -> Any:
         out = forward(*args, **given)
@@ -119,9 +105,9 @@ def test_a_broken_row_is_named_by_its_place_in_the_batch(
             out.logits[:] = torch.nan
         return out
 
-    monkeypatch.setattr(model, "forward", breaking)
+    monkeypatch.setattr(ending, "forward", breaking)
     with pytest.raises(BadLogits, match=rf"rows \[{last}\] of 8"):
-        generated(model, prompts, HOW["greedy"], "abcdefgh", grows=True)
+        generated(ending, drawn_prompts, HOW["greedy"], "abcdefgh", grows=True)
 
 
 @pytest.mark.parametrize("replaced", [False, True])

@@ -8,7 +8,7 @@ texts are those of the network itself.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from io import BytesIO
@@ -94,6 +94,13 @@ class EmbeddedDecodingModel(NetworkModel):
                 finally:
                     for future in started:
                         future.cancel()
+
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        """As :meth:`answer`: the server itself fills its places."""
+        del more
+        yield self.answer(batch)
 
     def refuse(self, request: Request) -> None:
         """Refuse beam search: the server searches no beams from embeddings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.device_map import placement
 from anymal_eval.errors import OutOfMemory
-from anymal_eval.generation import OptionTokenIds, drawn_rows, memory_guard, try_compiling
+from anymal_eval.generation import BatchedPrefix, OptionTokenIds, drawn_rows, memory_guard, try_compiling
 from anymal_eval.models._prepared import answer_in_groups, nbytes, require_vocabulary, respond
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
+from anymal_eval.models._refilling import PromptBatch, answer_refilled, may_refill
 from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from anymal_eval.media.reader import MediaReader
 
 LEAST_TOKENS, MOST_TOKENS = 1024, 16_384  # of a batch
+STRIP = False  # white space around a text stays, as in all recorded runs of this model
 
 
 class NetworkModel:
@@ -113,17 +115,20 @@ class NetworkModel:
         import torch
 
         items = [item for item in batch if isinstance(item, PreparedPrompt)]
-        try:
-            with torch.no_grad(), memory_guard(f"answering {len(items)} requests"):
-                with self._timed("encoding"):
-                    tokens = self.tokens.of([one for item in items for one in item.inputs])
-                return answer_in_groups(items, lambda rows: self._compute(rows, tokens))
-        except OutOfMemory:
-            self.tokens.cached.clear()
-            self.prefixes.clear()
-            if self._network.llm.compiled_step is not None:
-                self._network.llm.compiled_step.clear()
-            raise
+        with torch.no_grad(), self._guarded(len(items)):
+            tokens = self._modality_tokens(items)
+            return answer_in_groups(items, lambda rows: self._compute(rows, tokens))
+
+    def answer_each(
+        self, batch: Sequence[Prepared], more: Callable[[], Sequence[Prepared]]
+    ) -> Generator[Sequence[Response], None, None]:
+        """Generate the answers of a batch and of what joins it; other batches as :meth:`answer` does."""
+        items = [item for item in batch if isinstance(item, PreparedPrompt)]
+        generator = self._network.llm.generator
+        if may_refill(items, generator):
+            yield from answer_refilled(items, generator, self._prompts, more, self._guarded, strip=STRIP)
+        else:
+            yield self.answer(items)
 
     def shown(self, item: Prepared) -> ShownPrompt:
         """What the language model is given; a medium's tokens are those of its projector."""
@@ -138,14 +143,37 @@ class NetworkModel:
         """Stop the decoder processes."""
         self._reader.close()
 
-    def _compute(self, items: Sequence[PreparedPrompt], tokens: Mapping[str, Tensor]) -> list[Response]:
+    @contextmanager
+    def _guarded(self, count: int) -> Iterator[None]:
+        try:
+            with memory_guard(f"answering {count} requests"):
+                yield
+        except OutOfMemory:
+            self.tokens.cached.clear()
+            self.prefixes.clear()
+            if self._network.llm.compiled_step is not None:
+                self._network.llm.compiled_step.clear()
+            raise
+
+    def _modality_tokens(self, items: Sequence[PreparedPrompt]) -> Mapping[str, Tensor]:
+        with self._timed("encoding"):
+            return self.tokens.of([one for item in items for one in item.inputs])
+
+    def _prompts(self, items: Sequence[PreparedPrompt]) -> Iterator[PromptBatch]:
+        yield PromptBatch(items, *self._inputs(items, self._modality_tokens(items)))
+
+    def _inputs(
+        self, items: Sequence[PreparedPrompt], tokens: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], BatchedPrefix | None]:
         with self._timed("prefilling"):
-            inputs, prefix = self.prefixes.batch(items, tokens)
+            return self.prefixes.batch(items, tokens)
+
+    def _compute(self, items: Sequence[PreparedPrompt], tokens: Mapping[str, Tensor]) -> list[Response]:
+        inputs, prefix = self._inputs(items, tokens)
         llm = self._network.llm
-        # White space around a text stays, as in all recorded runs of this model.
         ranker = llm.ranker
         ranker.forecast = self.memory_forecast
-        return respond(items, (llm.generator, ranker), inputs, prefix, strip=False)
+        return respond(items, (llm.generator, ranker), inputs, prefix, strip=STRIP)
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
