@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Protocol
 
 from anymal_eval.engine import EngineSettings, Sink
 from anymal_eval.engine.batching import DEFAULT_TOKENS, MAX_ROWS, BatchLimits
@@ -20,7 +20,6 @@ from anymal_eval.models import Model, Prepared, Refilling, Streaming
 from anymal_eval.records import Failure, Request, Response
 
 AHEAD_BATCHES = 4
-
 FAILURES_AT_ONCE = 16  # failures of preparation that are written without waiting for a batch
 
 
@@ -81,7 +80,7 @@ def _answers(
     model: Model, batch: Sequence[Prepared], limits: BatchLimits, source: RequestSource
 ) -> Generator[list[Response], None, None]:
     if batch and isinstance(model, Refilling):
-        yield from answer_refilled(cast(RefillingModel, model), batch, limits, source)
+        yield from answer_refilled(model, batch, limits, source)
     else:
         yield answer(model, batch, limits)
 

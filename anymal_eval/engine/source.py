@@ -65,7 +65,8 @@ class RequestSource:
     def joining(self, open_rows: Sequence[Prepared]) -> list[Prepared]:
         """Requests that join rows which are not answered yet: none, unless enough places are free.
 
-        They generate text with the same decoding, and fit into the limits beside the rows.
+        The rows came through :meth:`fitting`, so that no request is on the way into another batch. What
+        joins generates text with the same decoding, and fits into the limits beside the rows.
         """
         if not open_rows or open_rows[0].request.decoding.most_new_tokens < LEAST_NEW:
             return []
@@ -107,16 +108,15 @@ class RequestSource:
         while not self._ahead:
             if self.is_full_of_failures:
                 return None
-            item = next(self._items, None)
+            item = self._next()
             if item is None:
                 return None
-            if isinstance(item, Response):
-                self._failures.append(item)
-            else:
+            if not isinstance(item, Response):
                 self._ahead.append(item)
         return self._ahead[0]
 
     def _next(self) -> Prepared | Response | None:
+        """The next request, or its failure, which waits to be written; None at the end."""
         if self._ahead:
             return self._ahead.popleft()
         item = next(self._items, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,12 @@ def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | N
 
 
 @contextmanager
-def memory_guard(doing: str) -> Iterator[None]:
+def memory_guard(doing: str, free: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Turn torch's errors about exhausted memory into ours.
+
+    Args:
+        doing: what, for the message.
+        free: called when memory is exhausted; gives back what is kept for later.
 
     Raises:
         OutOfMemory: names what was being done.
@@ -40,11 +44,13 @@ def memory_guard(doing: str) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"out of memory while {doing}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # the CPU allocator has no error class of its own
+    except OutOfMemory:
+        free()
+        raise
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no error class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
+        free()
         raise OutOfMemory(f"out of memory while {doing}") from error
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anymal_eval.records import Decoding
 
 
-class Generator(Protocol):
+class Generating(Protocol):
     """What :class:`anymal_eval.generation.TextGenerator` has, and this needs."""
 
     model: Any
@@ -55,7 +55,7 @@ class OpenGeneration:
     depend on the length of the batch are excluded by :meth:`TextGenerator.rows_join`.
     """
 
-    def __init__(self, generator: Generator, decoding: Decoding) -> None:
+    def __init__(self, generator: Generating, decoding: Decoding) -> None:
         """``generator``: a causal model whose cache grows in place. ``decoding``: without beams."""
         self._generator, self._decoding = generator, decoding
         self._choose = NextTokens(decoding, generator.end_ids, generator.traces)

@@ -15,14 +15,13 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.templates import render_template
-from anymal_eval.errors import OutOfMemory, RequestFailed, reason
+from anymal_eval.errors import RequestFailed, reason
 from anymal_eval.generation import (
     SEQUENCES,
     BatchedPrefix,
@@ -51,7 +50,7 @@ from anymal_eval.models._prepared import (
 from anymal_eval.models._processor_cache import preprocessed_cache, set_media_key, with_cache
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
-from anymal_eval.models._refilling import PromptBatch, answer_refilled, may_refill
+from anymal_eval.models._refilling import PromptBatch, generate_each, may_refill
 from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models._thinking import TemplateThinking
 from anymal_eval.protocols import Wording
@@ -177,13 +176,13 @@ class ChatModel:
             self.self_test(item.request for item in found)
             return found
 
-        yield from answer_refilled(items, self.generator, self._prompts, joining, self._guarded)
+        yield from generate_each(items, self.generator, self._prompts, joining, self._free)
 
     def compute(self, items: Sequence[PreparedChat]) -> list[Response]:
         """Answer requests; those whose batch key is ``MEDIA`` or ``TEXT`` share prefixes."""
         import torch
 
-        with torch.no_grad(), self._guarded(len(items)):
+        with torch.no_grad(), memory_guard(f"answering {len(items)} requests", self._free):
             return answer_in_groups(items, self._compute)
 
     def shown(self, item: Prepared) -> ShownPrompt:
@@ -273,15 +272,6 @@ class ChatModel:
         if (ranked and self.ranker.one_at_a_time) or not all(torch.is_tensor(value) for value in inputs.values()):
             return object()
         return tuple(sorted((name, tuple(value.shape)) for name, value in inputs.items() if name not in SEQUENCES))
-
-    @contextmanager
-    def _guarded(self, count: int) -> Iterator[None]:
-        try:
-            with memory_guard(f"answering {count} requests"):
-                yield
-        except OutOfMemory:
-            self._free()
-            raise
 
     def _with_batch_keys(self, items: Sequence[PreparedChat]) -> Sequence[PreparedChat]:
         return items if self.prefix_sharing is None else self.prefix_sharing.with_batch_keys(items)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anymal_eval.generation import BatchedPrefix, OpenGeneration, Row, TextGenerator
+from anymal_eval.generation import BatchedPrefix, OpenGeneration, Row, TextGenerator, memory_guard
 from anymal_eval.models._prepared import PreparedRequest, completed_response
 from anymal_eval.records import Response
 
@@ -31,12 +30,12 @@ def may_refill(batch: Sequence[PreparedRequest], generator: TextGenerator) -> bo
     return same and generator.rows_join(decoding)
 
 
-def answer_refilled(
+def generate_each(
     batch: Sequence[P],
     generator: TextGenerator,
     prompts: Callable[[Sequence[P]], Iterable[PromptBatch]],
     more: Callable[[], Sequence[Prepared]],
-    guard: Callable[[int], AbstractContextManager[None]],
+    free: Callable[[], object],
     *,
     strip: bool = True,
 ) -> Generator[list[Response], None, None]:
@@ -47,7 +46,7 @@ def answer_refilled(
         generator: the model's.
         prompts: the prompts of requests, in batches.
         more: requests of the same kind that may join; called after requests were answered.
-        guard: the context of the computation, of so many requests.
+        free: called when memory is exhausted.
         strip: whether white space around a generated text is dropped.
 
     Yields:
@@ -67,7 +66,8 @@ def answer_refilled(
             items.update(zip(generation.join(inputs, prefix, rows), own, strict=True))
 
     while joining or items:
-        with torch.no_grad(), guard(len(items) + len(joining)), generator.compiled(decoding):
+        doing = f"answering {len(items) + len(joining)} requests"
+        with torch.no_grad(), memory_guard(doing, free), generator.compiled(decoding):
             if joining:
                 join()
             ended = [(items.pop(row), ids) for row, ids in generation.advance().items()]

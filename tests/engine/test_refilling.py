@@ -90,7 +90,7 @@ def _failed(name: str, error: RequestFailed) -> Response:
     return Response(id=name, failure=failure_record(error))
 
 
-def asked(name: str, steps: int, *, shown: bool = True, **given: Any) -> Request:
+def request_of(name: str, steps: int, *, shown: bool = True, **given: Any) -> Request:
     """Each about a medium of its own, but for those with an answer prefix, whose media it names."""
     text = f"{steps:10}"  # of one length, so that the order stays
     parts = (text, Media(kind="image", uri=f"{name}.png")) if shown else (text,)
@@ -110,7 +110,7 @@ def ids(written: Sequence[Sequence[Response]]) -> list[str]:
 @pytest.mark.parametrize("size", [1, 4, 8])
 @pytest.mark.parametrize("threads", [1, 6])
 def test_every_request_is_answered_once(size: int, threads: int) -> None:
-    requests = [asked(f"{number:03}", 1 + number * 7 % 13) for number in range(100)]
+    requests = [request_of(f"{number:03}", 1 + number * 7 % 13) for number in range(100)]
     model = Steps()
     written = run(model, requests, batch_size=size, threads=threads)
     assert ids(written) == [request.id for request in requests]
@@ -124,7 +124,7 @@ def test_every_request_is_answered_once(size: int, threads: int) -> None:
 
 def test_the_same_run_computes_the_same_batches() -> None:
     """Whatever the speed of preparation: in bf16 an answer depends on what it is computed with."""
-    requests = [asked(f"{number:03}", 1 + number * 7 % 13) for number in range(60)]
+    requests = [request_of(f"{number:03}", 1 + number * 7 % 13) for number in range(60)]
     seen = []
     for threads in (1, 2, 8):
         model = Steps()
@@ -138,7 +138,7 @@ def test_a_quarter_of_the_places_is_refilled_at_once() -> None:
     model = Steps()
     run(
         model,
-        [asked(str(number), 9 - number % 8) for number in range(8)] + [asked("x", 1), asked("y", 1)],
+        [request_of(str(number), 9 - number % 8) for number in range(8)] + [request_of("x", 1), request_of("y", 1)],
         batch_size=8,
     )
     assert [len(names) for names in model.joined] == [8, 2]
@@ -146,9 +146,13 @@ def test_a_quarter_of_the_places_is_refilled_at_once() -> None:
 
 
 def test_other_decodings_and_ranked_requests_do_not_join() -> None:
-    others = [asked("long", 2, decoding=OTHER), asked("ranked", 1, candidates=("a", "b")), asked("last", 2)]
+    others = [
+        request_of("long", 2, decoding=OTHER),
+        request_of("ranked", 1, candidates=("a", "b")),
+        request_of("last", 2),
+    ]
     model = Steps()
-    requests = [asked(str(number), 1 + number) for number in range(4)] + others
+    requests = [request_of(str(number), 1 + number) for number in range(4)] + others
     written = run(model, requests, batch_size=4)
     assert ids(written) == sorted(request.id for request in requests)
     assert model.joined[0] == ["0", "1", "2", "3"]
@@ -157,8 +161,8 @@ def test_other_decodings_and_ranked_requests_do_not_join() -> None:
 
 
 def test_requests_about_the_same_medium_join_together() -> None:
-    media = [asked(f"{medium}{place}", 2, answer_prefix=medium) for medium in "abcd" for place in range(3)]
-    requests = [asked(str(number), 1 + number) for number in range(8)]
+    media = [request_of(f"{medium}{place}", 2, answer_prefix=medium) for medium in "abcd" for place in range(3)]
+    requests = [request_of(str(number), 1 + number) for number in range(8)]
     model = Steps()
     written = run(model, [*requests, *media], batch_size=8)
     assert ids(written) == sorted(request.id for request in [*requests, *media])
@@ -168,7 +172,7 @@ def test_requests_about_the_same_medium_join_together() -> None:
 
 
 def test_what_is_answered_is_written_before_the_batch_ends() -> None:
-    requests = [asked(str(number), 1 if number % 8 else 50) for number in range(64)]
+    requests = [request_of(str(number), 1 if number % 8 else 50) for number in range(64)]
     seen: list[int] = []
     model = Steps()
     run_requests(requests, model, lambda _: seen.append(len(model.computed)), EngineSettings(batch_size=8))
@@ -177,7 +181,7 @@ def test_what_is_answered_is_written_before_the_batch_ends() -> None:
 
 
 def test_what_does_not_fit_is_answered_in_halves_without_what_is_written() -> None:
-    requests = [asked(f"{number:02}", 1 + number % 5) for number in range(40)]
+    requests = [request_of(f"{number:02}", 1 + number % 5) for number in range(40)]
     model = Steps(fits=6)
     written = run(model, requests, batch_size=8)
     assert ids(written) == [request.id for request in requests]
@@ -189,12 +193,12 @@ def test_what_does_not_fit_is_answered_in_halves_without_what_is_written() -> No
 def test_a_lowered_limit_rises_again() -> None:
     """Every refill that fits counts, although the whole task is one batch."""
     limits = BatchLimits(8)
-    item = PlainText(asked("a", 1), suffix_tokens=1)
+    item = PlainText(request_of("a", 1), suffix_tokens=1)
     limits.too_large([item] * 8)
     assert limits.rows(33) == 4
     model = Steps()
     written: list[Response] = []
-    items = [PlainText(asked(str(number), 1 + number % 4), suffix_tokens=1) for number in range(400)]
+    items = [PlainText(request_of(str(number), 1 + number % 4), suffix_tokens=1) for number in range(400)]
     source = RequestSource(iter(items), limits, 1)
     for batch in source.batches():
         for responses in answer_refilled(model, batch, limits, source):
@@ -204,8 +208,8 @@ def test_a_lowered_limit_rises_again() -> None:
     assert max(model.computed) > 4
 
 
-def test_a_broken_row_fails_alone_and_nothing_is_asked_again_that_was_written() -> None:
-    requests = [asked(f"{number:02}", 1 + number % 5) for number in range(24)]
+def test_a_broken_row_fails_alone_and_nothing_is_computed_again_that_was_written() -> None:
+    requests = [request_of(f"{number:02}", 1 + number % 5) for number in range(24)]
     model = Steps(broken=frozenset({"13"}))
     written = run(model, requests, batch_size=8)
     assert ids(written) == [request.id for request in requests]
@@ -214,7 +218,7 @@ def test_a_broken_row_fails_alone_and_nothing_is_asked_again_that_was_written() 
 
 
 def test_unreadable_requests_are_written_too() -> None:
-    requests = [asked("unreadable" if number == 9 else str(number), 1 + number % 3) for number in range(20)]
+    requests = [request_of("unreadable" if number == 9 else str(number), 1 + number % 3) for number in range(20)]
     model = Steps()
     written = run(model, requests, batch_size=4)
     assert ids(written) == sorted(request.id for request in requests)
@@ -223,7 +227,7 @@ def test_unreadable_requests_are_written_too() -> None:
 
 
 def test_too_many_errors_stop_a_batch_that_is_open() -> None:
-    requests = [asked("unreadable" if number == 9 else str(number), 1 + number % 3) for number in range(400)]
+    requests = [request_of("unreadable" if number == 9 else str(number), 1 + number % 3) for number in range(400)]
     model = Steps()
     with pytest.raises(IncompleteRun, match=r"unreadable\.jpg: truncated"):
         run(model, requests, batch_size=4, max_errors=0)
@@ -243,7 +247,7 @@ def test_a_model_that_answers_something_else_is_found_out(wrong: str) -> None:
                 yield [Response(id=names[0], answer="x")]
 
     with pytest.raises(RuntimeError, match="the model answered"):
-        run(Wrong(), [asked(str(number), 1) for number in range(4)], batch_size=4)
+        run(Wrong(), [request_of(str(number), 1) for number in range(4)], batch_size=4)
 
 
 def test_a_batch_that_the_forecast_refuses_waits_in_part() -> None:
@@ -254,7 +258,7 @@ def test_a_batch_that_the_forecast_refuses_waits_in_part() -> None:
 
     model = Steps()
     model.memory_forecast = Forecast()  # type: ignore[attr-defined]
-    requests = [asked(f"{number:02}", 1 + number % 5) for number in range(40)]
+    requests = [request_of(f"{number:02}", 1 + number % 5) for number in range(40)]
     written = run(model, requests, batch_size=8)
     assert ids(written) == [request.id for request in requests]
     assert max(model.computed) <= 3
@@ -268,7 +272,7 @@ def test_the_wait_for_requests_that_join_is_no_work_of_the_model() -> None:
             return super().prepare(request)
 
     clock = Clock()
-    requests = [asked(str(number), 1 + number % 3) for number in range(40)]
+    requests = [request_of(str(number), 1 + number % 3) for number in range(40)]
     run_requests(requests, Slow(), lambda _: None, EngineSettings(batch_size=4, threads=1), clock)
     assert clock.seconds["waiting"] > 0.2
     assert clock.seconds["answering"] < 0.5 * clock.seconds["waiting"]
@@ -290,7 +294,7 @@ def test_units_of_a_ray_worker_are_refilled_one_after_the_other() -> None:
             yield responses
 
     model.answer_each = watched  # type: ignore[method-assign]
-    units = [[asked(f"{unit}-{number:02}", 1 + number % 5) for number in range(40)] for unit in range(2)]
+    units = [[request_of(f"{unit}-{number:02}", 1 + number % 5) for number in range(40)] for unit in range(2)]
 
     def answered(unit: Sequence[Request]) -> list[str]:
         parts = worker.answer(unit, EngineSettings(batch_size=8))
@@ -307,7 +311,7 @@ def test_units_of_a_ray_worker_are_refilled_one_after_the_other() -> None:
 
 
 def test_short_answers_are_not_refilled() -> None:
-    requests = [asked(f"{number:03}", 1 + number % 8, decoding=SHORT) for number in range(64)]
+    requests = [request_of(f"{number:03}", 1 + number % 8, decoding=SHORT) for number in range(64)]
     model = Steps()
     assert ids(run(model, requests, batch_size=8)) == [request.id for request in requests]
     assert [len(names) for names in model.joined] == [8] * 8
@@ -315,7 +319,7 @@ def test_short_answers_are_not_refilled() -> None:
 
 def test_requests_without_media_join_when_half_of_the_places_is_free() -> None:
     """What their texts share is computed anew for those that join."""
-    requests = [asked(f"{number:03}", 1 + number % 8, shown=False) for number in range(64)]
+    requests = [request_of(f"{number:03}", 1 + number % 8, shown=False) for number in range(64)]
     model = Steps()
     assert ids(run(model, requests, batch_size=8)) == [request.id for request in requests]
     assert min(len(names) for names in model.joined[:-1]) == 4
@@ -339,7 +343,7 @@ def test_an_error_of_preparation_is_raised_and_no_request_is_lost_silently(monke
     monkeypatch.setattr(ThreadPoolExecutor, "submit", failing)
     model = Steps()
     written: list[list[Response]] = []
-    requests = [asked(f"{number:03}", 1 + number % 5) for number in range(200)]
+    requests = [request_of(f"{number:03}", 1 + number % 5) for number in range(200)]
     with pytest.raises(CannotPrepare):
         run_requests(requests, model, lambda batch: written.append(list(batch)), EngineSettings(batch_size=8))
     assert len(set(ids(written))) == len(ids(written))
@@ -357,7 +361,7 @@ def test_unreadable_data_stop_a_run_before_all_of_them_are_opened() -> None:
                 raise MediaError(f"{request.id}.jpg: truncated")
             return super().prepare(request)
 
-    requests = [asked(f"{number:03}", 1 + 30 * (number % 8)) for number in range(900)]
+    requests = [request_of(f"{number:03}", 1 + 30 * (number % 8)) for number in range(900)]
     written: list[Sequence[Response]] = []
     with pytest.raises(IncompleteRun, match="more than --max-errors allows"):
         run_requests(requests, Counting(), written.append, EngineSettings(batch_size=8, max_errors=20))
@@ -377,7 +381,10 @@ def test_what_was_answered_is_written_when_a_run_is_interrupted() -> None:
     written: list[Sequence[Response]] = []
     with pytest.raises(KeyboardInterrupt):
         run_requests(
-            [asked(str(number), 1) for number in range(8)], Interrupted(), written.append, EngineSettings(batch_size=8)
+            [request_of(str(number), 1) for number in range(8)],
+            Interrupted(),
+            written.append,
+            EngineSettings(batch_size=8),
         )
     assert ids(written) == ["0"]
 
@@ -400,7 +407,7 @@ def test_open_rows_are_closed_when_a_run_ends_early() -> None:
     error: BaseException | None = None
     try:
         run_requests(
-            [asked(str(number), 1 + number) for number in range(8)], Closing(), full, EngineSettings(batch_size=8)
+            [request_of(str(number), 1 + number) for number in range(8)], Closing(), full, EngineSettings(batch_size=8)
         )
     except StorageFull as raised:
         error = raised  # keeps the traceback alive
@@ -416,7 +423,7 @@ def test_a_model_whose_prompts_are_written_down_is_refilled_too(tmp_path: Path) 
     model = Shown()
     recorded = recording(cast(Model, model), tmp_path / "prompts.jsonl")
     assert isinstance(recorded, Refilling)
-    requests = [asked(f"{number:02}", 1 + number % 5) for number in range(40)]
+    requests = [request_of(f"{number:02}", 1 + number % 5) for number in range(40)]
     found: list[Response] = []
     run_requests(requests, recorded, found.extend, EngineSettings(batch_size=8))
     assert len(model.joined) > 5

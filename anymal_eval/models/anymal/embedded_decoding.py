@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.locating import locate
-from anymal_eval.errors import OutOfMemory, ServerFailed, WrongUse
+from anymal_eval.errors import ServerFailed, WrongUse
 from anymal_eval.generation import memory_guard
 from anymal_eval.models._prepared import completed_response, ranked_response
 from anymal_eval.models._protocols import Prepared
@@ -81,12 +81,8 @@ class EmbeddedDecodingModel(NetworkModel):
 
         items = [item for item in batch if isinstance(item, PreparedPrompt)]
         with torch.no_grad():
-            try:
-                with memory_guard(f"encoding the media of {len(items)} requests"), self._timed("encoding"):
-                    tokens = self.tokens.of([one for item in items for one in item.inputs])
-            except OutOfMemory:
-                self.tokens.cached.clear()
-                raise
+            with memory_guard(f"encoding the media of {len(items)} requests", self.tokens.cached.clear):
+                tokens = self._modality_tokens(items)
             with self._timed("decoding"):
                 started = [self._start(item, tokens) for item in items]
                 try:

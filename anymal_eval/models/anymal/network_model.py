@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from anymal_eval import fingerprint
 from anymal_eval.checkpoints.device_map import placement
-from anymal_eval.errors import OutOfMemory
 from anymal_eval.generation import BatchedPrefix, OptionTokenIds, drawn_rows, memory_guard, try_compiling
 from anymal_eval.models._prepared import answer_in_groups, nbytes, require_vocabulary, respond
 from anymal_eval.models._prompt_limits import PromptLimits
 from anymal_eval.models._protocols import PLAIN_WORDING, Prepared
-from anymal_eval.models._refilling import PromptBatch, answer_refilled, may_refill
+from anymal_eval.models._refilling import PromptBatch, generate_each, may_refill
 from anymal_eval.models._shown import ShownPrompt, shown_prompt
 from anymal_eval.models.anymal.media_inputs import MediaInputs, ModalityTokens, open_cache
 from anymal_eval.models.anymal.options import Options
@@ -115,7 +114,7 @@ class NetworkModel:
         import torch
 
         items = [item for item in batch if isinstance(item, PreparedPrompt)]
-        with torch.no_grad(), self._guarded(len(items)):
+        with torch.no_grad(), memory_guard(f"answering {len(items)} requests", self._free):
             tokens = self._modality_tokens(items)
             return answer_in_groups(items, lambda rows: self._compute(rows, tokens))
 
@@ -126,7 +125,7 @@ class NetworkModel:
         items = [item for item in batch if isinstance(item, PreparedPrompt)]
         generator = self._network.llm.generator
         if may_refill(items, generator):
-            yield from answer_refilled(items, generator, self._prompts, more, self._guarded, strip=STRIP)
+            yield from generate_each(items, generator, self._prompts, more, self._free, strip=STRIP)
         else:
             yield self.answer(items)
 
@@ -143,17 +142,12 @@ class NetworkModel:
         """Stop the decoder processes."""
         self._reader.close()
 
-    @contextmanager
-    def _guarded(self, count: int) -> Iterator[None]:
-        try:
-            with memory_guard(f"answering {count} requests"):
-                yield
-        except OutOfMemory:
-            self.tokens.cached.clear()
-            self.prefixes.clear()
-            if self._network.llm.compiled_step is not None:
-                self._network.llm.compiled_step.clear()
-            raise
+    def _free(self) -> None:
+        """Free the device's memory that is kept for the next batch."""
+        self.tokens.cached.clear()
+        self.prefixes.clear()
+        if self._network.llm.compiled_step is not None:
+            self._network.llm.compiled_step.clear()
 
     def _modality_tokens(self, items: Sequence[PreparedPrompt]) -> Mapping[str, Tensor]:
         with self._timed("encoding"):
