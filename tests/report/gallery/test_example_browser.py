@@ -185,6 +185,7 @@ def test_pictures_are_numbered_and_enlarged_by_mouse_and_keyboard(opened: Tab, r
     assert page.locator(".zoom-title").inner_text() == "2 of 2: two 64 x 64"
     page.keyboard.press("j")  # a key of the page behind: nothing
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")  # a browser closes it in a task of its own
     assert page.locator("dialog").count() == 0
     assert page.locator("#example-title").inner_text() == "7"
     assert page.evaluate("document.activeElement.className").startswith("picture")
