@@ -1,15 +1,16 @@
 """``anymal-eval check``: fails when a run is worse than its accepted baseline."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from anymal_eval.cli._help import Command
+from anymal_eval.cli._output_files import OUTPUT, is_printed, write_output
 from anymal_eval.cli._printing import draw, echo, on_terminal, print_table, terminal_width
 from anymal_eval.cli._results import LOG_TO, send, trackers_of
 from anymal_eval.paths import accepted as accepted_runs
+from anymal_eval.visible import visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 class Shown(NamedTuple):
     """What is shown and where, beside the files, and the studies that are compared too."""
 
+    table: bool
     details: bool
     trackers: tuple[str, ...]
     judged: tuple[Path, ...]
 
 
-OUTPUT = click.Path(dir_okay=False, path_type=Path)
 ACCEPTED = accepted_runs()
+POLICY = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command)
@@ -43,10 +45,10 @@ ACCEPTED = accepted_runs()
     help="A study that judges both runs, as a further metric; repeatable.",
 )
 @click.option("--noise", is_flag=True, help="Say how much repeated runs of one model differ.")
-@click.option("--policy", type=OUTPUT, help="A TOML file: tiers, limits, allowed missing, noise floor.")
+@click.option("--policy", type=POLICY, help="A TOML file: tiers, limits, allowed missing, noise floor.")
 @click.option("--junit", type=OUTPUT, help="Write JUnit XML.")
 @click.option("--markdown", type=OUTPUT, help="Write Markdown for a pull request.")
-@click.option("--json", "as_json", type=OUTPUT, help="Write JSON, every changed example included.")
+@click.option("--json", "as_json", type=OUTPUT, help="Write JSON, every changed example included; - prints it.")
 @click.option("--accepted", type=click.Path(path_type=Path), default=ACCEPTED, help="Where accepted runs lie.")
 @LOG_TO
 @click.option("--details", is_flag=True, help="On a terminal: every column, and the reason of each verdict.")
@@ -72,6 +74,7 @@ def check(
     from anymal_eval.store.stored import open_run
 
     trackers = trackers_of(log_to)
+    table = not is_printed(junit, markdown, as_json)
     if noise:
         if against is not None or policy is not None or junit is not None or judged:
             raise WrongUse(
@@ -85,7 +88,7 @@ def check(
     run = open_run(runs[0])
     name, bases = _bases(run, against, accepted)
     files = {"junit": junit, "markdown": markdown, "json": as_json}
-    _check(run, (name, bases), (chosen, floors), files, Shown(details, trackers, judged))
+    _check(run, (name, bases), (chosen, floors), files, Shown(table, details, trackers, judged))
 
 
 def _policy(file: Path | None) -> "tuple[Policy, Mapping[str, Floor]]":
@@ -125,13 +128,13 @@ def _check(
     from anymal_eval.report.regression import check as compare
 
     found = compare(run, base[1], base[0], *rules, _judged(run, base[1], shown.judged))
-    if on_terminal():
+    if shown.table and on_terminal():
         draw(check_texts.check_screen(found, terminal_width(), details=shown.details))
-    else:
+    elif shown.table:
         echo(check_texts.terminal(found), nl=False)
-    _write(files["markdown"], lambda: check_texts.markdown(found))
-    _write(files["junit"], lambda: junit(found))
-    _write(files["json"], lambda: write_json_pretty(check_texts.as_data(found)))
+    write_output(files["markdown"], lambda: check_texts.markdown(found))
+    write_output(files["junit"], lambda: junit(found))
+    write_output(files["json"], lambda: write_json_pretty(check_texts.as_data(found)), show=visible_json)
     error = found.error()
     try:
         _log(run, found, shown.trackers)
@@ -164,13 +167,7 @@ def _noise(runs: "list[StoredRun]", markdown: Path | None, as_json: Path | None)
 
     found = measure(runs)
     text = render(noise_table(found), "md")
-    print_table(noise_table(found))
-    _write(markdown, lambda: text)
-    _write(as_json, lambda: noise_json(found))
-
-
-def _write(file: Path | None, make: Callable[[], str]) -> None:
-    from anymal_eval.store.atomic import write_user_file
-
-    if file is not None:
-        write_user_file(file, make())
+    if not is_printed(markdown, as_json):
+        print_table(noise_table(found))
+    write_output(markdown, lambda: text)
+    write_output(as_json, lambda: noise_json(found), show=visible_json)

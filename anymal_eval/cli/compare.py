@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from anymal_eval.cli._help import Command
-from anymal_eval.cli._printing import echo, echo_json, print_table
+from anymal_eval.cli._output_files import OUTPUT, is_printed, write_output
+from anymal_eval.cli._printing import echo_json, print_table
 from anymal_eval.cli._results import print_judged
 from anymal_eval.paths import accepted as accepted_runs
 
 ACCEPTED = accepted_runs()
-OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(cls=Command)
@@ -29,9 +29,10 @@ def compare(runs: tuple[Path, ...], against: str | None, accepted: Path, as_json
     from anymal_eval.report.rendering import render
     from anymal_eval.report.run_matrix import matrix_data, matrix_table, run_matrix
     from anymal_eval.store.accepted import base_runs
-    from anymal_eval.store.atomic import write_user_file
     from anymal_eval.store.stored import open_run
 
+    if as_json and is_printed(markdown):
+        raise click.UsageError("--json is printed too; write --markdown to a file")
     opened = [open_run(run) for run in runs]
     base = 0
     if against is not None:
@@ -51,9 +52,7 @@ def compare(runs: tuple[Path, ...], against: str | None, accepted: Path, as_json
     table = matrix_table(matrix)
     if as_json:
         echo_json(matrix_data(matrix))
-    else:
+    elif not is_printed(markdown):
         print_table(table)
         print_judged([run.results for run in opened])
-    if markdown is not None:
-        write_user_file(markdown, render(table, "md"))
-        echo(f"written to {markdown}", err=True)
+    write_output(markdown, lambda: render(table, "md"), announced=True)

@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from anymal_eval.cli._help import Command
-from anymal_eval.cli._printing import echo, echo_json, print_table
-
-OUTPUT = click.Path(path_type=Path, dir_okay=False)
+from anymal_eval.cli._output_files import OUTPUT, is_printed, write_output
+from anymal_eval.cli._printing import echo_json, print_table
 
 
 @click.command(cls=Command)
@@ -24,8 +23,9 @@ def curve(folders: tuple[Path, ...], task: str | None, svg: Path | None, as_json
     """
     from anymal_eval.report.curve import curve_data, curve_table, read_curve
     from anymal_eval.report.curve_drawing import curve_svg
-    from anymal_eval.store.atomic import write_user_file
 
+    if as_json and is_printed(svg):
+        raise click.UsageError("--json is printed too; write --svg to a file")
     found = read_curve(folders)
     if task is not None:
         tasks = sorted({one.name.partition(" ")[0] for one in found})
@@ -35,8 +35,6 @@ def curve(folders: tuple[Path, ...], task: str | None, svg: Path | None, as_json
     title = f"scores against steps, {', '.join(map(str, folders))}"
     if as_json:
         echo_json(curve_data(found))
-    else:
+    elif not is_printed(svg):
         print_table(curve_table(found, title))
-    if svg is not None:
-        write_user_file(svg, curve_svg(found, title))
-        echo(f"written to {svg}", err=True)
+    write_output(svg, lambda: curve_svg(found, title), announced=True)

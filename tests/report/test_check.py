@@ -63,6 +63,24 @@ def test_the_same_run_is_the_same(scored: Scored) -> None:
     assert done.output.count("no score differs") >= 2
 
 
+def test_a_file_named_by_a_dash_is_all_that_is_printed(
+    scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good, bad = scored("good", {"scienceqa": right_but(10)}), scored("bad", {"scienceqa": right_but(60)})
+    printed, written = call(bad, "--against", good, "--json", "-"), call(bad, "--against", good, "--json", "file.json")
+    assert code(printed) == code(written) == 3
+    assert json.loads(printed.stdout) == json.loads((tmp_path / "file.json").read_text())
+    assert "scienceqa: worse" in written.stdout
+    noise = call(good, bad, "--noise", "--json", "-")
+    assert json.loads(noise.stdout)
+    markdown = call(bad, "--against", good, "--markdown", "-")
+    assert markdown.stdout.startswith("#"), markdown.stdout
+    both = call(bad, "--against", good, "--markdown", "-", "--json", "-")
+    assert isinstance(both.exception, WrongUse)
+    assert not (tmp_path / "-").exists()
+
+
 def test_five_falls_of_five_changes_cannot_tell(scored: Scored) -> None:
     before, after = scored("b", {"scienceqa": right_but(10)}), scored("a", {"scienceqa": right_but(15)})
     done = call(after, "--against", before)
