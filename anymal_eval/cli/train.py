@@ -1,5 +1,6 @@
 """``anymal-eval train``: aligns a network's projectors with its frozen language model, then tunes on instructions."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,17 +177,20 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
         raise click.UsageError("--out is needed: the training's folder, which the same command resumes")
     from anymal_eval.cli._progress import Terminal
     from anymal_eval.errors import listed
+    from anymal_eval.training.stop_signal import StopSignal
 
+    stop = StopSignal()
     try:
-        with Terminal().opened() as console:
+        with stop.handled(), Terminal().opened() as console:
             # What libraries print while they are imported is kept, too.
             from anymal_eval.training import run
             from anymal_eval.training.plan import make_plan
             from anymal_eval.training.resolve import resolve
 
-            finished = run.train(resolve(make_plan(**options)), console)
+            finished = run.train(resolve(make_plan(**options)), console, stop)
     except KeyboardInterrupt:
-        echo(f"\ninterrupted: the same command resumes from the last state in {options['out']}", err=True)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the process ends; a warning of that must not kill it
+        echo(f"\ninterrupted: {_resumed_from(options['out'])}", err=True)
         raise
     if finished.is_main and finished.unreadable:
         named = listed([f"{where}: {reason}" for where, reason in finished.unreadable.items()], between="; ")
@@ -198,6 +202,15 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
             for line in plot(options["out"], terminal_width()):
                 echo(line)
         echo(str(finished.checkpoint))
+
+
+def _resumed_from(out: Path) -> str:
+    from anymal_eval.training.state_folders import STEPS, saved_states, step_of
+
+    saved = saved_states(out / STEPS)
+    if not saved:
+        return f"no state is saved in {out} yet; the same command starts anew"
+    return f"the same command resumes after step {step_of(saved[-1])}, the last that is saved in {out}"
 
 
 def _estimate(text_tokens: int | None, new_tokens: int | None, *, out: Path | None, **options: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from anymal_eval import metrics, protocols
 from anymal_eval.engine import EngineSettings
@@ -16,10 +16,11 @@ from anymal_eval.evaluation.plan import names_of
 from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import choose_tasks, require_kinds
 from anymal_eval.report.run_table import SCALE
-from anymal_eval.scoring.computing import refuse_unknown
+from anymal_eval.scoring.computing import is_chosen, refuse_unknown
 from anymal_eval.scoring.score import score
 from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
 from anymal_eval.sources.load import Kind
+from anymal_eval.task import Task
 
 if TYPE_CHECKING:
     from anymal_eval.anymal.model import AnyMAL
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from anymal_eval.records import Response
 
 HeadlineEvaluator = Callable[["AnyMAL", int], Mapping[str, float]]
+Better = Literal["higher", "lower"]
+_NETWORK = "--eval-tasks: this network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,24 @@ class TrainingEvaluation:
     media_budget: float = 1.0
 
 
+def evaluated_outputs(options: TrainingEvaluation, accepts: Collection[str]) -> Mapping[str, Better]:
+    """Which way is better, by ``task/output`` of all that :func:`headline_evaluator` gives, each task's headline first.
+
+    Raises:
+        NotInCatalog, WrongUse: as :func:`headline_evaluator`.
+    """
+    found: dict[str, Better] = {}
+    further = names_of(options.metrics)
+    for task in _tasks(options, accepts):
+        headline = metrics.get(task.headline)
+        shown = task.headline_output or headline.outputs[0].name
+        others = [each for each in map(metrics.get, task.metrics) if each.id != headline.id]
+        outputs = [each for each in headline.outputs if each.name == shown]
+        outputs += [each for metric in others if further and is_chosen(metric, further) for each in metric.outputs]
+        found |= {f"{task.name}/{each.name}": each.better for each in outputs}
+    return found
+
+
 def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) -> HeadlineEvaluator:
     """A function from a network and its step to headlines by ``task/output``, x100 as in tables.
 
@@ -61,15 +82,13 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
         NotInCatalog, MissingData, BadData: a task or its data are not there.
         WrongUse: a task of a medium that the network does not take.
     """
-    names = tuple(name.strip() for name in options.tasks.split(",") if name.strip())
+    tasks = _tasks(options, accepts)
     data = DataOptions(data=options.data, data_root=options.data_root, limit=options.limit)
-    network_name = "--eval-tasks: this network"
-    tasks, _ = choose_tasks(names, accepts, (), network_name, data.kind)
     protocol = protocols.get(options.protocol)
     splits = [reported_split(task, data, protocol) for task in tasks]
     datasets = [require_media(load_dataset(task, own)) for task, own in zip(tasks, splits, strict=True)]
     for dataset in datasets:
-        require_kinds(dataset, accepts, network_name)
+        require_kinds(dataset, accepts, _NETWORK)
     further = names_of(options.metrics)
     if further:
         refuse_unknown(tasks, (*further, *(task.headline for task in tasks)))
@@ -93,6 +112,11 @@ def headline_evaluator(options: TrainingEvaluation, accepts: Collection[str]) ->
             model.close()
 
     return evaluate
+
+
+def _tasks(options: TrainingEvaluation, accepts: Collection[str]) -> list[Task]:
+    tasks, _ = choose_tasks(names_of(options.tasks), accepts, (), _NETWORK, options.data)
+    return tasks
 
 
 def _headlines(model: Model, task: TaskRequests, further: Sequence[str]) -> dict[str, float]:

@@ -298,11 +298,20 @@ class Batches:
         """The state of the order after the last batch that was taken, to resume from."""
         return self.order.state_dict() if self._position is None else self._position
 
+    def rewind(self, position: Mapping[str, Any]) -> None:
+        """Take a position from before batches that were taken, but not trained on."""
+        self._position = position
+
     def input_wait(self) -> float:
         """The fraction of the time since the last call in which the trainer waited for input to be read."""
         now, waited = time.perf_counter(), self._waited + self._collator.encoder.waited
         (before, waited_before), self._marked = self._marked, (now, waited)
         return (waited - waited_before) / max(now - before, 1e-9)
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count seconds in which the network was evaluated or saved, for :meth:`input_wait`."""
+        before, waited = self._marked
+        self._marked = (before + seconds, waited)
 
     def close(self) -> None:
         """End the thread that reads ahead."""

@@ -2,32 +2,50 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checksums import read_checked_json, write_checked_json
 from anymal_eval.errors import BadData, WrongUse
-from anymal_eval.evaluation.during_training import HeadlineEvaluator
+from anymal_eval.evaluation.during_training import Better, HeadlineEvaluator
 from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FOLDER, FILE = "best", "best.json"
+SaveNetwork = Callable[[AnyMAL, Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A number that is evaluated during a training: ``name`` is ``task/output``."""
+
+    name: str
+    better: Better = "higher"
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is strictly better.
+
+        >>> Headline(name="coco/cider").is_better(2, 1), Headline(name="a/error", better="lower").is_better(2, 1)
+        (True, False)
+        """
+        return value < than if self.better == "lower" else value > than
 
 
 class BestNetwork:
-    """An evaluator that keeps the network with the highest value in ``OUT/best``, and says in ``best.json`` which.
+    """An evaluator that keeps the network with the best value in ``OUT/best``, and says in ``best.json`` which.
 
-    After a resume evaluations are repeated; of equal values the first stays.
+    After a resume evaluations may be repeated; of equal values the first stays.
     """
 
-    def __init__(self, out: Path, task: str, evaluate: HeadlineEvaluator, save: Callable[[AnyMAL, Path], None]) -> None:
-        """``task``: or ``task/output``, of the evaluated ones.
+    def __init__(self, out: Path, headline: Headline, evaluate: HeadlineEvaluator, save: SaveNetwork) -> None:
+        """Start with the best value so far.
 
         Raises:
             BadData, WrongUse: as :func:`require_usable`.
         """
-        self._out, self._task, self._evaluate, self._save = out, task, evaluate, save
-        self._value = require_usable(out, task)
+        self._out, self._headline, self._evaluate, self._save = out, headline, evaluate, save
+        self._value = require_usable(out, headline)
 
     def __call__(self, network: AnyMAL, step: int) -> Mapping[str, float]:
         """Evaluate, and keep the network if it is better than all before; a value that is no number is not.
@@ -36,34 +54,39 @@ class BestNetwork:
             StorageFull: it cannot be written.
         """
         scores = self._evaluate(network, step)
-        name = next((each for each in scores if _is_of(self._task, each)), None)
-        if name is None or not math.isfinite(scores[name]):
-            return scores
-        if self._value is None or scores[name] > self._value:
+        value = scores.get(self._headline.name, math.nan)
+        if math.isfinite(value) and (self._value is None or self._headline.is_better(value, self._value)):
             with storage_errors(self._out):
                 self._save(network, self._out / FOLDER)
-            self._value = scores[name]
-            write_atomic(self._out / FILE, write_checked_json({"headline": name, "value": self._value, "step": step}))
+            self._value = value
+            content = {"headline": self._headline.name, "value": value, "step": step}
+            write_atomic(self._out / FILE, write_checked_json(content))
         return scores
 
 
-def require_evaluated(task: str, tasks: str) -> None:
-    """Refuse to keep the best at a task that is not evaluated.
+def headline_of(wanted: str, outputs: Mapping[str, Better]) -> Headline:
+    """The headline that ``--keep-best`` names: a task's, or ``task/output``.
+
+    Args:
+        wanted: the option.
+        outputs: what is evaluated during the training.
 
     Raises:
-        WrongUse: naming those that are.
+        WrongUse: it is not evaluated; the message names what is.
     """
-    if task and task.partition("/")[0] not in (each.strip() for each in tasks.split(",")):
-        evaluated = tasks or "none; give --eval-every and --eval-tasks"
-        raise WrongUse(f"--keep-best {task}: it is not evaluated during the training; --eval-tasks are {evaluated}")
+    name = next((each for each in outputs if wanted in (each, each.partition("/")[0])), None)
+    if name is None:
+        evaluated = ", ".join(outputs) or "nothing; give --eval-every and --eval-tasks"
+        raise WrongUse(f"--keep-best {wanted}: it is not evaluated during the training, but {evaluated}")
+    return Headline(name=name, better=outputs[name])
 
 
-def require_usable(out: Path, task: str) -> float | None:
+def require_usable(out: Path, headline: Headline) -> float | None:
     """The best value of a training so far; None where there is none yet.
 
     Raises:
         BadData: ``best.json`` is damaged.
-        WrongUse: it is of another task, or ``best`` holds something else than a checkpoint.
+        WrongUse: it is of another headline, or ``best`` holds something else than a checkpoint.
     """
     checkpoint.require_replaceable(out / FOLDER)
     file = out / FILE
@@ -73,10 +96,6 @@ def require_usable(out: Path, task: str) -> float | None:
     if not isinstance(found, dict) or not isinstance(found.get("value"), int | float) or matches is False:
         raise BadData(f"{file}: it is damaged; delete it and {out / FOLDER} to keep the best from here on")
     name = str(found.get("headline"))
-    if not _is_of(task, name):
-        raise WrongUse(f"--keep-best {task}: {out / FOLDER} is the best at {name}; move it and {FILE} away")
+    if name != headline.name:
+        raise WrongUse(f"--keep-best {headline.name}: {out / FOLDER} is the best at {name}; move it and {FILE} away")
     return float(found["value"])
-
-
-def _is_of(task: str, headline: str) -> bool:
-    return task in (headline, headline.partition("/")[0])

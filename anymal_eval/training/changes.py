@@ -11,6 +11,7 @@ from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.record import BATCH, DATA, STEPS, WITH_DATA
 
 CHANGES = "changes"  # in the record: at which step, and what was before and since
+FORMER = "former_data"  # in a change of the data
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -30,6 +31,8 @@ def with_change(
     """
     if step > recipe.steps:
         raise WrongUse(f"--steps {recipe.steps}: the training is at step {step} already")
+    if step == recipe.steps and changed.keys() - {STEPS}:
+        raise WrongUse(f"--steps {recipe.steps}: all are done, so nothing would be trained with the changes; give more")
     every: list[dict[str, Any]] = list(before.get(CHANGES, []))
     made = [each for each in every if each["step"] < step]
     # Nothing that is kept was trained with those from here on: a kill came before the next state, or that is damaged.
@@ -42,8 +45,16 @@ def with_change(
         size = values.get(BATCH, (recipe.batch_size,))[0]
         seen = step * size + shift_of(made)
         shift = (0 if _are_new_data(values) else seen) - step * recipe.batch_size
-        made.append({"step": step, "changed": values, "shift": shift})
+        made.append({"step": step, "changed": values, "shift": shift} | _former(before, every[len(made) :], values))
     return made
+
+
+def _former(before: Mapping[str, Any], replaced: Sequence[Mapping[str, Any]], changed: Mapping[str, Any]) -> Any:
+    """The entries of the data that were trained on until a change of them, with what cleaned them."""
+    if DATA not in changed:
+        return {}
+    entries = next((each[FORMER] for each in replaced if FORMER in each), before.get(DATA))
+    return {} if entries is None else {FORMER: entries}
 
 
 def shift_of(changes: Sequence[Mapping[str, Any]]) -> int:

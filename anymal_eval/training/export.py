@@ -23,7 +23,8 @@ from anymal_eval.checkpoints.weights import read_tensors
 from anymal_eval.errors import BadCheckpoint, MissingData, WrongUse, listed
 from anymal_eval.store.atomic import storage_errors
 from anymal_eval.training import record, state_digests, states
-from anymal_eval.training.load import CHECKPOINT, NETWORK, ORDERS, STEPS
+from anymal_eval.training.load import CHECKPOINT, NETWORK, ORDERS
+from anymal_eval.training.state_folders import STEPS, saved_states, step_of
 
 _PROJECTORS, _LLM = "network.projectors.", "network.llm.model."
 _TRIES = 3
@@ -97,7 +98,7 @@ def export(training: Path, out: Path, step: int | None = None, backbones: Mappin
         StorageFull: there is no space.
     """
     if step is None and (training / states.TRAINED).is_file() and training.parent.name == STEPS:
-        training, step = training.parent.parent, states.step_of(training)
+        training, step = training.parent.parent, step_of(training)
     _require_other(out, training)
     content = record.read(training)
     if not content:
@@ -119,7 +120,7 @@ def export(training: Path, out: Path, step: int | None = None, backbones: Mappin
     )
     with storage_errors(out):
         checkpoint.write(out, contents)
-    return Exported(step=states.step_of(choice.state), messages=_messages(choice))
+    return Exported(step=step_of(choice.state), messages=_messages(choice))
 
 
 def _require_other(out: Path, training: Path) -> None:
@@ -133,12 +134,12 @@ def _trained(training: Path, step: int | None) -> tuple[state_digests.Choice, di
     tries = 0
     while True:
         tries += 1
-        before = states.states(training / STEPS)
+        before = saved_states(training / STEPS)
         try:
             state, choice = _choose(training, step, before)
             return choice, read_tensors(state / states.TRAINED)
         except BadCheckpoint:
-            if tries == _TRIES or states.states(training / STEPS) == before:
+            if tries == _TRIES or saved_states(training / STEPS) == before:
                 raise
 
 
@@ -148,9 +149,9 @@ def _choose(training: Path, step: int | None, found: list[Path]) -> tuple[Path, 
         return choice.state, choice
     if not found:
         raise MissingData(f"{training} has saved no state yet: wait until it has (--save-every)")
-    state = next((each for each in found if states.step_of(each) == step), None)
+    state = next((each for each in found if step_of(each) == step), None)
     if state is None:
-        steps = listed([str(states.step_of(each)) for each in reversed(found)])
+        steps = listed([str(step_of(each)) for each in reversed(found)])
         raise WrongUse(f"{training} holds no state of step {step}; it holds {steps} (--keep says how many are kept)")
     if why := state_digests.wrong_with(state):
         raise BadCheckpoint(f"{state} is damaged: {why}; export another step")

@@ -20,7 +20,8 @@ from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.anymal.sharding import shard
 from anymal_eval.checkpoints.loading import library, quiet
 from anymal_eval.errors import NeedsExtra, WrongUse
-from anymal_eval.training import record, state_digests, states
+from anymal_eval.records import MediaOrder
+from anymal_eval.training import record, state_digests
 from anymal_eval.training.best import require_usable
 from anymal_eval.training.changes import CHANGES, SCHEDULES, described, shift_of, starts_data, with_change
 from anymal_eval.training.memory import ASSUMED, longest, step_memory, step_workload
@@ -31,8 +32,9 @@ from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.sources import TrainingData
+from anymal_eval.training.state_folders import STEPS, step_of
 
-CHECKPOINT, STEPS = "checkpoint", "steps"
+CHECKPOINT = "checkpoint"
 ORDERS = "trained_orders"  # in the record: of the prompts
 NETWORK = "network"  # in the record: the network, with its frozen parts as a checkpoint in CHECKPOINT names them
 DAMAGED = "damaged"  # in the record: states that were found damaged, and what training resumed from instead
@@ -83,6 +85,11 @@ class LoadedTraining:
         """The last saved state that is whole, to resume from; None at the start."""
         return self.choice.state
 
+    @property
+    def orders(self) -> tuple[MediaOrder, ...]:
+        """Where the prompts of training have their media, those of data before a change included."""
+        return tuple(self.record[ORDERS])
+
     def begin(self) -> None:
         """Write the record, and move damaged states away: nothing given is refused from here on.
 
@@ -116,8 +123,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         processes=arguments.world_size,
     )
     checkpoint.require_replaceable(out / CHECKPOINT)
-    if resolved.plan.saving.keep_best:
-        require_usable(out, resolved.plan.saving.keep_best)
+    if resolved.best is not None:
+        require_usable(out, resolved.best)
     before, identity = record.read(out), _identity(resolved, partition)
     changes = resolved.plan.saving.with_changes
     record.require_same(out, before, identity, unknown="start", changes=changes)
@@ -135,14 +142,14 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         "identity": identity,
         "data": _data(resolved),
         "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
-        ORDERS: trained_orders(resolved),
+        ORDERS: sorted({*trained_orders(resolved), *(before.get(ORDERS, ()) if changed else ())}),
         NETWORK: write_config(stored(network.config, out / CHECKPOINT)),
         "options": {**_options(resolved, partition), "gradient_checkpointing": recompute},
         "versions": record.versions(),
         "finished": 0,
     }
     choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
-    step = states.step_of(choice.state)
+    step = step_of(choice.state)
     content[CHANGES] = with_change(before, changed, step, recipe)
     partition = replace(partition, shift=shift_of(content[CHANGES]))
     messages += described(content[CHANGES], step, recipe) if changed else []

@@ -14,6 +14,7 @@ from anymal_eval.store.atomic import storage_errors, write_atomic
 
 FORMAT = 1
 NAME, LOG = "training.json", "log.jsonl"
+SCORE = "eval_"  # before the names of scores in the log
 STEPS, BATCH, DATA = "recipe.steps", "recipe.batch_size", "data"
 CHANGEABLE = (STEPS, BATCH, DATA)  # of the identity, with --with-changes
 WITH_DATA = ("weights", "group_by_length", "processes", "accumulate")  # say how the data are read; with other data
@@ -120,6 +121,12 @@ class TrainingLog:
             return
         kept = [line for line in self._file.read_text(encoding="utf-8").split("\n") if _is_until(line, step)]
         write_atomic(self._file, "".join(line + "\n" for line in kept))
+
+    def has_scores(self, step: int) -> bool:
+        """Whether a line says how the network was evaluated at a step."""
+        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        rows = map(json.loads, filter(None, lines))
+        return any(row["step"] == step and any(name.startswith(SCORE) for name in row) for row in rows)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line.

@@ -15,11 +15,16 @@ from anymal_eval.anymal.recognition import what_it_is
 from anymal_eval.checkpoints.loading import Loading, attention_of, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import NeedsExtra, WrongUse
-from anymal_eval.evaluation.during_training import HeadlineEvaluator, TrainingEvaluation, headline_evaluator
+from anymal_eval.evaluation.during_training import (
+    HeadlineEvaluator,
+    TrainingEvaluation,
+    evaluated_outputs,
+    headline_evaluator,
+)
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
-from anymal_eval.training.best import require_evaluated
+from anymal_eval.training.best import Headline, headline_of
 from anymal_eval.training.parts import require_parts
 from anymal_eval.training.peers import require_launched
 from anymal_eval.training.placement import require_placement
@@ -49,6 +54,7 @@ class ResolvedTraining:
         data: in the order of the plan.
         max_unreadable: the fraction of samples that may be skipped.
         evaluate: headlines of the network at a step, every ``eval_every`` steps.
+        best: the one by which the best network is kept.
     """
 
     plan: TrainingPlan
@@ -61,6 +67,7 @@ class ResolvedTraining:
     adapters: LoraConfig | None = None
     max_unreadable: float = 0.01
     evaluate: HeadlineEvaluator | None = None
+    best: Headline | None = None
 
 
 def resolve(plan: TrainingPlan) -> ResolvedTraining:
@@ -97,6 +104,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
     _require_gpu(recipe, loading.device)
     require_launched(loading.device)
+    evaluation = _evaluation(plan, recipe.steps)
+    best = _best(plan.saving.keep_best, evaluation, config)
     data = data_of(plan, config, most)
     _require_order(plan, data)
     return ResolvedTraining(
@@ -109,7 +118,8 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         backbones=backbones,
         adapters=adapters,
         max_unreadable=most,
-        evaluate=_evaluator(plan, config),
+        evaluate=None if evaluation is None else headline_evaluator(evaluation, config.modalities),
+        best=best,
     )
 
 
@@ -203,17 +213,23 @@ def fraction(text: str | float) -> float:
     return value
 
 
-def _evaluator(plan: TrainingPlan, config: AnyMALConfig) -> HeadlineEvaluator | None:
-    options = plan.evaluation
-    if bool(plan.saving.eval_every) != bool(options.eval_tasks):
+def _evaluation(plan: TrainingPlan, steps: int) -> TrainingEvaluation | None:
+    options, every = plan.evaluation, plan.saving.eval_every
+    if bool(every) != bool(options.eval_tasks):
         raise WrongUse("--eval-every and --eval-tasks go together")
-    require_evaluated(plan.saving.keep_best, options.eval_tasks)
     if not options.eval_tasks:
         return None
-    evaluation = TrainingEvaluation(
+    if every and every > steps:
+        raise WrongUse(f"--eval-every {every}: the training has {steps} steps, so nothing would be evaluated")
+    return TrainingEvaluation(
         **{name.removeprefix("eval_"): value for name, value in vars(options).items()},
         features=plan.compute.features,
         media_timeout=plan.compute.media_timeout,
         media_budget=plan.compute.media_budget,
     )
-    return headline_evaluator(evaluation, config.modalities)
+
+
+def _best(wanted: str, evaluation: TrainingEvaluation | None, config: AnyMALConfig) -> Headline | None:
+    if not wanted:
+        return None
+    return headline_of(wanted, {} if evaluation is None else evaluated_outputs(evaluation, config.modalities))

@@ -21,16 +21,17 @@ from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
 from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.compilation import compile_layers
 from anymal_eval.training.features import FeatureEncoder, Openers
-from anymal_eval.training.load import CHECKPOINT, STEPS, LoadedTraining, load
+from anymal_eval.training.load import CHECKPOINT, LoadedTraining, load
 from anymal_eval.training.mixture import Mixed, SampleOrder
 from anymal_eval.training.order import OPEN_SHARDS, Shuffled, Streamed
 from anymal_eval.training.packing import NOT_PACKED, can_pack
 from anymal_eval.training.parts import is_16_bit
 from anymal_eval.training.peers import named_losses, rank
-from anymal_eval.training.resolve import ResolvedTraining, trained_orders
+from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources._shard_file import keep
-from anymal_eval.training.stopping import SaveAndStop, StopSignal
+from anymal_eval.training.state_folders import STEPS, step_of
+from anymal_eval.training.stop_signal import SignalCame, StopSignal
 from anymal_eval.training.trainer import AnyMALTrainer, CallEachStep, StepPlan
 from anymal_eval.training.training_module import TrainingModule
 
@@ -53,8 +54,15 @@ class FinishedTraining:
     is_main: bool
 
 
-def train(resolved: ResolvedTraining, console: Console | None = None) -> FinishedTraining:
+def train(
+    resolved: ResolvedTraining, console: Console | None = None, stop: StopSignal | None = None
+) -> FinishedTraining:
     """Train, or resume the same training where it was stopped.
+
+    Args:
+        resolved: what is trained.
+        console: shows what happens.
+        stop: handles the signals already, where they are handled before.
 
     Raises:
         OtherRun: ``out`` holds another training, or another process is training there.
@@ -64,7 +72,7 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
         IncompleteRun: too many samples cannot be read, or another process of the training ended.
     """
     seen: Console = console if console is not None and rank() == 0 else SilentConsole()
-    stop = StopSignal()
+    stop = StopSignal() if stop is None else stop
     with stop.handled(), _exclusive(resolved.plan.out) as lock, named_losses(resolved.plan.out):
         seen.keep_log(resolved.plan.out)
         with seen.phase("loading the network"):
@@ -107,7 +115,7 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     with closing(encoder):
         loaded.begin()
         if not isinstance(order, Streamed):
-            samples = order.upcoming(resolved.recipe.steps, states.step_of(loaded.state))
+            samples = order.upcoming(resolved.recipe.steps, step_of(loaded.state))
             encoder.encode_ahead([media for sample in samples for media in sample.media], console)
         unreadable = UnreadableSamples(limit=resolved.max_unreadable, data=resolved.data)
         collator = Collator(loaded.network, encoder, unreadable)
@@ -176,40 +184,48 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
     recipe = loaded.resolved.recipe
     log = record.TrainingLog(plan.out, _StepMessages(console, recipe.steps), console.message)
     step_plan = StepPlan(
-        saving=plan.saving, rates=recipe.rates, new_data=loaded.new_data, masters=is_16_bit(plan.compute)
+        saving=plan.saving,
+        stop=guards.stop,
+        rates=recipe.rates,
+        new_data=loaded.new_data,
+        masters=is_16_bit(plan.compute),
     )
     trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, _evaluator(loaded))
-    saves = SaveAndStop(guards.stop)
-    trainer.add_callback(saves)
     if lock is not None:
         trainer.add_callback(CallEachStep(lock.require))
     if loaded.is_main:
-        log.truncate(states.step_of(loaded.state))
+        log.truncate(step_of(loaded.state))
     with guards.stop.stepping():
-        trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
+        try:
+            trainer.train(resume_from_checkpoint=None if loaded.state is None else str(loaded.state))
+        except SignalCame:
+            if not trainer.state.global_step:
+                raise
+            trainer.saves.stopped = True
     module.train(False)
     step = trainer.state.global_step
-    if saves.stopped and step < recipe.steps:
+    is_whole = step == recipe.steps and (not trainer.is_evaluated_at(step) or trainer.evaluated == step)
+    if trainer.saves.stopped and not is_whole:
         console.message(f"stopped by {guards.stop.name or 'a signal'} after step {step} of {recipe.steps}, saved")
         raise KeyboardInterrupt
 
 
 def _evaluator(loaded: LoadedTraining) -> HeadlineEvaluator | None:
     plan, evaluate = loaded.resolved.plan, loaded.resolved.evaluate
-    if evaluate is None or not plan.saving.keep_best:
+    if evaluate is None or loaded.resolved.best is None:
         return evaluate
 
     def save(network: AnyMAL, folder: Path) -> None:
-        checkpoint.save(network, folder, plan.note, trained_orders(loaded.resolved))
+        checkpoint.save(network, folder, plan.note, loaded.orders)
 
-    return BestNetwork(plan.out, plan.saving.keep_best, evaluate, save)
+    return BestNetwork(plan.out, loaded.resolved.best, evaluate, save)
 
 
 def _save(loaded: LoadedTraining, unreadable: Mapping[str, str]) -> FinishedTraining:
     resolved, finished = loaded.resolved, _finished(loaded, unreadable)
     if loaded.is_main:
         with storage_errors(finished.checkpoint):
-            checkpoint.save(loaded.network, finished.checkpoint, resolved.plan.note, trained_orders(resolved))
+            checkpoint.save(loaded.network, finished.checkpoint, resolved.plan.note, loaded.orders)
         content = {**loaded.record, "unreadable": unreadable, "finished": resolved.recipe.steps}
         record.write(resolved.plan.out, content)
     if _is_distributed():

@@ -19,6 +19,11 @@ class Speed:
         self.samples, self._device = 0, device
         self._last = (time.perf_counter(), 0, 0)
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count seconds in which the network was evaluated or saved."""
+        before, samples, tokens = self._last
+        self._last = (before + seconds, samples, tokens)
+
     def since_last(self, tokens: int, processes: int) -> dict[str, float]:
         """The rates since the last call, over all processes if each is as fast, and the peak of this one's memory.
 

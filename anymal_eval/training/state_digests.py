@@ -15,6 +15,7 @@ from anymal_eval import fingerprint
 from anymal_eval.checksums import read_checked_json, write_checked_json
 from anymal_eval.errors import BadCheckpoint, BadData, FileUnusable
 from anymal_eval.training import states
+from anymal_eval.training.state_folders import saved_states
 
 FILE = "digests.json"
 # In a position: that this state has digests, so that one without them is not taken for an earlier version's.
@@ -76,7 +77,7 @@ def choose(folder: Path) -> Choice:
         BadCheckpoint: there are states, and none is whole.
     """
     damaged: list[tuple[Path, str]] = []
-    for state in reversed(states.states(folder)):
+    for state in reversed(saved_states(folder)):
         why = wrong_with(state)
         if why is None:
             return Choice(state=state, damaged=tuple(damaged), is_verified=(state / FILE).is_file())

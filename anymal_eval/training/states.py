@@ -24,24 +24,9 @@ from torch import Tensor, nn
 from anymal_eval.errors import BadCheckpoint, WrongUse
 from anymal_eval.store.atomic import storage_errors
 from anymal_eval.training.peers import processes
+from anymal_eval.training.state_folders import PREFIX, saved_states
 
 TRAINED, POSITION = "trained.safetensors", "position_{}.json"
-_PREFIX = "checkpoint-"
-
-
-def states(folder: Path) -> list[Path]:
-    """All states, the latest last."""
-    found = [each for each in folder.glob(f"{_PREFIX}*") if each.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(found, key=step_of)
-
-
-def step_of(state: Path | None) -> int:
-    """The step after which a state was saved; 0 without one.
-
-    >>> step_of(Path("steps/checkpoint-20"))
-    20
-    """
-    return 0 if state is None else int(state.name.removeprefix(_PREFIX))
 
 
 @contextlib.contextmanager
@@ -51,7 +36,7 @@ def draft(folder: Path, step: int) -> Iterator[Path]:
     Raises:
         StorageFull, WrongUse: no space, or no permission to write; earlier states are whole.
     """
-    unfinished = folder / f".{_PREFIX}{step}.draft"
+    unfinished = folder / f".{PREFIX}{step}.draft"
     with storage_errors(folder):
         try:
             unfinished.mkdir(parents=True, exist_ok=True)
@@ -64,7 +49,7 @@ def draft(folder: Path, step: int) -> Iterator[Path]:
 
 def delete_drafts(folder: Path) -> None:
     """Delete what processes that died left unfinished."""
-    for unfinished in folder.glob(f".{_PREFIX}*.draft"):
+    for unfinished in folder.glob(f".{PREFIX}*.draft"):
         if _is_ours(unfinished):
             _delete_files(unfinished)
 
@@ -76,7 +61,7 @@ def publish(unfinished: Path, step: int, keep: int) -> None:
         WrongUse: a folder of that name holds something else.
     """
     folder = unfinished.parent
-    final = folder / f"{_PREFIX}{step}"
+    final = folder / f"{PREFIX}{step}"
     if final.exists():
         if not _is_ours(final):
             raise WrongUse(f"{final} holds other files and no state of a training; move it away")
@@ -87,7 +72,7 @@ def publish(unfinished: Path, step: int, keep: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    for old in [each for each in states(folder) if _is_ours(each)][:-keep] if keep else []:
+    for old in [each for each in saved_states(folder) if _is_ours(each)][:-keep] if keep else []:
         _delete(old)
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +17,19 @@ import transformers
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from anymal_eval.errors import BadLogits, listed
+from anymal_eval.errors import AnyMALEvalError, BadLogits, listed
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
-from anymal_eval.training import state_digests, states
+from anymal_eval.training import missing_input, state_digests, states
 from anymal_eval.training.batches import Batch, Batches
 from anymal_eval.training.halving import HalvedBatches
 from anymal_eval.training.master_weights import MasterWeights
 from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
-from anymal_eval.training.record import TrainingLog
+from anymal_eval.training.record import SCORE, TrainingLog
 from anymal_eval.training.speed import Speed
+from anymal_eval.training.state_folders import saved_states, step_of
+from anymal_eval.training.stop_signal import SignalCame, StopSignal
+from anymal_eval.training.stopping import SaveAndStop
 from anymal_eval.training.training_module import LossesByKind, TrainingModule
 
 # As Any: the types of Trainer require a batch to be a dict, and some methods of TrainerCallback have no types.
@@ -37,20 +41,26 @@ _NOT_LOGGED = ("epoch", "total_flos")  # transformers adds them
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """How the trainer saves, and the learning rates of parts that have their own.
+    """How the trainer saves and stops, and the learning rates of parts that have their own.
 
     ``masters``: trained weights are bf16, and are updated in fp32.
     ``new_data``: the saved place in the data is one in others, and the present ones begin.
     """
 
     saving: SavingOptions
+    stop: StopSignal = field(default_factory=StopSignal)
     rates: Mapping[str, float] = field(default_factory=dict)
     new_data: bool = False
     masters: bool = False
 
 
 class AnyMALTrainer(_Trainer):  # type: ignore[misc]
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        saves: says whether a signal ended the training.
+        evaluated: the last step at which the network was evaluated; 0 before.
+    """
 
     def __init__(
         self,
@@ -62,7 +72,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         evaluate: HeadlineEvaluator | None,
     ) -> None:
         """``evaluate`` is called every ``plan.saving.eval_every`` steps."""
-        super().__init__(model=module, args=args, callbacks=[_Callbacks(self)])
+        self.saves, self.evaluated = SaveAndStop(plan.stop), 0
+        super().__init__(model=module, args=args, callbacks=[_Callbacks(self), self.saves])
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         leave_frozen_alone(module)
         self._module, self._batches, self._plan, self._log, self._evaluator = module, batches, plan, log, evaluate
@@ -77,13 +88,29 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         return self._batches
 
     def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> Any:
-        """The micro-batches of a step, and how many targets all processes have in it."""
-        parts = list(itertools.islice(epoch_iterator, num_batches))
+        """The micro-batches of a step, and how many targets all processes have in it.
+
+        Raises:
+            AnyMALEvalError: input that cannot be had, in this process or another one; the step before is saved.
+            SignalCame: to any process while it waited for input; likewise.
+        """
+        position, failure = self._batches.position, None
+        parts: list[Batch] = []
+        try:
+            with self._plan.stop.interruptible():
+                parts = list(itertools.islice(epoch_iterator, num_batches))
+        except (AnyMALEvalError, SignalCame) as error:
+            failure = error
+        says = sum(part.targets for part in parts) if failure is None else missing_input.said(failure)
+        counts = self.accelerator.gather(torch.tensor(says, device=device))
+        if int(counts.min()) < 0:
+            self._batches.rewind(position)
+            self._save_once()
+            raise failure or missing_input.raised_elsewhere(int(counts.min()))
         self._halving.start_step()
         self._step_ids = tuple(name for part in parts for name in part.ids)
         self._speed.samples += len(self._step_ids)
-        count = torch.tensor(sum(part.targets for part in parts), device=device)
-        return parts, self.accelerator.gather(count).sum().clamp(min=1)
+        return parts, counts.sum().clamp(min=1)
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         return inputs
@@ -147,7 +174,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         return norm
 
     def _not_finite(self, what: str, ids: tuple[str, ...]) -> BadLogits:
-        saved = states.states(Path(self.args.output_dir))
+        saved = saved_states(Path(self.args.output_dir))
         last = f"the last good state is {saved[-1]}" if saved else "no state was saved before"
         return BadLogits(f"step {self.state.global_step + 1}: {what}; its samples: {listed(ids, shown=64)}; {last}")
 
@@ -181,23 +208,58 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         factor = rate / self.args.learning_rate
         return {f"learning_rate_{part}": factor * peak for part, peak in self._plan.rates.items()}
 
-    def evaluate_if_due(self) -> None:
-        """Log the headlines; training continues as if the network had not been evaluated."""
-        step, every = self.state.global_step, self._plan.saving.eval_every
-        if self._evaluator is None or not every or step % every:
+    def _maybe_log_save_evaluate(self, *given: Any, **named: Any) -> None:
+        """Evaluate after the step is logged and saved: an evaluation that fails or is stopped loses nothing."""
+        super()._maybe_log_save_evaluate(*given, **named)
+        step = self.state.global_step
+        if not self.is_evaluated_at(step) or step == self.evaluated or self.saves.stopped:
             return
-        if self.is_world_process_zero():
-            with _unchanged_random_state():
+        if self._evaluate_network(step):
+            self._save_once()
+            self.saves.stopped = self.control.should_training_stop = True
+
+    def is_evaluated_at(self, step: int) -> bool:
+        """Whether the network is to be evaluated after a step."""
+        every = self._plan.saving.eval_every
+        return self._evaluator is not None and bool(every) and step > 0 and step % every == 0
+
+    def evaluate_missed(self) -> None:
+        """Make the evaluation of the state that is resumed from, where it was not made.
+
+        Raises:
+            KeyboardInterrupt: a signal came; the state is there.
+        """
+        step = self.state.global_step
+        if self.is_evaluated_at(step) and self._evaluate_network(step):
+            raise KeyboardInterrupt
+
+    def _evaluate_network(self, step: int) -> bool:
+        """Log the headlines, as if training went on without; whether a signal came to any process meanwhile."""
+        if self._evaluator is not None and self.is_world_process_zero() and not self._log.has_scores(step):
+            scores: Mapping[str, float] = {}
+            with self._left_out_of_rates(), _unchanged_random_state(), contextlib.suppress(SignalCame):
                 self._module.train(False)
                 try:
-                    scores = self._evaluator(self._module.network, step)
+                    with self._plan.stop.interruptible():
+                        scores = self._evaluator(self._module.network, step)
                 finally:
                     self._module.train(True)
             if scores:
-                due = self.control.should_log
-                self.log({f"eval_{name}": value for name, value in scores.items()})
-                self.control.should_log = due  # else transformers takes the loss for logged
-        self.accelerator.wait_for_everyone()
+                self.log({f"{SCORE}{name}": value for name, value in scores.items()})
+        came = self.saves.came(self.args)
+        self.evaluated = self.evaluated if came else step
+        return came
+
+    @contextlib.contextmanager
+    def _left_out_of_rates(self) -> Iterator[None]:
+        """Samples a second, and the fraction of time that input is waited for, are those of steps alone."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - start
+            self._speed.leave_out(seconds)
+            self._batches.leave_out(seconds)
 
     def restore_loss(self) -> None:
         """Continue the sum of the losses since the last line of the log, which transformers starts at 0."""
@@ -205,9 +267,16 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             self._tr_loss.fill_(self._saved_loss[0])
             self._globalstep_last_logged = self._saved_loss[1]
 
+    def _save_once(self) -> None:
+        """Save the state after the last step, if there was one and it is not saved."""
+        step, saved = self.state.global_step, saved_states(Path(self.args.output_dir))
+        if step and (not saved or step_of(saved[-1]) != step):
+            self._save_checkpoint(self._module, None)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         del model, trial
-        with states.draft(Path(self.args.output_dir), self.state.global_step) as draft:
+        step, folder = self.state.global_step, Path(self.args.output_dir)
+        with self._left_out_of_rates(), self._plan.stop.saving(), states.draft(folder, step) as draft:
             self._save_state(draft)
 
     def _save_state(self, draft: Path) -> None:
@@ -261,7 +330,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
                 self._batches.unreadable.add_state_dict(position["unreadable"])
                 self._module.kinds.add_numbers(position.get("kinds", {}))  # version 0.2.0 and before saved none
-        self._batches.start = states.step_of(folder)
+        self._batches.start = step_of(folder)
 
 
 def loss_before(positions: Sequence[Mapping[str, Any]], process: int, processes: int) -> tuple[float, int] | None:
@@ -296,11 +365,7 @@ class _Callbacks(_Callback):  # type: ignore[misc]
         """After transformers has set its sums to 0."""
         del args, state, control, kwargs
         self._trainer.restore_loss()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before transformers logs the loss and saves."""
-        del args, state, control, kwargs
-        self._trainer.evaluate_if_due()
+        self._trainer.evaluate_missed()
 
 
 class CallEachStep(_Callback):  # type: ignore[misc]

@@ -26,9 +26,11 @@ from anymal_eval.report.curve import EVALUATIONS, step_of
 from anymal_eval.store import digests
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.store.results import FILE
-from anymal_eval.training import record, states
+from anymal_eval.training import record
 from anymal_eval.training.export import export
-from anymal_eval.training.load import CHECKPOINT, STEPS
+from anymal_eval.training.load import CHECKPOINT
+from anymal_eval.training.state_folders import STEPS, saved_states
+from anymal_eval.training.state_folders import step_of as state_step
 
 if TYPE_CHECKING:
     from anymal_eval.evaluation.console import Console
@@ -148,7 +150,7 @@ class _Watch:
 
     def _open(self, finished: int) -> list[int]:
         """The steps that can be evaluated now and are not, in their order."""
-        steps = {states.step_of(each) for each in states.states(self._plan.training / STEPS)}
+        steps = {state_step(each) for each in saved_states(self._plan.training / STEPS)}
         steps |= {step for step in self._written() if self._network(step).is_dir()}
         if finished and (self._plan.training / CHECKPOINT).is_dir():
             steps.add(finished)
@@ -193,7 +195,7 @@ class _Watch:
         return until is not None and any(step >= until for step in (*self._before, *self._evaluated, *self._failed))
 
     def _has_state(self, step: int) -> bool:
-        return any(states.step_of(each) == step for each in states.states(self._plan.training / STEPS))
+        return any(state_step(each) == step for each in saved_states(self._plan.training / STEPS))
 
     def _written(self) -> list[int]:
         """The steps of which there are runs, or networks, whole or not."""

@@ -12,8 +12,9 @@ import pytest
 
 from anymal_eval.errors import BadCheckpoint, BadData
 from anymal_eval.evaluation.console import SilentConsole
-from anymal_eval.training import state_digests, states
+from anymal_eval.training import state_digests
 from anymal_eval.training.run import train
+from anymal_eval.training.state_folders import saved_states
 from tests.training.conftest import Stopped, align_job, assert_close, folder, losses, saving, stop_at, whole
 
 __all__ = ["folder", "whole"]
@@ -113,7 +114,7 @@ def test_the_state_before_takes_its_place(folder: Path, whole: Path, out: Path) 
     assert record["damaged"] == [entry]
     assert record["finished"] == 6
     assert (out / "steps" / "damaged-checkpoint-4" / "optimizer.pt").read_bytes() == before
-    assert [each.name for each in states.states(out / "steps")] == [
+    assert [each.name for each in saved_states(out / "steps")] == [
         "checkpoint-2", "checkpoint-4", "checkpoint-6"
     ]  # fmt: skip
     assert state_digests.wrong_with(out / "steps" / "checkpoint-4") is None

@@ -15,6 +15,7 @@ from anymal_eval.anymal.features import FeatureCache
 from anymal_eval.errors import WrongUse
 from anymal_eval.report.accepted import INDEX
 from anymal_eval.training import states
+from anymal_eval.training.state_folders import saved_states
 from tests.attacks.conftest import Ended, listing
 
 Scored = Callable[..., Path]
@@ -175,7 +176,7 @@ def test_states_of_a_training(tmp_path: Path) -> None:
             states.write(draft / states.POSITION.format(0), b"{}")
         states.publish(draft, step, keep=1)
     assert listing(*foreign) == before
-    assert [state.name for state in states.states(steps)] == [
+    assert [state.name for state in saved_states(steps)] == [
         "checkpoint-1", "checkpoint-2", "checkpoint-6", "checkpoint-9"
     ]  # fmt: skip
     with states.draft(steps, 9) as draft, pytest.raises(WrongUse, match="holds other files"):

@@ -1,8 +1,10 @@
 """A toy network, toy pictures and sounds, and trainings of a few steps."""
 
 import gc
+import io
 import json
 import os
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,3 +133,17 @@ def stop_at(step: int) -> Stopper:
         return {}
 
     return evaluate
+
+
+def write_pictures(shard: Path, pictures: Sequence[bytes]) -> None:
+    with tarfile.open(shard, "w") as archive:
+        for number, picture in enumerate(pictures):
+            for name, body in ((f"{number}.png", picture), (f"{number}.txt", b"red")):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(body)
+                archive.addfile(entry, io.BytesIO(body))
+
+
+def content(out: Path, name: str = "training.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
+    return found

@@ -24,6 +24,7 @@ from anymal_eval.training import states
 from anymal_eval.training.order import BatchPartition, Shuffled
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.run import train
+from anymal_eval.training.state_folders import saved_states
 from anymal_eval.training.training_module import TrainingModule
 from tests.training.conftest import align_job, assert_close, every_step, instruct_job, losses, saving, write_data
 
@@ -37,7 +38,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
         patch.setattr(TrainingModule, "forward", _broken_at(4, what))
         with pytest.raises(BadLogits, match=rf"step 4: the {what}.*its samples: p\d+.*checkpoint-3"):
             train(job)
-    assert states.states(job.plan.out / "steps")[-1].name == "checkpoint-3"
+    assert saved_states(job.plan.out / "steps")[-1].name == "checkpoint-3"
     assert not (job.plan.out / "checkpoint").exists()
     train(job)
     assert_close(losses(job.plan.out), losses(whole))
