@@ -179,6 +179,9 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
         saving=plan.saving, rates=recipe.rates, new_data=loaded.new_data, masters=is_16_bit(plan.compute)
     )
     trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, _evaluator(loaded))
+    for reporter in loaded.reporters:
+        reporter.notify = console.message
+        trainer.add_callback(reporter)
     saves = SaveAndStop(guards.stop)
     trainer.add_callback(saves)
     if lock is not None:
