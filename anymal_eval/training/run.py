@@ -66,7 +66,8 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
     seen: Console = console if console is not None and rank() == 0 else SilentConsole()
     stop = StopSignal()
     with stop.handled(), _exclusive(resolved.plan.out) as lock, named_losses(resolved.plan.out):
-        seen.keep_log(resolved.plan.out)
+        if console is not None:  # of every process: what libraries print there is no message either
+            console.keep_log(resolved.plan.out)
         with seen.phase("loading the network"):
             loaded = load(resolved)
         if loaded.record["finished"]:
@@ -85,6 +86,8 @@ def train(resolved: ResolvedTraining, console: Console | None = None) -> Finishe
 def _exclusive(out: Path) -> Iterator[Lock | None]:
     """Keep other trainings out, and delete what one that was killed left; only the first process does this."""
     if rank() > 0:
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
         yield None
         return
     busy = f"{out}: another training is writing there; wait for it, stop it, or choose another --out"
