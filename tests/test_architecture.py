@@ -139,6 +139,7 @@ def test_the_command_line_is_options_and_printing() -> None:
         "_help.py",
         "_library_output.py",
         "_listing.py",
+        "_output_files.py",
         "_printing.py",
         "_progress.py",
         "_results.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from anymal_eval.cli._printing import echo
+from anymal_eval.cli._printing import echo, echo_raw
 from anymal_eval.errors import WrongUse
 from anymal_eval.visible import visible
 
@@ -41,7 +41,7 @@ def write_output(
     if file is None:
         return
     if file == STANDARD_OUTPUT:
-        click.echo(show(make()), nl=False)
+        echo_raw(make(), show)
         return
     write_user_file(file, make())
     if announced:

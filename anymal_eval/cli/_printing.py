@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -43,9 +43,9 @@ def echo_json(data: Mapping[str, Any]) -> None:
     click.echo(visible_json(json.dumps(data, indent=1, ensure_ascii=False)))
 
 
-def echo_raw(text: str) -> None:
-    """Print LaTeX, CSV or HTML on standard output, whose lines are never broken; hidden characters by number."""
-    click.echo(visible(text), nl=False)
+def echo_raw(text: str, show: Callable[[str], str] = visible) -> None:
+    """Print the content of a file on standard output, whose lines are never broken; hidden characters by number."""
+    click.echo(show(text), nl=False)
 
 
 def on_terminal() -> bool:

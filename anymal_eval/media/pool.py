@@ -106,7 +106,8 @@ class DecoderPool:
     """At most ``processes`` decoders, started when first needed. Thread-safe.
 
     ``timeout_s`` limits the decoding of one medium, reading its file included; waiting for a free decoder does not
-    count. ``budget`` limits its size and the memory of the decoder.
+    count. ``budget`` limits its size and the memory of the decoder. The job of a decoder that dies is done once more by
+    a fresh one, but not that of one that exceeds its time.
     """
 
     def __init__(self, *, timeout_s: float, processes: int, budget: MediaBudget = DEFAULT) -> None:
@@ -170,8 +171,24 @@ class DecoderPool:
             "budget": asdict(self.budget),
             "timeout_s": self.timeout_s,
         }
+        try:
+            head, result = self._reply(media, job, content)
+        except _Died:
+            # The system may have killed it for the memory of all processes: only a second death is the medium's.
+            try:
+                head, result = self._reply(media, job, content, fresh=True)
+            except _Died as error:
+                raise MediaError(f"{media.uri}: two decoder processes died on it (status {error})") from error
+        if result is None:
+            raise failure(media, head["kind"], head["error"])
+        return result
+
+    def _reply(
+        self, media: Media, job: dict[str, Any], content: bytes | None, *, fresh: bool = False
+    ) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """What a decoder replies; ``fresh``: one that has done no job before."""
         with self._free:
-            worker = self._take(media)
+            worker = self._take(media, fresh=fresh)
             whole = False
             try:
                 head, result = worker.run(job, content)
@@ -180,16 +197,20 @@ class DecoderPool:
                 raise self._lost(media, worker) from error
             finally:
                 self._give(worker, whole)
-        if result is None:
-            raise failure(media, head["kind"], head["error"])
-        return result
+        return head, result
 
-    def _take(self, media: Media) -> DecoderProcess:
+    def _take(self, media: Media, *, fresh: bool) -> DecoderProcess:
         with self._lock:
             if self._closed:
                 raise MediaError(f"{media.uri}: the reader was closed")
-            if self._idle:
-                return self._idle.pop()
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None and not fresh:
+            return idle
+        if idle is not None:  # the new one takes its place
+            self._give(idle, False)
+        with self._lock:
+            if self._closed:
+                raise MediaError(f"{media.uri}: the reader was closed")
             worker = DecoderProcess()
             self._all.add(worker)
         try:
@@ -209,13 +230,17 @@ class DecoderPool:
         worker.kill()
         worker.line.close()
 
-    def _lost(self, media: Media, worker: DecoderProcess) -> MediaError:
+    def _lost(self, media: Media, worker: DecoderProcess) -> Exception:
         status = worker.kill()
         if worker.overdue:
             return MediaTimeout(f"{media.uri}: the decoder was killed: it did not finish within {self.timeout_s:g} s")
         if self._closed:
             return MediaError(f"{media.uri}: the reader was closed")
-        return MediaError(f"{media.uri}: the decoder process died on it (status {status})")
+        return _Died(status)
+
+
+class _Died(Exception):
+    """A decoder ended during a job, with this exit status."""
 
 
 def kill_all(workers: set[DecoderProcess]) -> None:

@@ -18,8 +18,8 @@ from anymal_eval.anymal.config import AnyMALConfig, with_paths, write_config
 from anymal_eval.anymal.model import AnyMAL, create, to_bf16
 from anymal_eval.anymal.recomputation import device_memory
 from anymal_eval.anymal.sharding import shard
-from anymal_eval.checkpoints.loading import library, quiet
-from anymal_eval.errors import NeedsExtra, WrongUse
+from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.errors import WrongUse
 from anymal_eval.records import MediaOrder
 from anymal_eval.training import record, state_digests
 from anymal_eval.training.best import require_usable
@@ -30,6 +30,7 @@ from anymal_eval.training.parts import enable_gradients, is_16_bit
 from anymal_eval.training.peers import connect
 from anymal_eval.training.plan import SavingOptions
 from anymal_eval.training.recipe import Recipe
+from anymal_eval.training.reporters import Reporter, begin_reporters, require_reporters
 from anymal_eval.training.resolve import ResolvedTraining, trained_orders
 from anymal_eval.training.sources import TrainingData
 from anymal_eval.training.state_folders import STEPS, step_of
@@ -63,6 +64,7 @@ class LoadedTraining:
         recompute: whether activations are recomputed (gradient checkpointing).
         new_data: whether the state's place in the data is that of other data.
         record: the content of ``training.json``; its ``finished`` is 0 until training has finished.
+        reporters: which have begun; of the first process.
     """
 
     resolved: ResolvedTraining
@@ -74,6 +76,7 @@ class LoadedTraining:
     record: Mapping[str, Any]
     recompute: bool = False
     new_data: bool = False
+    reporters: Sequence[Reporter] = ()
 
     @property
     def is_main(self) -> bool:
@@ -106,8 +109,8 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
 
     Raises:
         WrongUse: the batch cannot be partitioned, one network is to be sharded over several devices, a reporter is
-            unknown, the network already has adapters of another rank, alpha or targets, or the folder of the new
-            checkpoint holds other files.
+            unknown or cannot begin, the network already has adapters of another rank, alpha or targets, or the folder
+            of the new checkpoint holds other files.
         NeedsExtra: a reporter is not installed.
         OtherRun: ``out`` holds another training.
         BadCheckpoint: a part is missing, not whole, or not the one that the checkpoint was trained with.
@@ -127,32 +130,34 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         require_usable(out, resolved.best)
     before, identity = record.read(out), _identity(resolved, partition)
     changes = resolved.plan.saving.with_changes
-    record.require_same(out, before, identity, unknown="start", changes=changes)
+    changed = record.require_same(out, before, identity, unknown="start", changes=changes)
+    is_finished = not changed and before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
+    choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
+    step, names = step_of(choice.state), resolved.plan.saving.report_to
+    made = with_change(before, changed, step, recipe)
     with quiet():
+        begun = () if is_finished or partition.rank else begin_reporters(names, arguments, out, step)
         network = load_network(resolved)
     identity["start"] = _start(resolved, network)
-    changed = record.require_same(out, before, identity, changes=changes)
-    names = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
+    record.require_same(out, before, identity, changes=changes)  # the network may not differ
+    trained = enable_gradients(network, adapters=resolved.adapters is not None, frozen=recipe.freeze)
     if is_16_bit(resolved.plan.compute):
         to_bf16(network)
-    is_finished = not changed and before.get("finished") and (out / CHECKPOINT / checkpoint.CONFIG).exists()
     recompute, messages = _recompute(resolved, partition, network)
     content: dict[str, Any] = {
         "stage": resolved.plan.stage,
         "identity": identity,
         "data": _data(resolved),
-        "trained": {"tensors": len(names), "numbers": sum(network.get_parameter(name).numel() for name in names)},
-        ORDERS: sorted({*trained_orders(resolved), *(before.get(ORDERS, ()) if changed else ())}),
+        "trained": {"tensors": len(trained), "numbers": sum(network.get_parameter(name).numel() for name in trained)},
+        CHANGES: made,
+        ORDERS: sorted({*trained_orders(resolved), *before.get(ORDERS, ())}),
         NETWORK: write_config(stored(network.config, out / CHECKPOINT)),
         "options": {**_options(resolved, partition), "gradient_checkpointing": recompute},
         "versions": record.versions(),
         "finished": 0,
     }
-    choice = state_digests.Choice() if is_finished else state_digests.choose(out / STEPS)
-    step = step_of(choice.state)
-    content[CHANGES] = with_change(before, changed, step, recipe)
-    partition = replace(partition, shift=shift_of(content[CHANGES]))
-    messages += described(content[CHANGES], step, recipe) if changed else []
+    partition = replace(partition, shift=shift_of(made))
+    messages += described(made, step, recipe) if changed else []
     if choice.damaged or before.get(DAMAGED):
         content[DAMAGED] = [*before.get(DAMAGED, []), *choice.record]
     return LoadedTraining(
@@ -163,8 +168,9 @@ def load(resolved: ResolvedTraining) -> LoadedTraining:
         choice=choice,
         messages=[*messages, *choice.messages],
         recompute=recompute,
-        new_data=starts_data(content[CHANGES], step),
+        new_data=starts_data(made, step),
         record=before if is_finished else content,
+        reporters=begun,
     )
 
 
@@ -219,7 +225,7 @@ def _llm_bytes(config: AnyMALConfig) -> int:
 
 
 def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool) -> transformers.TrainingArguments:
-    _require_reporters(saving.report_to)
+    require_reporters(saving.report_to)
     for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{sharding}", "false").lower() == "true":
             here = "here each process holds the whole network; --shard shards its language model"
@@ -239,7 +245,7 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
         logging_steps=saving.log_every,
         logging_nan_inf_filter=False,
         save_steps=saving.save_every,
-        report_to=list(saving.report_to) or "none",
+        report_to="none",  # they begin before the network is loaded: see ``reporters``
         disable_tqdm=True,
         log_level="error",
         use_cpu=cpu,
@@ -251,17 +257,6 @@ def _arguments(recipe: Recipe, saving: SavingOptions, folder: Path, *, cpu: bool
     )
     made._n_gpu = min(made.n_gpu, 1)  # several GPUs take several processes
     return made
-
-
-def _require_reporters(names: Sequence[str]) -> None:
-    for name in names:
-        try:
-            for reporter in library().integrations.get_reporting_integration_callbacks([name]):
-                reporter()
-        except ValueError as error:
-            raise WrongUse(f"--report-to {name}: {' '.join(str(error).split())}") from None
-        except (RuntimeError, ImportError) as error:
-            raise NeedsExtra(f"--report-to {name}: {' '.join(str(error).split())}") from None
 
 
 def _identity(resolved: ResolvedTraining, partition: BatchPartition) -> dict[str, Any]:

@@ -17,12 +17,13 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 def plot(folder: Path, width: int = WIDTH) -> list[str]:
     """A line for each loss, and each evaluated headline, of ``log.jsonl``: its first value, its course, its last.
 
-    Values in one column are averaged. A quantity with one value has no course and no line; without a log, which a
-    training of fewer steps than ``--log-every`` does not write, there are none.
+    Where names leave a course no room beside them, they have lines of their own. Values in one column are averaged. A
+    quantity with one value has no course and no line; without a log, which a training of fewer steps than
+    ``--log-every`` does not write, there are none.
 
     Args:
         folder: of the training.
-        width: of the terminal; lines are as long at most, where names leave room.
+        width: of the terminal; no line is longer.
     """
     series: dict[str, list[float]] = {}
     for row in _rows(folder / LOG):
@@ -33,11 +34,22 @@ def plot(folder: Path, width: int = WIDTH) -> list[str]:
     ends = {name: (f"{values[0]:.4g}", f"{values[-1]:.4g}") for name, values in shown.items()}
     name_width = max(map(len, shown), default=0)
     first_width, last_width = (max((len(pair[end]) for pair in ends.values()), default=0) for end in (0, 1))
-    columns = min(max(width - name_width - first_width - last_width - 4, COLUMNS[0]), COLUMNS[1])
-    return [
-        f"{name:<{name_width}}  {ends[name][0]:>{first_width}} {course(values, columns)} {ends[name][1]}"
-        for name, values in shown.items()
-    ]
+    beside = width - name_width - first_width - last_width - 4  # columns that names leave in their line
+    below = width - first_width - last_width - 2
+    columns = min(beside if beside >= COLUMNS[0] else below, COLUMNS[1])
+    lines = []
+    for name, values in shown.items():
+        first, last = ends[name]
+        drawn = f"{course(values, columns)} " if columns > 0 else ""
+        if beside >= COLUMNS[0]:
+            lines.append(f"{name:<{name_width}}  {first:>{first_width}} {drawn}{last}")
+        else:
+            lines += [*_pieces(name, width), *_pieces(f"{first:>{first_width}} {drawn}{last}", width)]
+    return lines
+
+
+def _pieces(text: str, width: int) -> Iterator[str]:
+    return (text[start : start + width] for start in range(0, len(text), width))
 
 
 def course(values: Sequence[float], width: int) -> str:

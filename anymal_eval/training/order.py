@@ -15,6 +15,7 @@ from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import TrainingData
 
 OPEN_SHARDS = 4  # drawn from at once, so that neighbours in a shard do not stay neighbours
+APART = "epochs_apart"  # in a state: version 0.2.0 and before opened shards of the next epoch in this one
 GROUPED_BATCHES = 50  # of which samples are sorted by length
 MEDIUM_CHARACTERS = 256
 
@@ -178,8 +179,9 @@ class _Open:
 class Streamed:
     """Shards of all data; each process reads its own. Map-style data count as one shard.
 
-    A sample is drawn at random from several open shards. The draw depends on the seed and its number alone, so the
-    state is a few numbers, and resuming opens only the shards that were open.
+    A sample is drawn at random from several open shards of an epoch, and the next epoch begins when none is left. The
+    draw depends on the seed and its number alone, so the state is a few numbers, and resuming opens only the shards
+    that were open.
     """
 
     def __init__(
@@ -204,6 +206,7 @@ class Streamed:
         self._open: list[_Open] = []
         self._drawn = 0
         self._next = (0, 0)  # epoch, position in this process's order of that epoch
+        self._apart = True  # each sample once in an epoch
         self._empty: set[int] = set()  # shards without a sample
         self._admit = admit
 
@@ -215,17 +218,19 @@ class Streamed:
     def state_dict(self) -> dict[str, Any]:
         """The open shards, how many samples of each were drawn, and the next shard."""
         opened = [[one.epoch, one.position, one.drawn] for one in self._open]
-        return {"drawn": self._drawn, "next": list(self._next), "open": opened}
+        apart = {APART: True} if self._apart else {}
+        return {"drawn": self._drawn, "next": list(self._next), "open": opened, **apart}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Open the same shards and skip the samples that were drawn."""
+        """Open the same shards and skip the samples that were drawn; an earlier version's order continues as it was."""
+        self._apart = APART in state
         self._drawn = int(state["drawn"])
         self._next = (int(state["next"][0]), int(state["next"][1]))
         self._open = [self._read(epoch, position, drawn) for epoch, position, drawn in state["open"]]
 
     def draw(self) -> Sample:
         """The next sample of this process."""
-        while len(self._open) < OPEN_SHARDS:
+        while len(self._open) < OPEN_SHARDS and self._may_open():
             self._open_next()
         random_draw = random.Random(f"{self._seed} {self._partition.rank} {self._drawn}")  # noqa: S311  # no secret
         one = random_draw.choices(self._open, [len(each.samples) - each.drawn for each in self._open])[0]
@@ -235,6 +240,10 @@ class Streamed:
         if one.drawn == len(one.samples):
             self._open.remove(one)
         return sample
+
+    def _may_open(self) -> bool:
+        """Whether the next shard is of the epoch of those that are open."""
+        return not (self._apart and self._open) or self._next[0] == self._open[0].epoch
 
     def _open_next(self) -> None:
         epoch, position = self._next

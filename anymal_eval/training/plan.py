@@ -1,7 +1,7 @@
 """What a user wants trained: one record, made of the options of ``train`` under the same names."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -145,9 +145,21 @@ def make_plan(**options: Any) -> TrainingPlan:
         values["rates"] = rates
     if frozen := sorted(set(values.pop("freeze", ()))):
         values["freeze"] = tuple(frozen)
+    if "report_to" in values:
+        values["report_to"] = names_of(values["report_to"])
     sections = {name: section(**_take(values, section)) for name, section in _SECTIONS.items()}
     return TrainingPlan(**sections, **_take(values, TrainingPlan), recipe=values)
 
 
 def _take(values: dict[str, Any], section: Any) -> dict[str, Any]:
     return {item.name: values.pop(item.name) for item in dataclasses.fields(section) if item.name in values}
+
+
+def names_of(given: Iterable[str]) -> tuple[str, ...]:
+    """The reporters that an option names, each once; several are separated by commas.
+
+    >>> names_of(["tensorboard, wandb", "none", "wandb"])
+    ('tensorboard', 'wandb')
+    """
+    every = [name.strip() for text in given for name in text.split(",")]
+    return tuple(dict.fromkeys(name for name in every if name not in ("", "none")))

@@ -74,7 +74,8 @@ def train(
     seen: Console = console if console is not None and rank() == 0 else SilentConsole()
     stop = StopSignal() if stop is None else stop
     with stop.handled(), _exclusive(resolved.plan.out) as lock, named_losses(resolved.plan.out):
-        seen.keep_log(resolved.plan.out)
+        if console is not None:  # of every process: what libraries print there is no message either
+            console.keep_log(resolved.plan.out)
         with seen.phase("loading the network"):
             loaded = load(resolved)
         if loaded.record["finished"]:
@@ -93,6 +94,8 @@ def train(
 def _exclusive(out: Path) -> Iterator[Lock | None]:
     """Keep other trainings out, and delete what one that was killed left; only the first process does this."""
     if rank() > 0:
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
         yield None
         return
     busy = f"{out}: another training is writing there; wait for it, stop it, or choose another --out"
@@ -191,6 +194,9 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
         masters=is_16_bit(plan.compute),
     )
     trainer = AnyMALTrainer(module, batches, loaded.arguments, step_plan, log, _evaluator(loaded))
+    for reporter in loaded.reporters:
+        reporter.notify = console.message
+        trainer.add_callback(reporter)
     if lock is not None:
         trainer.add_callback(CallEachStep(lock.require))
     if loaded.is_main:

@@ -91,6 +91,38 @@ def test_a_mixture_with_shards_continues_in_the_middle() -> None:
     assert abs(len(shards) / 160 - 2 / 3) < 4 * np.sqrt(2 / 9 / 160)
 
 
+def three_shards(state: dict[str, Any] | None = None) -> Streamed:
+    shards = [samples(f"s{number}-", 3) for number in range(3)]
+    data = TrainingData(name="s", fingerprint="s", shards=3, stream=lambda number: iter(shards[number]))
+    order = Streamed([data], BatchPartition(batch_size=4), 0, lambda *each: None)
+    if state is not None:
+        order.load_state_dict(state)
+    return order
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_an_epoch_holds_each_sample_of_any_number_of_shards_once(count: int) -> None:
+    shards = [samples(f"s{number}-", 8) for number in range(count)]
+    data = TrainingData(name="s", fingerprint="s", shards=count, stream=lambda number: iter(shards[number]))
+    order = Streamed([data], BatchPartition(batch_size=8 * count), 0, lambda *each: None)
+    epochs = taken(order, range(3))
+    assert [len(set(epoch)) for epoch in epochs] == [8 * count] * 3
+    assert epochs[0] != epochs[1]
+    if count > 1:
+        assert len({name.partition("-")[0] for name in epochs[0][:8]}) > 1  # several shards are drawn from at once
+
+
+def test_a_state_of_an_earlier_order_continues_in_that_order() -> None:
+    """Drawn by commit a10d856, whose epochs overlapped: nothing in its state tells them apart."""
+    before = {"drawn": 4, "next": [1, 1], "open": [[0, 0, 1], [0, 1, 1], [0, 2, 2], [1, 0, 0]]}
+    order = three_shards(before)
+    drawn = [name for batch in taken(order, range(2)) for name in batch]
+    assert drawn == ["s2-1", "s1-0", "s2-1", "s0-2", "s2-0", "s0-0", "s0-0", "s0-1"]
+    again = three_shards(json.loads(json.dumps(order.state_dict())))
+    assert taken(again, [0]) == [["s0-1", "s2-0", "s1-0", "s2-0"]]
+    assert again.state_dict() == {"drawn": 16, "next": [2, 2], "open": [[1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 1]]}
+
+
 def test_batches_of_one_length_hold_each_sample_once() -> None:
     rows, partition = samples("a", 203), BatchPartition(batch_size=8)
     orders = [Shuffled(rows, partition, 0, grouped=True), Shuffled(rows, partition, 0)]

@@ -241,6 +241,20 @@ def test_a_plot_of_what_was_logged(tmp_path: Path) -> None:
     assert all(len(line) <= 60 for line in plot(tmp_path, 60))
 
 
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_a_plot_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    long = "some_very_long_benchmark_name_of_a_user/harmonic_mean_of_types"
+    rows = [{"step": step, "loss": 1e-7 * step, f"eval_{long}": step * 1e9} for step in range(30)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lines = plot(tmp_path, width)
+    assert all(len(line) <= width for line in lines)
+    assert lines[0] == "loss"
+    assert long in "".join(lines)  # a name is whole, over several lines
+    assert "█" in lines[1]
+    assert lines[1].split()[0] == "0"
+    assert lines[1].split()[-1] == "2.9e-06"
+
+
 def test_the_estimate_knows_what_is_frozen(folder: Path, tmp_path: Path) -> None:
     """Against the numbers of the network's own projectors: two of four bytes for each that is trained, by AdamW."""
     network = load_network(align_job(folder, tmp_path))

@@ -4,13 +4,15 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from anymal_eval.errors import IncompleteRun, WrongUse
-from anymal_eval.training import peers
+from anymal_eval.evaluation.console import SilentConsole
+from anymal_eval.training import peers, run
 
 SECOND = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 
@@ -46,6 +48,28 @@ def test_an_environment_that_no_launcher_makes(
         monkeypatch.setenv(name, value)
     with pytest.raises(WrongUse, match=re.escape(message)):
         peers.require_launched(device)
+
+
+def test_what_libraries_print_in_any_process_goes_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning of accelerate or torch in the second process is no message of the training; its folder may be new."""
+
+    class Recorded(SilentConsole):
+        def keep_log(self, folder: Path) -> None:
+            assert folder.is_dir()
+            kept.append(folder)
+
+        def message(self, text: str) -> None:
+            raise AssertionError(text)
+
+    def load(_: Any) -> None:
+        raise WrongUse("no further")
+
+    kept: list[Path] = []
+    monkeypatch.setattr(run, "load", load)
+    resolved: Any = SimpleNamespace(plan=SimpleNamespace(out=tmp_path / "new"))
+    with pytest.raises(WrongUse, match="no further"):
+        run.train(resolved, Recorded())
+    assert kept == [tmp_path / "new"]
 
 
 def test_an_address_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,7 +204,7 @@ def test_webdataset_shards_resume(folder: Path, tmp_path: Path) -> None:
 
 
 def test_passes_over_shards_show_every_sample_equally_often(folder: Path) -> None:
-    """A shard of the next pass is opened when one of this pass is used up, so passes overlap."""
+    """Which shards a process has differs from pass to pass, and they are of unequal lengths."""
     counts: Counter[str] = Counter()
     for rank in range(2):
         partition = BatchPartition(batch_size=2, rank=rank, processes=2)
