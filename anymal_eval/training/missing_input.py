@@ -9,17 +9,17 @@ from anymal_eval.training.stop_signal import SignalCame
 _FAILED, _SIGNAL = -1, -2
 
 
-def said(failure: BaseException) -> int:
+def code_of(failure: BaseException) -> int:
     """What a process says in place of its number of targets."""
     return _SIGNAL if isinstance(failure, SignalCame) else _FAILED
 
 
-def raised_elsewhere(said: int) -> BaseException:
+def raised_elsewhere(code: int) -> BaseException:
     """What the other processes raise.
 
     >>> raised_elsewhere(-1)
     IncompleteRun('another process of the training has no input for its next step; its message says why')
     """
-    if said == _SIGNAL:
+    if code == _SIGNAL:
         return SignalCame()
     return IncompleteRun("another process of the training has no input for its next step; its message says why")

@@ -101,8 +101,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
                 parts = list(itertools.islice(epoch_iterator, num_batches))
         except (AnyMALEvalError, SignalCame) as error:
             failure = error
-        says = sum(part.targets for part in parts) if failure is None else missing_input.said(failure)
-        counts = self.accelerator.gather(torch.tensor(says, device=device))
+        count = sum(part.targets for part in parts) if failure is None else missing_input.code_of(failure)
+        counts = self.accelerator.gather(torch.tensor(count, device=device))
         if int(counts.min()) < 0:
             self._batches.rewind(position)
             self._save_once()
