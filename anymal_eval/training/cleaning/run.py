@@ -220,7 +220,8 @@ def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[S
 
     absolute = [(source, target.absolute()) for source, target in todo]
     own = dataclasses.replace(plan, out=plan.out.absolute())
-    with closing(Pool(CleaningWorker, own, Cluster(workers=plan.workers, address=plan.address))) as pool:
+    cluster = Cluster(workers=plan.workers, address=plan.address, option=f"--workers {plan.workers}")
+    with closing(Pool(CleaningWorker, own, cluster)) as pool:
         call: Callable[[Any, Any], Any] = lambda actor, jobs: actor.clean.remote(jobs)  # noqa: E731
         for unit, part in pool.run([Unit(content=[job]) for job in absolute], call):
             if part is None:
