@@ -237,7 +237,7 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     dropped: Counter[str] = Counter()
     for report in reports:
         dropped.update(report["dropped"])
-    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "blurred", "faces")}
+    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "captions", "blurred", "faces")}
     examples: dict[str, list[list[str]]] = {}
     for report in reports:
         for rule, rows in report["examples"].items():
@@ -253,7 +253,8 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     }
     write_atomic(out / MANIFEST, write_checked_json(content))
     write_atomic(out / REPORT, _markdown(content, {rule: rows[:EXAMPLES] for rule, rows in examples.items()}))
-    return Cleaned(dropped=dropped, shards=len(reports), unread=content["unread"], **sums)
+    counted = {name: sums[name] for name in ("kept", "blurred", "faces")}
+    return Cleaned(dropped=dropped, shards=len(reports), unread=content["unread"], **counted)
 
 
 def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> str:
@@ -263,6 +264,8 @@ def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> 
     lines += [f"- {name}: {rule}" for name, rule in content["cleaning"]["rules"].items()]
     if content["cleaning"]["blur_faces"]:
         lines += ["", f"Faces blurred: {content['faces']}. Samples with any: {content['blurred']}."]
+    if content["captions"]:
+        lines += ["", f"Captions left out of samples that others of theirs keep: {content['captions']}."]
     lines += ["", "| | samples | |", "|---|---|---|"]
     lines += [f"| {name} | {count} | {count / max(total, 1):.1%} |" for name, count in rows.items()]
     for rule, found in examples.items():
