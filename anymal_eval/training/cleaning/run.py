@@ -237,7 +237,7 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     dropped: Counter[str] = Counter()
     for report in reports:
         dropped.update(report["dropped"])
-    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "captions", "blurred", "faces")}
+    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "captions", "blurred", "faces", "stills")}
     examples: dict[str, list[list[str]]] = {}
     for report in reports:
         for rule, rows in report["examples"].items():
@@ -264,6 +264,7 @@ def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> 
     lines += [f"- {name}: {rule}" for name, rule in content["cleaning"]["rules"].items()]
     if content["cleaning"]["blur_faces"]:
         lines += ["", f"Faces blurred: {content['faces']}. Samples with any: {content['blurred']}."]
+        lines += ["", f"Pictures of which the first frame alone is kept: {content['stills']}."]
     if content["captions"]:
         lines += ["", f"Captions left out of samples that others of theirs keep: {content['captions']}."]
     lines += ["", "| | samples | |", "|---|---|---|"]

@@ -20,7 +20,7 @@ from anymal_eval.media.reader import MediaReader
 from anymal_eval.records import Media
 from anymal_eval.store.atomic import write_atomic
 from anymal_eval.training.cleaning.captions import LEAST, CaptionParser
-from anymal_eval.training.cleaning.faces import FaceBlur
+from anymal_eval.training.cleaning.faces import FaceBlur, may_have_frames
 from anymal_eval.training.cleaning.sample_captions import read_captions, with_captions
 from anymal_eval.training.cleaning.text_spotting import TextSpotter, repeated
 from anymal_eval.training.sources import DataAddress
@@ -29,6 +29,7 @@ from anymal_eval.training.sources._tar import Member, members
 
 REPORTS = "reports"
 PICTURES = ("jpg", "jpeg", "png", "webp")
+OTHER_PICTURES = ("gif", "bmp", "tif", "tiff", "avif", "heic")  # which may stand beside one; training reads none
 STAMP_BYTES = 1 << 16
 EXAMPLES = 5  # of each rule, in a shard's report
 NO_PICTURE, UNREADABLE, NO_TEXT = "no captioned picture", "unreadable picture", "unreadable caption"
@@ -45,6 +46,7 @@ class ShardReport:
         dropped: samples that are not, by the rule that dropped them.
         captions: of kept samples that are left out, since they alone do not pass.
         faces: that were blurred, and ``blurred`` the samples with any.
+        stills: pictures of which the first frame alone is kept.
         examples: of kept samples and of those dropped by each rule: the sample, its caption, and why.
         lines: what of the source could not be read.
         size: bytes of the new shard, and ``digest`` their SHA-256.
@@ -57,6 +59,7 @@ class ShardReport:
     captions: int = 0
     faces: int = 0
     blurred: int = 0
+    stills: int = 0
     examples: dict[str, list[list[str]]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     size: int = 0
@@ -161,12 +164,17 @@ class ShardCleaner:
         return [caption for caption in captions if not words[caption]], sorted(set().union(*words.values()))
 
     def _blurred(self, parts: Sequence[Member], blur: FaceBlur, report: ShardReport) -> tuple[list[Member], int]:
-        """The members with faces blurred in every picture, also in a thumbnail beside the one; and how many."""
+        """The members with faces blurred in every picture, also in a thumbnail beside the one; and how many.
+
+        Of a picture with several frames the first is kept: faces are looked for in no other, and training and
+        evaluation read no other.
+        """
         made: list[Member] = []
+        names = {part.name for part in parts}
         count = 0
         for part in parts:
             stem, _, ending = part.name.rpartition(".")
-            if ending.lower() not in PICTURES:
+            if ending.lower() not in (*PICTURES, *OTHER_PICTURES):
                 made.append(part)
                 continue
             try:
@@ -175,9 +183,16 @@ class ShardCleaner:
                 report.lines.append(f"{report.shard}: {part.name} is left out: {error}")
                 continue
             faces = blur.find(picture)
-            content = blur.blur(picture, faces) if faces else b""
-            made.append(dataclasses.replace(part, name=f"{stem}.png", content=content) if faces else part)
             count += len(faces)
+            is_cut = may_have_frames(part.content)
+            report.stills += is_cut
+            if not (faces or is_cut):
+                made.append(part)
+                continue
+            # Another kind of picture must not become the sample's one, nor take the name of a member.
+            is_free = ending.lower() in PICTURES and f"{stem}.png" not in names - {part.name}
+            name = f"{stem}.png" if is_free else f"{part.name}.png"
+            made.append(dataclasses.replace(part, name=name, content=blur.blur(picture, faces)))
         return made, count
 
     def _picture(self, part: Member) -> NDArray[np.uint8]:

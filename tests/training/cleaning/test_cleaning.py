@@ -312,42 +312,6 @@ def test_what_is_no_caption_and_what_is_damaged_is_named(tmp_path: Path) -> None
         clean(CleaningPlan(shards="0.tar", out=tmp_path / "b", blur_faces=True, spacy="mine"), SilentConsole())
 
 
-def test_training_gets_the_captions_that_pass_and_no_bad_row(pipeline: Path, tmp_path: Path) -> None:
-    png = encoded(picture())
-    several = {"caption": ["a house", "a man rides a horse", "two red apples"], "url": "x", "size": 1.0}
-    written = {"caption": ["two children play in the garden", "a man rides a horse"]}
-    talk = {"caption": "a dog runs", "conversations": [{"from": "human", "value": "a house"}]}
-    write_shard(
-        tmp_path / "0.tar",
-        [
-            {"png": png, "json": json.dumps(several)},
-            {"png": encoded(picture("GARDEN")), "json": json.dumps(written)},
-            {"png": png, "txt": b"\xff\xfe caf\xe9 a man rides a horse"},
-            {"png": png, "json": b'{"caption": "a man rides'},
-            {"png": png, "json": json.dumps(talk)},
-            {"png": png, "wav": b"sound", "txt": "a man rides a horse"},
-            {"png": png, "json": b'{"caption":["a dog runs"],   "url":"x"}'},
-            {"png": png, "json": json.dumps({"caption": ["", "a dog runs", 7]})},
-            {"png": png, "json": json.dumps({"caption": ["a house", "the sea"]})},
-        ],
-    )
-    found = clean(
-        CleaningPlan(shards=str(tmp_path / "0.tar"), out=tmp_path / "out", cat=True, spacy=str(pipeline)),
-        SilentConsole(),
-    )
-    assert found.dropped == {"unreadable caption": 2, "no captioned picture": 2, "complexity": 1}
-    made = read_shard(tmp_path / "out" / "0.tar")
-    assert json.loads(made["0000.json"]) == several | {"caption": ["a man rides a horse"]}
-    assert made["0006.json"] == b'{"caption":["a dog runs"],   "url":"x"}'
-    data = open_data(f"webdataset:{tmp_path}/out/0.tar")
-    captions = {sample.id: sample.turns[-1].parts for sample in data.read_shard(0)}
-    ride, run = ("a man rides a horse",), ("a dog runs",)
-    assert captions == {"0/0000": ride, "0/0001": ride, "0/0006": run, "0/0007": run}
-    assert not data.bad.reasons
-    report = (tmp_path / "out" / "cleaning.md").read_text(encoding="utf-8")
-    assert "Captions left out of samples that others of theirs keep: 3.\n" in report
-
-
 @pytest.mark.parametrize(("package", "why"), [("numpy", "load"), ("click", "load")])
 def test_a_package_that_is_no_pipeline(package: str, why: str) -> None:
     with pytest.raises(WrongUse, match=rf"^--spacy {package}: .*{why}.*; install one \(python -m spacy download"):
