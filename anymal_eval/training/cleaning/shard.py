@@ -24,13 +24,12 @@ from anymal_eval.training.cleaning.faces import FaceBlur, may_have_frames
 from anymal_eval.training.cleaning.sample_captions import read_captions, with_captions
 from anymal_eval.training.cleaning.text_spotting import TextSpotter, repeated
 from anymal_eval.training.sources import DataAddress
+from anymal_eval.training.sources._cleaning import report_file, sha256_of
 from anymal_eval.training.sources._shard_sample import shard_samples, split_name
 from anymal_eval.training.sources._tar import Member, members
 
-REPORTS = "reports"
 PICTURES = ("jpg", "jpeg", "png", "webp")
 OTHER_PICTURES = ("gif", "bmp", "tif", "tiff", "avif", "heic")  # which may stand beside one; training reads none
-STAMP_BYTES = 1 << 16
 EXAMPLES = 5  # of each rule, in a shard's report
 NO_PICTURE, UNREADABLE, NO_TEXT = "no captioned picture", "unreadable picture", "unreadable caption"
 COMPLEXITY, ACTION, TEXT = "complexity", "action", "text in the picture"
@@ -41,7 +40,7 @@ class ShardReport:
     """What became of the samples of a shard.
 
     Attributes:
-        shard: the name of the shard that was made, and ``source`` the :func:`stamp` of the one that it was made of.
+        shard: the name of the shard that was made, and ``source`` the :func:`state_of` the one that it was made of.
         kept: samples in it.
         dropped: samples that are not, by the rule that dropped them.
         captions: of kept samples that are left out, since they alone do not pass.
@@ -49,11 +48,11 @@ class ShardReport:
         stills: pictures of which the first frame alone is kept.
         examples: of kept samples and of those dropped by each rule: the sample, its caption, and why.
         lines: what of the source could not be read.
-        size: bytes of the new shard, and ``digest`` their SHA-256.
+        size: bytes of the new shard, ``digest`` their SHA-256, and ``mtime_ns`` when they were written.
     """
 
     shard: str
-    source: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     captions: int = 0
@@ -64,6 +63,7 @@ class ShardReport:
     lines: list[str] = field(default_factory=list)
     size: int = 0
     digest: str = ""
+    mtime_ns: int = 0
 
     def note(self, rule: str, key: str, caption: str, why: str) -> None:
         """Keep an example, while there are few."""
@@ -89,8 +89,9 @@ class ShardCleaner:
 
         Raises:
             MissingData: the source cannot be read.
+            BadData: it changed meanwhile.
         """
-        report = ShardReport(shard=target.name, source=stamp(source))
+        report = ShardReport(shard=target.name, source=state_of(source))
         draft = target.with_name(f".{target.name}.draft")
         draft.unlink(missing_ok=True)  # a link there would be followed
         with draft.open("wb") as stream:
@@ -104,7 +105,11 @@ class ShardCleaner:
                         archive.addfile(entry, io.BytesIO(part.content))
             stream.flush()
             os.fsync(stream.fileno())
+        if state_of(source, report.source["digest"]) != report.source:
+            draft.unlink()
+            raise BadData(f"{source}: it changed while it was cleaned; give the command again when it is whole")
         report.size, report.digest = hashed.size, hashed.digest.hexdigest()
+        report.mtime_ns = draft.stat().st_mtime_ns
         write_atomic(report_file(target), write_checked_json(dataclasses.asdict(report)))
         draft.replace(target)
         return report
@@ -123,7 +128,6 @@ class ShardCleaner:
         kept, rule, why = self._passing(captions.texts)
         if not kept:
             return self._drop(report, rule, key, text, why)
-        made, faces = list(parts), 0
         if self._spotter is not None or self._blur is not None:
             try:
                 picture = self._picture(pictures[0])
@@ -132,11 +136,11 @@ class ShardCleaner:
             kept, words = self._unwritten(picture, kept)
             if not kept:
                 return self._drop(report, TEXT, key, text, ", ".join(words))
-            if self._blur is not None:
-                made, faces = self._blurred(parts, self._blur, report)
-        made = with_captions(made, captions, kept)
+        made, faces = with_captions(parts, captions, kept), 0
         if why := _untrainable(report.shard, key, made):
             return self._drop(report, NO_PICTURE, key, text, why)
+        if self._blur is not None:
+            made, faces = self._blurred(made, self._blur, report)
         report.kept += 1
         report.captions += len(captions.texts) - len(kept)
         report.faces += faces
@@ -206,22 +210,22 @@ class ShardCleaner:
         return []
 
 
-def report_file(target: Path) -> Path:
-    """Where the report of a shard is. One that stands without it was made by no cleaning."""
-    return target.parent / REPORTS / f"{target.name}.json"
+def state_of(source: Path, digest: str = "") -> dict[str, Any]:
+    """What tells a source from another of its name: its size, its time of change, and its digest.
 
-
-def stamp(source: Path) -> str:
-    """Tells shards of one name apart without reading them whole: of the size and the first members.
+    Args:
+        source: the shard.
+        digest: where it is known.
 
     Raises:
         MissingData: it cannot be read.
     """
     try:
-        with source.open("rb") as stream:
-            return hashlib.sha256(b"%d " % source.stat().st_size + stream.read(STAMP_BYTES)).hexdigest()
+        found = source.stat()
+        digest = digest or sha256_of([source])[0]
     except OSError as error:
         raise MissingData(f"{source}: {reason(error)}") from error
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "digest": digest}
 
 
 def _untrainable(shard: str, key: str, parts: Sequence[Member]) -> str:

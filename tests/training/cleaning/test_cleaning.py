@@ -78,7 +78,8 @@ def test_a_pipeline_is_known_by_its_files(pipeline: Path, tmp_path: Path) -> Non
 
     copied, other = (shutil.copytree(pipeline, tmp_path / name) for name in ("copied", "other"))
     nlp = spacy.load(other)
-    layer = next(each for each in nlp.get_pipe("parser").model.walk() if each.has_param("W"))
+    parse: Any = nlp.get_pipe("parser")
+    layer = next(each for each in parse.model.walk() if each.has_param("W"))
     layer.set_param("W", -layer.get_param("W"))
     nlp.to_disk(other)
     first, copy, changed = (CaptionParser(str(each)).description for each in (pipeline, copied, other))
