@@ -30,11 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The number of workers, the GPUs of each, and a running cluster's address (None starts one on this machine)."""
+    """The number of workers, the GPUs of each, and a running cluster's address (None starts one on this machine).
+
+    ``option`` is what the user's command calls it, for messages.
+    """
 
     workers: int = 2
     gpus_per_worker: float = 0.0
     address: str | None = None
+    option: str = "--engine ray"
 
 
 @dataclass(kw_only=True)
@@ -156,7 +160,7 @@ def _start(cluster: Cluster) -> Any:
     try:
         import ray
     except ImportError:
-        raise NeedsExtra("--engine ray needs Ray: pip install 'anymal_eval[ray]'") from None
+        raise NeedsExtra(f"{cluster.option} needs Ray: pip install 'anymal_eval[ray]'") from None
     if cluster.address is not None:
         _check_reachable(cluster.address)
     on_sigterm = signal.getsignal(signal.SIGTERM)

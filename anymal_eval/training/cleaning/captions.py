@@ -6,10 +6,12 @@ another noun: "a black cat chases a small brown bird" has complexity 3, of the b
 least, and one action: a verb that is not an attribute.
 """
 
+import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
 
+from anymal_eval import fingerprint
 from anymal_eval.errors import NeedsExtra, WrongUse
 
 PIPELINE = "en_core_web_sm"
@@ -34,7 +36,8 @@ class CaptionParser:
     """A named spaCy pipeline with a tagger and a dependency parser.
 
     Attributes:
-        description: the pipeline's name and version, for the record.
+        description: the pipeline's name, version and :func:`_digest`, for the record: a name and a version are free
+            to choose, and every pipeline that is trained anew starts with the same ones.
     """
 
     def __init__(self, pipeline: str = PIPELINE) -> None:
@@ -61,7 +64,8 @@ class CaptionParser:
             raise WrongUse(f"--spacy {pipeline}: it has no parser and tagger; they find relations and actions")
         meta = self._nlp.meta
         self.description = (
-            f"{meta['lang']}_{meta['name']} {meta['version']}, spaCy {importlib.metadata.version('spacy')}"
+            f"{meta['lang']}_{meta['name']} {meta['version']} ({_digest(self._nlp)}), "
+            f"spaCy {importlib.metadata.version('spacy')}"
         )
 
     def __call__(self, caption: str) -> Parse:
@@ -70,6 +74,15 @@ class CaptionParser:
         counts = [len(_relations(token)) for token in doc if token.pos_ in NOUNS]
         actions = tuple(token.text for token in doc if token.pos_ == "VERB" and token.dep_ != "amod")
         return Parse(complexity=max(counts, default=0), actions=actions)
+
+
+def _digest(nlp: Any) -> str:
+    """Of the names and contents of a pipeline's files, wherever they are; of its content where it has none."""
+    folder = nlp.path
+    if folder is None or not folder.is_dir():
+        return fingerprint.of(hashlib.sha256(nlp.to_bytes()).hexdigest())
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return fingerprint.of([[file.relative_to(folder).as_posix(), fingerprint.of_file(file)] for file in files])
 
 
 def _relations(noun: Any) -> set[int]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,16 @@ from anymal_eval.locks import hold
 from anymal_eval.store.atomic import storage_errors, write_atomic
 from anymal_eval.training.cleaning.captions import LEAST, PIPELINE, CaptionParser
 from anymal_eval.training.cleaning.faces import FaceBlur
-from anymal_eval.training.cleaning.shard import EXAMPLES, REPORTS, ShardCleaner, ShardReport, report_file, stamp
+from anymal_eval.training.cleaning.shard import EXAMPLES, ShardCleaner, ShardReport, state_of
 from anymal_eval.training.cleaning.text_spotting import LETTERS, TextSpotter
-from anymal_eval.training.sources._cleaning import MANIFEST
+from anymal_eval.training.sources._cleaning import MANIFEST, REPORTS, Report, changed, read_report, report_file
 from anymal_eval.training.sources._remote_shard import is_address, without_secrets
 from anymal_eval.training.sources._shard_file import ENDINGS
 from anymal_eval.training.sources.webdataset import expand
 
 REPORT = "cleaning.md"
 MOST_UNREAD = 100  # lines in the report; the manifest has all
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,14 @@ def clean(plan: CleaningPlan, console: Console) -> Cleaned:
     jobs = _jobs(plan)
     busy = f"{plan.out}: another cleaning is writing there; wait for it, or choose another --out"
     with ExitStack() as stack:
-        with storage_errors(plan.out):
-            (plan.out / REPORTS).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(hold(plan.out / ".lock", busy))
+        # What is refused leaves no folder behind, and no file in one of other things.
         cleaner = stack.enter_context(closing(make_cleaner(plan)))
         identity = _identity(plan, cleaner)
         _require_same(plan.out, identity, jobs)
+        with storage_errors(plan.out):
+            (plan.out / REPORTS).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(plan.out / ".lock", busy))
+        _require_same(plan.out, identity, jobs)  # another cleaning may have come first
         todo = [job for job in jobs if not _is_done(*job)]
         if todo:
             unfinished = {"format": FORMAT, "cleaning": identity, "finished": False}
@@ -134,9 +136,12 @@ def _jobs(plan: CleaningPlan) -> list[tuple[Path, Path]]:
     if is_address(plan.shards):
         raise WrongUse(f"{without_secrets(plan.shards)}: fetch the shards first; files are cleaned")
     sources = [Path(each).absolute() for each in expand(plan.shards)]
+    if folder := next((each for each in sources if each.is_dir()), None):
+        raise MissingData(f"{folder}: a folder; name the shards in it: '{folder}/*.tar'")
     missing = [each for each in sources if not each.is_file()]
     if missing or not sources:
-        raise MissingData(f"no shard {missing[0] if missing else plan.shards}")
+        lost = missing[0] if missing else plan.shards
+        raise MissingData(f"no shard {lost}; name files that are there: a path with ranges, or a pattern")
     jobs: dict[Path, Path] = {}
     targets: set[Path] = set()
     for source in sources:
@@ -167,8 +172,28 @@ def _require_same(out: Path, identity: dict[str, Any], jobs: Sequence[tuple[Path
     found, matches = read_checked_json(file)
     if not isinstance(found, dict) or matches is False:
         raise BadData(f"{file}: it is damaged; choose another --out")
-    if found.get("cleaning") != identity:
-        raise OtherRun(f"{out}: its shards were cleaned in another way: {found.get('cleaning')}; choose another --out")
+    before = found.get("cleaning")
+    if found.get("format") != FORMAT or not isinstance(before, dict):
+        raise OtherRun(
+            f"{out}: another version of anymal_eval cleaned its shards, by other rules; they may be trained on, but "
+            "choose another --out for what you clean now"
+        )
+    if before != identity:
+        raise OtherRun(
+            f"{out}: its shards were cleaned in another way: {'; '.join(_differences(before, identity))}; "
+            "clean in that way, or choose another --out"
+        )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What a cleaning does that another did not, in words."""
+    for name, option in (("cat", "--cat"), ("blur_faces", "--blur-faces")):
+        if before.get(name) != now[name]:
+            yield f"with {option}, now without" if before.get(name) else f"without {option}, now with it"
+    rules = before.get("rules", {})
+    for name in sorted(rules.keys() & now["rules"].keys()):
+        if rules[name] != now["rules"][name]:
+            yield f"{name} by {rules[name]!r}, now by {now['rules'][name]!r}"
 
 
 def _is_done(source: Path, target: Path) -> bool:
@@ -183,19 +208,26 @@ def _is_done(source: Path, target: Path) -> bool:
     found = _report(target)
     if found is None:
         raise WrongUse(f"{target}: no cleaning made it, or it was changed since; move it away, or choose another --out")
-    if found.get("source") != stamp(source):
-        raise OtherRun(f"{target}: it was made of another shard than {source}; choose another --out")
+    if not _is_same(source, found["source"]):
+        raise OtherRun(
+            f"{target}: it was made of another shard than {source}, or that was changed since; move it away, or choose "
+            "another --out"
+        )
     return True
 
 
-def _report(target: Path) -> dict[str, Any] | None:
-    """The report of a shard that is there, if it has the size in it."""
-    file = report_file(target)
-    if not (file.is_file() and target.is_file()):
+def _is_same(source: Path, before: Mapping[str, Any]) -> bool:
+    """Whether a source is as it was: read again only where its time of change is another, as that of a copy."""
+    found = state_of(source, before["digest"])
+    return found == before or (found["size"] == before["size"] and state_of(source)["digest"] == before["digest"])
+
+
+def _report(target: Path) -> Report | None:
+    """The report of a shard that is there, if it is the one that was made."""
+    if not target.is_file():
         return None
-    found, matches = read_checked_json(file)
-    whole = isinstance(found, dict) and matches is not False and found.get("size") == target.stat().st_size
-    return found if whole else None
+    found = read_report(target)
+    return None if found is None or changed([(target, found)]) else found
 
 
 def _local(cleaner: ShardCleaner, todo: Sequence[tuple[Path, Path]]) -> Iterator[ShardReport]:
@@ -220,7 +252,8 @@ def _on_ray(plan: CleaningPlan, todo: Sequence[tuple[Path, Path]]) -> Iterator[S
 
     absolute = [(source, target.absolute()) for source, target in todo]
     own = dataclasses.replace(plan, out=plan.out.absolute())
-    with closing(Pool(CleaningWorker, own, Cluster(workers=plan.workers, address=plan.address))) as pool:
+    cluster = Cluster(workers=plan.workers, address=plan.address, option=f"--workers {plan.workers}")
+    with closing(Pool(CleaningWorker, own, cluster)) as pool:
         call: Callable[[Any, Any], Any] = lambda actor, jobs: actor.clean.remote(jobs)  # noqa: E731
         for unit, part in pool.run([Unit(content=[job]) for job in absolute], call):
             if part is None:
@@ -236,7 +269,10 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     dropped: Counter[str] = Counter()
     for report in reports:
         dropped.update(report["dropped"])
-    sums = {name: sum(int(report[name]) for report in reports) for name in ("kept", "blurred", "faces")}
+    sums = {
+        name: sum(int(report[name]) for report in reports)
+        for name in ("kept", "captions", "blurred", "faces", "stills")
+    }
     examples: dict[str, list[list[str]]] = {}
     for report in reports:
         for rule, rows in report["examples"].items():
@@ -252,7 +288,8 @@ def _summarise(out: Path, identity: dict[str, Any]) -> Cleaned:
     }
     write_atomic(out / MANIFEST, write_checked_json(content))
     write_atomic(out / REPORT, _markdown(content, {rule: rows[:EXAMPLES] for rule, rows in examples.items()}))
-    return Cleaned(dropped=dropped, shards=len(reports), unread=content["unread"], **sums)
+    counted = {name: sums[name] for name in ("kept", "blurred", "faces")}
+    return Cleaned(dropped=dropped, shards=len(reports), unread=content["unread"], **counted)
 
 
 def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> str:
@@ -262,6 +299,9 @@ def _markdown(content: dict[str, Any], examples: dict[str, list[list[str]]]) -> 
     lines += [f"- {name}: {rule}" for name, rule in content["cleaning"]["rules"].items()]
     if content["cleaning"]["blur_faces"]:
         lines += ["", f"Faces blurred: {content['faces']}. Samples with any: {content['blurred']}."]
+        lines += ["", f"Pictures of which the first frame alone is kept: {content['stills']}."]
+    if content["captions"]:
+        lines += ["", f"Captions left out of samples that others of theirs keep: {content['captions']}."]
     lines += ["", "| | samples | |", "|---|---|---|"]
     lines += [f"| {name} | {count} | {count / max(total, 1):.1%} |" for name, count in rows.items()]
     for rule, found in examples.items():

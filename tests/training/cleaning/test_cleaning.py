@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,7 +70,22 @@ def test_sixty_captions_are_split_as_labelled(pipeline: Path) -> None:
         assert found == one.label, (one.text, parse)
     # The example of the paper: the bird is small, brown, and chased.
     assert parser("a black cat chases a small brown bird").complexity == 3
-    assert parser.description.startswith("en_labelled 1.0, spaCy ")
+    assert re.fullmatch(r"en_labelled 1\.0 \([0-9a-f]{16}\), spaCy .+", parser.description)
+
+
+def test_a_pipeline_is_known_by_its_files(pipeline: Path, tmp_path: Path) -> None:
+    import spacy
+
+    copied, other = (shutil.copytree(pipeline, tmp_path / name) for name in ("copied", "other"))
+    nlp = spacy.load(other)
+    parse: Any = nlp.get_pipe("parser")
+    layer = next(each for each in parse.model.walk() if each.has_param("W"))
+    layer.set_param("W", -layer.get_param("W"))
+    nlp.to_disk(other)
+    first, copy, changed = (CaptionParser(str(each)).description for each in (pipeline, copied, other))
+    assert first == copy
+    assert changed.partition(" (")[0] == first.partition(" (")[0] == "en_labelled 1.0"
+    assert changed != first
 
 
 def test_a_text_in_the_picture_counts_by_words_of_five_letters() -> None:
@@ -165,6 +182,15 @@ def test_two_ray_workers_give_the_shards_of_one_process(sources: Path, tmp_path:
     clean(CleaningPlan(**plan, out=tmp_path / "two", workers=2), SilentConsole())
     for name in ("00.tar", "01.tar", "02.tar", "cleaning.json", "cleaning.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_without_ray_the_option_of_the_command_is_named(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    plan = CleaningPlan(shards=str(sources / "00.tar"), out=tmp_path / "out", blur_faces=True, workers=2)
+    with pytest.raises(NeedsExtra, match=r"^--workers 2 needs Ray: pip install 'anymal_eval\[ray\]'$"):
+        clean(plan, SilentConsole())
 
 
 def test_what_cannot_be(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
