@@ -16,11 +16,13 @@ from safetensors.torch import load_file
 from anymal_eval.anymal import checkpoint
 from anymal_eval.errors import WrongUse
 from anymal_eval.training.run import train
+from anymal_eval.training.state_folders import step_of
 from tests.conftest import ROOT
-from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged
+from tests.training.conftest import align_job, assert_close, every_step, instruct_job, logged, write_pictures
 
 STEPS, RATE = 3, 1e-4
 RECIPE = {"steps": STEPS, "learning_rate": RATE, "warmup": 0}
+LACKING = 9  # a shard that is not among the first of either process
 INSTRUCT = {**RECIPE, "gradient_checkpointing": "on"}
 
 
@@ -44,8 +46,9 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "torchrun": ["--max-restarts", "1"], "arguments": [*_align(folder), *_out(root / "elastic")],
         "killed": 3, "record": str(root / "starts"),
     }  # fmt: skip
+    lacking = {"torchrun": [], "arguments": [*_lacking(folder, root), *_out(root / "lacking")], "fails": True}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.torchrun", json.dumps([*trainings, elastic])],
+        [sys.executable, "-m", "tests.training.torchrun", json.dumps([*trainings, elastic, lacking])],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
@@ -65,6 +68,18 @@ def _odd(folder: Path, root: Path) -> dict[str, Any]:
     (root / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     data = (f"pairs:{root / 'odd.jsonl'}",)
     return {**RECIPE, "data": data, "batch_size": 2, "max_unreadable": "90%"}
+
+
+def _lacking(folder: Path, root: Path) -> list[str]:
+    """Twenty shards for two processes, of which one cannot be had."""
+    (root / "shards").mkdir()
+    picture = (folder / "data" / "0.png").read_bytes()
+    for number in range(20):
+        if number != LACKING:
+            write_pictures(root / "shards" / f"{number}.tar", [picture] * 2)
+    data = f"webdataset:pipe:cat {root}/shards/{{0..19}}.tar"
+    how = ["--device", "cpu", "--steps", "20", "--batch-size", "2", "--learning-rate", str(RATE)]
+    return ["train", "align", str(folder / "network.toml"), "--data", data, *how, "--log-every", "1"]
 
 
 def _align(folder: Path, pairs: Path | None = None) -> list[str]:
@@ -112,6 +127,16 @@ def _assert_same(one: Path, other: Path) -> None:
 )  # fmt: skip
 def test_two_processes_equal_one(one: str, other: str, trained: Path) -> None:
     _assert_same(trained / one, trained / other)
+
+
+def test_a_process_without_input_costs_no_step(trained: Path) -> None:
+    """The other one agrees to save the step before, too."""
+    (state,) = (trained / "lacking" / "steps").glob("checkpoint-*")
+    assert step_of(state) == logged(trained / "lacking")[-1]["step"] > 0
+    assert {file.name for file in state.iterdir()} >= {"position_0.json", "position_1.json"}
+    said = (trained / "stderr").read_text(encoding="utf-8")
+    assert f"shards/{LACKING}.tar" in said
+    assert "another process of the training has no input for its next step; its message says why" in said
 
 
 def test_files_are_those_of_one_process(trained: Path) -> None:

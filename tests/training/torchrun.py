@@ -3,10 +3,11 @@
     python -m tests.training.torchrun '[{"torchrun": [...], "arguments": [...], "killed": 0, "record": ""}, ...]'
 
 runs each training after the other. ``killed`` is the micro-batch at which the second process is killed, the first time.
-``record`` names a file that gets a line for each start, and for the kill: torchrun names the process that it finds dead
-first, which may be the other one, whose connection is lost.
+``fails``: the training ends with an error. ``record`` names a file that gets a line for each start, and for the kill:
+torchrun names the process that it finds dead first, which may be the other one, whose connection is lost.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import bitsandbytes  # noqa: F401
 import torch
 from torch.distributed import run as launcher
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from anymal_eval.cli.main import main
 from anymal_eval.training import run  # noqa: F401
@@ -32,7 +34,8 @@ def launch(trainings: list[dict[str, Any]]) -> None:
         os.environ["KILLED_AT"] = str(training.get("killed", 0))
         os.environ["RECORD"] = training.get("record", "")
         how = ["--standalone", "--nproc_per_node", "2", "--start-method", "fork", "--run-path", *training["torchrun"]]
-        AS_CODE.main([*how, str(SCRIPT), *training["arguments"]])
+        with contextlib.suppress(*([ChildFailedError] if training.get("fails") else [])):
+            AS_CODE.main([*how, str(SCRIPT), *training["arguments"]])
 
 
 def work() -> None:
