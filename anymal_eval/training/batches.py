@@ -25,6 +25,7 @@ from anymal_eval.training.sources import NO_SAMPLE, TrainingData
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from anymal_eval.anymal.conversation import Turn
     from anymal_eval.anymal.model import AnyMAL
 
 MOST_CONVERSATIONS = 200_000  # kept tokenized
@@ -190,7 +191,8 @@ class Collator:
 
     def __init__(self, network: AnyMAL, encoder: FeatureEncoder, unreadable: UnreadableSamples) -> None:
         self._network, self.encoder, self.unreadable = network, encoder, unreadable
-        self._conversations: dict[str, TokenizedConversation] = {}
+        # By what they say: samples of two data may share a file, a row and an id, and say different things.
+        self._conversations: dict[tuple[Turn, ...], TokenizedConversation] = {}
 
     def plan(self, order: SampleOrder, step: int, micro_batch: int) -> Planned:
         """Take the samples of a micro-batch, start to read their media, and tokenize them."""
@@ -246,16 +248,15 @@ class Collator:
         return text
 
     def _tokenized(self, sample: Sample) -> TokenizedConversation | BadData | RequestFailed:
-        key = sample.where + sample.id
-        if key not in self._conversations:
+        if sample.turns not in self._conversations:
             try:
                 made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
             except (RequestFailed, BadData) as error:
                 return type(error)(*error.args)
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.clear()
-            self._conversations[key] = made
-        return self._conversations[key]
+            self._conversations[sample.turns] = made
+        return self._conversations[sample.turns]
 
 
 class Batches:
