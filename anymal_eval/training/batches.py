@@ -120,7 +120,8 @@ class UnreadableSamples:
         """Stop if too many samples cannot be read. A fraction counts from a hundred samples on, unless it is 0.
 
         Bad rows of a table, which are known before training, count in proportion to the samples seen, so that a large
-        table with few of them is not stopped at its first batch.
+        table with few of them is not stopped at its first batch. Those of shards are known when a shard is opened, and
+        count among all its rows.
 
         Raises:
             IncompleteRun: naming the first.
@@ -128,12 +129,14 @@ class UnreadableSamples:
         rows = sum(each.bad.rows for each in self.data if each.samples is not None)
         tables = sum(len(each.bad.reasons) for each in self.data if each.samples is not None)
         share = min(1.0, self.seen / rows) if rows else 0.0
-        count = len(self.reasons) + len(self._bad(streamed=True)) + share * tables
-        if count > self.limit * max(self.seen, 100 if self.limit else 1):
+        bad = len(self._bad(streamed=True)) + share * tables
+        opened = sum(each.bad.rows for each in self.data if each.samples is None)
+        count, seen = len(self.reasons) + bad, math.ceil(max(self.seen + bad, opened))
+        if count > self.limit * max(seen, 100 if self.limit else 1):
             all_bad = {**self.reasons, **self._bad()}
             first = listed([f"{where}: {reason}" for where, reason in all_bad.items()], shown=3, between="; ")
             raise IncompleteRun(
-                f"{math.ceil(count)} of {self.seen} samples cannot be read, more than --max-unreadable "
+                f"{math.ceil(count)} of {seen} samples cannot be read, more than --max-unreadable "
                 f"{self.limit:.2%}: {first}"
             )
 
