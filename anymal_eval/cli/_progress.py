@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from anymal_eval.cli._library_output import LibraryOutput
 from anymal_eval.cli._printing import console, echo_line, fitted
 from anymal_eval.cli._streams import messages
+from anymal_eval.evaluation.console import shown_warnings
 from anymal_eval.visible import visible_line
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Terminal:
 
     @contextmanager
     def opened(self) -> Iterator["Terminal"]:
-        """Keep what libraries print inside a ``with``, for the log of the run."""
-        with self._output.kept():
+        """Keep what libraries print inside a ``with``, for the log of the run; warnings of ours are messages."""
+        with self._output.kept(), shown_warnings(self._warn):
             yield self
 
     def message(self, text: str) -> None:
@@ -49,6 +50,11 @@ class Terminal:
         from rich.text import Text
 
         self._live.console.print(Text(fitted(visible_line(text), messages())), soft_wrap=True)
+
+    def _warn(self, text: str) -> bool:
+        if self._waiting is None:
+            self.message(text)
+        return self._waiting is None  # before there is a run, an error is one line: warnings stay with the libraries'
 
     def keep_log(self, folder: Path) -> None:
         """Keep messages, and what libraries print, in the log of this folder."""

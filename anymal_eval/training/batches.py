@@ -25,6 +25,7 @@ from anymal_eval.training.sources import NO_SAMPLE, TrainingData
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from anymal_eval.anymal.conversation import Turn
     from anymal_eval.anymal.model import AnyMAL
 
 MOST_CONVERSATIONS = 200_000  # kept tokenized
@@ -119,7 +120,8 @@ class UnreadableSamples:
         """Stop if too many samples cannot be read. A fraction counts from a hundred samples on, unless it is 0.
 
         Bad rows of a table, which are known before training, count in proportion to the samples seen, so that a large
-        table with few of them is not stopped at its first batch.
+        table with few of them is not stopped at its first batch. Those of shards are known when a shard is opened, and
+        count among all its rows.
 
         Raises:
             IncompleteRun: naming the first.
@@ -127,12 +129,14 @@ class UnreadableSamples:
         rows = sum(each.bad.rows for each in self.data if each.samples is not None)
         tables = sum(len(each.bad.reasons) for each in self.data if each.samples is not None)
         share = min(1.0, self.seen / rows) if rows else 0.0
-        count = len(self.reasons) + len(self._bad(streamed=True)) + share * tables
-        if count > self.limit * max(self.seen, 100 if self.limit else 1):
+        bad = len(self._bad(streamed=True)) + share * tables
+        opened = sum(each.bad.rows for each in self.data if each.samples is None)
+        count, seen = len(self.reasons) + bad, math.ceil(max(self.seen + bad, opened))
+        if count > self.limit * max(seen, 100 if self.limit else 1):
             all_bad = {**self.reasons, **self._bad()}
             first = listed([f"{where}: {reason}" for where, reason in all_bad.items()], shown=3, between="; ")
             raise IncompleteRun(
-                f"{math.ceil(count)} of {self.seen} samples cannot be read, more than --max-unreadable "
+                f"{math.ceil(count)} of {seen} samples cannot be read, more than --max-unreadable "
                 f"{self.limit:.2%}: {first}"
             )
 
@@ -190,7 +194,8 @@ class Collator:
 
     def __init__(self, network: AnyMAL, encoder: FeatureEncoder, unreadable: UnreadableSamples) -> None:
         self._network, self.encoder, self.unreadable = network, encoder, unreadable
-        self._conversations: dict[str, TokenizedConversation] = {}
+        # By what they say: samples of two data may share a file, a row and an id, and say different things.
+        self._conversations: dict[tuple[Turn, ...], TokenizedConversation] = {}
 
     def plan(self, order: SampleOrder, step: int, micro_batch: int) -> Planned:
         """Take the samples of a micro-batch, start to read their media, and tokenize them."""
@@ -246,16 +251,15 @@ class Collator:
         return text
 
     def _tokenized(self, sample: Sample) -> TokenizedConversation | BadData | RequestFailed:
-        key = sample.where + sample.id
-        if key not in self._conversations:
+        if sample.turns not in self._conversations:
             try:
                 made = tokenize_conversation(self._network.chat, sample.turns, self._network.llm.ends)
             except (RequestFailed, BadData) as error:
                 return type(error)(*error.args)
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.clear()
-            self._conversations[key] = made
-        return self._conversations[key]
+            self._conversations[sample.turns] = made
+        return self._conversations[sample.turns]
 
 
 class Batches:

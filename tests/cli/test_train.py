@@ -13,6 +13,7 @@ from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog, OtherRun, WrongUse
+from tests.conftest import Command
 from tests.training.conftest import logged, write_data
 
 
@@ -153,3 +154,24 @@ def total(done: Result) -> float:
     found = re.search(r"total +([\d.]+) GiB", done.output)
     assert found, done.output
     return float(found[1])
+
+
+def test_a_cache_of_features_that_cannot_be_used_is_one_line(place: Path, tmp_path: Path, command: Command) -> None:
+    """Damaged entries, and a folder that cannot be written: shown once, with how many there are; all are in the log."""
+    cache = tmp_path / "features"
+    align = ["align", "tiny", *backbones(place)]
+    assert call(*align, *short(place, "filled", "--features", cache)).exit_code == 0
+    entries = sorted(cache.glob("??/*.safetensors"))
+    assert len(entries) > 2
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:-8])
+    again = command("train", *align, *short(place, "damaged", "--features", cache))
+    assert again.returncode == 0, again.stderr
+    lines = [line for line in again.stderr.splitlines() if "is corrupt" in line]
+    assert len(lines) == 2, again.stderr
+    assert (place / "damaged" / "run.log").read_text().count("is corrupt") == len(entries) + 1
+    assert lines[1].startswith(f"{len(entries)} such warnings, all in the log; the first: features: {cache}/")
+    unwritable = call(*align, *short(place, "unwritable", "--features", "/proc/features"))
+    assert unwritable.exit_code == 0, unwritable.output
+    (line,) = [line for line in unwritable.output.splitlines() if line.startswith("features: /proc/features")]
+    assert line.endswith("features that it lacks are not stored")

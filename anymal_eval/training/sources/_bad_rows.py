@@ -26,6 +26,7 @@ class BadRows:
         self._counted = counted
         self.rows = 0
         self.reasons: dict[str, str] = {}
+        self._shards: set[int] = set()
 
     def add(self, where: str, error: BadData) -> None:
         """Count a row that holds no sample.
@@ -37,6 +38,12 @@ class BadRows:
             raise error
         self.rows += 1
         self.reasons[where] = str(error).removeprefix(f"{where}: ")
+
+    def read(self, shard: int, rows: int) -> None:
+        """Count the rows of a shard, which is read once an epoch, the first time."""
+        if shard not in self._shards:
+            self._shards.add(shard)
+            self.rows += rows
 
     def fields(self, items: Iterable[tuple[str, object]], file: Path) -> Iterator[Fields]:
         """The rows that are objects, of pairs of a place in the file and a row."""

@@ -4,7 +4,12 @@ Both come from the command line alone. A command runs in the user's shell, so an
 user wrote it: never out of a table, a shard, or a file's name that a pattern matched.
 """
 
+import contextlib
+import logging
+import os
+import shutil
 import subprocess
+import tempfile
 import time
 from http.client import HTTPResponse
 from typing import IO
@@ -12,11 +17,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from anymal_eval.errors import BadData, MissingData, reason
 from anymal_eval.sources.downloading import CUT, Cut, opened
+from anymal_eval.visible import visible_line
 
+_LOG = logging.getLogger(__name__)
 PIPE = "pipe:"
 SCHEMES = ("http://", "https://")
 TRIES, PAUSE_S, TIMEOUT_S = 3, 1.0, 60.0
+WARN_AFTER_S = 60.0
 _BLOCK = 1 << 20
+_MOST_PRINTED = 1 << 16
 _HEADERS = {"User-Agent": "anymal_eval", "Accept-Encoding": "identity"}
 
 
@@ -35,6 +44,19 @@ def without_secrets(address: str) -> str:
         return address
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def cut_short(address: str, line: str) -> MissingData:
+    """The error for a shard of which less came than there is; ``line`` names it and what is wrong.
+
+    Neither a command's status nor a server that names no length tells that all of it came: its content does.
+    """
+    how = "run the command by hand" if address.startswith(PIPE) else "fetch it by hand"
+    what = line.removesuffix("; was it cut off?")
+    return MissingData(
+        f"{what}: it did not come whole: the same command resumes; if it fails again, {how} to see why, or leave this "
+        "shard out"
+    )
 
 
 def fetch(address: str, target: IO[bytes]) -> None:
@@ -89,8 +111,35 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _run(command: str, target: IO[bytes]) -> None:
-    done = subprocess.run(command, shell=True, stdout=target, stdin=subprocess.DEVNULL, check=False)  # noqa: S602
-    if done.returncode:
+    # The user's own command. A pipeline has the status of its last command alone, unless bash is told otherwise.
+    shell = ["bash", "-o", "pipefail", "-c"] if shutil.which("bash") else ["sh", "-c"]
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen([*shell, command], stdout=target, stderr=printed, stdin=subprocess.DEVNULL)
+        try:
+            _wait(process, command)
+        finally:
+            process.kill()  # where the wait was interrupted; else it has ended
+        text = _end_of(printed)
+    with contextlib.suppress(OSError):
+        os.write(2, text)  # what the command printed belongs into the log, as that of libraries does
+    if process.returncode:
+        lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
+        why = f" ({visible_line(lines[-1])[:300]})" if lines else ""
         raise MissingData(
-            f"{PIPE}{command}: the command ended with status {done.returncode}; run it by hand to see why"
+            f"{PIPE}{command}: the command ended with status {process.returncode}{why}; run it by hand to see why"
         )
+
+
+def _wait(process: "subprocess.Popen[bytes]", command: str) -> None:
+    while True:
+        try:
+            process.wait(WARN_AFTER_S)
+        except subprocess.TimeoutExpired:
+            _LOG.warning("%s%s: this command has not ended yet, and its shard is waited for", PIPE, command)
+        else:
+            return
+
+
+def _end_of(printed: IO[bytes]) -> bytes:
+    printed.seek(max(0, printed.seek(0, os.SEEK_END) - _MOST_PRINTED))
+    return printed.read()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from anymal_eval.errors import BadData
-from anymal_eval.training.sources._remote_shard import fetch, is_address, without_secrets
+from anymal_eval.training.sources._remote_shard import cut_short, fetch, is_address, without_secrets
 
 KEPT = 8
 # Media are compressed already, and texts shrink by less; what inflates to more is no shard.
@@ -26,6 +26,10 @@ LARGEST_RATIO, SPARE_BYTES = 50, 1 << 30
 _BLOCK = 1 << 20
 _FORMATS: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class CutOff(BadData):
+    """A compressed shard ends early."""
 
 
 class Kept:
@@ -53,6 +57,11 @@ class Kept:
                 while len(self._files) > self.most:
                     self._locks.pop(self._files.popitem(last=False)[0], None)
             return made
+
+    def drop(self, key: Hashable) -> None:
+        """Make the file of a key again, the next time that it is needed."""
+        with self._lock:
+            self._files.pop(key, None)
 
     def clear(self) -> None:
         """Drop all files."""
@@ -109,12 +118,17 @@ def keep(count: int) -> None:
     kept.most = max(KEPT, count)
 
 
+def forget(path: str) -> None:
+    """Fetch a shard anew, the next time that it is needed."""
+    kept.drop(path)
+
+
 def open_shard(path: Path | str) -> ShardFile:
     """The bytes of a shard: of a file, or of an address that is fetched into a temporary file without a name.
 
     Raises:
         BadData: it is compressed, and damaged or cut off, or inflates to far more than media do.
-        MissingData: an address cannot be fetched.
+        MissingData: an address cannot be fetched, or not whole.
         OSError: it cannot be read, or there is no space to fetch or inflate it.
     """
     if isinstance(path, str) and is_address(path):
@@ -142,11 +156,17 @@ def _fetched(address: str) -> ShardFile:
         fetch(address, target)
         target.flush()
         plain = ShardFile(os.dup(target.fileno()))
+        if not plain.size:
+            raise cut_short(address, f"{without_secrets(address)}: the shard is empty (0 bytes)")
         kind = _format(plain)
         if kind is None:
             return plain
         target.seek(0)
-        return _inflate(without_secrets(address), target, kind, plain.size)
+        name = without_secrets(address)
+        try:
+            return _inflate(name, target, kind, plain.size)
+        except CutOff as error:
+            raise cut_short(address, str(error)) from None
 
 
 def _inflated(path: Path, kind: bytes) -> ShardFile:
@@ -166,7 +186,9 @@ def _inflate(name: str, compressed: IO[bytes], kind: bytes, size: int) -> ShardF
                 target.write(block)
             target.flush()
             return ShardFile(os.dup(target.fileno()))
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+    except EOFError as error:
+        raise CutOff(f"{name}: it cannot be inflated: {error}; was it cut off?") from None
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise BadData(f"{name}: it cannot be inflated: {error}; was it cut off?") from None
     except OSError as error:
         # bz2 reports damaged bytes as an OSError without a number.

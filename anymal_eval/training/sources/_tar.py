@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from anymal_eval.errors import BadData, MissingData, reason
-from anymal_eval.training.sources._shard_file import ShardFile, open_shard
+from anymal_eval.training.sources._remote_shard import cut_short, is_address
+from anymal_eval.training.sources._shard_file import ShardFile, forget, open_shard
 
 Report = Callable[[str], None]
 BLOCK = tarfile.BLOCKSIZE
@@ -26,25 +27,33 @@ def members(path: Path | str, report: Report, name: str = "") -> Iterator[Member
     """The files of a shard in their order, one in memory at a time. ``name`` is its name in messages.
 
     A damaged header is reported and the next intact one searched for; ``tarfile`` alone would end there silently. A
-    truncated end is reported too.
+    truncated end is reported too; of a shard that was fetched it is an error, since the rest exists elsewhere.
 
     Raises:
-        MissingData: the shard cannot be opened.
+        MissingData: the shard cannot be opened, or cannot be fetched whole.
     """
     shard = name or str(path)
+
+    def lost(line: str) -> None:
+        if isinstance(path, str) and is_address(path):
+            forget(path)
+            raise cut_short(path, line)
+        report(line)
+
     try:
         opened = open_shard(path)
         with tarfile.open(fileobj=cast(BinaryIO, opened), mode="r:", ignore_zeros=True) as archive:
-            yield from _walk(archive, opened, shard, report)
+            yield from _walk(archive, opened, shard, report, lost)
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        report(f"{shard}: no plain tar file: {reason(error)}")
+        lost(f"{shard}: no plain tar file: {reason(error)}")
     except BadData as error:
         report(str(error))
     except OSError as error:
         raise MissingData(f"{shard}: {reason(error)}") from error
 
 
-def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: str, report: Report) -> Iterator[Member]:
+def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: str, report: Report, lost: Report) -> Iterator[Member]:
+    """``lost`` takes what tells that the end of the shard is missing; ``report`` all else."""
     end, name = 0, ""
     while (member := _next(archive, opened.size)) is not None:
         archive.members = []  # type: ignore[attr-defined]  # else it keeps the headers of the whole shard
@@ -55,16 +64,17 @@ def _walk(archive: tarfile.TarFile, opened: ShardFile, shard: str, report: Repor
             continue
         content = opened.at(member.offset_data, member.size)
         if len(content) < member.size:
-            report(f"{shard}: in {name}: unexpected end of data; the rest is lost")
+            lost(f"{shard}: in {name}: unexpected end of data; the rest is lost")
             return
         if member.issparse():
             report(f"{shard}: in {name}: a sparse file, which has no bytes of its own in place; it is left out")
             continue
         yield Member(name=name, offset=member.offset_data, content=content)
     if not name:
-        report(f"{shard}: no plain tar file with members")
+        no_end = opened.at(0, BLOCK) != bytes(BLOCK)  # an archive of nothing has zeros, a page of a server has not
+        (lost if no_end else report)(f"{shard}: no plain tar file with members")
     elif not _is_intact(archive, end):
-        report(f"{shard}: after {name}: it does not end as tar files do; was it cut off?")
+        lost(f"{shard}: after {name}: it does not end as tar files do; was it cut off?")
 
 
 def _next(archive: tarfile.TarFile, size: int) -> tarfile.TarInfo | None:

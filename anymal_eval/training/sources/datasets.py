@@ -63,7 +63,8 @@ def load(address: DataAddress) -> TrainingData:
     contents, missing, skipped = [], [], []
     captions = rows.select_columns([columns.caption])
     for number, (data, (held, path)) in enumerate(zip(captions, _held(rows, columns), strict=True)):
-        row = Fields(data, name, f"row {number + 1}")
+        # With the options: other columns and splits of the same table have rows of the same numbers.
+        row = Fields(data, address.path, f"row {number + 1}")
         try:
             found, lacks = _medium(columns, number, row, path, held=held)
             texts = captions_of(row, columns.caption)

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from anymal_eval import fingerprint
-from anymal_eval.errors import BadData, MediaError, MissingData
+from anymal_eval.errors import BadData, MediaError, MissingData, WrongUse
 from anymal_eval.media.location import ROW, safe_path
 from anymal_eval.training.samples import Sample
 from anymal_eval.training.sources import NO_SAMPLE, DataAddress, TrainingData
@@ -37,6 +37,8 @@ from anymal_eval.training.sources._table import refuse_missing
 from anymal_eval.training.sources._tar import members
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.")
+COMMANDS = {"s3": "aws s3 cp {} -", "gs": "gsutil cp {} -"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,17 @@ def load(address: DataAddress) -> TrainingData:
     """The shards; reads none of them yet.
 
     Raises:
+        WrongUse: an address that only a command can read, or a range that counts down.
         MissingData: shards are missing.
         BadData: one is not named as a tar file is, or is a symbolic link out of its folder.
     """
     remote = is_address(address.path)
+    if not remote and (scheme := SCHEME.match(address.path)):
+        command = COMMANDS.get(scheme[1].lower(), "COMMAND, one that writes the shard to standard output")
+        raise WrongUse(
+            f"{address.path}: {scheme[1]}:// addresses are read by a command: write "
+            f"webdataset:{PIPE}{command.format(address.path)}"
+        )
     named = expand(address.path, patterns=not remote)
     other = [] if address.path.startswith(PIPE) else [path for path in named if not _file(path).endswith(ENDINGS)]
     if other:
@@ -124,9 +133,15 @@ def expand(path: str, *, patterns: bool = True) -> list[str]:
 
     >>> expand("/data/{08..11}.tar")
     ['/data/08.tar', '/data/09.tar', '/data/10.tar', '/data/11.tar']
+
+    Raises:
+        WrongUse: a range counts down.
     """
     pieces = RANGE.split(path)
     texts, ranges = pieces[::3], list(zip(pieces[1::3], pieces[2::3], strict=True))
+    for low, high in ranges:
+        if int(low) > int(high):
+            raise WrongUse(f"{without_secrets(path)}: the range {{{low}..{high}}} counts down: write {{{high}..{low}}}")
     numbers = [[f"{number:0{len(low)}d}" for number in range(int(low), int(high) + 1)] for low, high in ranges]
     paths = [
         "".join(itertools.chain(*zip(texts, (*chosen, ""), strict=True))) for chosen in itertools.product(*numbers)
@@ -146,7 +161,9 @@ def _read(
 
     name, path = shards[number]
     before: set[str] = set()
+    rows = 0
     for key, parts in itertools.groupby(members(path, report, name), lambda member: split_name(member.name)[0]):
+        rows += 1
         if key in before:
             report(f"{name}: {key}: its files do not follow one another; write the shard sorted by name")
             continue
@@ -155,3 +172,4 @@ def _read(
             yield from shard_samples(address, name, key, parts)
         except BadData as error:
             report(str(error))
+    bad.read(number, rows)

@@ -203,9 +203,9 @@ def test_bad_rows_count_against_the_allowance(bad: int, good: int, limit: float,
 def test_bad_rows_and_media_share_the_allowance() -> None:
     seen = UnreadableSamples(limit=0.01, data=[data_with(6, 994)], seen=500)
     seen.reasons = {f"t: row {number}": "broken" for number in range(10, 12)}
-    seen.require_few()  # 2 of 500, and half of the 6 of the table: 5
+    seen.require_few()  # 2 of 500, and half of the 6 of the table: 5 of 503
     seen.reasons["t: row 12"] = "broken"
-    with pytest.raises(IncompleteRun, match="6 of 500 samples cannot be read"):
+    with pytest.raises(IncompleteRun, match="6 of 503 samples cannot be read"):
         seen.require_few()
 
 
@@ -217,5 +217,18 @@ def test_bad_samples_of_shards_count_when_they_are_read() -> None:
     again.add_state_dict(json.loads(json.dumps(seen.state_dict())))
     assert again.all_reasons() == {"t: row 0": "no"}
     shards.bad.add("t: row 1", BadData("t: row 1: no"))
-    with pytest.raises(IncompleteRun, match=r"2 of 8 samples cannot be read.*t: row 0: no; t: row 1: no"):
+    with pytest.raises(IncompleteRun, match=r"2 of 10 samples cannot be read.*t: row 0: no; t: row 1: no"):
         seen.require_few()
+
+
+def test_bad_samples_of_shards_count_among_all_rows_that_were_read(tmp_path: Path) -> None:
+    good, bad = 990, 9
+    names = [f"{number:04d}.{end}" for number in range(good) for end in ("jpg", "txt")]
+    shard([*names, *(f"{number}.jpg" for number in range(2000, 2000 + bad))])(tmp_path)
+    data = open_data(f"webdataset:{tmp_path / 't.tar'}", count_bad_rows=True)
+    for _ in range(2):  # a second epoch reads the same rows
+        assert len(list(data.read_shard(0))) == good
+    assert data.bad.rows == good + bad
+    UnreadableSamples(limit=0.01, data=[data], seen=8).require_few()  # 9 of 999
+    with pytest.raises(IncompleteRun, match=r"^9 of 999 samples cannot be read, more than --max-unreadable 0\.90%"):
+        UnreadableSamples(limit=0.009, data=[data], seen=8).require_few()

@@ -140,10 +140,10 @@ def table(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?image=image", "copy: row 2: 'text' is empty"),
+        ("?image=image", "copy?image=image: row 2: 'text' is empty"),
         ("?image=picture", "copy: no column picture; it has image, text, audio, n"),
         ("?image=image&caption=words", "copy: no column words; it has"),
-        ("?image=image&caption=n", "copy: row 1: 'n' must be a string, not 1"),
+        ("?image=image&caption=n", "copy?image=image&caption=n: row 1: 'n' must be a string, not 1"),
         ("?video=n&caption=audio", "copy: column 'n' holds int64, where media or paths were due"),
         ("?image=image&split=val", 'copy val cannot be loaded: Unknown split "val"'),
     ],

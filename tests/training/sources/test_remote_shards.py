@@ -14,7 +14,7 @@ import pytest
 import webdataset
 
 from anymal_eval.anymal.conversation import Slot, Turn
-from anymal_eval.errors import BadData, MissingData
+from anymal_eval.errors import BadData, MissingData, WrongUse
 from anymal_eval.media import MediaReader
 from anymal_eval.training.sources import TrainingData, _remote_shard, _shard_file, open_data
 
@@ -120,14 +120,22 @@ def test_no_file_and_no_member_is_run_as_a_command(tmp_path: Path, monkeypatch: 
 
 
 class Server(SimpleHTTPRequestHandler):
-    """The files of a folder; ``cut.tar`` ends early, as often as ``cuts`` says."""
+    """The files of a folder; ``cut.tar`` ends early, as often as ``cuts`` says, and ``short.tar`` always."""
 
     cuts = 0
 
     def log_message(self, *_: Any) -> None:
         """Nothing on standard error."""
 
+    def send_header(self, keyword: str, value: str) -> None:
+        """``short.tar`` names no length."""
+        if keyword != "Content-Length" or not self.path.startswith("/short.tar"):
+            super().send_header(keyword, value)
+
     def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.path.startswith("/short.tar"):
+            outputfile.write(source.read(2000))
+            return
         if self.path.startswith("/cut.tar") and type(self).cuts:
             type(self).cuts -= 1
             outputfile.write(source.read(100))
@@ -185,13 +193,75 @@ def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "word@" not in str(refused.value)
 
 
-def test_a_compressed_shard_at_an_address_that_is_cut_off(tmp_path: Path) -> None:
-    path = shard(tmp_path / "0.tar", captioned("a"))
-    packed = tmp_path / "0.tar.gz"
-    with tarfile.open(packed, "w:gz") as archive:
-        archive.add(path, "0.wav")
-    content = packed.read_bytes()
-    packed.write_bytes(content[: len(content) // 2])
-    source = open_data(f"webdataset:pipe:cat {packed}")
+def cut_commands(folder: Path) -> dict[str, str]:
+    """Commands that end with status 0 and write less than a shard, and what must be in their one line."""
+    whole = shard(folder / "0.tar", *(captioned(str(number)) for number in range(4)))
+    with tarfile.open(folder / "0.tar.gz", "w:gz") as archive:
+        archive.add(whole, "0.wav")
+    size = (folder / "0.tar.gz").stat().st_size
+    (folder / "page.tar").write_bytes(b"<html>busy</html>" * 100)
+    return {
+        f"cat {folder}/6.tar | cat": "(cat: ",
+        "true": "the shard is empty (0 bytes)",
+        f"head -c 1540 {whole}": "in 0.txt: unexpected end of data",
+        f"head -c 2048 {whole}": "it does not end as tar files do",
+        f"head -c {size // 2} {folder}/0.tar.gz": "it cannot be inflated",
+        f"cat {folder}/page.tar": "no plain tar file",
+        f"echo first >&2; printf '\\033[31mno such\\rkey' >&2; cat {whole}; exit 4": "status 4 (key)",
+    }
+
+
+def test_a_shard_that_does_not_come_whole_is_no_shard(tmp_path: Path) -> None:
+    for command, line in cut_commands(tmp_path).items():
+        source = open_data(f"webdataset:pipe:{command}")
+        for _ in range(2):  # what came the first time is not kept
+            with pytest.raises(MissingData) as raised:
+                ids(source)
+            assert line in str(raised.value)
+            assert str(raised.value).startswith(f"pipe:{command}: ")
+            assert "by hand to see why" in str(raised.value)
+            assert "\n" not in str(raised.value)
+        assert source.unreadable == []
+
+
+def test_a_server_without_a_length_that_ends_early(tmp_path: Path, host: str) -> None:
+    shard(tmp_path / "short.tar", captioned("a"), captioned("b"))
+    with pytest.raises(
+        MissingData, match=rf"^http://{host}/short.tar: after .*: it did not come whole: the same command"
+    ):
+        ids(open_data(f"webdataset:http://{host}/short.tar"))
+
+
+def test_an_archive_of_nothing_is_one_unreadable_line(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w"):
+        pass
+    source = open_data(f"webdataset:pipe:cat {tmp_path}/0.tar")
     assert ids(source) == []
-    assert "it cannot be inflated" in source.unreadable[0]
+    assert "no plain tar file with members" in source.unreadable[0]
+
+
+def test_a_command_that_takes_long_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_remote_shard, "WARN_AFTER_S", 0.05)
+    shard(tmp_path / "0.tar", captioned("a"))
+    assert ids(open_data(f"webdataset:pipe:sleep 0.3; cat {tmp_path}/0.tar")) == ["0/a"]
+    assert caplog.messages[0].startswith("pipe:sleep 0.3; cat ")
+    assert caplog.messages[0].endswith("its shard is waited for")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("s3://bucket/{0..3}.tar", "write webdataset:pipe:aws s3 cp s3://bucket/{0..3}.tar -"),
+        ("gs://b/0.tar", "write webdataset:pipe:gsutil cp gs://b/0.tar -"),
+        ("hdfs://b/0.tar", "write webdataset:pipe:COMMAND, one that writes the shard"),
+        ("/data/{3..0}.tar", "the range {3..0} counts down: write {0..3}"),
+        ("pipe:cat {010..009}.tar", "the range {010..009} counts down: write {009..010}"),
+    ],
+)
+def test_addresses_that_name_no_shard(address: str, message: str) -> None:
+    with pytest.raises(WrongUse) as raised:
+        open_data(f"webdataset:{address}")
+    assert str(raised.value).startswith(f"{address}: ")
+    assert message in str(raised.value)

@@ -177,6 +177,60 @@ def test_what_is_no_sample_is_named_and_the_rest_read(tmp_path: Path) -> None:
     assert source.unreadable == before
 
 
+def test_media_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Wherever they stand in the shard, and numbers as numbers: 2 before 10."""
+
+    def talk(count: int) -> dict[str, object]:
+        value = "<image> " * count + "which?"
+        return {"conversations": [{"from": "human", "value": value}, {"from": "gpt", "value": "This."}]}
+
+    twelve = [f"{number}.png" for number in range(12)]
+    path = shard(
+        tmp_path / "a.tar",
+        [
+            {"__key__": "swapped", "1.png": b"1", "0.png": b"0", "json": talk(2)},
+            {"__key__": "sorted", **{name: name.encode() for name in sorted(twelve)}, "json": talk(12)},
+            {"__key__": "text", "b.png": b"b", "a10.png": b"a10", "a9.png": b"a9", "png": b"plain", "json": talk(4)},
+        ],
+    )
+    source = open_data(f"webdataset:{path}")
+    found = read(source)
+    assert source.unreadable == []
+    assert source.opener is not None
+    contents = [[source.opener(one.uri).decode() for one in sample.media] for sample in found]
+    assert contents == [["0", "1"], twelve, ["a9", "a10", "b", "plain"]]
+
+
+def test_a_conversation_beside_a_caption_wins(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A kite."}]
+    path = shard(
+        tmp_path / "a.tar",
+        [
+            {"__key__": "1", "png": b"x", "txt": "a caption", "json": {"conversations": talk}},
+            {"__key__": "2", "png": b"x", "txt": "a caption", "json": {"instruction": "Which?", "response": "A kite."}},
+            {"__key__": "3", "png": b"x", "txt": "a caption", "json": {"instruction": "of the author"}},
+            {"__key__": "4", "png": b"x", "txt": "a caption", "json": b"{damaged"},
+        ],
+    )
+    found = read(open_data(f"webdataset:{path}"))
+    assert [caption_of(sample) for sample in found] == ["A kite.", "A kite.", "a caption", "a caption"]
+
+
+def test_names_with_more_dots_are_explained(tmp_path: Path) -> None:
+    path = shard(
+        tmp_path / "a.tar",
+        [
+            {"__key__": "b", "v2.jpg": b"x", "v2.txt": "nested"},
+            {"__key__": "c", "1.png": b"x", "txt": "numbered"},
+            {"__key__": "d", "png": b"x", "v2.txt": "nested"},
+        ],
+    )
+    source = open_data(f"webdataset:{path}")
+    assert read(source) == []
+    why = "; names end at the first dot, so the endings here are "
+    assert [line.partition(why)[2] for line in source.unreadable] == ["v2.jpg, v2.txt", "1.png, txt", "png, v2.txt"]
+
+
 @pytest.fixture
 def whole(tmp_path: Path) -> tuple[Path, list[tarfile.TarInfo]]:
     path = shard(tmp_path / "a.tar", [{"__key__": f"{n}", "png": png(n), "txt": f"caption {n}"} for n in range(5)])
