@@ -20,7 +20,7 @@ from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.best import require_evaluated
-from anymal_eval.training.parts import require_parts
+from anymal_eval.training.parts import require_parts, require_reached
 from anymal_eval.training.peers import require_launched
 from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import TrainingPlan
@@ -98,7 +98,9 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     _require_gpu(recipe, loading.device)
     require_launched(loading.device)
     data = data_of(plan, config, most)
-    _require_order(plan, data)
+    require_order(plan, data)
+    if (kinds := kinds_of(data)) is not None:
+        require_reached(kinds, recipe.freeze, config.modalities, adapters=adapters is not None)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,
@@ -140,7 +142,19 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
     return data
 
 
-def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+def kinds_of(data: Sequence[TrainingData]) -> set[str] | None:
+    """The kinds of media of tables; None where a part of the data is streamed, or holds no sample."""
+    if not all(each.samples for each in data):
+        return None
+    return {media.kind for each in data for sample in each.samples or () for media in sample.media}
+
+
+def require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+    """Refuse weights and an order that the data cannot have.
+
+    Raises:
+        WrongUse: naming what they can have.
+    """
     weights = plan.input.weights
     total = sum(weights)
     # The share of one beside a number of another magnitude may be 0, and that of numbers without a sum.

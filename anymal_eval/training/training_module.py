@@ -3,6 +3,7 @@
 Shapes:  k modality tokens · d LLM width
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -84,7 +85,7 @@ class TrainingModule(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss of a batch's targets; a medium that several rows share is projected once."""
         if not batch.conversations:  # no sample could be read
-            nothing = torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
+            nothing = self._zero()
             return nothing + self._with_the_others() if self.sharded else nothing
         tokens: dict[str, Tensor] = {}
         for medium in self.network.config.modalities:
@@ -100,7 +101,14 @@ class TrainingModule(nn.Module):
             rows.embeds.requires_grad_()
         losses = self.network.target_losses(rows)
         self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])
-        return losses.sum().to(self.network.llm.device)  # the head may lie on another one
+        loss = losses.sum().to(self.network.llm.device)  # the head may lie on another one
+        # Not by the loss: gradient checkpointing lets embeddings of text take gradients, which reach nothing trained.
+        trained = itertools.chain(tokens.values(), self.network.llm.parameters())
+        return loss if any(value.requires_grad for value in trained) else loss + self._zero()
+
+    def _zero(self) -> Tensor:
+        """A zero that reaches all that is trained: its backward pass is the one that other processes wait for."""
+        return torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
 
     def _with_the_others(self) -> Tensor:
         """A zero, for which the language model runs on a row of two positions."""
