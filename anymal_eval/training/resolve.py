@@ -11,6 +11,7 @@ from anymal_eval.anymal import importers
 from anymal_eval.anymal.backbones import placed, relocated
 from anymal_eval.anymal.checkpoint_facts import is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named
+from anymal_eval.anymal.lora import require_targets
 from anymal_eval.anymal.recognition import what_it_is
 from anymal_eval.checkpoints.loading import Loading, attention_of, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
@@ -95,7 +96,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     )
     loading = loading_of(options, "--device-map ")
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
-    _require_gpu(recipe, loading.device)
+    require_optimizer(recipe, loading.device)
     require_launched(loading.device)
     data = data_of(plan, config, most)
     require_order(plan, data)
@@ -165,7 +166,14 @@ def require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
         raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
 
 
-def _require_gpu(recipe: Recipe, device: str) -> None:
+def require_optimizer(recipe: Recipe, device: str) -> None:
+    """Refuse an optimizer that is not installed, or needs another device.
+
+    Raises:
+        NeedsExtra, WrongUse: with what to give instead.
+    """
+    if recipe.optim != "adamw" and find_spec("bitsandbytes") is None:
+        raise NeedsExtra(f"--optim {recipe.optim} needs bitsandbytes: pip install bitsandbytes, or give --optim adamw")
     if device == "cpu" and "paged" in recipe.optim:
         other = recipe.optim.replace("-paged", "")
         raise WrongUse(f"--optim {recipe.optim}: only a GPU's memory is paged; give --optim {other}")
@@ -192,14 +200,24 @@ def _checkpoint(plan: TrainingPlan) -> Path | None:
 
 
 def adapters_of(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
-    """The adapters to train: the default, with what the plan gives in its place; None for the projectors alone."""
+    """The adapters to train: the default, with what the plan gives in its place; None for the projectors alone.
+
+    Raises:
+        WrongUse: the plan gives adapters that it leaves out, or targets that say nothing.
+    """
     options = plan.adapters
+    given: dict[str, Any] = {"rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout}
+    if options.lora_targets is not None:
+        given["targets"] = tuple(dict.fromkeys(name.strip() for name in options.lora_targets.split(",")))
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.no_lora and given:
+        shown = ", ".join(f"--lora-{name}" for name in given)
+        raise WrongUse(f"--no-lora: there are no adapters to have {shown}; leave one of them out")
     if plan.stage == "align" or options.no_lora:
         return None
-    targets = None if options.lora_targets is None else tuple(options.lora_targets.split(","))
-    given: dict[str, Any] = {"rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout}
-    given["targets"] = targets
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
+    wanted = replace(default, **given)
+    require_targets(wanted.targets)
+    return wanted
 
 
 def fraction(text: str | float) -> float:
