@@ -93,6 +93,10 @@ class TrainingModule(nn.Module):
             if keys:
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
+        # Not by the loss: gradient checkpointing lets embeddings of text take gradients, which reach nothing trained.
+        reached = any(value.requires_grad for value in itertools.chain(tokens.values(), self.network.llm.parameters()))
+        # Made before the layers' pass, so that its gradients come after theirs, as those of the other processes do.
+        nothing = None if reached else self._zero()
         media = [[tokens[key] for key in keys] for keys in batch.media]
         self.tokens += sum(one.prompt.text_tokens for one in batch.conversations)
         self.tokens += sum(len(medium) for row in media for medium in row)
@@ -102,9 +106,7 @@ class TrainingModule(nn.Module):
         losses = self.network.target_losses(rows)
         self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])
         loss = losses.sum().to(self.network.llm.device)  # the head may lie on another one
-        # Not by the loss: gradient checkpointing lets embeddings of text take gradients, which reach nothing trained.
-        trained = itertools.chain(tokens.values(), self.network.llm.parameters())
-        return loss if any(value.requires_grad for value in trained) else loss + self._zero()
+        return loss if nothing is None else loss + nothing
 
     def _zero(self) -> Tensor:
         """A zero that reaches all that is trained: its backward pass is the one that other processes wait for."""
