@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.errors import OutOfMemory
+from anymal_eval.training import load as loading
 from anymal_eval.training.run import train
 from tests.training.conftest import align_job, assert_close, every_step, losses
 
@@ -69,3 +70,13 @@ def test_an_optimizer_whose_states_do_not_fit(
     assert str(failed.value) == (
         f"out of memory while updating the weights: {remedy}quantize the language model (--quantize nf4)"
     )
+
+
+@pytest.mark.parametrize("setting", ["on", "off"])
+def test_nothing_is_estimated_where_all_is_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr(loading, "device_memory", lambda device, given: 80 << 30)
+    monkeypatch.setattr(loading, "step_memory", lambda *given: pytest.fail("estimated"))
+    loaded = loading.load(align_job(folder, tmp_path, gradient_checkpointing=setting))
+    assert (loaded.recompute, list(loaded.messages)) == (setting == "on", [])
