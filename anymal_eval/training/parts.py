@@ -44,7 +44,7 @@ def require_reached(kinds: Collection[str], frozen: Collection[str], media: Coll
         WrongUse: naming what is trained and what the data have.
     """
     trained = sorted(set(media) - set(frozen))
-    if (adapters and LORA not in frozen) or set(trained) & set(kinds):
+    if kinds is None or (adapters and LORA not in frozen) or set(trained) & set(kinds):
         return
     there = ", ".join(sorted(kinds)) or "text alone"
     why = f"--freeze {', '.join(sorted(frozen))} leaves" if frozen else "this training has"

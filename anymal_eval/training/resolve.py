@@ -96,12 +96,12 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     )
     loading = loading_of(options, "--device-map ")
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
-    require_optimizer(recipe, loading.device)
+    require_pageable(recipe, loading.device)
+    _require_installed(recipe)
     require_launched(loading.device)
     data = data_of(plan, config, most)
     require_order(plan, data)
-    if (kinds := kinds_of(data)) is not None:
-        require_reached(kinds, recipe.freeze, config.modalities, adapters=adapters is not None)
+    require_reached(kinds_of(data), recipe.freeze, config.modalities, adapters=adapters is not None)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,
@@ -144,8 +144,8 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
 
 
 def kinds_of(data: Sequence[TrainingData]) -> set[str] | None:
-    """The kinds of media of tables; None where a part of the data is streamed, or holds no sample."""
-    if not all(each.samples for each in data):
+    """The kinds of media of tables; None where there are none, or a part of the data is streamed or holds no sample."""
+    if not data or not all(each.samples for each in data):
         return None
     return {media.kind for each in data for sample in each.samples or () for media in sample.media}
 
@@ -166,14 +166,17 @@ def require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
         raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
 
 
-def require_optimizer(recipe: Recipe, device: str) -> None:
-    """Refuse an optimizer that is not installed, or needs another device.
-
-    Raises:
-        NeedsExtra, WrongUse: with what to give instead.
-    """
+def _require_installed(recipe: Recipe) -> None:
     if recipe.optim != "adamw" and find_spec("bitsandbytes") is None:
         raise NeedsExtra(f"--optim {recipe.optim} needs bitsandbytes: pip install bitsandbytes, or give --optim adamw")
+
+
+def require_pageable(recipe: Recipe, device: str) -> None:
+    """Refuse an optimizer of paged states on a processor.
+
+    Raises:
+        WrongUse: with what to give instead.
+    """
     if device == "cpu" and "paged" in recipe.optim:
         other = recipe.optim.replace("-paged", "")
         raise WrongUse(f"--optim {recipe.optim}: only a GPU's memory is paged; give --optim {other}")
