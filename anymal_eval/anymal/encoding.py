@@ -11,7 +11,7 @@ with zeros. The same kernels run in every call; no more is promised.
 Shapes:  w windows · n tokens of a window · e encoder width
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -41,8 +41,7 @@ def encode_windows(encoder: Encoder, windows: Sequence[Tensor]) -> tuple[Tensor,
             return in_calls_of_one_shape(encoder, windows, TOGETHER)
         threads = min(torch.get_num_threads(), len(windows))
         if isinstance(parameter, FakeTensor):  # a memory estimate: as many windows are alive as threads run
-            chunks = [windows[start : start + threads] for start in range(0, len(windows), threads)]
-            return torch.cat([encoder(torch.stack(list(chunk))) for chunk in chunks]), len(chunks)
+            return _in_calls(windows, threads, lambda own: encoder(torch.stack(list(own))))
         with _one_thread():
             if threads == 1:
                 features = [_alone(encoder, window) for window in windows]
@@ -55,12 +54,34 @@ def encode_windows(encoder: Encoder, windows: Sequence[Tensor]) -> tuple[Tensor,
 def in_calls_of_one_shape(encoder: Encoder, windows: Sequence[Tensor], size: int) -> tuple[Tensor, int]:
     """The same in calls of exactly ``size`` windows, the last one filled up with zeros."""
     device = next(encoder.parameters()).device
-    parts = []
-    for start in range(0, len(windows), size):
-        own = windows[start : start + size]
+
+    def encoded(own: Sequence[Tensor]) -> Tensor:
         filled = torch.stack([*own, *[torch.zeros_like(own[0])] * (size - len(own))])
-        parts.append(encoder(to_device(filled, device))[: len(own)])
+        return encoder(to_device(filled, device))[: len(own)]
+
+    return _in_calls(windows, size, encoded)
+
+
+def _in_calls(windows: Sequence[Tensor], size: int, encode: Callable[[Sequence[Tensor]], Tensor]) -> tuple[Tensor, int]:
+    starts = range(0, len(windows), size)
+    parts: list[Tensor] = []
+    for number, start in enumerate(starts):
+        if parts and isinstance(parts[0], FakeTensor) and _is_like_the_first(number, len(starts)):
+            parts.append(_as_large(parts[0]))
+        else:
+            parts.append(encode(windows[start : start + size]))
     return torch.cat(parts), len(parts)
+
+
+def _is_like_the_first(number: int, calls: int) -> bool:
+    """Whether a memory estimate need not compute a call: it takes no more than the last two, when most is alive."""
+    return 0 < number < calls - 2
+
+
+def _as_large(features: Tensor) -> Tensor:
+    """Of the same shape, in a storage of the same size."""
+    whole = features.new_empty(features.untyped_storage().nbytes() // features.element_size())
+    return whole.as_strided(features.shape, features.stride(), features.storage_offset())
 
 
 def _alone(encoder: Encoder, window: Tensor) -> Tensor:

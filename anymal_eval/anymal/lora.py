@@ -2,15 +2,19 @@
 
 import errno
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.checkpoints.files import read_json
 from anymal_eval.checkpoints.headers import read_header
 from anymal_eval.checkpoints.loading import checkpoint_errors, quiet
-from anymal_eval.errors import BadCheckpoint
+from anymal_eval.errors import BadCheckpoint, WrongUse
 
+ALL = "all-linear"  # as a target: all linear layers but the output head
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -20,11 +24,15 @@ def attach(model: Any, config: LoraConfig) -> Any:
     Args:
         model: a causal LM, quantized or not.
         config: rank, alpha, targets.
+
+    Raises:
+        WrongUse: a target is the name of no layer that can have adapters.
     """
     with quiet():
         import peft
 
-    targets = config.targets[0] if config.targets == ("all-linear",) else list(config.targets)
+    require_targets(config.targets)
+    targets = ALL if config.targets == (ALL,) else list(config.targets)
     settings = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -32,8 +40,53 @@ def attach(model: Any, config: LoraConfig) -> Any:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    with quiet():
-        return peft.get_peft_model(model, settings)
+    there = _linear_layers(model)
+    try:
+        with quiet():
+            made = peft.get_peft_model(model, settings)
+    except ValueError as error:  # none of the targets, or one that is no layer
+        if targets == ALL:
+            raise
+        raise _no_such([name for name in config.targets if name not in there] or config.targets, there) from error
+    # peft itself is content with one of several. It translates names of experts, which then are no targets of its own.
+    own = made.peft_config[made.active_adapter].target_modules
+    matched = [f".{name}" for name in made.base_model.targeted_module_names]
+    if targets != ALL and (
+        unmatched := [
+            name
+            for name in config.targets
+            if name in (own or ()) and not any(each.endswith(f".{name}") for each in matched)
+        ]
+    ):
+        raise _no_such(unmatched, there)
+    return made
+
+
+def require_targets(targets: Sequence[str]) -> None:
+    """Refuse targets that say nothing, or two things.
+
+    Raises:
+        WrongUse: with what to write.
+    """
+    how = f"write names of linear layers, such as q_proj,v_proj, or {ALL} alone"
+    if not targets or not all(targets):
+        raise WrongUse(f"LoRA targets {','.join(targets)!r}: a name is empty; {how}")
+    if ALL in targets and len(targets) > 1:
+        raise WrongUse(f"LoRA targets {','.join(targets)!r}: {how}")
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """The last parts of their names: ``q_proj`` for each of the layers' own."""
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, Conv1D)
+    return sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds)})
+
+
+def _no_such(names: Sequence[str], there: Sequence[str]) -> WrongUse:
+    return WrongUse(
+        f"LoRA targets: the language model has no linear layer named {' or '.join(names)}; it has {', '.join(there)}"
+    )
 
 
 def load(model: Any, folder: Path, *, trainable: bool) -> Any:

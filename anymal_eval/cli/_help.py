@@ -12,22 +12,22 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "skip_missing_media", "media_timeout", "media_budget", "tasks_dir", "max_unreadable", "media", "picture_side",
         "examples", "threads", "decode", "prefetch", "weights", "pack", "group_by_length",
     ),
-    "Network": ("preset", "backbones", "precision", "quantize", "device", "prompt_order", "prompt", "lora_rank",
-                "lora_alpha", "lora_dropout", "lora_targets", "no_lora"),
+    "Network": ("preset", "backbones", "precision", "trained_precision", "quantize", "device", "prompt_order",
+                "prompt", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "no_lora"),
     "Optimization": ("steps", "batch_size", "accumulate", "learning_rate", "warmup", "schedule", "weight_decay",
-                     "max_grad_norm", "seed", "gradient_checkpointing"),
+                     "max_grad_norm", "optim", "rate", "freeze", "seed", "gradient_checkpointing"),
     "Prompts and answers": (
         "max_new_tokens", "temperature", "top_p", "system", "thinking", "thinking_tokens", "ablate", "samples",
         "with_blind",
     ),
-    "Execution": ("engine", "workers", "gpus_per_worker", "address", "features", "max_errors", "ptb",
-                  "allow_environment_change"),
+    "Execution": ("attn", "compile", "shard", "device_map", "engine", "workers", "gpus_per_worker", "address",
+                  "features", "max_errors", "ptb", "allow_environment_change"),
     "Memory": ("estimate", "memory", "text_tokens", "new_tokens"),
     "Evaluation while training": ("eval_every", "eval_tasks", "eval_metrics", "eval_limit", "eval_data",
                                   "eval_protocol"),
-    "Output": ("out", "details", "dry_run", "save_every", "keep", "log_every", "report_to", "log_to", "note", "junit",
-               "markdown", "as_json", "format", "against", "accepted", "like", "gains", "columns", "names",
-               "intervals"),
+    "Output": ("out", "details", "dry_run", "save_every", "keep", "keep_best", "with_changes", "log_every", "report_to",
+               "log_to", "note", "junit", "markdown", "as_json", "format", "against", "accepted", "like", "gains",
+               "columns", "names", "intervals"),
 }  # fmt: skip
 # Where an option has another place in a command than in others.
 EVALUATING: Mapping[str, str] = {
@@ -45,7 +45,9 @@ class Command(click.Command):
         for option in self.get_params(ctx):
             if isinstance(option, click.Option) and option.default == "":
                 option.show_default = False  # click would write two quotes
-        options = [option for option in self.get_params(ctx) if option.get_help_record(ctx) is not None]
+        # Without arguments, as click's own: the usage names them, and the text above explains them.
+        named = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        options = [option for option in named if option.get_help_record(ctx) is not None]
         if len(options) <= FEW:
             super().format_options(ctx, formatter)
             return

@@ -15,14 +15,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anymal_eval.anymal.shard_files import is_view
-from anymal_eval.errors import RequestFailed
+from anymal_eval.errors import OutOfMemory, RequestFailed
+from anymal_eval.generation import memory_guard, release_memory
 from anymal_eval.media.broken import failures_of
 from anymal_eval.media.budget import MediaBudget
 from anymal_eval.media.location import ROW
 from anymal_eval.media.reader import MediaReader
 from anymal_eval.models import media_key
 from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, ModalityTokens, open_cache
-from anymal_eval.records import FRAMES, Media
+from anymal_eval.records import FRAMES, Media, MediaKind
 from anymal_eval.sources.hub_media import open_media
 from anymal_eval.training.plan import ComputeOptions
 from anymal_eval.training.samples import Sample
@@ -89,6 +90,7 @@ class FeatureEncoder:
         self._failed: dict[str, RequestFailed] = {}
         self._running: dict[str, Future[MediaInput]] = {}
         self._ahead_bytes = 0
+        self._together = ENCODED_TOGETHER
         self._changed = threading.Condition()
         self.waited = 0.0
 
@@ -189,7 +191,7 @@ class FeatureEncoder:
         self.waited += time.perf_counter() - start
         features: dict[str, Tensor] = {}
         for kind in sorted({item.kind for item in inputs.values()}):
-            features |= self._tokens.features(kind, [item for item in inputs.values() if item.kind == kind])
+            features |= self._encoded(kind, [item for item in inputs.values() if item.kind == kind])
         with self._changed:
             for key, future in running.items():
                 is_first = self._running.get(key) is future  # of the batches that wait for it
@@ -200,6 +202,28 @@ class FeatureEncoder:
                     self._keep(inputs[key], features[key])
             self._changed.notify_all()
         return found | features
+
+    def _encoded(self, kind: MediaKind, items: Sequence[MediaInput]) -> dict[str, Tensor]:
+        """In groups that are halved where memory runs out, and stay as small.
+
+        Raises:
+            OutOfMemory: for a single medium.
+        """
+        found: dict[str, Tensor] = {}
+        while items:
+            some = items[: self._together]
+            try:
+                with memory_guard(f"encoding {len(some)} media of kind {kind}"):
+                    found |= self._tokens.features(kind, some)
+                items = items[len(some) :]
+                continue
+            except OutOfMemory as error:
+                if len(some) < 2:
+                    how = "quantize the language model (--quantize nf4), or fill --features before (features fill)"
+                    raise OutOfMemory(f"{error}: {how}") from error
+                self._together = (len(some) + 1) // 2
+            release_memory()  # here, where no error holds the tensors of its frames any more
+        return found
 
     def _keep(self, item: MediaInput, features: Tensor) -> None:
         is_mapped = item.encoded and is_view(item.tensor)

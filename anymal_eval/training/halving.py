@@ -1,6 +1,11 @@
-"""Micro-batches that do not fit into memory are computed in halves; the batch of the step stays as it is."""
+"""Micro-batches that do not fit into memory are computed in halves; the batch of the step stays as it is.
+
+An optimizer's step cannot be: where its states do not fit, the error names a smaller optimizer.
+"""
 
 from collections.abc import Callable
+from types import MethodType
+from typing import Any
 
 from torch import Tensor
 
@@ -76,3 +81,25 @@ class HalvedBatches:
                 f"{what} on {at_once} rows in one of {self._processes} processes: more --accumulate, or {remedy}"
             )
         self.rows = (at_once + 1) // 2
+
+
+def guard_step(optimizer: Any, name: str) -> None:
+    """Have an optimizer's step, the first of which allocates its states, raise our error where memory runs out.
+
+    Args:
+        optimizer: of torch or bitsandbytes.
+        name: as transformers writes it: ``adamw_torch``, ``adamw_bnb_8bit``, ``paged_adamw_8bit``.
+    """
+    step = optimizer.step
+    smaller = ["--optim adamw-8bit"] * ("8bit" not in name)
+    smaller += [f"--optim adamw-paged{'-8bit' * ('8bit' in name)}"] * ("paged" not in name)
+    others = f"give {' or '.join(smaller)} with another --out, or " if smaller else ""
+
+    def guarded(_: Any, *given: Any, **named: Any) -> Any:
+        try:
+            with memory_guard("updating the weights"):
+                return step(*given, **named)
+        except OutOfMemory as error:
+            raise OutOfMemory(f"{error}: {others}quantize the language model (--quantize nf4)") from error
+
+    optimizer.step = MethodType(guarded, optimizer)  # a method, of which torch's schedulers make their own

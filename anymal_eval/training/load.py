@@ -209,7 +209,8 @@ def _recompute(resolved: ResolvedTraining, partition: BatchPartition, network: A
     """Whether activations are recomputed, and what the user must know about it."""
     compute = resolved.plan.compute
     memory = device_memory(resolved.loading.device, compute.memory)
-    if memory is None:
+    is_given = compute.gradient_checkpointing != "auto" and compute.memory is None
+    if memory is None or is_given:  # an estimate takes seconds
         return compute.gradient_checkpointing == "on", []
     text = longest(resolved.data, network.chat, network.llm.ends) or ASSUMED[resolved.plan.stage]
     config = network.config if lora.is_attached(network.llm.model) else replace(network.config, lora=None)

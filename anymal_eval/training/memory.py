@@ -12,17 +12,26 @@ from anymal_eval.anymal.forecast import facts_of
 from anymal_eval.anymal.memory import Workload, estimate
 from anymal_eval.anymal.recomputation import StepMemory, choose, device_memory
 from anymal_eval.anymal.tokenized_conversation import tokenize_conversation
-from anymal_eval.checkpoints.loading import Loading, checkpoint_errors, device_named, library, loading_of, quiet
+from anymal_eval.checkpoints.loading import (
+    Loading,
+    attention_of,
+    checkpoint_errors,
+    device_named,
+    library,
+    loading_of,
+    quiet,
+)
 from anymal_eval.checkpoints.locating import find
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
-from anymal_eval.training.parts import is_16_bit, require_parts
+from anymal_eval.training.parts import is_16_bit, require_parts, require_reached
 from anymal_eval.training.peers import processes
+from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
 from anymal_eval.training.recipe import Optim, Recipe, resolve_recipe
-from anymal_eval.training.resolve import adapters_of, data_of, fraction
+from anymal_eval.training.resolve import adapters_of, data_of, fraction, kinds_of, require_order, require_pageable
 from anymal_eval.training.sources import TrainingData
 
 Text = tuple[int, int]  # tokens of a row's prompt, and of its answers
@@ -46,7 +55,8 @@ def forecast_training(
         A title, the memory, and the device.
 
     Raises:
-        NotInCatalog, WrongUse, BadCheckpoint, BadDefinition: of the network or the recipe.
+        NotInCatalog, WrongUse, BadCheckpoint, BadDefinition: of the network or the recipe, as a training's.
+        NeedsExtra: flash attention on a processor.
         MissingData, BadData: of the data.
     """
     fallback = {"steps": 1, "learning_rate": 1.0} if plan.preset is None and plan.stage == "align" else {}
@@ -57,13 +67,19 @@ def forecast_training(
     config = replace(config, lora=adapters_of(plan, config.lora or LoraConfig()))
     config = replace(config, prompt_order=plan.prompt_order or config.prompt_order)
     require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=config.lora is not None)
-    data = data_of(plan, config, fraction(plan.compute.max_unreadable))
+    compute, device = plan.compute, device_named(plan.compute.device)
+    require_placement(plan)
+    require_pageable(recipe, device)
+    if device == "cpu":  # a GPU may have what this machine lacks
+        attention_of(compute.attn)
+    data = data_of(plan, config, fraction(compute.max_unreadable))
+    require_order(plan, data)
+    require_reached(kinds_of(data), recipe.freeze, config.modalities, adapters=config.lora is not None)
     chat = _chat(config.llm, list(config.modalities)) if data else None
     found = longest(data, chat, {chat.tokenizer.eos_token_id}) if chat is not None else None
     assumed = found or ASSUMED[plan.stage]
     text = (text_tokens or assumed[0], new_tokens or assumed[1])
     partition = BatchPartition(batch_size=recipe.batch_size, accumulate=recipe.accumulate, processes=processes())
-    compute, device = plan.compute, device_named(plan.compute.device)
     precision = compute.precision
     if precision == "auto":
         precision = "bf16" if device == "cuda" else "fp32"

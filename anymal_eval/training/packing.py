@@ -12,6 +12,7 @@ from torch import Tensor
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.anymal.splice import bins, spread
 from anymal_eval.anymal.tokenized_conversation import TokenizedConversation, draw_conversation
+from anymal_eval.generation import memory_guard
 
 NOT_PACKED = "--pack: this language model mixes conversations that share a row; each keeps a row of its own"
 _LENGTHS = (13, 7, 5, 3)  # two rows of two, the second with padding
@@ -20,12 +21,16 @@ _WITHIN_SHORT = 0.05
 
 
 def can_pack(network: AnyMAL) -> bool:
-    """Whether packed losses are those of rows of their own, and no conversation sees another one of its row."""
+    """Whether packed losses are those of rows of their own, and no conversation sees another one of its row.
+
+    Raises:
+        OutOfMemory: for two rows of 20 tokens.
+    """
     vocabulary, generator = network.llm.vocabulary, torch.Generator().manual_seed(0)
     draws = [draw_conversation(vocabulary, length, generator) for length in _LENGTHS]
     order = [number for each in bins(_LENGTHS) for number in each]
     first = [0, *torch.tensor([_LENGTHS[number] - 1 for number in order]).cumsum(0).tolist()]
-    with torch.no_grad():
+    with torch.no_grad(), memory_guard("testing whether conversations can share a row (--pack)"):
         alone = torch.cat([_losses(network, [draws[number]], packed=False) for number in order])
         packed = _losses(network, draws, packed=True)
         # The first of the last row's conversations with other words: the second must not change by a bit.

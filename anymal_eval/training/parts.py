@@ -31,6 +31,29 @@ def require_parts(rates: Iterable[str], frozen: Collection[str], media: Collecti
         raise WrongUse(f"--freeze {', '.join(sorted(frozen))}: nothing is left to train")
 
 
+def require_reached(kinds: Collection[str], frozen: Collection[str], media: Collection[str], *, adapters: bool) -> None:
+    """Refuse data that reach nothing of what is trained.
+
+    Args:
+        kinds: of the data's media.
+        frozen: parts that ``--freeze`` names.
+        media: of the network.
+        adapters: whether LoRA adapters are trained.
+
+    Raises:
+        WrongUse: naming what is trained and what the data have.
+    """
+    trained = sorted(set(media) - set(frozen))
+    if kinds is None or (adapters and LORA not in frozen) or set(trained) & set(kinds):
+        return
+    there = ", ".join(sorted(kinds)) or "text alone"
+    why = f"--freeze {', '.join(sorted(frozen))} leaves" if frozen else "this training has"
+    raise WrongUse(
+        f"{why} the projectors of {', '.join(trained)} to train, and the data have {there}: add data of "
+        f"{' or '.join(trained)}" + (", or train other parts" if frozen else "")
+    )
+
+
 def enable_gradients(network: AnyMAL, *, adapters: bool, frozen: Collection[str] = ()) -> list[str]:
     """Let the projectors, and the LoRA adapters if ``adapters``, take gradients, and nothing else.
 

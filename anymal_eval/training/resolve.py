@@ -11,6 +11,7 @@ from anymal_eval.anymal import importers
 from anymal_eval.anymal.backbones import placed, relocated
 from anymal_eval.anymal.checkpoint_facts import is_network, located, read
 from anymal_eval.anymal.config import AnyMALConfig, LoraConfig, named
+from anymal_eval.anymal.lora import require_targets
 from anymal_eval.anymal.recognition import what_it_is
 from anymal_eval.checkpoints.loading import Loading, attention_of, loading_of
 from anymal_eval.checkpoints.transformers_folder import LoadingOptions
@@ -25,7 +26,7 @@ from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.records import MediaOrder, media_order
 from anymal_eval.training.batches import require_few_bad_rows
 from anymal_eval.training.best import Headline, headline_of
-from anymal_eval.training.parts import require_parts
+from anymal_eval.training.parts import require_parts, require_reached
 from anymal_eval.training.peers import require_launched
 from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import TrainingPlan
@@ -102,12 +103,14 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     )
     loading = loading_of(options, "--device-map ")
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
-    _require_gpu(recipe, loading.device)
+    require_pageable(recipe, loading.device)
+    _require_installed(recipe)
     require_launched(loading.device)
     evaluation = _evaluation(plan, recipe.steps)
     best = _best(plan.saving.keep_best, evaluation, config)
     data = data_of(plan, config, most)
-    _require_order(plan, data)
+    require_order(plan, data)
+    require_reached(kinds_of(data), recipe.freeze, config.modalities, adapters=adapters is not None)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,
@@ -150,7 +153,19 @@ def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[Train
     return data
 
 
-def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+def kinds_of(data: Sequence[TrainingData]) -> set[str] | None:
+    """The kinds of media of tables; None where there are none, or a part of the data is streamed or holds no sample."""
+    if not data or not all(each.samples for each in data):
+        return None
+    return {media.kind for each in data for sample in each.samples or () for media in sample.media}
+
+
+def require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+    """Refuse weights and an order that the data cannot have.
+
+    Raises:
+        WrongUse: naming what they can have.
+    """
     weights = plan.input.weights
     total = sum(weights)
     # The share of one beside a number of another magnitude may be 0, and that of numbers without a sum.
@@ -161,7 +176,17 @@ def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
         raise WrongUse("--group-by-length takes tables without --weight: shards are read in their own order")
 
 
-def _require_gpu(recipe: Recipe, device: str) -> None:
+def _require_installed(recipe: Recipe) -> None:
+    if recipe.optim != "adamw" and find_spec("bitsandbytes") is None:
+        raise NeedsExtra(f"--optim {recipe.optim} needs bitsandbytes: pip install bitsandbytes, or give --optim adamw")
+
+
+def require_pageable(recipe: Recipe, device: str) -> None:
+    """Refuse an optimizer of paged states on a processor.
+
+    Raises:
+        WrongUse: with what to give instead.
+    """
     if device == "cpu" and "paged" in recipe.optim:
         other = recipe.optim.replace("-paged", "")
         raise WrongUse(f"--optim {recipe.optim}: only a GPU's memory is paged; give --optim {other}")
@@ -188,14 +213,24 @@ def _checkpoint(plan: TrainingPlan) -> Path | None:
 
 
 def adapters_of(plan: TrainingPlan, default: LoraConfig) -> LoraConfig | None:
-    """The adapters to train: the default, with what the plan gives in its place; None for the projectors alone."""
+    """The adapters to train: the default, with what the plan gives in its place; None for the projectors alone.
+
+    Raises:
+        WrongUse: the plan gives adapters that it leaves out, or targets that say nothing.
+    """
     options = plan.adapters
+    given: dict[str, Any] = {"rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout}
+    if options.lora_targets is not None:
+        given["targets"] = tuple(dict.fromkeys(name.strip() for name in options.lora_targets.split(",")))
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.no_lora and given:
+        shown = ", ".join(f"--lora-{name}" for name in given)
+        raise WrongUse(f"--no-lora: there are no adapters to have {shown}; leave one of them out")
     if plan.stage == "align" or options.no_lora:
         return None
-    targets = None if options.lora_targets is None else tuple(options.lora_targets.split(","))
-    given: dict[str, Any] = {"rank": options.lora_rank, "alpha": options.lora_alpha, "dropout": options.lora_dropout}
-    given["targets"] = targets
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
+    wanted = replace(default, **given)
+    require_targets(wanted.targets)
+    return wanted
 
 
 def fraction(text: str | float) -> float:

@@ -21,7 +21,7 @@ from anymal_eval.errors import AnyMALEvalError, BadLogits, listed
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
 from anymal_eval.training import missing_input, state_digests, states
 from anymal_eval.training.batches import Batch, Batches
-from anymal_eval.training.halving import HalvedBatches
+from anymal_eval.training.halving import HalvedBatches, guard_step
 from anymal_eval.training.master_weights import MasterWeights
 from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import SavingOptions
@@ -123,8 +123,11 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
         """With a group for each part that has a learning rate of its own."""
         rates = self._plan.rates
-        if self.optimizer is not None or not (rates or self._plan.masters):
-            return super().create_optimizer(model)
+        if self.optimizer is not None:
+            return self.optimizer
+        if not (rates or self._plan.masters):
+            guard_step(super().create_optimizer(model), self.args.optim)
+            return self.optimizer
         module = self.model if model is None else model
         made, settings = self.get_optimizer_cls_and_kwargs(self.args, module)
         decaying = self.get_decay_parameter_names(module)
@@ -132,6 +135,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         if self._plan.masters:
             self._masters = MasterWeights(groups, lambda own: made(own, **settings))
         self.optimizer: Any = self._masters or made(groups, **settings)
+        guard_step(self.optimizer, self.args.optim)
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Any:

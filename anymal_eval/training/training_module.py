@@ -3,6 +3,7 @@
 Shapes:  k modality tokens · d LLM width
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -84,7 +85,7 @@ class TrainingModule(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss of a batch's targets; a medium that several rows share is projected once."""
         if not batch.conversations:  # no sample could be read
-            nothing = torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
+            nothing = self._zero()
             return nothing + self._with_the_others() if self.sharded else nothing
         tokens: dict[str, Tensor] = {}
         for medium in self.network.config.modalities:
@@ -92,6 +93,10 @@ class TrainingModule(nn.Module):
             if keys:
                 made = self.network.project(medium, [batch.features[key] for key in keys])
                 tokens.update(zip(keys, made, strict=True))
+        # Not by the loss: gradient checkpointing lets embeddings of text take gradients, which reach nothing trained.
+        reached = any(value.requires_grad for value in itertools.chain(tokens.values(), self.network.llm.parameters()))
+        # Made before the layers' pass, so that its gradients come after theirs, as those of the other processes do.
+        nothing = None if reached else self._zero()
         media = [[tokens[key] for key in keys] for keys in batch.media]
         self.tokens += sum(one.prompt.text_tokens for one in batch.conversations)
         self.tokens += sum(len(medium) for row in media for medium in row)
@@ -100,7 +105,12 @@ class TrainingModule(nn.Module):
             rows.embeds.requires_grad_()
         losses = self.network.target_losses(rows)
         self.kinds.add(losses.detach(), rows.owners, [kind_of(batch, keys) for keys in batch.media])
-        return losses.sum().to(self.network.llm.device)  # the head may lie on another one
+        loss = losses.sum().to(self.network.llm.device)  # the head may lie on another one
+        return loss if nothing is None else loss + nothing
+
+    def _zero(self) -> Tensor:
+        """A zero that reaches all that is trained: its backward pass is the one that other processes wait for."""
+        return torch.stack([value.sum() * 0.0 for value in self.parameters() if value.requires_grad]).sum()
 
     def _with_the_others(self) -> Tensor:
         """A zero, for which the language model runs on a row of two positions."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anymal_eval.anymal import checkpoint
+from anymal_eval.anymal import checkpoint, encoding, model
 from anymal_eval.anymal.backbones import placed
 from anymal_eval.anymal.config import MEDIA, AnyMALConfig, preset
 from anymal_eval.anymal.conversation import Prompt
@@ -178,3 +178,38 @@ def test_the_table_of_the_documentation() -> None:
     found = next(row for row in rows if row[0] == "7b-imu")
     for place in (0, 3):  # python -m benchmarks.memory_table --write
         assert f"{memory_table.total(preset('7b-imu'), memory_table.COLUMNS[place]):.1f}" == found[place + 1]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("train", [True, False])
+def test_an_estimate_of_many_rows_encodes_few(
+    config: AnyMALConfig, device: str, train: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes as by encoding every window; on a GPU eight windows are a call, here one."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    encoder, loading = type(create(config, Loading()).encoder("image")), Loading(device="cpu")
+    forward, calls = encoder.forward, list[int]()
+
+    def counted(self: Any, windows: Tensor) -> Tensor:
+        calls.append(len(windows))
+        found: Tensor = forward(self, windows)
+        return found
+
+    if device == "cuda":
+        monkeypatch.setattr(encoding, "encode_windows", encoding_of_a_gpu)
+        monkeypatch.setattr(model, "encode_windows", encoding_of_a_gpu)
+    monkeypatch.setattr(encoder, "forward", counted)
+    for rows in (1, 9, 16, 33):
+        work = Workload(rows=rows, text_tokens=4, new_tokens=3, train=train)
+        calls.clear()
+        found = estimate(replace(config, modalities={"image": config.modalities["image"]}), loading, work)
+        assert len(calls) <= 3
+        with monkeypatch.context() as every:
+            every.setattr(encoding, "_is_like_the_first", lambda number, calls: False)
+            assert estimate(replace(config, modalities={"image": config.modalities["image"]}), loading, work) == found
+
+
+def encoding_of_a_gpu(encoder: Any, windows: Any) -> tuple[Tensor, int]:
+    """What is done on another device than a processor."""
+    with torch.no_grad():
+        return encoding.in_calls_of_one_shape(encoder, windows, encoding.TOGETHER)

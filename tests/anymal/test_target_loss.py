@@ -6,11 +6,13 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy
 
 from anymal_eval.anymal import target_loss
 from anymal_eval.anymal.config import LoraConfig
 from anymal_eval.anymal.lora import attach
+from anymal_eval.anymal.target_loss import Tail
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -26,11 +28,11 @@ CLASSES: dict[str, dict[str, Any]] = {
 ROWS, POSITIONS = 3, 11
 
 
-def model_of(name: str) -> Any:
+def model_of(name: str, precision: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(1)
     config = transformers.AutoConfig.for_model(name, **SIZES, **CLASSES[name])
     made: Any = transformers.AutoModelForCausalLM
-    return made.from_config(config).eval()
+    return made.from_config(config, dtype=precision).eval()
 
 
 def batch() -> tuple[dict[str, Tensor], Tensor]:
@@ -89,12 +91,50 @@ def test_adapters_on_the_head_are_part_of_it() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_few_logits_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_few_logits_are_computed_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_loss, "PART_BYTES", 2 * 4 * 97)
-    model, (inputs, targets) = model_of("llama"), batch()
+    model, (inputs, targets) = model_of(name), batch()
     rows: list[int] = []
     model.lm_head.register_forward_hook(lambda layer, given, made: rows.append(made.shape[0]))
     of_targets(model, inputs, targets).sum().backward()  # type: ignore[no-untyped-call]
     rows = rows[2:]  # before: a look at what the class does with its logits, and the pass that gives hidden states
     assert rows[:4] == [2, 2, 2, 1]
     assert sorted(rows[4:]) == [1, 2, 2, 2]  # once more in the backward pass, and never more
+
+
+def tail_in(model: Any, embeds: Tensor) -> Tail | None:
+    return target_loss.tail_of(model, model.get_output_embeddings(), embeds)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_classes_do_with_their_logits(precision: torch.dtype) -> None:
+    """An estimate, whose tensors have no numbers, finds the same."""
+    wanted = {"cohere": Tail("multiply", 0.25), "gemma2": Tail("cap", 2.0), "granite": Tail("divide", 3.0)}
+    for name in CLASSES:
+        embeds = torch.zeros(1, 1, 32, dtype=precision)
+        assert tail_in(model_of(name, precision), embeds) == wanted.get(name, Tail())
+        with FakeTensorMode():
+            assert tail_in(model_of(name, precision), torch.zeros(1, 1, 32, dtype=precision)) == wanted.get(
+                name, Tail()
+            )
+
+
+def test_unknown_tails_take_the_logits_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that has a known field, and does another thing with it."""
+    granite = type(model_of("granite"))
+    forward = granite.forward
+
+    def other(self: Any, **given: Any) -> Any:
+        made = forward(self, **given)
+        made.logits = made.logits.sinh()
+        return made
+
+    monkeypatch.setattr(granite, "forward", other)
+    monkeypatch.setattr(target_loss, "PART_BYTES", 1)
+    model, (inputs, targets) = model_of("granite"), batch()
+    whole = by_all_logits(model, inputs, targets)[targets[:, 1:].flatten() != -100]
+    torch.testing.assert_close(of_targets(model, inputs, targets), whole, rtol=1e-6, atol=1e-6)
+    assert tail_in(model, inputs["inputs_embeds"]) is None
+    with FakeTensorMode():
+        assert tail_in(model_of("granite"), torch.zeros(1, 1, 32)) is None

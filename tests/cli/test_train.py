@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -175,3 +177,13 @@ def test_a_cache_of_features_that_cannot_be_used_is_one_line(place: Path, tmp_pa
     assert unwritable.exit_code == 0, unwritable.output
     (line,) = [line for line in unwritable.output.splitlines() if line.startswith("features: /proc/features")]
     assert line.endswith("features that it lacks are not stored")
+
+
+@pytest.mark.parametrize("stage", ["align", "instruct"])
+def test_every_option_has_its_place_in_the_help(stage: str) -> None:
+    """Under another heading than the last, which has the help itself alone; the argument is in the usage."""
+    train: Any = cli.get_command(click.Context(cli), "train")
+    command = train.commands[stage]
+    text = command.get_help(click.Context(command, info_name=stage))
+    assert [line.split()[0] for line in text.partition("\nOther:\n")[2].splitlines()] == ["-h,"]
+    assert all(f"\n{heading}:\n" in text for heading in ("Data", "Network", "Optimization", "Execution", "Output"))

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file
+
 from anymal_eval.anymal import checkpoint, lora
 from anymal_eval.anymal.config import LoraConfig
+from anymal_eval.errors import NeedsExtra, WrongUse
+from anymal_eval.training import resolve as resolving
+from anymal_eval.training.memory import forecast_training
 from anymal_eval.training.plan import make_plan
 from anymal_eval.training.resolve import resolve
 from anymal_eval.training.run import train
@@ -46,3 +52,61 @@ def test_options_come_before_the_preset(folder: Path, whole: Path, tmp_path: Pat
     made = instruct(folder, whole / "checkpoint", tmp_path / "out", lora_rank=2, lora_targets="down_proj")
     # This network has no [lora]: alpha is AnyMAL's.
     assert checkpoint.read(made).config.lora == LoraConfig(rank=2, alpha=16, targets=("down_proj",))
+
+
+def test_targets_have_spaces_around_their_commas(folder: Path, whole: Path, tmp_path: Path) -> None:
+    """The saved weights are of both, not only the settings."""
+    made = instruct(folder, whole / "checkpoint", tmp_path / "out", lora_rank=2, lora_targets=" q_proj, v_proj")
+    assert checkpoint.read(made).config.lora == LoraConfig(rank=2, targets=("q_proj", "v_proj"))
+    names = load_file(made / "lora" / lora.WEIGHTS)
+    assert {kind for name in names for kind in ("q_proj", "v_proj") if kind in name} == {"q_proj", "v_proj"}
+
+
+LINEAR = "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
+HOW = "write names of linear layers, such as q_proj,v_proj, or all-linear alone"
+
+
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        ("q_proj,foo", f"LoRA targets: the language model has no linear layer named foo; it has {LINEAR}"),
+        ("foo,bar", f"LoRA targets: the language model has no linear layer named foo or bar; it has {LINEAR}"),
+        ("self_attn", f"LoRA targets: the language model has no linear layer named self_attn; it has {LINEAR}"),
+        ("all-linear,q_proj", f"LoRA targets 'all-linear,q_proj': {HOW}"),
+        ("", f"LoRA targets '': a name is empty; {HOW}"),
+        ("q_proj,", f"LoRA targets 'q_proj,': a name is empty; {HOW}"),
+    ],
+)
+def test_targets_that_are_no_layers(folder: Path, whole: Path, tmp_path: Path, targets: str, line: str) -> None:
+    with pytest.raises(WrongUse) as refused:
+        instruct(folder, whole / "checkpoint", tmp_path / "out", lora_targets=targets)
+    assert str(refused.value) == line
+    plan = make_plan(
+        stage="instruct",
+        network=str(folder / "network.toml"),
+        data=(),
+        out=tmp_path,
+        lora_targets=targets,
+        device="cpu",
+    )
+    with pytest.raises(WrongUse) as refused:
+        forecast_training(plan)
+    assert str(refused.value) == line
+
+
+def test_adapters_that_are_left_out_have_no_options(folder: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongUse) as refused:
+        instruct(folder, whole / "checkpoint", tmp_path, no_lora=True, lora_rank=8, lora_dropout=0.0)
+    assert str(refused.value) == (
+        "--no-lora: there are no adapters to have --lora-rank, --lora-dropout; leave one of them out"
+    )
+
+
+def test_an_optimizer_that_is_not_installed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the network is loaded."""
+    monkeypatch.setattr(resolving, "find_spec", lambda name: None)
+    with pytest.raises(NeedsExtra) as refused:
+        align_job(folder, tmp_path, optim="adamw-8bit")
+    assert str(refused.value) == (
+        "--optim adamw-8bit needs bitsandbytes: pip install bitsandbytes, or give --optim adamw"
+    )

@@ -17,9 +17,11 @@ from anymal_eval.training.loss_plot import plot
 from anymal_eval.training.memory import forecast_training
 from anymal_eval.training.parts import parameter_groups
 from anymal_eval.training.plan import make_plan
+from anymal_eval.training.resolve import resolve
 from anymal_eval.training.run import train
 from anymal_eval.training.training_module import LossesByKind, TrainingModule
 from tests.training.conftest import (
+    RECIPE,
     Stopped,
     align_job,
     assert_close,
@@ -268,3 +270,37 @@ def test_the_estimate_knows_what_is_frozen(folder: Path, tmp_path: Path) -> None
     assert eager.activations > found.activations
     with pytest.raises(WrongUse, match="video: there is no such part to train"):
         forecast_training(replace(plan, recipe={**plan.recipe, "freeze": ("video",)}))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"group_by_length": True, "weights": (1.0,)}, "--group-by-length takes tables without --weight"),
+        ({"attn": "flash"}, "--attn flash: needs a GPU"),
+        ({"shard": True}, "--shard: it takes several processes"),
+        ({"shard": True, "quantize": "int8"}, "--shard: the scales of int8 weights cannot be sharded"),
+        ({"optim": "adamw-paged"}, "--optim adamw-paged: only a GPU's memory is paged; give --optim adamw"),
+        ({"weights": (1.0, 2.0)}, "--weight 1.0, 2.0: 1 data need as many numbers above 0"),
+        ({"lora_rank": 8, "no_lora": True}, "--no-lora: there are no adapters to have --lora-rank"),
+    ],
+)
+def test_an_estimate_refuses_what_training_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], line: str
+) -> None:
+    if "quantize" in options:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    data = (f"pairs:{folder / 'data' / 'pairs.jsonl'}",)
+    own = {"network": str(folder / "network.toml"), "data": data, "device": "cpu", **RECIPE, **options}
+    for refuse in (resolve, forecast_training):
+        with pytest.raises(WrongUse) as refused:
+            refuse(make_plan(stage="align", out=tmp_path, **own))
+        assert str(refused.value).startswith(line)
+
+
+def test_an_estimate_for_a_gpu_needs_nothing_of_it_here(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    plan = make_plan(stage="align", network=str(folder / "network.toml"), data=(), out=tmp_path, device="cuda",
+                     attn="flash", optim="adamw-paged", shard=True, **RECIPE | {"batch_size": 8})  # fmt: skip
+    assert forecast_training(plan)[1].estimate.total

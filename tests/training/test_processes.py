@@ -23,6 +23,8 @@ from tests.training.conftest import align_job, assert_close, every_step, instruc
 STEPS, RATE = 3, 1e-4
 RECIPE = {"steps": STEPS, "learning_rate": RATE, "warmup": 0}
 LACKING = 9  # a shard that is not among the first of either process
+# A process may then have pictures alone, whose projector is frozen.
+FROZEN = ["--freeze", "image", "--batch-size", "2", "--steps", "8", "--gradient-checkpointing", "on"]
 INSTRUCT = {**RECIPE, "gradient_checkpointing": "on"}
 
 
@@ -35,11 +37,15 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(every_step(instruct_job(folder, start, root / "tuned", **INSTRUCT)))
     train(every_step(instruct_job(folder, start, root / "tuned-nf4", **INSTRUCT, quantize="nf4")))
     train(every_step(align_job(folder, root / "odd", **_odd(folder, root))))
+    frozen = {**RECIPE, "freeze": ("image",), "batch_size": 2, "steps": 8, "gradient_checkpointing": "on"}
+    train(every_step(align_job(folder, root / "frozen", **frozen)))
     names = {
         "two": _align(folder),
         "sharded": [*_instruct(folder, start), "--shard"],
         "sharded-nf4": [*_instruct(folder, start), "--shard", "--quantize", "nf4"],
         "sharded-odd": [*_align(folder, root / "odd.jsonl"), "--batch-size", "2", "--shard", "--max-unreadable", "90%"],
+        "frozen-two": [*_align(folder), *FROZEN],
+        "sharded-frozen": [*_align(folder), *FROZEN, "--shard"],
     }
     trainings = [{"torchrun": [], "arguments": [*each, *_out(root / name)]} for name, each in names.items()]
     elastic = {
@@ -123,6 +129,7 @@ def _assert_same(one: Path, other: Path) -> None:
     ("one", "other"),
     [
         ("one", "two"), ("tuned", "sharded"), ("tuned-nf4", "sharded-nf4"), ("odd", "sharded-odd"), ("one", "elastic"),
+        ("frozen", "frozen-two"), ("frozen", "sharded-frozen"),
     ],
 )  # fmt: skip
 def test_two_processes_equal_one(one: str, other: str, trained: Path) -> None:
@@ -141,7 +148,7 @@ def test_a_process_without_input_costs_no_step(trained: Path) -> None:
 
 def test_files_are_those_of_one_process(trained: Path) -> None:
     stdout = (trained / "stdout").read_text(encoding="utf-8").splitlines()
-    assert sum(line.endswith("checkpoint") for line in stdout) == 5
+    assert sum(line.endswith("checkpoint") for line in stdout) == 7
     for one, other in (("one", "two"), ("tuned", "sharded")):
         states = [trained / name / "steps" / f"checkpoint-{STEPS}" for name in (one, other)]
         names = [{file.name for file in state.iterdir()} for state in states]
