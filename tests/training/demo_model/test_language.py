@@ -1,9 +1,12 @@
 """The rows that the demo's language model reads: questions share a caption and do not see each other."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from anymal_eval.demo.wordings import TOPICS
 from anymal_eval.training.demo_model import language, world
 from anymal_eval.training.demo_model.optimizer import Schedule, muon, orthogonal
 
@@ -42,6 +45,20 @@ def test_the_same_seed_gives_the_same_rows(scenes: world.Scenes) -> None:
     one, other = (language.Rows(scenes, tokenizer, seed=5).batch(4) for _ in range(2))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert one["input_ids"].shape[1] <= language.LONGEST
+
+
+def test_some_questions_lose_a_word_or_get_one_of_a_seen_wording(scenes: world.Scenes) -> None:
+    rows, question = language.Rows(scenes, language.make_tokenizer(scenes), seed=7), "\nIs the color of the shapes red?"
+    words, seen = question.split(" "), {word for one in TOPICS.values() for text in one.seen for word in text.split()}
+    counts = Counter(len(rows._varied(question).split(" ")) - len(words) for _ in range(4000))
+    assert counts.keys() == {-1, 0, 1}
+    assert abs(counts[-1] / 4000 - language.DROPPED) < 0.03  # five standard deviations
+    assert abs(counts[1] / 4000 - language.INSERTED) < 0.03
+    for _ in range(500):
+        varied = rows._varied(question).split(" ")
+        assert (varied[0], "red?" in varied) == (words[0], True)
+        assert set(varied) <= {*words, *seen}, "no word that is only in a wording of the evaluation"
+    assert rows._varied("\nIs it red?") == "\nIs it red?"
 
 
 def test_the_template_writes_what_the_rows_hold(scenes: world.Scenes) -> None:
