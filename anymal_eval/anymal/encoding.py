@@ -57,7 +57,8 @@ def in_calls_of_one_shape(encoder: Encoder, windows: Sequence[Tensor], size: int
 
     def encoded(own: Sequence[Tensor]) -> Tensor:
         filled = torch.stack([*own, *[torch.zeros_like(own[0])] * (size - len(own))])
-        return encoder(to_device(filled, device))[: len(own)]
+        features: Tensor = encoder(to_device(filled, device))
+        return features[: len(own)]
 
     return _in_calls(windows, size, encoded)
 

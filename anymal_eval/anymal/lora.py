@@ -43,21 +43,17 @@ def attach(model: Any, config: LoraConfig) -> Any:
     there = _linear_layers(model)
     try:
         with quiet():
-            made = peft.get_peft_model(model, settings)
+            made: Any = peft.get_peft_model(model, settings)
     except ValueError as error:  # none of the targets, or one that is no layer
-        if targets == ALL:
+        unmatched = [name for name in config.targets if not _is_among(name, there)]
+        if targets == ALL or not unmatched:
             raise
-        raise _no_such([name for name in config.targets if name not in there] or config.targets, there) from error
+        raise _no_such(unmatched, there) from error
     # peft itself is content with one of several. It translates names of experts, which then are no targets of its own.
     own = made.peft_config[made.active_adapter].target_modules
-    matched = [f".{name}" for name in made.base_model.targeted_module_names]
-    if targets != ALL and (
-        unmatched := [
-            name
-            for name in config.targets
-            if name in (own or ()) and not any(each.endswith(f".{name}") for each in matched)
-        ]
-    ):
+    matched = made.base_model.targeted_module_names
+    unmatched = [name for name in config.targets if name in (own or ()) and not _is_among(name, matched)]
+    if targets != ALL and unmatched:
         raise _no_such(unmatched, there)
     return made
 
@@ -76,16 +72,20 @@ def require_targets(targets: Sequence[str]) -> None:
 
 
 def _linear_layers(model: Any) -> list[str]:
-    """The last parts of their names: ``q_proj`` for each of the layers' own."""
     from transformers.pytorch_utils import Conv1D
 
-    kinds = (nn.Linear, Conv1D)
-    return sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds)})
+    return [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
 
 
-def _no_such(names: Sequence[str], there: Sequence[str]) -> WrongUse:
+def _is_among(target: str, names: Sequence[str]) -> bool:
+    """Whether it is one of the names, or the end of one: ``q_proj`` is each layer's."""
+    return any(f".{name}".endswith(f".{target}") for name in names)
+
+
+def _no_such(targets: Sequence[str], there: Sequence[str]) -> WrongUse:
+    ends = sorted({name.rpartition(".")[2] for name in there})
     return WrongUse(
-        f"LoRA targets: the language model has no linear layer named {' or '.join(names)}; it has {', '.join(there)}"
+        f"LoRA targets: the language model has no linear layer named {' or '.join(targets)}; it has {', '.join(ends)}"
     )
 
 

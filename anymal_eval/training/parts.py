@@ -31,11 +31,13 @@ def require_parts(rates: Iterable[str], frozen: Collection[str], media: Collecti
         raise WrongUse(f"--freeze {', '.join(sorted(frozen))}: nothing is left to train")
 
 
-def require_reached(kinds: Collection[str], frozen: Collection[str], media: Collection[str], *, adapters: bool) -> None:
+def require_reached(
+    kinds: Collection[str] | None, frozen: Collection[str], media: Collection[str], *, adapters: bool
+) -> None:
     """Refuse data that reach nothing of what is trained.
 
     Args:
-        kinds: of the data's media.
+        kinds: of the data's media; None where they are not known.
         frozen: parts that ``--freeze`` names.
         media: of the network.
         adapters: whether LoRA adapters are trained.

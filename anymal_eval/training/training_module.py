@@ -85,8 +85,7 @@ class TrainingModule(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss of a batch's targets; a medium that several rows share is projected once."""
         if not batch.conversations:  # no sample could be read
-            nothing = self._zero()
-            return nothing + self._with_the_others() if self.sharded else nothing
+            return self._zero() + self._with_the_others() if self.sharded else self._zero()
         tokens: dict[str, Tensor] = {}
         for medium in self.network.config.modalities:
             keys = [key for key, kind in batch.kinds.items() if kind == medium]
