@@ -169,6 +169,8 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
     if estimate:
         _estimate(text_tokens, new_tokens, **options)
         return
+    if text_tokens is not None or new_tokens is not None:
+        raise click.UsageError("--text-tokens and --new-tokens are for --estimate alone")
     if not options["data"]:
         from anymal_eval.training.sources import catalog
 
