@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from anymal_eval.models import media_key
 from anymal_eval.models.anymal.media_inputs import MediaInput, MediaInputs, ModalityTokens, open_cache
 from anymal_eval.records import FRAMES, Media, MediaKind
 from anymal_eval.sources.hub_media import open_media
+from anymal_eval.training.being_decoded import BeingDecoded
 from anymal_eval.training.plan import ComputeOptions
 from anymal_eval.training.samples import Sample
 
@@ -74,9 +76,24 @@ class FeatureEncoder:
     """
 
     def __init__(
-        self, network: AnyMAL, openers: Openers, compute: ComputeOptions = DEFAULTS, *, reduced: bool = False
+        self,
+        network: AnyMAL,
+        openers: Openers,
+        compute: ComputeOptions = DEFAULTS,
+        *,
+        reduced: bool = False,
+        decoded: BeingDecoded | None = None,
     ) -> None:
-        """``compute``: the feature cache, and how media are decoded; ``reduced``: see :class:`MediaInputs`."""
+        """Start the threads.
+
+        Args:
+            network: of whose encoders the features are.
+            openers: of the media.
+            compute: the feature cache, and how media are decoded.
+            reduced: see :class:`MediaInputs`.
+            decoded: where it is noted what is decoded.
+        """
+        self._decoded = decoded
         threads, budget = compute.threads, MediaBudget.times(compute.media_budget)
         self._reader = MediaReader(openers, timeout_s=compute.media_timeout, budget=budget, processes=threads)
         self._pinned = network.llm.device.type == "cuda"
@@ -170,7 +187,8 @@ class FeatureEncoder:
 
     def _read(self, media: Media) -> MediaInput:
         """In a thread of the pool. Whatever fails there is an error of this medium."""
-        with failures_of(media):
+        noted = nullcontext() if self._decoded is None else self._decoded.noted(media.uri)
+        with failures_of(media), noted:
             made = self._inputs.make(media, FRAMES)
             if self._pinned:
                 made = replace(made, tensor=made.tensor.pin_memory())

@@ -11,6 +11,7 @@ import torch
 from anymal_eval.anymal import checkpoint
 from anymal_eval.anymal.model import AnyMAL
 from anymal_eval.checkpoints.loading import quiet
+from anymal_eval.errors import listed
 from anymal_eval.evaluation.console import Advance, Console, SilentConsole
 from anymal_eval.evaluation.during_training import HeadlineEvaluator
 from anymal_eval.locks import Lock, hold
@@ -18,6 +19,7 @@ from anymal_eval.media.location import Opener
 from anymal_eval.store.atomic import delete_drafts, storage_errors
 from anymal_eval.training import record, states
 from anymal_eval.training.batches import Batches, Collator, UnreadableSamples
+from anymal_eval.training.being_decoded import BeingDecoded, left_behind
 from anymal_eval.training.best import BestNetwork
 from anymal_eval.training.compilation import compile_layers
 from anymal_eval.training.features import FeatureEncoder, Openers
@@ -76,6 +78,10 @@ def train(
     with stop.handled(), _exclusive(resolved.plan.out) as lock, named_losses(resolved.plan.out):
         if console is not None:  # of every process: what libraries print there is no message either
             console.keep_log(resolved.plan.out)
+        if rank() == 0 and (names := left_behind(resolved.plan.out)):
+            seen.message(
+                f"the process before ended at once while it decoded {listed(names)}; leave out what ends it again"
+            )
         with seen.phase("loading the network"):
             loaded = load(resolved)
         if loaded.record["finished"]:
@@ -114,8 +120,10 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
     resolved, compute, openers = loaded.resolved, loaded.resolved.plan.compute, Openers()
     order = _sample_order(loaded, openers)
     reduced = resolved.plan.input.decode == "reduced"
-    encoder = FeatureEncoder(loaded.network, openers, compute, reduced=reduced)
-    with closing(encoder):
+    with storage_errors(resolved.plan.out):
+        decoded = BeingDecoded(resolved.plan.out, rank(), compute.threads)
+    encoder = FeatureEncoder(loaded.network, openers, compute, reduced=reduced, decoded=decoded)
+    with closing(decoded), closing(encoder):
         loaded.begin()
         if not isinstance(order, Streamed):
             samples = order.upcoming(resolved.recipe.steps, step_of(loaded.state))
