@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anymal_eval.evaluation.plan import names_of
 from anymal_eval.records import MediaOrder
 from anymal_eval.sources.load import Kind
 from anymal_eval.training.recipe import parse_rates
@@ -146,7 +147,7 @@ def make_plan(**options: Any) -> TrainingPlan:
     if frozen := sorted(set(values.pop("freeze", ()))):
         values["freeze"] = tuple(frozen)
     if "report_to" in values:
-        values["report_to"] = names_of(values["report_to"])
+        values["report_to"] = reporters_of(values["report_to"])
     sections = {name: section(**_take(values, section)) for name, section in _SECTIONS.items()}
     return TrainingPlan(**sections, **_take(values, TrainingPlan), recipe=values)
 
@@ -155,11 +156,10 @@ def _take(values: dict[str, Any], section: Any) -> dict[str, Any]:
     return {item.name: values.pop(item.name) for item in dataclasses.fields(section) if item.name in values}
 
 
-def names_of(given: Iterable[str]) -> tuple[str, ...]:
+def reporters_of(given: Iterable[str]) -> tuple[str, ...]:
     """The reporters that an option names, each once; several are separated by commas.
 
-    >>> names_of(["tensorboard, wandb", "none", "wandb"])
+    >>> reporters_of(["tensorboard, wandb", "none", "wandb"])
     ('tensorboard', 'wandb')
     """
-    every = [name.strip() for text in given for name in text.split(",")]
-    return tuple(dict.fromkeys(name for name in every if name not in ("", "none")))
+    return tuple(dict.fromkeys(name for text in given for name in names_of(text) if name != "none"))
