@@ -73,12 +73,12 @@ def answers(training: Path, step: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def training(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of five steps, watched inside its last step: killed once, started again."""
+    """A training of four steps, watched when three of its states are saved: killed once, started again."""
     out = tmp_path_factory.mktemp("watched") / "training"
 
     def evaluate(network: object, step: int) -> dict[str, float]:
         del network
-        if step == 4:
+        if step == 3:
             with pytest.raises(Killed):
                 watched(out, console=KilledConsole(batches=5))
             assert [len(answers(out, each)) for each in (1, 2, 3)] == [EXAMPLES, 4, 0]
