@@ -11,7 +11,6 @@ from random import Random
 
 from anymal_eval.demo import Pair, Question, pairs, text_questions
 from anymal_eval.demo.files import write_clip, write_jsonl, write_motion, write_picture, write_sound
-from anymal_eval.demo.wordings import TOPICS
 from anymal_eval.records import MediaKind
 
 KINDS: tuple[MediaKind, ...] = ("image", "audio", "video", "imu")
@@ -43,23 +42,7 @@ def question_text(question: Question) -> str:
 CAPTION = "\n"  # the prompt for a caption: an empty question
 HARD = ("is color", "is shape", "is side", "color of", "side of", "hateful", "school friend", "school caption")
 QUESTIONS = 4  # about one medium in the instructions
-# Against overfitting to wordings, of which a question has few: the fractions that lose a word, and that get one more.
-DROPPED, INSERTED = 0.15, 0.15
-SEEN = [text for topic in TOPICS.values() for text in topic.seen]
-WORDS = sorted({word for text in SEEN for word in text.split(" ") if "{" not in word})
 TWICE = "hateful"  # memes are a tenth of the pictures with one question each: it comes twice
-
-
-def varied(random: Random, question: str) -> str:
-    """The question, in some cases without a word, or with one of another wording."""
-    parts, drawn = question.split(" "), random.random()
-    if len(parts) < 4:
-        return question
-    if drawn < DROPPED:
-        del parts[random.randrange(1, len(parts) - 1)]
-    elif drawn < DROPPED + INSERTED:
-        parts.insert(random.randrange(1, len(parts) + 1), random.choice(WORDS))
-    return " ".join(parts)
 
 
 def sample_questions(random: Random, pair: Pair) -> list[Question]:
@@ -81,7 +64,7 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
             write_medium(pair, folder / name)
             rows.append({"id": f"{kind}-{index}", str(kind): name, "caption": pair.captions[0]})
             texts = [
-                (varied(random, question_text(question)), question.answer)
+                (question_text(question), question.answer)
                 for question in sample_questions(random, pair)
                 for _ in range(2 if question.topic == TWICE else 1)
             ]
@@ -91,8 +74,8 @@ def write(scenes: Scenes, folder: Path, seed: int) -> None:
                 instructions.append({**row, "instruction": instruction, "response": response})
         write_jsonl(folder / f"pairs-{kind}.jsonl", rows)
     for index, question in enumerate(scenes.texts):
-        text = varied(random, question_text(question))
-        instructions.append({"id": f"text-{index}", "instruction": text, "response": question.answer})
+        row = {"id": f"text-{index}"}
+        instructions.append({**row, "instruction": question_text(question), "response": question.answer})
     random.shuffle(instructions)
     write_jsonl(folder / "instructions.jsonl", instructions)
 

@@ -1,7 +1,6 @@
 """The rows that the demo's language model reads: questions share a caption and do not see each other."""
 
 from collections import Counter
-from random import Random
 
 import pytest
 import torch
@@ -48,18 +47,18 @@ def test_the_same_seed_gives_the_same_rows(scenes: world.Scenes) -> None:
     assert one["input_ids"].shape[1] <= language.LONGEST
 
 
-def test_some_questions_lose_a_word_or_get_one_of_a_seen_wording() -> None:
-    random, question = Random(7), "\nIs the color of the shapes red?"
+def test_some_questions_lose_a_word_or_get_one_of_a_seen_wording(scenes: world.Scenes) -> None:
+    rows, question = language.Rows(scenes, language.make_tokenizer(scenes), seed=7), "\nIs the color of the shapes red?"
     words, seen = question.split(" "), {word for one in TOPICS.values() for text in one.seen for word in text.split()}
-    counts = Counter(len(world.varied(random, question).split(" ")) - len(words) for _ in range(4000))
+    counts = Counter(len(rows._varied(question).split(" ")) - len(words) for _ in range(4000))
     assert counts.keys() == {-1, 0, 1}
-    assert abs(counts[-1] / 4000 - world.DROPPED) < 0.03  # five standard deviations
-    assert abs(counts[1] / 4000 - world.INSERTED) < 0.03
+    assert abs(counts[-1] / 4000 - language.DROPPED) < 0.03  # five standard deviations
+    assert abs(counts[1] / 4000 - language.INSERTED) < 0.03
     for _ in range(500):
-        varied = world.varied(random, question).split(" ")
+        varied = rows._varied(question).split(" ")
         assert (varied[0], "red?" in varied) == (words[0], True)
         assert set(varied) <= {*words, *seen}, "no word that is only in a wording of the evaluation"
-    assert world.varied(random, "\nIs it red?") == "\nIs it red?"
+    assert rows._varied("\nIs it red?") == "\nIs it red?"
 
 
 def test_the_template_writes_what_the_rows_hold(scenes: world.Scenes) -> None:
