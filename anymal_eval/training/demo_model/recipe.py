@@ -50,7 +50,7 @@ FULL = Scale(
         "audio": Course(steps=500, rows=64, rate=2e-3),
         "imu": Course(steps=500, rows=64, rate=2e-3),
         "align": Course(steps=1_300, rows=64, rate=1e-3),
-        "instruct": Course(steps=1_600, rows=64, rate=1e-3),
+        "instruct": Course(steps=1_200, rows=64, rate=1e-3),
     },
 )
 SMALL = Scale(
