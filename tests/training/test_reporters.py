@@ -27,8 +27,11 @@ def reporting(job: ResolvedTraining, *names: str) -> ResolvedTraining:
 
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No login, and no settings that wandb read in another test."""
+    """No login, and no settings that wandb and mlflow read in another test."""
     import wandb
+    from mlflow.tracking._tracking_service import utils
+
+    monkeypatch.setattr(utils, "_tracking_uri", None)
 
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "TENSORBOARD_LOGGING_DIR", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
