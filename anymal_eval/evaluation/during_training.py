@@ -17,6 +17,7 @@ from anymal_eval.evaluation.requests import TaskRequests, build_requests
 from anymal_eval.evaluation.resolve import choose_tasks, require_kinds
 from anymal_eval.report.run_table import SCALE
 from anymal_eval.scoring.computing import is_chosen, refuse_unknown
+from anymal_eval.scoring.measurements import headline_output_of
 from anymal_eval.scoring.score import score
 from anymal_eval.sources.dataset import DataOptions, load_dataset, require_media
 from anymal_eval.sources.load import Kind
@@ -60,9 +61,8 @@ def evaluated_outputs(options: TrainingEvaluation, accepts: Collection[str]) -> 
     further = names_of(options.metrics)
     for task in _tasks(options, accepts):
         headline = metrics.get(task.headline)
-        shown = task.headline_output or headline.outputs[0].name
         others = [each for each in map(metrics.get, task.metrics) if each.id != headline.id]
-        outputs = [each for each in headline.outputs if each.name == shown]
+        outputs = [each for each in headline.outputs if each.name == headline_output_of(task)]
         outputs += [each for metric in others if further and is_chosen(metric, further) for each in metric.outputs]
         found |= {f"{task.name}/{each.name}": each.better for each in outputs}
     return found

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from anymal_eval.store.manifest import TaskEntry
 
 
+def headline_output_of(task: Task) -> str:
+    """The output of its headline metric by which a task is judged: the first, unless the task names another."""
+    return task.headline_output or metrics.get(task.headline).outputs[0].name
+
+
 def measure(
     task: Task,
     entry: TaskEntry,
@@ -40,7 +45,7 @@ def measure(
     context = metric.context(noted.examples) if metric.context is not None else ""
     written = signature(metric, task, entry, context)
     headline = metrics.get(task.headline)
-    headline_output = task.headline_output or headline.outputs[0].name
+    headline_output = headline_output_of(task)
     for group in columns.groups(dict(task.headline_group)):
         rows = columns.rows(group)
         labels = {name: found[rows] for name, found in columns.labels.items()} if not metric.is_mean else {}

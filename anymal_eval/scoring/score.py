@@ -18,6 +18,7 @@ from anymal_eval.scoring.answer_notes import NotedAnswers, answer_problems, read
 from anymal_eval.scoring.chance import chance
 from anymal_eval.scoring.columns import Columns
 from anymal_eval.scoring.computing import AnsweredTask, MetricScores, Phase, compute, is_chosen
+from anymal_eval.scoring.measurements import headline_output_of
 from anymal_eval.task import Task
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _chance(
         rows = scored & np.array([wanted <= dict(example.groups).items() for example in examples], dtype=np.bool_)
     if not rows.any() or not is_chosen(metric, chosen):
         return ()
-    output = task.headline_output or metric.outputs[0].name
+    output = headline_output_of(task)
     return tuple(
         {
             "task": task.name,

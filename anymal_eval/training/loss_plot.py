@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from anymal_eval.training.record import LOG
+from anymal_eval.training.record import LOG, SCORE
 
 WIDTH = 80
 COLUMNS = (8, 48)  # of a course: the fewest and the most
@@ -28,8 +28,8 @@ def plot(folder: Path, width: int = WIDTH) -> list[str]:
     series: dict[str, list[float]] = {}
     for row in _rows(folder / LOG):
         for name, value in row.items():
-            if name.startswith(("loss", "eval_")) and isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(name.removeprefix("eval_"), []).append(float(value))
+            if name.startswith(("loss", SCORE)) and isinstance(value, int | float) and math.isfinite(value):
+                series.setdefault(name.removeprefix(SCORE), []).append(float(value))
     shown = {name: values for name, values in sorted(series.items()) if len(values) > 1}
     ends = {name: (f"{values[0]:.4g}", f"{values[-1]:.4g}") for name, values in shown.items()}
     name_width = max(map(len, shown), default=0)

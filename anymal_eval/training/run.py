@@ -218,8 +218,7 @@ def _fit(loaded: LoadedTraining, batches: Batches, guards: _Guards) -> None:
             trainer.saves.stopped = True
     module.train(False)
     step = trainer.state.global_step
-    is_whole = step == recipe.steps and (not trainer.is_evaluated_at(step) or trainer.evaluated == step)
-    if trainer.saves.stopped and not is_whole:
+    if trainer.saves.stopped and (step < recipe.steps or trainer.lacks_evaluation):
         console.message(f"stopped by {guards.stop.name or 'a signal'} after step {step} of {recipe.steps}, saved")
         raise KeyboardInterrupt
 
@@ -279,7 +278,7 @@ class _StepMessages:
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
-        has_scores = any(name.startswith("eval_") for name in values)
+        has_scores = any(name.startswith(record.SCORE) for name in values)
         if now - self._last < MESSAGE_EVERY_S and step < self._steps and not has_scores:
             return
         self._last = now

@@ -59,7 +59,6 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
 
     Attributes:
         saves: says whether a signal ended the training.
-        evaluated: the last step at which the network was evaluated; 0 before.
     """
 
     def __init__(
@@ -72,7 +71,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         evaluate: HeadlineEvaluator | None,
     ) -> None:
         """``evaluate`` is called every ``plan.saving.eval_every`` steps."""
-        self.saves, self.evaluated = SaveAndStop(plan.stop), 0
+        self.saves = SaveAndStop(plan.stop)
+        self._evaluated = self._saved = 0  # the last steps after which the network was
         super().__init__(model=module, args=args, callbacks=[_Callbacks(self), self.saves])
         self.remove_callback(transformers.trainer_callback.PrinterCallback)
         leave_frozen_alone(module)
@@ -125,16 +125,16 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         rates = self._plan.rates
         if self.optimizer is not None:
             return self.optimizer
-        if not (rates or self._plan.masters):
-            guard_step(super().create_optimizer(model), self.args.optim)
-            return self.optimizer
-        module = self.model if model is None else model
-        made, settings = self.get_optimizer_cls_and_kwargs(self.args, module)
-        decaying = self.get_decay_parameter_names(module)
-        groups = parameter_groups(module, decaying, self.args.weight_decay, rates)
-        if self._plan.masters:
-            self._masters = MasterWeights(groups, lambda own: made(own, **settings))
-        self.optimizer: Any = self._masters or made(groups, **settings)
+        if rates or self._plan.masters:
+            module = self.model if model is None else model
+            made, settings = self.get_optimizer_cls_and_kwargs(self.args, module)
+            decaying = self.get_decay_parameter_names(module)
+            groups = parameter_groups(module, decaying, self.args.weight_decay, rates)
+            if self._plan.masters:
+                self._masters = MasterWeights(groups, lambda own: made(own, **settings))
+            self.optimizer: Any = self._masters or made(groups, **settings)
+        else:
+            super().create_optimizer(model)
         guard_step(self.optimizer, self.args.optim)
         return self.optimizer
 
@@ -215,17 +215,16 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
     def _maybe_log_save_evaluate(self, *given: Any, **named: Any) -> None:
         """Evaluate after the step is logged and saved: an evaluation that fails or is stopped loses nothing."""
         super()._maybe_log_save_evaluate(*given, **named)
-        step = self.state.global_step
-        if not self.is_evaluated_at(step) or step == self.evaluated or self.saves.stopped:
-            return
-        if self._evaluate_network(step):
+        if self.lacks_evaluation and not self.saves.stopped and self._evaluate_network():
             self._save_once()
             self.saves.stopped = self.control.should_training_stop = True
 
-    def is_evaluated_at(self, step: int) -> bool:
-        """Whether the network is to be evaluated after a step."""
-        every = self._plan.saving.eval_every
-        return self._evaluator is not None and bool(every) and step > 0 and step % every == 0
+    @property
+    def lacks_evaluation(self) -> bool:
+        """Whether the network is to be evaluated after the present step, and was not."""
+        step, every = self.state.global_step, self._plan.saving.eval_every
+        is_due = self._evaluator is not None and bool(every) and step > 0 and step % every == 0
+        return is_due and step != self._evaluated
 
     def evaluate_missed(self) -> None:
         """Make the evaluation of the state that is resumed from, where it was not made.
@@ -233,13 +232,15 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         Raises:
             KeyboardInterrupt: a signal came; the state is there.
         """
-        step = self.state.global_step
-        if self.is_evaluated_at(step) and self._evaluate_network(step):
+        # The first process alone has the log; the others wait for it in any case.
+        is_made = self.is_world_process_zero() and self._log.has_scores(self.state.global_step)
+        if self.lacks_evaluation and self._evaluate_network(is_made=is_made):
             raise KeyboardInterrupt
 
-    def _evaluate_network(self, step: int) -> bool:
+    def _evaluate_network(self, *, is_made: bool = False) -> bool:
         """Log the headlines, as if training went on without; whether a signal came to any process meanwhile."""
-        if self._evaluator is not None and self.is_world_process_zero() and not self._log.has_scores(step):
+        step = self.state.global_step
+        if self._evaluator is not None and self.is_world_process_zero() and not is_made:
             scores: Mapping[str, float] = {}
             with self._left_out_of_rates(), _unchanged_random_state(), contextlib.suppress(SignalCame):
                 self._module.train(False)
@@ -251,7 +252,8 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             if scores:
                 self.log({f"{SCORE}{name}": value for name, value in scores.items()})
         came = self.saves.came(self.args)
-        self.evaluated = self.evaluated if came else step
+        if not came:
+            self._evaluated = step
         return came
 
     @contextlib.contextmanager
@@ -272,9 +274,11 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             self._globalstep_last_logged = self._saved_loss[1]
 
     def _save_once(self) -> None:
-        """Save the state after the last step, if there was one and it is not saved."""
-        step, saved = self.state.global_step, saved_states(Path(self.args.output_dir))
-        if step and (not saved or step_of(saved[-1]) != step):
+        """Save the state after the last step, if there was one and it is not saved.
+
+        By what this process did, not by the disk: all processes must come to the same answer.
+        """
+        if self.state.global_step != self._saved:
             self._save_checkpoint(self._module, None)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -282,6 +286,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         step, folder = self.state.global_step, Path(self.args.output_dir)
         with self._left_out_of_rates(), self._plan.stop.saving(), states.draft(folder, step) as draft:
             self._save_state(draft)
+        self._saved = step
 
     def _save_state(self, draft: Path) -> None:
         self.accelerator.wait_for_everyone()
@@ -334,7 +339,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
             if rank % self.args.world_size == self.args.process_index:  # there may have been more processes
                 self._batches.unreadable.add_state_dict(position["unreadable"])
                 self._module.kinds.add_numbers(position.get("kinds", {}))  # version 0.2.0 and before saved none
-        self._batches.start = step_of(folder)
+        self._batches.start = self._saved = step_of(folder)
 
 
 def loss_before(positions: Sequence[Mapping[str, Any]], process: int, processes: int) -> tuple[float, int] | None:

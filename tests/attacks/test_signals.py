@@ -48,11 +48,11 @@ def test_a_run_resumes(
     process = start(arguments(data, out, seconds=0.05))
     wait_for_answers(process, out)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == code, said
-    assert f"the same command with --out {out} resumes it" in said
-    assert said.endswith("interrupted\n")
-    assert "Traceback" not in said
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert f"the same command with --out {out} resumes it" in printed
+    assert printed.endswith("interrupted\n")
+    assert "Traceback" not in printed
     assert 0 < answered(out) < COUNT
     assert json.loads((out / "timings.json").read_text())["sessions"]
     assert command_here(*arguments(data, out)).returncode == 0
@@ -71,10 +71,10 @@ def test_two_quick_signals(
         process.send_signal(number)
         time.sleep(delay)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == code, said
-        assert "resumes" in said
-        assert "Traceback" not in said
+        _, printed = process.communicate(timeout=60)
+        assert process.returncode == code, printed
+        assert "resumes" in printed
+        assert "Traceback" not in printed
     assert command_here(*arguments(data, out)).returncode == 0
     same_bytes(whole, out)
 
@@ -84,8 +84,8 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, data: Path) -> N
     process = start(arguments(data, out, seconds=0.01), "nohup")
     wait_for_answers(process, out)
     process.send_signal(signal.SIGHUP)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
     assert answered(out) == COUNT
 
 
@@ -95,9 +95,9 @@ def test_a_run_with_ray_resumes(tmp_path: Path, data: Path, whole: Path, command
     process = start([*arguments(data, out, seconds=0.05), "--engine", "ray", "--workers", 1])
     wait_for_answers(process, out)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 143, said
-    assert f"the same command with --out {out} resumes it" in said
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 143, printed
+    assert f"the same command with --out {out} resumes it" in printed
     assert 0 < answered(out) < COUNT
     assert command_here(*arguments(data, out)).returncode == 0
     same_bytes(whole, out)
@@ -136,11 +136,11 @@ def test_a_training_resumes(tmp_path: Path) -> None:
     while not (tmp_path / "stopped" / "steps" / "checkpoint-4").exists() and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said  # it finished its step, and saved
-    (step,) = re.findall(r"stopped by SIGTERM after step (\d+) of 16, saved", said)
-    assert f"resumes after step {step}, the last that is saved in {tmp_path / 'stopped'}" in said
-    assert "Traceback" not in said
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed  # it finished its step, and saved
+    (step,) = re.findall(r"stopped by SIGTERM after step (\d+) of 16, saved", printed)
+    assert f"resumes after step {step}, the last that is saved in {tmp_path / 'stopped'}" in printed
+    assert "Traceback" not in printed
     assert not (tmp_path / "stopped" / "checkpoint").exists()
     for out in ("stopped", "whole"):
         done = CliRunner().invoke(cli, given(out))
@@ -156,14 +156,14 @@ def test_a_watch_that_waits_for_its_training(tmp_path: Path) -> None:
     (training / ".lock").touch()  # of a training that is running and has saved nothing yet
     process = start(["watch", training, "--tasks", "vqav2", "--data", "demo", "--every", 600])
     assert process.stderr is not None
-    said = ""
-    while "waiting for the next checkpoint" not in said:
+    printed = ""
+    while "waiting for the next checkpoint" not in printed:
         line = process.stderr.readline()
-        assert line, said
-        said += line
+        assert line, printed
+        printed += line
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130, said + rest
+    assert process.returncode == 130, printed + rest
     assert (rest.splitlines()[-1], "Traceback" in rest) == ("interrupted", False)
     assert not (training / "evaluations" / ".watch.lock").exists()
 

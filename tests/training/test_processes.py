@@ -141,9 +141,9 @@ def test_a_process_without_input_costs_no_step(trained: Path) -> None:
     (state,) = (trained / "lacking" / "steps").glob("checkpoint-*")
     assert step_of(state) == logged(trained / "lacking")[-1]["step"] > 0
     assert {file.name for file in state.iterdir()} >= {"position_0.json", "position_1.json"}
-    said = (trained / "stderr").read_text(encoding="utf-8")
-    assert f"shards/{LACKING}.tar" in said
-    assert "another process of the training has no input for its next step; its message says why" in said
+    printed = (trained / "stderr").read_text(encoding="utf-8")
+    assert f"shards/{LACKING}.tar" in printed
+    assert "another process of the training has no input for its next step; its message says why" in printed
 
 
 def test_files_are_those_of_one_process(trained: Path) -> None:

@@ -111,7 +111,7 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _run(command: str, target: IO[bytes]) -> None:
-    # The user's own command. A pipeline has the status of its last command alone, unless bash is told otherwise.
+    # The user's own command. Without pipefail, which bash has, a pipeline has the status of its last command.
     shell = ["bash", "-o", "pipefail", "-c"] if shutil.which("bash") else ["sh", "-c"]
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen([*shell, command], stdout=target, stderr=printed, stdin=subprocess.DEVNULL)
