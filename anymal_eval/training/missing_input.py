@@ -1,25 +1,30 @@
 """How the processes of a training agree that one of them has no input for the next step.
 
-Each says how many targets it has, which all of them sum up anyway; a negative number stands for what went wrong.
+Each says how many targets it has, which all of them sum up anyway; a negative number stands for none to be had. Then
+each learns why from the others: a launcher that sees one process end may kill the one that knows before it says so.
 """
+
+from collections.abc import Sequence
 
 from anymal_eval.errors import IncompleteRun
 from anymal_eval.training.stop_signal import SignalCame
 
-_FAILED, _SIGNAL = -1, -2
+NO_INPUT = -1
+SIGNAL = "a signal came"
 
 
-def code_of(failure: BaseException) -> int:
-    """What a process says in place of its number of targets."""
-    return _SIGNAL if isinstance(failure, SignalCame) else _FAILED
+def reason(failure: BaseException | None) -> str:
+    """What a process tells the others; empty where it has input."""
+    return SIGNAL if isinstance(failure, SignalCame) else "" if failure is None else str(failure)
 
 
-def raised_elsewhere(code: int) -> BaseException:
-    """What the other processes raise.
+def raised_elsewhere(reasons: Sequence[str]) -> BaseException:
+    """What a process raises that has input itself, from what every process told.
 
-    >>> raised_elsewhere(-1)
-    IncompleteRun('another process of the training has no input for its next step; its message says why')
+    >>> raised_elsewhere(["", "9.tar: there is no such file"])
+    IncompleteRun('process 1 of the training has no input for its next step: 9.tar: there is no such file')
     """
-    if code == _SIGNAL:
+    if SIGNAL in reasons:
         return SignalCame()
-    return IncompleteRun("another process of the training has no input for its next step; its message says why")
+    process, why = next((process, why) for process, why in enumerate(reasons) if why)
+    return IncompleteRun(f"process {process} of the training has no input for its next step: {why}")

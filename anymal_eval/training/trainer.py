@@ -101,12 +101,13 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
                 parts = list(itertools.islice(epoch_iterator, num_batches))
         except (AnyMALEvalError, SignalCame) as error:
             failure = error
-        count = sum(part.targets for part in parts) if failure is None else missing_input.code_of(failure)
+        count = sum(part.targets for part in parts) if failure is None else missing_input.NO_INPUT
         counts = self.accelerator.gather(torch.tensor(count, device=device))
         if int(counts.min()) < 0:
             self._batches.rewind(position)
             self._save_once()
-            raise failure or missing_input.raised_elsewhere(int(counts.min()))
+            reasons = gather_object([missing_input.reason(failure)])
+            raise failure or missing_input.raised_elsewhere(reasons)
         self._halving.start_step()
         self._step_ids = tuple(name for part in parts for name in part.ids)
         self._speed.samples += len(self._step_ids)
@@ -171,8 +172,7 @@ class AnyMALTrainer(_Trainer):  # type: ignore[misc]
         return loss * self.accelerator.num_processes  # the gradients of the processes are averaged
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        most = self.args.max_grad_norm
-        norm = super()._clip_grad_norm(model) if self._masters is None else self._masters.clip(most)
+        norm = super()._clip_grad_norm(model) if self._masters is None else self._masters.clip(self.args.max_grad_norm)
         if not math.isfinite(float(norm)):
             raise self._not_finite(f"the gradient's norm is {float(norm)}", self._step_ids)
         return norm

@@ -3,8 +3,9 @@
     python -m tests.training.torchrun '[{"torchrun": [...], "arguments": [...], "killed": 0, "record": ""}, ...]'
 
 runs each training after the other. ``killed`` is the micro-batch at which the second process is killed, the first time.
-``fails``: the training ends with an error. ``record`` names a file that gets a line for each start, and for the kill:
-torchrun names the process that it finds dead first, which may be the other one, whose connection is lost.
+``fails``: the training ends with an error, and each process stays until the other has ended, too: torchrun kills the
+one that it finds alive, maybe before its message. ``record`` names a file that gets a line for each start, and for the
+kill: torchrun names the process that it finds dead first, which may be the other one, whose connection is lost.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,9 @@ def launch(trainings: list[dict[str, Any]]) -> None:
         os.environ["KILLED_AT"] = str(training.get("killed", 0))
         os.environ["RECORD"] = training.get("record", "")
         how = ["--standalone", "--nproc_per_node", "2", "--start-method", "fork", "--run-path", *training["torchrun"]]
-        with contextlib.suppress(*([ChildFailedError] if training.get("fails") else [])):
+        fails = training.get("fails", False)
+        with contextlib.suppress(*([ChildFailedError] if fails else [])), tempfile.TemporaryDirectory() as ends:
+            os.environ["ENDS"] = ends if fails else ""
             AS_CODE.main([*how, str(SCRIPT), *training["arguments"]])
 
 
@@ -49,7 +54,18 @@ def work() -> None:
     if at and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         _kill_at(at)
     sys.argv[0] = "anymal-eval"
-    main()
+    try:
+        main()
+    finally:
+        if os.environ["ENDS"]:
+            _wait_for_the_other(Path(os.environ["ENDS"]))
+
+
+def _wait_for_the_other(ends: Path) -> None:
+    (ends / os.environ["RANK"]).touch()
+    limit = time.monotonic() + 60
+    while len(list(ends.iterdir())) < 2 and time.monotonic() < limit:
+        time.sleep(0.05)
 
 
 def _record(what: str) -> None:
