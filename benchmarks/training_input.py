@@ -1,6 +1,6 @@
 """How long a training step waits for its input, and how many pictures a second it reads, against the loop before.
 
-    python -m benchmarks.training_input [--before CHECKOUT] [--steps 6] [--write]
+    python -m benchmarks.training_input [--before CHECKOUT] [--steps 20] [--write]
 
 Cached: stage 1 of a network of about 30 M parameters at batch 256 with the features of its pictures in packed shards;
 the log's ``input_wait``, which is the fraction of a step in which the trainer waits. Uncached: photographs of 12
@@ -61,30 +61,31 @@ SIDES = {"cached": (160, 120), "uncached": (4032, 3024)}
 BATCH = {"cached": 256, "uncached": 16}
 PICTURES = {"cached": 1024, "uncached": 96}
 CHILD = """
-import json, resource, sys, time
-from pathlib import Path
-from anymal_eval.training.plan import make_plan
-from anymal_eval.training.resolve import resolve
-from anymal_eval.training import features, run
-options = json.loads(sys.argv[1])
-ahead = options.pop("ahead")
-if not ahead:  # as where features take more memory than there is: in the loop itself
-    features.FeatureEncoder.encode_ahead = lambda *_: None
-job = resolve(make_plan(**{**options, "data": tuple(options["data"]), "out": Path(options["out"]),
-    **({"features": Path(options["features"])} if "features" in options else {})}))
-real, marks = run._fit, []
-def fit(*arguments):
-    marks.append((time.perf_counter(), time.process_time()))
-    real(*arguments)
-    marks.append((time.perf_counter(), time.process_time()))
-run._fit = fit
-run.train(job)
-print(json.dumps([marks[1][0] - marks[0][0], marks[1][1] - marks[0][1]]))
+import json, sys, time
+from anymal_eval.cli.main import main
+ahead, *sys.argv[1:] = sys.argv[1:]
+def import_training():  # as the command does, after its own settings
+    from anymal_eval.training import features, run
+    if ahead == "no":  # as where features take more memory than there is: in the loop itself
+        features.FeatureEncoder.encode_ahead = lambda *_: None
+    real = run._fit
+    def fit(*arguments):
+        start, processor = time.perf_counter(), time.process_time()
+        real(*arguments)
+        print(json.dumps([time.perf_counter() - start, time.process_time() - processor]))
+    run._fit = fit
+import anymal_eval.cli._progress as progress
+opened = progress.Terminal.opened
+def patched(terminal):
+    import_training()
+    return opened(terminal)
+progress.Terminal.opened = patched
+main()
 """
 
 
-def write(folder: Path, kind: str) -> None:
-    """Backbones with random weights, pictures, and their table."""
+def write(folder: Path, kind: str, rows: int = 0) -> None:
+    """Backbones with random weights, pictures, and their table: a row each, or so many, each of a file of its own."""
     from anymal_eval.anymal import tiny
     from anymal_eval.anymal.config import read_toml
 
@@ -94,14 +95,18 @@ def write(folder: Path, kind: str) -> None:
     tiny.write_encoder(folder / "backbones" / "clip", config.modalities["image"].encoder)
     rng = np.random.default_rng(0)
     width, height = SIDES[kind]
-    rows = []
     noise = rng.integers(-10, 10, (height, width, 3))
     for number in range(PICTURES[kind]):
         small = Image.fromarray(rng.integers(0, 255, (height // 24 + 1, width // 24 + 1, 3), np.uint8))
         pixels = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(int) + noise
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
-        rows.append({"id": str(number), "image": f"{number}.jpg", "caption": f"picture number {number} of many"})
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for number in range(PICTURES[kind], rows):
+        os.link(folder / f"{number % PICTURES[kind]}.jpg", folder / f"{number}.jpg")
+    table = [
+        {"id": str(number), "image": f"{number}.jpg", "caption": f"picture number {number} of many"}
+        for number in range(rows or PICTURES[kind])
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
 
 
 def _small() -> str:
@@ -120,15 +125,15 @@ def trained(folder: Path, kind: str, name: str, steps: int, checkout: Path = ROO
     """Seconds and processor seconds of the steps of one training, in a process of its own."""
     out = folder / "out" / f"{name}-{time.time_ns()}"
     plan = {
-        "stage": "align", "network": str(folder / "network.toml"), "data": [f"pairs:{folder / 'pairs.jsonl'}"],
-        "out": str(out), "device": "cpu", "steps": steps, "batch_size": BATCH[kind], "learning_rate": 1e-3,
-        "log_every": 1, "save_every": 1000, "threads": 2, "ahead": kind == "cached", **options,
+        "data": f"pairs:{folder / 'pairs.jsonl'}", "out": out, "device": "cpu", "steps": steps,
+        "batch-size": BATCH[kind], "learning-rate": 1e-3, "log-every": 1, "save-every": 1000, "threads": 2, **options,
     }  # fmt: skip
+    given = [text for option, value in plan.items() for text in (f"--{option}", str(value))]
+    ahead = "yes" if kind == "cached" else "no"
+    command = [sys.executable, "-c", CHILD, ahead, "train", "align", str(folder / "network.toml"), *given]
     here = os.environ | {"PYTHONPATH": paths_with(checkout), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(plan)], env=here, cwd=checkout, check=True, stdout=subprocess.PIPE
-    )
-    seconds, processor = json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run(command, env=here, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True)
+    seconds, processor = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[")))
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     waits = [row["input_wait"] for row in rows if "input_wait" in row]
     return {"seconds": seconds, "processor": processor, "wait": float(np.mean(waits)) if waits else float("nan")}
@@ -174,7 +179,7 @@ def uncached(steps: int, before: Path | None, rounds: int) -> list[str]:
     found: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, "uncached")
+        write(folder, "uncached", BATCH["uncached"] * steps)
         for _ in range(rounds):
             if before is not None:
                 found.setdefault("before", []).append(trained(folder, "uncached", "before", steps, before))
@@ -198,7 +203,7 @@ def uncached(steps: int, before: Path | None, rounds: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, help="A checkout of the version to compare with.")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", choices=["cached", "uncached"])
     parser.add_argument("--write", action="store_true", help="Put the table into README.md.")
@@ -209,10 +214,12 @@ def main() -> None:
     if options.only != "cached":
         lines += uncached(options.steps, options.before, options.rounds)
     load = os.getloadavg()[0]
+    given = f" --before CHECKOUT --rounds {options.rounds}" if options.before else ""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     about = (
-        f"`python -m benchmarks.training_input --write`; {os.cpu_count()} cores, load {load:.1f}; peak of the children "
+        f"`python -m benchmarks.training_input{given} --steps {options.steps} --write`; {os.cpu_count()} cores, "
+        f"load {load:.1f}; peak of the children {peak:,.0f} MB."
     )
-    about += f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:,.0f} MB."
     print("\n".join([about, "", *lines]))
     if options.write:
         write_section("training input", "\n".join([about, "", *lines]))

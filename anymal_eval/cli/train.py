@@ -1,5 +1,6 @@
 """``anymal-eval train``: aligns a network's projectors with its frozen language model, then tunes on instructions."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,9 @@ def _train(estimate: bool, text_tokens: int | None, new_tokens: int | None, **op
     from anymal_eval.errors import listed
     from anymal_eval.training.stop_signal import StopSignal
 
+    # Threads that decode media share the cores with those of a step, which libgomp lets spin while they wait for one:
+    # a step of 30 ms took up to 2.7 s. It reads this when torch is imported, and no number depends on it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     stop = StopSignal()
     try:
         with stop.handled(), Terminal().opened() as console:

@@ -26,12 +26,11 @@ from anymal_eval.checkpoints.transformers_folder import LoadingOptions
 from anymal_eval.errors import BadData
 from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
-from anymal_eval.training.parts import is_16_bit, require_parts, require_reached
+from anymal_eval.training.parts import is_16_bit
 from anymal_eval.training.peers import processes
-from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
 from anymal_eval.training.recipe import Optim, Recipe, resolve_recipe
-from anymal_eval.training.resolve import adapters_of, data_of, fraction, kinds_of, require_order, require_pageable
+from anymal_eval.training.resolve import adapters_of, data_of
 from anymal_eval.training.sources import TrainingData
 
 Text = tuple[int, int]  # tokens of a row's prompt, and of its answers
@@ -66,15 +65,10 @@ def forecast_training(
     config = relocated(named(plan.network), backbones) if facts is None else placed(facts, backbones)
     config = replace(config, lora=adapters_of(plan, config.lora or LoraConfig()))
     config = replace(config, prompt_order=plan.prompt_order or config.prompt_order)
-    require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=config.lora is not None)
     compute, device = plan.compute, device_named(plan.compute.device)
-    require_placement(plan)
-    require_pageable(recipe, device)
     if device == "cpu":  # a GPU may have what this machine lacks
         attention_of(compute.attn)
-    data = data_of(plan, config, fraction(compute.max_unreadable))
-    require_order(plan, data)
-    require_reached(kinds_of(data), recipe.freeze, config.modalities, adapters=config.lora is not None)
+    data = data_of(plan, recipe, config, device)
     chat = _chat(config.llm, list(config.modalities)) if data else None
     found = longest(data, chat, {chat.tokenizer.eos_token_id}) if chat is not None else None
     assumed = found or ASSUMED[plan.stage]

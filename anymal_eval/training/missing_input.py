@@ -14,12 +14,14 @@ SIGNAL = "a signal came"
 
 
 def reason(failure: BaseException | None) -> str:
-    """What a process tells the others; empty where it has input."""
-    return SIGNAL if isinstance(failure, SignalCame) else "" if failure is None else str(failure)
+    """What a process sends the others; empty where it has input."""
+    if failure is None:
+        return ""
+    return SIGNAL if isinstance(failure, SignalCame) else str(failure) or type(failure).__name__
 
 
 def raised_elsewhere(reasons: Sequence[str]) -> BaseException:
-    """What a process raises that has input itself, from what every process told.
+    """What a process raises that has input itself, from what every process sent.
 
     >>> raised_elsewhere(["", "9.tar: there is no such file"])
     IncompleteRun('process 1 of the training has no input for its next step: 9.tar: there is no such file')

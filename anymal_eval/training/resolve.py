@@ -92,8 +92,6 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
     adapters = adapters_of(plan, config.lora or LoraConfig())
-    require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters is not None)
-    require_placement(plan)
     options = LoadingOptions(
         checkpoint="",
         device=compute.device,
@@ -103,14 +101,11 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
     )
     loading = loading_of(options, "--device-map ")
     loading = replace(loading, attention=attention_of(compute.attn), sharded=compute.shard)
-    require_pageable(recipe, loading.device)
     _require_installed(recipe)
     require_launched(loading.device)
     evaluation = _evaluation(plan, recipe.steps)
     best = _best(plan.saving.keep_best, evaluation, config)
-    data = data_of(plan, config, most)
-    require_order(plan, data)
-    require_reached(kinds_of(data), recipe.freeze, config.modalities, adapters=adapters is not None)
+    data = data_of(plan, recipe, replace(config, lora=adapters), loading.device)
     return ResolvedTraining(
         plan=plan,
         recipe=recipe,
@@ -142,25 +137,44 @@ def trained_orders(resolved: ResolvedTraining) -> tuple[MediaOrder, ...]:
     return found or before
 
 
-def data_of(plan: TrainingPlan, config: AnyMALConfig, most: float) -> list[TrainingData]:
-    """The data, whose rows the network can take; not more than ``most`` of them hold no sample."""
+def data_of(plan: TrainingPlan, recipe: Recipe, config: AnyMALConfig, device: str) -> list[TrainingData]:
+    """The data of a plan that can be trained: what can be refused without them is refused before they are read.
+
+    Args:
+        plan: the plan.
+        recipe: its recipe.
+        config: its network, whose ``lora`` is that of the plan: None where no adapters are trained.
+        device: where it is trained.
+
+    Raises:
+        WrongUse: parts, a placement, an optimizer, weights or an order that the network, the device or the data lack.
+        MissingData, BadData: data are missing, have another layout, or media that the network has no encoder for; more
+            of their rows than ``--max-unreadable`` hold no sample.
+    """
+    adapters = config.lora is not None
+    require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters)
+    require_placement(plan)
+    _require_pageable(recipe, device)
+    most = fraction(plan.compute.max_unreadable)
     how = {"prompt": plan.prompt, "skip_missing": plan.skip_missing_media, "order": config.prompt_order}
     data = [open_data(each, **how, count_bad_rows=most > 0) for each in plan.data]
     require_few_bad_rows(data, most)
     for each in data:
         for sample in each.samples or ():
             sample.require_encoders(config.modalities)
+    _require_order(plan, data)
+    require_reached(_kinds_of(data), recipe.freeze, config.modalities, adapters=adapters)
     return data
 
 
-def kinds_of(data: Sequence[TrainingData]) -> set[str] | None:
+def _kinds_of(data: Sequence[TrainingData]) -> set[str] | None:
     """The kinds of media of tables; None where there are none, or a part of the data is streamed or holds no sample."""
     if not data or not all(each.samples for each in data):
         return None
     return {media.kind for each in data for sample in each.samples or () for media in sample.media}
 
 
-def require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
+def _require_order(plan: TrainingPlan, data: Sequence[TrainingData]) -> None:
     """Refuse weights and an order that the data cannot have.
 
     Raises:
@@ -181,7 +195,7 @@ def _require_installed(recipe: Recipe) -> None:
         raise NeedsExtra(f"--optim {recipe.optim} needs bitsandbytes: pip install bitsandbytes, or give --optim adamw")
 
 
-def require_pageable(recipe: Recipe, device: str) -> None:
+def _require_pageable(recipe: Recipe, device: str) -> None:
     """Refuse an optimizer of paged states on a processor.
 
     Raises:

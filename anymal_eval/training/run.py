@@ -31,6 +31,7 @@ from anymal_eval.training.parts import is_16_bit
 from anymal_eval.training.peers import named_losses, rank
 from anymal_eval.training.resolve import ResolvedTraining
 from anymal_eval.training.samples import Sample
+from anymal_eval.training.sources._remote_shard import stop_commands
 from anymal_eval.training.sources._shard_file import keep
 from anymal_eval.training.state_folders import STEPS, step_of
 from anymal_eval.training.stop_signal import SignalCame, StopSignal
@@ -132,7 +133,10 @@ def _encode(loaded: LoadedTraining, console: Console) -> Iterator[Batches]:
         collator = Collator(loaded.network, encoder, unreadable)
         recipe = resolved.recipe
         with closing(Batches(order, collator, recipe.steps, recipe.accumulate, resolved.plan.input.prefetch)) as made:
-            yield made
+            try:
+                yield made
+            finally:
+                stop_commands()  # of shards, which the threads wait for
 
 
 def _sample_order(loaded: LoadedTraining, openers: Openers) -> SampleOrder:

@@ -1,8 +1,11 @@
 """``train align`` and ``train instruct`` as they are typed."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from anymal_eval.anymal import checkpoint, tiny
 from anymal_eval.checkpoints.loading import Loading
 from anymal_eval.cli.main import cli
 from anymal_eval.errors import AnyMALEvalError, NotInCatalog, OtherRun, WrongUse
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 from tests.training.conftest import logged, write_data
 
 
@@ -177,6 +180,28 @@ def test_a_cache_of_features_that_cannot_be_used_is_one_line(place: Path, tmp_pa
     assert unwritable.exit_code == 0, unwritable.output
     (line,) = [line for line in unwritable.output.splitlines() if line.startswith("features: /proc/features")]
     assert line.endswith("features that it lacks are not stored")
+
+
+def test_threads_of_a_step_do_not_spin_for_a_core(tmp_path: Path) -> None:
+    """libgomp reads its setting when torch is imported, so the command makes it before."""
+    watched = """if True:
+        import os, sys
+        class Watch:
+            def find_spec(self, name, *_):
+                if name == "torch":
+                    print("threads wait:", os.environ.get("OMP_WAIT_POLICY"))
+        sys.meta_path.insert(0, Watch())
+        from anymal_eval.cli.main import main
+        main()
+    """
+    given = ["train", "align", "no-network", "--data", "pairs:none.jsonl", "--out", "out", "--steps", "1"]
+    here = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", watched, *given], env=here | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == "threads wait: passive\n"
 
 
 @pytest.mark.parametrize("stage", ["align", "instruct"])

@@ -1,5 +1,6 @@
 """What ends a training early: signals, evaluations and input that fail; what is saved then, and the next start."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -224,6 +225,16 @@ def test_the_command_ends_with_130(moment: str, number: str, folder: Path, tmp_p
         assert f"interrupted: no state is saved in {tmp_path} yet; the same command starts anew" in ended.stderr
 
 
+def commands_with(word: str) -> list[bytes]:
+    """Of the processes that run."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended just now
+            found.append(each.read_bytes())
+    assert found
+    return [command for command in found if word.encode() in command]
+
+
 def test_a_step_without_input_is_preceded_by_a_saved_state(folder: Path, tmp_path: Path) -> None:
     """A shard that cannot be had, hours after the start, costs no step; neither does a signal while it is awaited."""
     picture = (folder / "data" / "0.png").read_bytes()
@@ -233,7 +244,7 @@ def test_a_step_without_input_is_preceded_by_a_saved_state(folder: Path, tmp_pat
         write_pictures(shards / f"{number}.tar", [picture] * 4)
 
     def job(out: Path = out) -> ResolvedTraining:
-        hang = f"[ $f = $(cat {tmp_path}/hangs) ] && kill -TERM {os.getpid()} && exec sleep 60"
+        hang = f"[ $f = $(cat {tmp_path}/hangs) ] && kill -TERM {os.getpid()} && sleep 600 | tee {tmp_path}/left"
         command = f"f={{0..9}}; {hang}; cat {shards}/$f.tar # {out.name}"  # another one than the fetched of another out
         return saving(
             align_job(folder, out, data=(f"webdataset:pipe:{command}",), batch_size=2, steps=20),
@@ -254,6 +265,7 @@ def test_a_step_without_input_is_preceded_by_a_saved_state(folder: Path, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train(job())
     assert len(list((out / "steps").glob("checkpoint-*"))) == 1
+    assert not commands_with(f"{tmp_path}/left")
     (tmp_path / "hangs").write_text("none", encoding="utf-8")
     train(job())
     assert_close(losses(out), losses(tmp_path / "whole"))

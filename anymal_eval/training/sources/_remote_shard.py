@@ -8,9 +8,12 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from http.client import HTTPResponse
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
@@ -114,11 +117,8 @@ def _run(command: str, target: IO[bytes]) -> None:
     # The user's own command. Without pipefail, which bash has, a pipeline has the status of its last command.
     shell = ["bash", "-o", "pipefail", "-c"] if shutil.which("bash") else ["sh", "-c"]
     with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen([*shell, command], stdout=target, stderr=printed, stdin=subprocess.DEVNULL)
-        try:
+        with _commands.run([*shell, command], target, printed) as process:
             _wait(process, command)
-        finally:
-            process.kill()  # where the wait was interrupted; else it has ended
         text = _end_of(printed)
     with contextlib.suppress(OSError):
         os.write(2, text)  # what the command printed belongs into the log, as that of libraries does
@@ -128,6 +128,46 @@ def _run(command: str, target: IO[bytes]) -> None:
         raise MissingData(
             f"{PIPE}{command}: the command ended with status {process.returncode}{why}; run it by hand to see why"
         )
+
+
+class Commands:
+    """The commands that run, each with what it started in a session of its own, so that nothing of it is left."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def run(self, command: list[str], target: IO[bytes], printed: IO[bytes]) -> "Iterator[subprocess.Popen[bytes]]":
+        """A command that runs in this context; it is killed where the context ends before it."""
+        with self._lock:
+            process = subprocess.Popen(
+                command, stdout=target, stderr=printed, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            self._running.add(process)
+        try:
+            yield process
+        finally:
+            self._kill(process)
+            process.wait()
+            with self._lock:
+                self._running.discard(process)
+
+    def stop(self) -> None:
+        """Kill all that run, for whichever thread; their shards cannot be had."""
+        with self._lock:
+            for process in self._running:
+                self._kill(process)
+
+    @staticmethod
+    def _kill(process: "subprocess.Popen[bytes]") -> None:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+_commands = Commands()
+stop_commands = _commands.stop
 
 
 def _wait(process: "subprocess.Popen[bytes]", command: str) -> None:
