@@ -28,6 +28,7 @@ from anymal_eval.evaluation.plan import parse_options
 from anymal_eval.training.order import BatchPartition
 from anymal_eval.training.parts import is_16_bit
 from anymal_eval.training.peers import processes
+from anymal_eval.training.placement import require_placement
 from anymal_eval.training.plan import ComputeOptions, TrainingPlan
 from anymal_eval.training.recipe import Optim, Recipe, resolve_recipe
 from anymal_eval.training.resolve import adapters_of, data_of
@@ -66,6 +67,7 @@ def forecast_training(
     config = replace(config, lora=adapters_of(plan, config.lora or LoraConfig()))
     config = replace(config, prompt_order=plan.prompt_order or config.prompt_order)
     compute, device = plan.compute, device_named(plan.compute.device)
+    require_placement(plan)
     if device == "cpu":  # a GPU may have what this machine lacks
         attention_of(compute.attn)
     data = data_of(plan, recipe, config, device)

@@ -92,6 +92,7 @@ def resolve(plan: TrainingPlan) -> ResolvedTraining:
         config = replace(config, prompt_order=plan.prompt_order)
     compute, most = plan.compute, fraction(plan.compute.max_unreadable)
     adapters = adapters_of(plan, config.lora or LoraConfig())
+    require_placement(plan)
     options = LoadingOptions(
         checkpoint="",
         device=compute.device,
@@ -147,13 +148,12 @@ def data_of(plan: TrainingPlan, recipe: Recipe, config: AnyMALConfig, device: st
         device: where it is trained.
 
     Raises:
-        WrongUse: parts, a placement, an optimizer, weights or an order that the network, the device or the data lack.
+        WrongUse: parts, an optimizer, weights or an order that the network, the device or the data lack.
         MissingData, BadData: data are missing, have another layout, or media that the network has no encoder for; more
             of their rows than ``--max-unreadable`` hold no sample.
     """
     adapters = config.lora is not None
     require_parts(recipe.rates, recipe.freeze, config.modalities, adapters=adapters)
-    require_placement(plan)
     _require_pageable(recipe, device)
     most = fraction(plan.compute.max_unreadable)
     how = {"prompt": plan.prompt, "skip_missing": plan.skip_missing_media, "order": config.prompt_order}

@@ -7,9 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -207,8 +205,6 @@ def test_threads_of_a_step_do_not_spin_for_a_core(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["align", "instruct"])
 def test_every_option_has_its_place_in_the_help(stage: str) -> None:
     """Under another heading than the last, which has the help itself alone; the argument is in the usage."""
-    train: Any = cli.get_command(click.Context(cli), "train")
-    command = train.commands[stage]
-    text = command.get_help(click.Context(command, info_name=stage))
+    text = call(stage, "--help").output
     assert [line.split()[0] for line in text.partition("\nOther:\n")[2].splitlines()] == ["-h,"]
     assert all(f"\n{heading}:\n" in text for heading in ("Data", "Network", "Optimization", "Execution", "Output"))
