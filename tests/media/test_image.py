@@ -158,6 +158,18 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
         reader.image(item)
 
 
+def test_the_memory_of_a_large_picture_serves_the_next(tmp_path: Path) -> None:
+    """Else the system clears its pages for each; PIL counts the blocks that it allocates and uses again."""
+    stats: Any = Image.core.get_stats  # type: ignore[attr-defined]
+    item = save(tmp_path / "a.jpg", Image.fromarray(gradient(1500, 2000)))
+    load_image(item)
+    before = stats()
+    load_image(item)
+    now = stats()
+    assert now["reused_blocks"] > before["reused_blocks"]
+    assert now["allocated_blocks"] == before["allocated_blocks"]
+
+
 @pytest.mark.filterwarnings("ignore")  # PIL warns of odd metadata and continues, as it should
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("AVIF", "JPEG2000")])
 def test_damaged_bytes_raise_nothing_else(kind: str) -> None:
