@@ -1,5 +1,5 @@
 # Two commands for a stranger: `make demo` prints a table, `make test` proves the numbers. Both make .venv first.
-# `make demo-model` makes the demo model anew, from nothing but the demo world (an hour on 2 cores);
+# `make demo-model` makes the demo model anew, from nothing but the demo world (three quarters of an hour on 2 cores);
 # `make demo-model SCALE=small` shows in two minutes that every part of that recipe runs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV ?= .venv
