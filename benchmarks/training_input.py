@@ -64,8 +64,10 @@ CHILD = """
 import json, sys, time
 from anymal_eval.cli.main import main
 ahead, *sys.argv[1:] = sys.argv[1:]
-def import_training():  # as the command does, after its own settings
-    from anymal_eval.training import features, run
+from anymal_eval.cli._progress import Terminal
+opened = Terminal.opened
+def patched(terminal):
+    from anymal_eval.training import features, run  # imported as the command does, after its own settings
     if ahead == "no":  # as where features take more memory than there is: in the loop itself
         features.FeatureEncoder.encode_ahead = lambda *_: None
     real = run._fit
@@ -74,12 +76,8 @@ def import_training():  # as the command does, after its own settings
         real(*arguments)
         print(json.dumps([time.perf_counter() - start, time.process_time() - processor]))
     run._fit = fit
-import anymal_eval.cli._progress as progress
-opened = progress.Terminal.opened
-def patched(terminal):
-    import_training()
     return opened(terminal)
-progress.Terminal.opened = patched
+Terminal.opened = patched
 main()
 """
 

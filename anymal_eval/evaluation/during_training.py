@@ -60,9 +60,9 @@ def evaluated_outputs(options: TrainingEvaluation, accepts: Collection[str]) -> 
     found: dict[str, Better] = {}
     further = names_of(options.metrics)
     for task in _tasks(options, accepts):
-        headline = metrics.get(task.headline)
+        headline, shown = metrics.get(task.headline), headline_output_of(task)
         others = [each for each in map(metrics.get, task.metrics) if each.id != headline.id]
-        outputs = [each for each in headline.outputs if each.name == headline_output_of(task)]
+        outputs = [each for each in headline.outputs if each.name == shown]
         outputs += [each for metric in others if further and is_chosen(metric, further) for each in metric.outputs]
         found |= {f"{task.name}/{each.name}": each.better for each in outputs}
     return found

@@ -1,5 +1,6 @@
 """Pictures: bytes to uint8 RGB, in any process. The header's size is held to the budget before a pixel is decoded."""
 
+import functools
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -31,11 +32,8 @@ EXTRA = {"WEBP": 12, "GIF": 8, "TIFF": 4, "JPEG2000": 16, "AVIF": 8}
 SURPLUS = 64
 """Bytes that may follow a JPEG picture's last block before its end marker."""
 STRIP = 1 << 20  # pixels converted at once
-BLOCKS = 8
-"""Blocks of 16 MiB that PIL keeps for the next picture. Of a photograph of 12 megapixels the system cleared 110 MB of
-pages each time: a fifth of the time of decoding and resizing it."""
-if "PILLOW_BLOCKS_MAX" not in os.environ:
-    Image.core.set_blocks_max(BLOCKS)  # type: ignore[attr-defined]  # as Pillow documents it
+LARGE, BLOCKS = 1 << 22, 8
+"""Pixels from which a picture takes several of PIL's blocks of 16 MiB, and how many of those are kept for the next."""
 
 Pixels = NDArray[np.uint8]
 Verify = Callable[[bytes], None]
@@ -182,11 +180,24 @@ def _pixels(image: Image.Image) -> Pixels:
     if image.size == (1, 1):
         raise Broken("a picture of a single pixel stands for one that is gone")
     width, height = image.size
+    if width * height > LARGE:
+        _keep_blocks()
     found: Pixels = np.empty((height, width, 3), np.uint8)
     for top, part in _strips(image):
         found[top : top + part.height] = to_rgb(part)
     turned = upright(found, _orientation(image))
     return turned if turned is found else np.ascontiguousarray(turned)
+
+
+@functools.cache
+def _keep_blocks() -> None:
+    """Let PIL keep its memory for the next picture, from the first large one on.
+
+    Of a photograph of 12 megapixels the system cleared 110 MB of pages each time, a fifth of the time of decoding and
+    resizing it. Small pictures gain nothing: blocks of their sizes are reallocated, a tenth of their time.
+    """
+    if "PILLOW_BLOCKS_MAX" not in os.environ:
+        Image.core.set_blocks_max(BLOCKS)  # type: ignore[attr-defined]  # as Pillow documents it
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

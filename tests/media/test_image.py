@@ -161,7 +161,7 @@ def test_the_limit_is_the_callers(tmp_path: Path) -> None:
 def test_the_memory_of_a_large_picture_serves_the_next(tmp_path: Path) -> None:
     """Else the system clears its pages for each; PIL counts the blocks that it allocates and uses again."""
     stats: Any = Image.core.get_stats  # type: ignore[attr-defined]
-    item = save(tmp_path / "a.jpg", Image.fromarray(gradient(1500, 2000)))
+    item = save(tmp_path / "a.jpg", Image.fromarray(gradient(2200, 2000)))
     load_image(item)
     before = stats()
     load_image(item)
